@@ -1,0 +1,1 @@
+"""The typed configuration: one module per block of the config file."""

@@ -1,0 +1,149 @@
+"""`datasets:`, where images come from and how they are prepared."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .keys import Keys, PositiveInt, Seed, Sha256
+
+PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
+
+
+class SklearnDigits(Keys):
+    """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, needs no network."""
+
+    kind: Literal["sklearn-digits"]
+
+
+class Folder(Keys):
+    """A folder of image files on this machine; sub-folders, where there are some, are labels."""
+
+    kind: Literal["folder"]
+    path: str = Field(description="The folder; relative to where snakemake is started.")
+    include: list[str] = Field(
+        ["**/*"], description="Glob patterns, relative to the folder; files that match any are read."
+    )
+
+
+class Git(Keys):
+    """Image files of a git repository at one commit."""
+
+    kind: Literal["git"]
+    url: str = Field(
+        pattern=r"^(https|http|ssh|git|file)://", description="Address of the repository; file:// too."
+    )
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$", description="Full hash of the commit.")
+    include: list[str] = Field(
+        ["**/*"], description="Glob patterns, relative to the repository's root."
+    )
+
+
+class Url(Keys):
+    """A zip or tar archive of image files."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^(https|http|ftp|file)://", description="Address of the archive.")
+    sha256: Sha256 = Field(description="Checksum of the archive.")
+    include: list[str] = Field(
+        ["**/*"], description="Glob patterns, relative to the archive's root."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_archive(cls, url: str) -> str:
+        suffixes = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+        path = PurePosixPath(url.split("?")[0].split("#")[0])
+        if not path.name.lower().endswith(suffixes):
+            raise ValueError(f"the address must end in one of {', '.join(suffixes)}")
+        return url
+
+
+class Published(Keys):
+    """A benchmark dataset from its published archives (checksums pinned, read without pickle)."""
+
+    kind: Literal["mnist", "fashion-mnist", "cifar10"]
+
+
+Source = Annotated[
+    SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")
+]
+
+
+class Classifier(Keys):
+    """The small network whose features and class probabilities give `features: classifier`."""
+
+    steps: PositiveInt = Field(600, description="Optimiser steps.")
+    batch_size: PositiveInt = Field(128, description="Images per step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
+    features: PositiveInt = Field(64, description="Dimensions of the feature vector.")
+    seed: Seed = 0
+
+
+class FetchStage(Keys):
+    """What determines the files of a dataset: the fetching program's `--what`.
+
+    `listing` changes when a local folder does, so that its preparation becomes stale.
+    """
+
+    version: PositiveInt
+    source: Source
+    listing: str | None = None
+
+
+class PrepareStage(Keys):
+    """What determines prepared images, but the files they are made of: a program's `--what`."""
+
+    version: PositiveInt
+    kind: str
+    include: list[str] = ["**/*"]
+    image_size: PositiveInt
+    channels: Literal[1, 3] = 3
+    eval_fraction: float | Literal["published"] = 0.0
+    split_seed: Seed = 0
+    max_megapixels: float = 100
+
+
+class ClassifierStage(Keys):
+    """What determines a dataset's classifier, but its images: a program's `--what`."""
+
+    version: PositiveInt
+    classifier: Classifier = Field(default_factory=Classifier)
+
+
+class PrepareRun(Keys):
+    """How preparation is run; never changes a result."""
+
+    cpus: PositiveInt = Field(4, description="Processes that decode images.")
+
+
+class Dataset(Keys):
+    """One dataset: its source, and the square images made of it."""
+
+    source: Source = Field(description="Where the images come from; `kind` decides the other keys.")
+    image_size: PositiveInt = Field(
+        ge=8, le=2048, description="Pixels: the short side is resized to it, then the centre is cropped."
+    )
+    channels: Literal[1, 3] = Field(3, description="1 grayscale, 3 RGB.")
+    eval_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = Field(
+        0.0,
+        description="Share of the images held out of training; `published`: the dataset's own test "
+        "images (mnist, fashion-mnist, cifar10).",
+    )
+    split_seed: Seed = Field(0, description="Decides which images are held out.")
+    max_megapixels: float = Field(
+        100, gt=0, description="Larger images are left out, with the reason in images.csv."
+    )
+    classifier: Classifier = Field(
+        default_factory=Classifier, description="Used by scores with `features: classifier`."
+    )
+    run: PrepareRun = Field(default_factory=PrepareRun)
+
+    @model_validator(mode="after")
+    def _published_split_exists(self) -> "Dataset":
+        if self.eval_fraction == "published" and self.source.kind not in PUBLISHED_SPLITS:
+            raise ValueError(
+                f"eval_fraction: published needs a source of kind {', '.join(PUBLISHED_SPLITS)}; "
+                "give a number from 0 to 1, such as 0.2"
+            )
+        return self

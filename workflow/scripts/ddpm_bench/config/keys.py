@@ -1,0 +1,33 @@
+"""What every block of the config file shares."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# A name becomes a folder and a part of a figure's title: letters, digits and . _ - only.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PositiveInt = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Keys(BaseModel):
+    """A block of keys: unknown ones are refused, values are not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def what_keys(block: Keys, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The keys that decide *what* is computed, without those that hold their defaults.
+
+    `run` (how a stage is run) is always left out, so that changing it makes nothing stale;
+    keys at their defaults are, so that a new optional key makes nothing stale either.
+    """
+    return block.model_dump(mode="json", exclude_defaults=True, exclude={"run", *leave_out})
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

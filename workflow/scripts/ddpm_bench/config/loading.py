@@ -1,0 +1,230 @@
+"""The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from ..program import UserError
+from .dataset import Dataset
+from .keys import Keys, Name
+from .sampling import Samples
+from .scoring import Score
+from .training import Diffusion, Train, Unet
+
+# Folders of results_dir that are not experiments.
+RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
+
+
+class Experiment(Keys):
+    """One model trained on one dataset, the samples drawn from it, and how they are scored."""
+
+    dataset: Name = Field(description="A name under `datasets`.")
+    model: Unet
+    diffusion: Diffusion = Field(default_factory=Diffusion)
+    train: Train
+    samples: dict[Name, Samples] = Field({}, description="Named sets; one job per set and checkpoint.")
+    scores: dict[Name, Score] = Field(
+        {}, description="Named ways to score; each is applied to each set of samples."
+    )
+
+    @model_validator(mode="after")
+    def _samples_fit_training(self) -> "Experiment":
+        every, last = self.train.checkpoint_every, self.train.steps
+        for name, samples in self.samples.items():
+            if samples.steps > self.diffusion.timesteps:
+                raise ValueError(
+                    f"samples.{name}.steps = {samples.steps} exceeds diffusion.timesteps = "
+                    f"{self.diffusion.timesteps}"
+                )
+            if isinstance(samples.checkpoints, tuple):
+                wrong = [step for step in samples.checkpoints if step % every or step > last]
+                if wrong:
+                    raise ValueError(
+                        f"samples.{name}.checkpoints has {wrong}: there are checkpoints at the "
+                        f"multiples of {every} up to {last}"
+                    )
+        return self
+
+
+class Config(Keys):
+    """The config file."""
+
+    results_dir: str = Field("results", description="Everything that is computed.")
+    resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
+    experiments: dict[Name, Experiment] = Field(min_length=1)
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a config file. Raises UserError with every wrong key of it."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give an existing file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML: {error}") from None
+    return check_config(raw, origin=str(path))
+
+
+def check_config(raw: Any, origin: str = "config") -> Config:
+    """Check a parsed config. Raises UserError with every wrong key: path, value, remedy."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{origin}: must be a mapping of keys such as `datasets` and `experiments`")
+    merged = with_defaults(raw)
+    problems = list(_cross_references(merged))
+    config = None
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        problems += _describe(error.errors(), raw)
+    if problems:
+        problems = list(dict.fromkeys(problems))  # a wrong default is met once per experiment
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        raise UserError(f"{origin} has {count}:\n{listing}\nEvery key: config/README.md")
+    assert config is not None
+    return config
+
+
+def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the parsed config with `defaults` merged under each experiment."""
+    defaults, experiments = raw.get("defaults") or {}, raw.get("experiments")
+    if not isinstance(defaults, dict) or not isinstance(experiments, dict):
+        return raw
+    merged = {
+        name: _merge(defaults, experiment) if isinstance(experiment, dict) else experiment
+        for name, experiment in experiments.items()
+    }
+    return {**raw, "defaults": defaults, "experiments": merged}
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = (
+            _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def _cross_references(merged: dict[str, Any]) -> Iterator[str]:
+    """Problems between blocks; looks at the parsed file, so that it works beside other errors."""
+    datasets, experiments = merged.get("datasets"), merged.get("experiments")
+    if not isinstance(datasets, dict) or not isinstance(experiments, dict):
+        return
+    for name, experiment in experiments.items():
+        if name in RESERVED_NAMES:
+            yield f"experiments.{name}: this name is a folder of the results; choose another"
+        if not isinstance(experiment, dict) or "dataset" not in experiment:
+            continue
+        dataset_name = experiment["dataset"]
+        where = f"experiments.{name}"
+        if dataset_name not in datasets:
+            yield (
+                f"{where}.dataset = {dataset_name!r}: no such dataset"
+                f"{_nearest(str(dataset_name), datasets)}; there are: {', '.join(datasets)}"
+            )
+        elif isinstance(datasets[dataset_name], dict):
+            yield from _dataset_mismatches(where, experiment, dataset_name, datasets[dataset_name])
+
+
+def _dataset_mismatches(
+    where: str, experiment: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
+) -> Iterator[str]:
+    try:
+        size = int(dataset["image_size"])
+        unit = Unet.model_validate(experiment["model"]).smallest_multiple()
+        if size % unit:
+            yield (
+                f"datasets.{dataset_name}.image_size = {size}: {where}.model halves images "
+                f"{unit.bit_length() - 1} times, which needs a multiple of {unit}; shorten dim_mults"
+            )
+    except (KeyError, TypeError, ValueError):
+        pass  # reported where it stands
+    scores = experiment.get("scores")
+    for name, score in scores.items() if isinstance(scores, dict) else ():
+        reference = score.get("reference") if isinstance(score, dict) else None
+        if reference == "eval" and dataset.get("eval_fraction", 0) == 0:
+            yield (
+                f"{where}.scores.{name}.reference = 'eval': dataset {dataset_name} holds nothing "
+                f"out; set datasets.{dataset_name}.eval_fraction, such as 0.2"
+            )
+
+
+def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
+    """A line for each wrong key: its path, value, what is allowed, the nearest known key."""
+    by_path: dict[tuple[str, type | None], list[Any]] = {}
+    for error in errors:
+        by_path.setdefault(_written_path(error["loc"], raw), []).append(error)
+    for (path, block), group in by_path.items():
+        error = group[0]
+        if error["type"] == "extra_forbidden":
+            known = list(block.model_fields) if block else []
+            nearest = _nearest(str(error["loc"][-1]), known)
+            yield f"{path}: unknown key{nearest}; allowed: {', '.join(known)}"
+        elif error["type"] == "missing":
+            yield f"{path}: is missing; add it"
+        else:
+            messages = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in group)
+            value = error["input"]
+            shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
+            yield f"{path}{shown}: {' or '.join(messages)}"
+
+
+def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type | None]:
+    """The key path as the user wrote it, and the block (model class) in which its last key stands.
+
+    pydantic's location also names the chosen member of a union, which no user has written; and a
+    key that an experiment has from `defaults` is named there.
+    """
+    path: list[str] = []
+    here: Any = Config
+    block = None
+    for part in location:
+        if part == "[key]":
+            continue
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            block = here
+            field = here.model_fields.get(str(part))
+            here = _bare(field.annotation) if field else None
+        elif typing.get_origin(here) is dict:
+            here = _bare(typing.get_args(here)[1])
+        elif typing.get_origin(here) in (Union, types.UnionType):
+            here = next((member for member in typing.get_args(here) if _has_kind(member, part)), None)
+            continue
+        elif here is None and not isinstance(part, int):
+            continue
+        path.append(str(part))
+    if path[:1] == ["experiments"] and not _is_in(raw, path) and _is_in(raw, ["defaults", *path[2:]]):
+        path = ["defaults", *path[2:]]
+    return ".".join(path), block
+
+
+def _bare(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def _has_kind(member: Any, tag: int | str) -> bool:
+    fields = getattr(member, "model_fields", {})
+    return "kind" in fields and tag in typing.get_args(fields["kind"].annotation)
+
+
+def _is_in(raw: Any, path: list[str]) -> bool:
+    for key in path:
+        if not isinstance(raw, dict) or key not in raw:
+            return False
+        raw = raw[key]
+    return len(path) > 0
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,68 @@
+"""`samples:`, named sets of images drawn from checkpoints."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .keys import Keys, PositiveInt, Seed
+from .training import Diffusion, Unet
+
+
+class SampleRun(Keys):
+    """How sampling is run; never changes a byte."""
+
+    images_per_job: PositiveInt | None = Field(
+        None, description="Images that one job draws, a multiple of batch_size; null: the whole set."
+    )
+    cpus: PositiveInt = Field(2, description="CPU cores of each job.")
+
+
+class Drawing(Keys):
+    """What decides the bytes of each image of a set."""
+
+    scheduler: Literal["ddpm", "ddim", "dpmsolver++"] = Field(
+        "dpmsolver++", description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022)."
+    )
+    steps: PositiveInt = Field(20, description="Network evaluations per image; at most `timesteps`.")
+    eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
+    timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
+        "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
+    )
+    batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
+    seed: Seed = Field(0, description="Image i of a set depends on the seed and i alone.")
+
+    @model_validator(mode="after")
+    def _eta_is_of_ddim(self) -> "Drawing":
+        if self.eta and self.scheduler != "ddim":
+            raise ValueError(f"eta = {self.eta} is an option of scheduler ddim; remove it")
+        return self
+
+
+class Samples(Drawing):
+    """A set of samples: which checkpoints, and how many images of each."""
+
+    images: PositiveInt = Field(description="Images per checkpoint.")
+    checkpoints: Literal["all", "latest"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
+        Field("all", description="all, latest, or a list of training steps.")
+    )
+    run: SampleRun = Field(default_factory=SampleRun)
+
+    @model_validator(mode="after")
+    def _jobs_cut_at_batches(self) -> "Samples":
+        per_job = self.run.images_per_job
+        if per_job is not None and per_job % self.batch_size:
+            raise ValueError(
+                f"run.images_per_job = {per_job} must be a multiple of batch_size = {self.batch_size}"
+            )
+        return self
+
+
+class SampleStage(Keys):
+    """Everything that determines the bytes of a set, but the weights: a program's `--what`."""
+
+    version: PositiveInt
+    image_size: PositiveInt
+    channels: Literal[1, 3]
+    model: Unet
+    diffusion: Diffusion = Field(default_factory=Diffusion)
+    drawing: Drawing = Field(default_factory=Drawing)

@@ -1,0 +1,95 @@
+"""`scores:`, named ways to measure a set of samples against the dataset."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from .keys import Keys, Name, PositiveInt, Seed, Sha256
+
+# TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
+PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+
+
+class InceptionWeights(Keys):
+    """A local file of weights for the Inception network, in torch-fidelity's layout."""
+
+    path: str = Field(description="The file; relative to where snakemake is started.")
+    sha256: Sha256 = Field(PUBLISHED_INCEPTION_SHA256, description="Checksum of the file.")
+    name: Name | None = Field(
+        None, description="What tables and figures call weights other than the published ones."
+    )
+
+    @model_validator(mode="after")
+    def _other_weights_are_named(self) -> "InceptionWeights":
+        if (self.sha256 == PUBLISHED_INCEPTION_SHA256) != (self.name is None):
+            raise ValueError(
+                "weights with another sha256 than the published one need a `name`, "
+                "which marks their scores everywhere; the published weights take none"
+            )
+        return self
+
+
+class ScoreRun(Keys):
+    """How scoring is run; never changes a result."""
+
+    cpus: PositiveInt = Field(2, description="CPU cores of each job.")
+    batch_size: PositiveInt = Field(64, description="Images per forward pass of the features.")
+
+
+class Measuring(Keys):
+    """What decides the numbers."""
+
+    kid_subset_size: PositiveInt | None = Field(
+        None, ge=2, description="null: min(1000, generated, reference)."
+    )
+    kid_subsets: PositiveInt = 100
+    isc_splits: PositiveInt = Field(10, description="Parts of the set that IS is averaged over.")
+    prc_neighborhood: PositiveInt = Field(3, description="k of the k-nearest-neighbour manifolds.")
+    seed: Seed = Field(2020, lt=2**32, description="Of KID's subsets and of IS's splits.")
+
+
+class Score(Measuring):
+    """One way to score; it is applied to every set of samples of its experiment."""
+
+    features: Literal["classifier", "inception"] = Field(
+        description="classifier: trained on the dataset's labels; inception: the field's network."
+    )
+    reference: Literal["train", "eval", "all"] = Field(
+        "train", description="Images that samples are held against; the literature takes train."
+    )
+    weights: InceptionWeights | None = Field(
+        None, description="Local Inception weights; null: the published file, downloaded once."
+    )
+    run: ScoreRun = Field(default_factory=ScoreRun)
+
+    @model_validator(mode="after")
+    def _weights_are_of_inception(self) -> "Score":
+        if self.weights is not None and self.features != "inception":
+            raise ValueError("`weights` are an option of `features: inception`; remove them")
+        return self
+
+    @property
+    def feature_space(self) -> str:
+        """The name of the feature space in paths and tables: classifier, inception, inception-NAME."""
+        if self.weights is None or self.weights.name is None:
+            return self.features
+        return f"{self.features}-{self.weights.name}"
+
+
+class FeatureStage(Keys):
+    """What determines the features of images: a program's `--what`."""
+
+    version: PositiveInt
+    features: Literal["classifier", "inception"]
+    weights_sha256: Sha256 | None = None
+    weights_name: Name | None = None  # of weights other than the published ones
+
+
+class ScoreStage(Keys):
+    """What determines scores, but the images and the reference: a program's `--what`."""
+
+    version: PositiveInt
+    images: PositiveInt
+    reference: Literal["train", "eval", "all"]
+    features: FeatureStage
+    measuring: Measuring = Field(default_factory=Measuring)

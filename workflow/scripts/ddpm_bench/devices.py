@@ -1,0 +1,107 @@
+"""Which GPUs a program may use: local jobs lease theirs, and no two hold the same one.
+
+Snakemake only counts GPUs and tells no job which to take. So a program locks one file per GPU for
+as long as its process lives; the kernel frees a lock when its holder dies, SIGKILL included. All
+GPUs of a job are taken under one allocator lock, so two jobs never wait for each other's half.
+On SLURM the scheduler's choice, CUDA_VISIBLE_DEVICES, stands as given.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .program import UserError
+
+POLL_SECONDS = 0.5
+
+
+def present_devices() -> list[str]:
+    """The GPUs that this process may use, by index or UUID; none on a machine without GPUs.
+
+    DDPM_BENCH_DEVICES (comma-separated names) replaces what the machine has.
+    """
+    for variable in ("DDPM_BENCH_DEVICES", "CUDA_VISIBLE_DEVICES"):
+        if variable in os.environ:
+            return [name.strip() for name in os.environ[variable].split(",") if name.strip()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listing = subprocess.run(query, capture_output=True, text=True, check=False)
+    return listing.stdout.split() if listing.returncode == 0 else []
+
+
+def lock_folder() -> Path:
+    """Where the locks of this machine's GPUs lie: one place for all users of the machine."""
+    default = Path(tempfile.gettempdir()) / "ddpm-bench-devices"
+    return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", default))
+
+
+@contextmanager
+def lease(count: int) -> Iterator[list[str]]:
+    """Hold `count` GPUs until the block ends, waiting until so many are free.
+
+    Sets CUDA_VISIBLE_DEVICES, so call it before CUDA starts. Yields their names, or [] on a
+    machine without GPUs. Raises UserError when the machine has fewer than `count`.
+    """
+    devices = present_devices()
+    if not devices:
+        yield []
+        return
+    if len(devices) < count:
+        raise UserError(
+            f"{count} GPUs are asked for (run.gpus) and this machine offers {len(devices)}: "
+            f"{', '.join(devices)}; lower run.gpus or widen CUDA_VISIBLE_DEVICES"
+        )
+    if "SLURM_JOB_ID" in os.environ:
+        yield devices[:count]
+        return
+    with ExitStack() as held:
+        names = _take(devices, count, held)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+        yield names
+
+
+def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
+    folder = lock_folder()
+    folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        with FileLock(folder / "allocator.lock", mode=0o666):
+            with ExitStack() as attempt:
+                names = []
+                for name in devices:
+                    if len(names) < count and _try_lock(folder, name, attempt):
+                        names.append(name)
+                if len(names) == count:
+                    held.push(attempt.pop_all())
+                    return names
+        if not waiting:
+            holders = ", ".join(f"{name} by {_holder(folder, name)}" for name in devices)
+            print(f"waiting for {count} free GPUs; held: {holders}", file=sys.stderr, flush=True)
+            waiting = True
+        time.sleep(POLL_SECONDS)
+
+
+def _try_lock(folder: Path, name: str, stack: ExitStack) -> bool:
+    try:
+        stack.enter_context(FileLock(folder / f"{name}.lock", timeout=0, mode=0o666))
+    except Timeout:
+        return False
+    (folder / f"{name}.holder").write_text(json.dumps({"pid": os.getpid()}))
+    return True
+
+
+def _holder(folder: Path, name: str) -> str:
+    try:
+        return f"process {json.loads((folder / f'{name}.holder').read_text())['pid']}"
+    except (OSError, ValueError, KeyError):
+        return "a process that did not say who it is"

@@ -1,0 +1,50 @@
+"""What every command-line program shares: clear errors for users, and JSON arguments."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+EXIT_USER_ERROR = 2
+EXIT_SAVED_AND_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
+
+
+class UserError(Exception):
+    """A problem that the user can mend: says what was wrong, where, and what to do."""
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser whose `--help` shows the program's docstring and every default."""
+    return argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def keys(model: type[Model]) -> Callable[[str], Model]:
+    """An argparse `type` that reads a stage's keys from JSON text, or from the file `@path`."""
+
+    def read(text: str) -> Model:
+        try:
+            if text.startswith("@"):
+                text = Path(text[1:]).read_text()
+            return model.model_validate_json(text)
+        except (ValidationError, OSError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a program; a `UserError` ends it with one line on stderr and status 2, no traceback."""
+    try:
+        status = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        status = EXIT_USER_ERROR
+    sys.exit(status or 0)

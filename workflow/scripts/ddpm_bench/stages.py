@@ -1,0 +1,99 @@
+"""What each stage computes: its resolved keys and its version, as one line of JSON.
+
+Snakemake runs a stage again when this text changes, and only then (apart from changed inputs). The
+text holds what-keys alone, without those at their defaults. A version is raised when a change of
+our code changes the stage's results; tests/unit/test_stage_versions.py keeps that honest.
+"""
+
+from typing import Any
+
+from .config.keys import canonical_json, what_keys
+from .config.loading import Config
+from .config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
+
+VERSIONS = {
+    "fetch": 1,
+    "prepare": 1,
+    "classifier": 1,
+    "train": 1,
+    "sample": 1,
+    "grid": 1,
+    "features": 1,
+    "score": 1,
+    "collect": 1,
+    "plot": 1,
+    "compare": 1,
+}
+
+
+def stage(name: str, **keys: Any) -> str:
+    """The `--what` of a stage: its version and keys as canonical JSON; empty blocks are left out."""
+    present = {key: value for key, value in keys.items() if value not in (None, {})}
+    return canonical_json({"version": VERSIONS[name], **present})
+
+
+def fetch_stage(config: Config, dataset: str, listing: str | None) -> str:
+    """`listing`: a hash of names, sizes and times in a local folder; None for other sources."""
+    source = what_keys(config.datasets[dataset].source)
+    return stage("fetch", source=source, listing=listing)
+
+
+def prepare_stage(config: Config, dataset: str) -> str:
+    keys = what_keys(config.datasets[dataset], leave_out=frozenset({"source", "classifier"}))
+    source = what_keys(config.datasets[dataset].source)
+    return stage("prepare", kind=source["kind"], include=source.get("include"), **keys)
+
+
+def classifier_stage(config: Config, dataset: str) -> str:
+    return stage("classifier", classifier=what_keys(config.datasets[dataset].classifier))
+
+
+def train_stage(config: Config, experiment: str) -> str:
+    """Neither `steps` nor the cut into jobs is in it: a longer training goes on from a shorter."""
+    keys = config.experiments[experiment]
+    return stage(
+        "train",
+        model=what_keys(keys.model),
+        diffusion=what_keys(keys.diffusion),
+        train=what_keys(keys.train, leave_out=frozenset({"steps"})),
+    )
+
+
+def sample_stage(config: Config, experiment: str, name: str) -> str:
+    keys = config.experiments[experiment]
+    dataset = config.datasets[keys.dataset]
+    return stage(
+        "sample",
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        model=what_keys(keys.model),
+        diffusion=what_keys(keys.diffusion),
+        drawing=what_keys(keys.samples[name], leave_out=frozenset({"images", "checkpoints"})) or {},
+    )
+
+
+def feature_stage(score: Score) -> str:
+    return stage("features", **_features(score))
+
+
+def score_stage(config: Config, experiment: str, samples: str, score: str) -> str:
+    keys = config.experiments[experiment].scores[score]
+    measuring = {key: value for key, value in what_keys(keys).items() if key in Measuring.model_fields}
+    return stage(
+        "score",
+        images=config.experiments[experiment].samples[samples].images,
+        reference=keys.reference,
+        features={"version": VERSIONS["features"], **_features(keys)},
+        measuring=measuring,
+    )
+
+
+def _features(score: Score) -> dict[str, Any]:
+    keys: dict[str, Any] = {"features": score.features}
+    if score.features == "inception":
+        keys["weights_sha256"] = (
+            score.weights.sha256 if score.weights else PUBLISHED_INCEPTION_SHA256
+        )
+        if score.weights and score.weights.name:
+            keys["weights_name"] = score.weights.name
+    return keys
