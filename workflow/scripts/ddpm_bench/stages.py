@@ -78,7 +78,9 @@ def feature_stage(score: Score) -> str:
 
 def score_stage(config: Config, experiment: str, samples: str, score: str) -> str:
     keys = config.experiments[experiment].scores[score]
-    measuring = {key: value for key, value in what_keys(keys).items() if key in Measuring.model_fields}
+    measuring = {
+        key: value for key, value in what_keys(keys).items() if key in Measuring.model_fields
+    }
     return stage(
         "score",
         images=config.experiments[experiment].samples[samples].images,

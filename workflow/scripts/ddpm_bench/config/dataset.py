@@ -22,7 +22,8 @@ class Folder(Keys):
     kind: Literal["folder"]
     path: str = Field(description="The folder; relative to where snakemake is started.")
     include: list[str] = Field(
-        ["**/*"], description="Glob patterns, relative to the folder; files that match any are read."
+        ["**/*"],
+        description="Glob patterns, relative to the folder; files that match any are read.",
     )
 
 
@@ -31,7 +32,8 @@ class Git(Keys):
 
     kind: Literal["git"]
     url: str = Field(
-        pattern=r"^(https|http|ssh|git|file)://", description="Address of the repository; file:// too."
+        pattern=r"^(https|http|ssh|git|file)://",
+        description="Address of the repository; file:// too.",
     )
     commit: str = Field(pattern=r"^[0-9a-f]{40}$", description="Full hash of the commit.")
     include: list[str] = Field(
@@ -65,15 +67,13 @@ class Published(Keys):
     kind: Literal["mnist", "fashion-mnist", "cifar10"]
 
 
-Source = Annotated[
-    SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")
-]
+Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")]
 
 
 class Classifier(Keys):
     """The small network whose features and class probabilities give `features: classifier`."""
 
-    steps: PositiveInt = Field(600, description="Optimiser steps.")
+    steps: PositiveInt = Field(300, description="Optimiser steps.")
     batch_size: PositiveInt = Field(128, description="Images per step.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
     features: PositiveInt = Field(64, description="Dimensions of the feature vector.")
@@ -122,7 +122,9 @@ class Dataset(Keys):
 
     source: Source = Field(description="Where the images come from; `kind` decides the other keys.")
     image_size: PositiveInt = Field(
-        ge=8, le=2048, description="Pixels: the short side is resized to it, then the centre is cropped."
+        ge=8,
+        le=2048,
+        description="Pixels: the short side is resized to it, then the centre is cropped.",
     )
     channels: Literal[1, 3] = Field(3, description="1 grayscale, 3 RGB.")
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = Field(

@@ -31,3 +31,8 @@ def what_keys(block: Keys, *, leave_out: frozenset[str] = frozenset()) -> dict[s
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_keys(block: Keys) -> str:
+    """A `run:` block as one line of JSON: how a stage is run, a program's `--how`."""
+    return canonical_json(block.model_dump(mode="json", exclude_defaults=True))

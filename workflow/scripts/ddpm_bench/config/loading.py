@@ -28,7 +28,9 @@ class Experiment(Keys):
     model: Unet
     diffusion: Diffusion = Field(default_factory=Diffusion)
     train: Train
-    samples: dict[Name, Samples] = Field({}, description="Named sets; one job per set and checkpoint.")
+    samples: dict[Name, Samples] = Field(
+        {}, description="Named sets; one job per set and checkpoint."
+    )
     scores: dict[Name, Score] = Field(
         {}, description="Named ways to score; each is applied to each set of samples."
     )
@@ -67,7 +69,9 @@ def read_config(path: Path) -> Config:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give an existing file") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give an existing file"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
     return check_config(raw, origin=str(path))
@@ -198,18 +202,26 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
         elif typing.get_origin(here) is dict:
             here = _bare(typing.get_args(here)[1])
         elif typing.get_origin(here) in (Union, types.UnionType):
-            here = next((member for member in typing.get_args(here) if _has_kind(member, part)), None)
+            here = next(
+                (member for member in typing.get_args(here) if _has_kind(member, part)), None
+            )
             continue
         elif here is None and not isinstance(part, int):
             continue
         path.append(str(part))
-    if path[:1] == ["experiments"] and not _is_in(raw, path) and _is_in(raw, ["defaults", *path[2:]]):
+    if (
+        path[:1] == ["experiments"]
+        and not _is_in(raw, path)
+        and _is_in(raw, ["defaults", *path[2:]])
+    ):
         path = ["defaults", *path[2:]]
     return ".".join(path), block
 
 
 def _bare(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+    return (
+        typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+    )
 
 
 def _has_kind(member: Any, tag: int | str) -> bool:

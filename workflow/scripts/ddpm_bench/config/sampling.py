@@ -12,7 +12,8 @@ class SampleRun(Keys):
     """How sampling is run; never changes a byte."""
 
     images_per_job: PositiveInt | None = Field(
-        None, description="Images that one job draws, a multiple of batch_size; null: the whole set."
+        None,
+        description="Images that one job draws, a multiple of batch_size; null: the whole set.",
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
 
@@ -23,7 +24,9 @@ class Drawing(Keys):
     scheduler: Literal["ddpm", "ddim", "dpmsolver++"] = Field(
         "dpmsolver++", description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022)."
     )
-    steps: PositiveInt = Field(20, description="Network evaluations per image; at most `timesteps`.")
+    steps: PositiveInt = Field(
+        20, description="Network evaluations per image; at most `timesteps`."
+    )
     eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
         "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
@@ -42,9 +45,9 @@ class Samples(Drawing):
     """A set of samples: which checkpoints, and how many images of each."""
 
     images: PositiveInt = Field(description="Images per checkpoint.")
-    checkpoints: Literal["all", "latest"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
-        Field("all", description="all, latest, or a list of training steps.")
-    )
+    checkpoints: (
+        Literal["all", "latest"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    ) = Field("all", description="all, latest, or a list of training steps.")
     run: SampleRun = Field(default_factory=SampleRun)
 
     @model_validator(mode="after")

@@ -8,6 +8,13 @@ from .keys import Keys, Name, PositiveInt, Seed, Sha256
 
 # TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
 PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+PUBLISHED_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+PUBLISHED_INCEPTION_URLS = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+)
 
 
 class InceptionWeights(Keys):
@@ -83,6 +90,17 @@ class FeatureStage(Keys):
     features: Literal["classifier", "inception"]
     weights_sha256: Sha256 | None = None
     weights_name: Name | None = None  # of weights other than the published ones
+
+    @model_validator(mode="after")
+    def _inception_is_pinned(self) -> "FeatureStage":
+        if (self.features == "inception") != (self.weights_sha256 is not None):
+            raise ValueError("`features: inception` needs weights_sha256, and only it takes one")
+        return self
+
+    @property
+    def feature_space(self) -> str:
+        """The name of the feature space in paths and tables, as in `Score`."""
+        return f"{self.features}-{self.weights_name}" if self.weights_name else self.features
 
 
 class ScoreStage(Keys):

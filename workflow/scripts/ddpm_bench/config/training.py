@@ -15,7 +15,6 @@ class Unet(Keys):
     dim_mults: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
     )
-    dropout: float = Field(0.0, ge=0, lt=1)
     attn_heads: PositiveInt = 4
     attn_dim_head: PositiveInt = 32
 
@@ -29,7 +28,8 @@ class Diffusion(Keys):
 
     timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")
     objective: Literal["pred_noise", "pred_x0", "pred_v"] = Field(
-        "pred_v", description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v)."
+        "pred_v",
+        description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v).",
     )
     beta_schedule: Literal["linear", "cosine", "sigmoid"] = "sigmoid"
 
@@ -42,7 +42,8 @@ class TrainRun(Keys):
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each process.")
     micro_batch_size: PositiveInt | None = Field(
-        None, description="Images per forward pass of one process; null: its whole share of the batch."
+        None,
+        description="Images per forward pass of one process; null: its whole share of the batch.",
     )
     compile: Literal["auto"] | bool = Field(
         "auto", description="torch.compile the network; auto: on GPUs only."
@@ -65,7 +66,9 @@ class Optimisation(Keys):
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Of the forward and backward pass.")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Of the forward and backward pass."
+    )
     seed: Seed = Field(0, description="Of the weights, the order of images and all noise.")
     deterministic: bool = Field(
         False, description="Deterministic GPU kernels: slower, and bit-exact resume on GPUs too."

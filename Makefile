@@ -1,0 +1,80 @@
+# Targets of ddpm-bench. `make help` lists them. Needs Python 3.11 or newer, and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+CONFIG ?= config/config.yaml
+CORES ?= all
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+RUN := $(BIN)/python workflow/scripts
+# Kept in the environment: the lock that it was made from.
+STAMP := $(VENV)/requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo run snapshot report status test test-slurm test-all lint format bench docs \
+        lock slurm-profile clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  CONFIG=my.yaml chooses another config file, CORES=4 how many cores (all by default)"
+
+env: $(STAMP) ## make the environment .venv from the lock (nothing to do when it is current)
+
+$(STAMP): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@echo "making $(VENV) from envs/requirements.lock: downloads about 3 GB the first time"
+	@rm -f $(STAMP)
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r envs/requirements.lock
+	@cp envs/requirements.lock $(STAMP)
+
+demo: ## run the embedded demo, draw its report, print its scores
+	@$(MAKE) --no-print-directory run report summary CONFIG=config/config.yaml
+
+run: env ## run the workflow on CONFIG: only what is missing or stale
+	@$(SNAKEMAKE)
+
+report: env ## one HTML page with every figure and table (drawn again when one has changed)
+	@$(RUN)/report.py --configfile $(CONFIG)
+
+.PHONY: summary
+summary: env
+	@$(RUN)/summary.py --configfile $(CONFIG)
+
+snapshot: env ## tables and figures of what is scored so far, while the rest still runs
+	@$(RUN)/snapshot.py --configfile $(CONFIG)
+
+status: env ## what is done, and what would run and why
+	@$(SNAKEMAKE) --dry-run --quiet rules
+	@$(MAKE) --no-print-directory summary
+
+test: env ## the tests
+	@$(BIN)/python -m pytest
+
+test-slurm: env ## the tests on a real SLURM
+	@$(BIN)/python -m pytest tests/slurm
+
+test-all: env ## the tests, and the long campaigns
+	@$(BIN)/python -m pytest
+
+lint: env ## ruff, snakefmt, snakemake --lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow/rules
+	@$(BIN)/snakemake --lint
+
+format: env ## rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile workflow/rules
+
+docs: env ## write config/README.md, the config's JSON schema, and the recorded stage code anew
+	@$(RUN)/document_config.py
+
+lock: ## resolve pyproject.toml anew into envs/requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o envs/requirements.lock
+
+clean: ## delete the environment (results stay)
+	rm -rf $(VENV)

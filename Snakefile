@@ -1,0 +1,102 @@
+"""ddpm-bench: images -> trained diffusion models -> samples -> scores -> figures, tables, report.
+
+snakemake --cores all                          the demo of config/config.yaml
+snakemake --cores all --configfile my.yaml     your own studies
+snakemake --profile profiles/slurm             on a cluster
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+sys.path.insert(0, str(SCRIPTS))
+# Programs run under the interpreter that runs this workflow.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+from ddpm_bench import plan, stages
+from ddpm_bench.config.loading import check_config
+from ddpm_bench.config.keys import run_keys
+from ddpm_bench.program import UserError
+
+if not workflow.overwrite_configfiles:
+
+    configfile: Path(workflow.basedir, "config", "config.yaml")
+
+
+try:
+    CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
+    LISTINGS = plan.local_listings(CONFIG)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = CONFIG.results_dir
+RESOURCES = CONFIG.resources_dir
+
+
+wildcard_constraints:
+    dataset=r"[^/]+",
+    experiment=r"[^/]+",
+    samples=r"[^/]+",
+    score=r"[^/]+",
+    space=r"[^/]+",
+    reference=r"train|eval|all",
+    step=r"\d{8}",
+    first=r"\d+",
+    last=r"\d+",
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    prepared,
+    trained,
+    sampled,
+    scored,
+    fetch,
+    fetch_inception,
+    collect,
+
+
+rule all:
+    default_target: True
+    input:
+        plan.targets(CONFIG),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+rule prepared:
+    """Every dataset, and nothing after it."""
+    input:
+        expand(f"{RESULTS}/datasets/{{dataset}}/summary.json", dataset=plan.used_datasets(CONFIG)),
+
+
+rule trained:
+    """Every model, and nothing after it."""
+    input:
+        [path for name in CONFIG.experiments for path in plan.manifests(CONFIG, name)],
+
+
+rule sampled:
+    """Every set of samples, and nothing after it."""
+    input:
+        [path for name in CONFIG.experiments for path in plan.all_sample_files(CONFIG, name)],
+
+
+rule scored:
+    """Every score, and nothing after it."""
+    input:
+        [path for name in CONFIG.experiments for path in plan.score_files(CONFIG, name)],

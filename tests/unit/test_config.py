@@ -1,0 +1,192 @@
+"""The config file: what is refused, how, and what makes a stage stale."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from ddpm_bench import stages
+from ddpm_bench.config.keys import run_keys
+from ddpm_bench.config.loading import check_config, read_config
+from ddpm_bench.config.reference import config_reference, config_schema
+from ddpm_bench.program import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+
+
+@pytest.fixture
+def raw():
+    return copy.deepcopy(DEMO)
+
+
+def problems(raw) -> str:
+    with pytest.raises(UserError) as caught:
+        check_config(raw, origin="my.yaml")
+    return str(caught.value)
+
+
+def test_the_demo_is_valid(raw):
+    config = check_config(raw)
+    assert config.experiments["digits"].train.steps == 1200
+
+
+def test_an_unknown_key_is_named_with_its_nearest_known_one(raw):
+    raw["experiments"]["digits"]["train"]["lerning_rate"] = 0.1
+    text = problems(raw)
+    assert "experiments.digits.train.lerning_rate: unknown key; did you mean 'learning_rate'?" in text
+    assert "allowed: batch_size" in text
+
+
+def test_all_wrong_keys_are_reported_at_once(raw):
+    raw["experiments"]["digits"]["train"]["precision"] = "fp8"
+    raw["experiments"]["digits"]["train"]["batch_size"] = -1
+    raw["experiments"]["digits"]["dataset"] = "digts"
+    raw["datasets"]["digits"]["source"] = {"kind": "git", "url": "x://y", "comit": "0"}
+    text = problems(raw)
+    for line in (
+        "experiments.digits.train.precision = 'fp8': Input should be 'fp32' or 'bf16'",
+        "experiments.digits.train.batch_size = -1: Input should be greater than 0",
+        "experiments.digits.dataset = 'digts': no such dataset; did you mean 'digits'?",
+        "datasets.digits.source.url = 'x://y'",
+        "datasets.digits.source.commit: is missing",
+        "datasets.digits.source.comit: unknown key; did you mean 'commit'?",
+    ):
+        assert line in text
+    assert "my.yaml has 6 problems" in text
+
+
+def test_a_wrong_default_is_reported_once_and_where_it_stands(raw):
+    del raw["experiments"]["digits"]["train"]["precision"]
+    raw["experiments"]["second"] = copy.deepcopy(raw["experiments"]["digits"])
+    raw["defaults"] = {"train": {"precision": "fp8"}}
+    assert problems(raw).count("defaults.train.precision = 'fp8'") == 1
+
+
+def test_defaults_are_merged_under_each_experiment(raw):
+    raw["defaults"] = {"train": {"max_grad_norm": 0.5, "batch_size": 8}}
+    train = check_config(raw).experiments["digits"].train
+    assert (train.max_grad_norm, train.batch_size) == (0.5, 64)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"steps": 1000}, "steps = 1000 must be a multiple of checkpoint_every = 300; "
+         "the nearest that are: 900 or 1200"),
+        ({"run": {"steps_per_job": 500}}, "run.steps_per_job = 500 must be a multiple of "
+         "checkpoint_every = 300; the nearest that are: 300 or 600"),
+        ({"run": {"gpus": 3}}, "batch_size = 64 must be a multiple of run.gpus = 3; "
+         "the nearest that are: 63 or 66"),
+        ({"run": {"micro_batch_size": 5}}, "sizes that do: 1, 2, 4, 8, 16, 32, 64"),
+    ],
+)  # fmt: skip
+def test_sizes_that_do_not_divide_are_refused_with_the_nearest_that_do(raw, block, expected):
+    raw["experiments"]["digits"]["train"].update(block)
+    assert expected in problems(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("samples.dpm20.steps", 2000, "exceeds diffusion.timesteps"),
+        ("samples.dpm20.checkpoints", [500], "multiples of 300 up to 1200"),
+        ("samples.dpm20.eta", 0.5, "remove it"),
+        ("scores.classifier.weights", {"path": "x.pth"}, "option of `features: inception`"),
+        ("model.dim_mults", [1, 2, 4, 8, 8, 8], "needs a multiple of 32"),
+        ("dataset", "other", "there are: digits"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(raw, path, value, expected):
+    block = raw["experiments"]["digits"]
+    *parents, last = path.split(".")
+    for key in parents:
+        block = block[key]
+    block[last] = value
+    assert expected in problems(raw)
+
+
+def test_a_reference_needs_held_out_images(raw):
+    raw["experiments"]["digits"]["scores"]["classifier"]["reference"] = "eval"
+    del raw["datasets"]["digits"]["eval_fraction"]
+    assert "holds nothing out" in problems(raw)
+
+
+def test_two_weights_files_cannot_share_a_feature_space(raw):
+    weights = [{"path": "a", "sha256": digit * 64, "name": "mine"} for digit in "12"]
+    raw["experiments"]["digits"]["scores"] = {
+        f"s{index}": {"features": "inception", "weights": item} for index, item in enumerate(weights)
+    }
+    assert "two files of weights" in problems(raw)
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "x;rm", ""])
+def test_names_that_are_not_plain_are_refused(raw, name):
+    raw["experiments"][name] = raw["experiments"].pop("digits")
+    assert "experiments" in problems(raw)
+
+
+def test_folders_of_the_results_are_no_experiments(raw):
+    raw["experiments"]["report"] = raw["experiments"].pop("digits")
+    assert "experiments.report" in problems(raw)
+
+
+def test_broken_yaml_and_a_missing_file_are_one_clear_error(tmp_path):
+    path = tmp_path / "my.yaml"
+    with pytest.raises(UserError, match="cannot be read"):
+        read_config(path)
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        read_config(path)
+
+
+def test_the_reference_and_the_schema_are_current():
+    assert (REPOSITORY / "config" / "README.md").read_text() == config_reference(), "make docs"
+    assert (REPOSITORY / "config" / "schema.json").read_text() == config_schema(), "make docs"
+
+
+def test_every_key_has_a_meaning_in_the_reference():
+    rows = [line for line in config_reference().splitlines() if line.startswith("| `")]
+    assert len(rows) > 60
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_keys_at_their_defaults_do_not_change_a_stage(raw):
+    before = stages.train_stage(check_config(raw), "digits")
+    raw["experiments"]["digits"]["train"]["max_grad_norm"] = 1.0
+    raw["experiments"]["digits"]["diffusion"]["timesteps"] = 1000
+    assert stages.train_stage(check_config(raw), "digits") == before
+
+
+def test_the_order_of_keys_does_not_change_a_stage(raw):
+    before = stages.train_stage(check_config(raw), "digits")
+    train = raw["experiments"]["digits"]["train"]
+    raw["experiments"]["digits"]["train"] = dict(reversed(train.items()))
+    assert stages.train_stage(check_config(raw), "digits") == before
+
+
+def test_run_keys_and_the_number_of_steps_do_not_change_a_stage(raw):
+    before = stages.train_stage(check_config(raw), "digits")
+    train = raw["experiments"]["digits"]["train"]
+    train.update(steps=2400, run={"gpus": 2, "save_seconds": 1, "steps_per_job": 300})
+    config = check_config(raw)
+    assert stages.train_stage(config, "digits") == before
+    assert json.loads(run_keys(config.experiments["digits"].train.run)) == {
+        "gpus": 2, "save_seconds": 1.0, "steps_per_job": 300,
+    }  # fmt: skip
+
+
+def test_a_what_key_changes_its_own_stage_only(raw):
+    def identities(config):
+        return {
+            "prepare": stages.prepare_stage(config, "digits"),
+            "train": stages.train_stage(config, "digits"),
+            "sample": stages.sample_stage(config, "digits", "dpm20"),
+            "score": stages.score_stage(config, "digits", "dpm20", "classifier"),
+        }
+
+    before = identities(check_config(raw))
+    raw["experiments"]["digits"]["samples"]["dpm20"]["seed"] = 1
+    after = identities(check_config(raw))
+    assert {name for name in before if before[name] != after[name]} == {"sample"}

@@ -1,0 +1,61 @@
+"""Sources in, prepared images out.
+
+In:  `datasets:` of the config
+Out: resources/datasets/<dataset>.json   what was fetched, with its checksum
+     results/datasets/<dataset>/         train.npy, eval.npy, images.csv, summary.json, preview.png
+"""
+
+
+rule fetch:
+    """Bring a dataset's files here, checked against its pinned commit or checksum."""
+    output:
+        f"{RESOURCES}/datasets/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/fetch/{{dataset}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=lambda wildcards: stages.fetch_stage(
+            CONFIG, wildcards.dataset, LISTINGS.get(wildcards.dataset)
+        ),
+        folder=f"{RESOURCES}/datasets/{{dataset}}",
+    shell:
+        "exec python {SCRIPTS:q}/fetch.py --what {params.what:q} --folder {params.folder:q}"
+        " --output {output:q} 2> >(tee {log:q} >&2)"
+
+
+rule prepare:
+    """Decode, resize, crop and split a dataset's images."""
+    input:
+        rules.fetch.output,
+    output:
+        train=f"{RESULTS}/datasets/{{dataset}}/train.npy",
+        eval=f"{RESULTS}/datasets/{{dataset}}/eval.npy",
+        images=report(
+            f"{RESULTS}/datasets/{{dataset}}/images.csv",
+            caption="../report/images.rst",
+            category="Datasets",
+            labels={"dataset": "{dataset}", "shows": "every input file"},
+        ),
+        summary=f"{RESULTS}/datasets/{{dataset}}/summary.json",
+        preview=report(
+            f"{RESULTS}/datasets/{{dataset}}/preview.png",
+            caption="../report/preview.rst",
+            category="Datasets",
+            labels={"dataset": "{dataset}", "shows": "prepared images"},
+        ),
+    log:
+        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/logs/prepare/{{dataset}}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: CONFIG.datasets[wildcards.dataset].run.cpus
+    resources:
+        how=lambda wildcards: run_keys(CONFIG.datasets[wildcards.dataset].run),
+    params:
+        what=lambda wildcards: stages.prepare_stage(CONFIG, wildcards.dataset),
+        folder=f"{RESULTS}/datasets/{{dataset}}",
+    shell:
+        "exec python {SCRIPTS:q}/prepare.py --what {params.what:q} --how {resources.how:q}"
+        " --fetched {input:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"

@@ -1,0 +1,59 @@
+"""Checkpoints in, images out.
+
+In:  results/<experiment>/training/job-*.json
+Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, grid.png
+"""
+
+
+rule sample:
+    """Draw images `first` to `last` of a set from one checkpoint."""
+    input:
+        lambda wildcards: plan.manifest_of_checkpoint(
+            CONFIG, wildcards.experiment, int(wildcards.step)
+        ),
+    output:
+        f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.npy",
+    log:
+        f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.log",
+    benchmark:
+        f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
+    resources:
+        how=lambda wildcards: run_keys(
+            CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
+        ),
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
+    shell:
+        "exec python {SCRIPTS:q}/sample.py --what {params.what:q} --how {resources.how:q}"
+        " --manifest {input:q} --step {wildcards.step}"
+        " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
+        " 2> >(tee {log:q} >&2)"
+
+
+rule sample_grid:
+    """The first images of a checkpoint as one picture."""
+    input:
+        lambda wildcards: plan.sample_files(
+            CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
+        ),
+    output:
+        report(
+            f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/grid.png",
+            caption="../report/grid.rst",
+            category="Samples",
+            subcategory="{experiment}",
+            labels={"samples": "{samples}", "training step": "{step}"},
+        ),
+    log:
+        f"{RESULTS}/logs/sample_grid/{{experiment}}.{{samples}}.{{step}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=stages.stage("grid"),
+    shell:
+        "exec python {SCRIPTS:q}/sample_grid.py --what {params.what:q} --samples {input:q}"
+        " --output {output:q} 2> >(tee {log:q} >&2)"

@@ -1,0 +1,113 @@
+"""Samples in, scores out.
+
+In:  results/<experiment>/samples/<set>/step-<step>/images-*.npy, prepared images, Inception weights
+Out: results/datasets/<dataset>/classifier/                     a classifier on the dataset's labels
+     results/datasets/<dataset>/features/<space>/<split>.npz    reference features
+     results/<experiment>/scores/<score>/<set>/step-<step>.json
+"""
+
+
+rule fetch_inception:
+    """The published weights of the field's Inception network, checked against their sha256."""
+    output:
+        f"{RESOURCES}/inception/{plan.PUBLISHED_INCEPTION_FILE}",
+    log:
+        f"{RESULTS}/logs/fetch_inception.log",
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "exec python {SCRIPTS:q}/fetch_inception.py --output {output:q} 2> >(tee {log:q} >&2)"
+
+
+rule train_classifier:
+    """A small classifier on the dataset's labels, for scores with `features: classifier`."""
+    input:
+        rules.prepare.output.train,
+        rules.prepare.output.eval,
+        rules.prepare.output.images,
+    output:
+        weights=f"{RESULTS}/datasets/{{dataset}}/classifier/classifier.safetensors",
+        summary=f"{RESULTS}/datasets/{{dataset}}/classifier/summary.json",
+    log:
+        f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.classifier_stage(CONFIG, wildcards.dataset),
+        dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
+        folder=f"{RESULTS}/datasets/{{dataset}}/classifier",
+    shell:
+        "exec python {SCRIPTS:q}/train_classifier.py --what {params.what:q}"
+        " --dataset {params.dataset:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"
+
+
+rule reference_features:
+    """Features of a dataset's own images, once per feature space and split."""
+    input:
+        images=lambda wildcards: plan.reference_arrays(
+            CONFIG, wildcards.dataset, wildcards.reference
+        ),
+        weights=lambda wildcards: plan.feature_weights(
+            CONFIG,
+            wildcards.dataset,
+            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space),
+        ),
+    output:
+        f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{reference}}.npz",
+    log:
+        f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{reference}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run.cpus
+    resources:
+        how=lambda wildcards: run_keys(
+            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
+        ),
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.feature_stage(
+            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space)
+        ),
+    shell:
+        "exec python {SCRIPTS:q}/reference_features.py --what {params.what:q}"
+        " --how {resources.how:q} --images {input.images:q} --weights {input.weights:q}"
+        " --output {output:q} 2> >(tee {log:q} >&2)"
+
+
+rule score:
+    """FID, IS, KID, precision and recall of one checkpoint's set, from one pass of one network."""
+    input:
+        samples=lambda wildcards: plan.sample_files(
+            CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
+        ),
+        reference=lambda wildcards: plan.reference_file(
+            CONFIG, wildcards.experiment, wildcards.score
+        ),
+        weights=lambda wildcards: plan.feature_weights(
+            CONFIG,
+            CONFIG.experiments[wildcards.experiment].dataset,
+            CONFIG.experiments[wildcards.experiment].scores[wildcards.score],
+        ),
+    output:
+        f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.json",
+    log:
+        f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus
+    resources:
+        how=lambda wildcards: run_keys(
+            CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run
+        ),
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.score_stage(
+            CONFIG, wildcards.experiment, wildcards.samples, wildcards.score
+        ),
+    shell:
+        "exec python {SCRIPTS:q}/score.py --what {params.what:q} --how {resources.how:q}"
+        " --samples {input.samples:q} --reference {input.reference:q}"
+        " --weights {input.weights:q} --output {output:q} 2> >(tee {log:q} >&2)"

@@ -1,0 +1,42 @@
+"""Prepared images in, checkpoints out.
+
+In:  results/datasets/<dataset>/train.npy
+Out: results/<experiment>/training/job-<first>-<last>.json   manifest: the job's checkpoints
+
+What is trained lies in a folder that Snakemake does not know of, so that it never deletes it: see
+ddpm_bench/checkpoints.py. Each job goes on where the one before it ended.
+"""
+
+
+rule train:
+    """Train from step `first` to step `last`, from the last saved state if there is one."""
+    input:
+        images=lambda wildcards: plan.reference_arrays(
+            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
+        ),
+        before=lambda wildcards: plan.manifest_before(
+            CONFIG, wildcards.experiment, int(wildcards.first)
+        ),
+    output:
+        f"{RESULTS}/{{experiment}}/training/job-{{first}}-{{last}}.json",
+    log:
+        f"{RESULTS}/logs/train/{{experiment}}.{{first}}-{{last}}.log",
+    benchmark:
+        f"{RESULTS}/logs/train/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: plan.training_threads(CONFIG, wildcards.experiment)
+    resources:
+        how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
+        gpu=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.gpus,
+    params:
+        what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
+        dataset=lambda wildcards: plan.dataset_folder(
+            CONFIG, CONFIG.experiments[wildcards.experiment].dataset
+        ),
+        folder=f"{RESULTS}/{{experiment}}",
+    shell:
+        "exec python {SCRIPTS:q}/train.py --what {params.what:q} --how {resources.how:q}"
+        " --dataset {params.dataset:q} --experiment {params.folder:q}"
+        " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
+        " 2> >(tee {log:q} >&2)"

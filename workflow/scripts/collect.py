@@ -1,0 +1,33 @@
+"""Collect an experiment's scores into two tables: all of them, and the best checkpoints.
+
+The set of samples, the way to score and the training step come from the path of each score.
+"""
+
+from pathlib import Path
+
+from ddpm_bench import tables
+from ddpm_bench.config.reporting import CollectStage
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(CollectStage), required=True, help="JSON: version, experiment, dataset"
+    )
+    arguments.add_argument(
+        "--scores", type=Path, nargs="*", default=[], help="JSON files of scores"
+    )
+    arguments.add_argument("--evaluation", type=Path, required=True, help="CSV of all scores")
+    arguments.add_argument("--best", type=Path, required=True, help="CSV of the best checkpoints")
+    given = arguments.parse_args()
+
+    evaluation = tables.evaluation_table(
+        given.scores, experiment=given.what.experiment, dataset=given.what.dataset
+    )
+    tables.write_table(given.evaluation, evaluation)
+    tables.write_table(given.best, tables.best_scores(evaluation))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,36 @@
+"""Join the tables of all experiments, and draw their scores against training steps together.
+
+What is of different datasets, feature spaces or references gets panels of its own.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.figures import comparison_figures, save_figure
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, join_tables, write_table
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--evaluations", type=Path, nargs="+", required=True, help="CSVs of all scores"
+    )
+    arguments.add_argument(
+        "--bests", type=Path, nargs="+", required=True, help="CSVs of the best checkpoints"
+    )
+    arguments.add_argument(
+        "--output-dir", type=Path, required=True, help="folder of the tables and figures"
+    )
+    given = arguments.parse_args()
+
+    evaluation = join_tables(given.evaluations, EVALUATION_COLUMNS)
+    write_table(given.output_dir / "all_scores.csv", evaluation)
+    write_table(given.output_dir / "best_scores.csv", join_tables(given.bests, BEST_COLUMNS))
+    for name, figure in comparison_figures(evaluation):
+        save_figure(figure, given.output_dir / name)
+
+
+if __name__ == "__main__":
+    run(main)

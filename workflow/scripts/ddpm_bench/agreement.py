@@ -1,0 +1,52 @@
+"""Signals that ask a training to stop, and decisions that all its processes take at the same step."""
+
+import signal
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+
+
+class StopSignal:
+    """Notes SIGTERM, SIGUSR1 (SLURM's warning before the wall time) and SIGINT instead of dying."""
+
+    def __init__(self) -> None:
+        self.arrived = False
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.arrived = True
+
+
+class Agreement:
+    """Yes to a question as soon as any process says yes, in all processes at the same step.
+
+    With several processes the answers of a step travel while the next step is computed, over gloo,
+    so neither the GPU nor the loop waits for them; a yes is known one step later.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._group = dist.new_group(backend="gloo") if processes > 1 else None
+        self._under_way: tuple[dist.Work, torch.Tensor] | None = None
+
+    def any(self, *questions: bool) -> list[bool]:
+        """The answers to yes-or-no questions; every process must ask at every step."""
+        if self._group is None:
+            return list(questions)
+        answers = self._arrived(len(questions))
+        votes = torch.tensor(questions, dtype=torch.int32)
+        self._under_way = (dist.all_reduce(votes, group=self._group, async_op=True), votes)
+        return answers
+
+    def _arrived(self, count: int) -> list[bool]:
+        if self._under_way is None:
+            return [False] * count
+        work, votes = self._under_way
+        work.wait()
+        return [bool(vote) for vote in votes]
+
+    def end(self) -> None:
+        """Let the last votes arrive, so that no process leaves while another waits."""
+        self._arrived(0)
+        self._under_way = None

@@ -1,0 +1,101 @@
+"""Unpacking zip and tar archives from strangers: no member may leave the folder.
+
+Members are checked here, not by tarfile's filters, which Python 3.11.0 to 3.11.3 do not have.
+"""
+
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from .listing import matches, printable, split_patterns
+from .program import UserError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, EOFError, ValueError),
+    *(RuntimeError, NotImplementedError),  # zipfile's for passwords and unknown compressions
+)
+
+
+def extract(archive: Path, folder: Path, include: list[str]) -> int:
+    """Unpack the members of a zip or tar archive that match `include` into `folder`.
+
+    Returns how many. Raises UserError for a broken archive, for one with any member that is
+    absolute, leaves the folder, or is a link or device, and when nothing matches; what was unpacked
+    until then is left for the caller, who works in a temporary folder.
+    """
+    patterns = split_patterns(include)
+    members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
+    count, seen, example = 0, 0, "none"
+    try:
+        for name, content in tqdm(members(archive), desc="unpacking", unit=" files"):
+            parts = components_inside(name, archive)
+            if content is None:
+                continue
+            seen, example = seen + 1, name
+            if matches(parts, patterns):
+                target = folder.joinpath(*parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+                count += 1
+    except _BROKEN as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error})") from None
+    if count == 0:
+        raise UserError(
+            f"{archive}: no file matches source.include = {include}; it has {seen} files, "
+            f"such as {printable(example)!r}"
+        )
+    return count
+
+
+def components_inside(name: str, origin: object) -> tuple[str, ...]:
+    """A member's path in components; UserError if it is absolute or leaves its folder.
+
+    Backslashes and drive letters count too: what is harmless here is not on every machine.
+    """
+    parts = PurePosixPath(name).parts
+    windows = name.replace("\\", "/").split("/")
+    absolute = name.startswith(("/", "\\")) or name[1:2] == ":"
+    if absolute or ".." in windows or "\0" in name:
+        raise UserError(
+            f"{origin}: member {printable(name)!r} leaves its folder; refused as a whole"
+        )
+    return parts
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """(name, content) of each member; None is the content of a folder."""
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _not_a_file(archive, member.filename)
+            with opened.open(member) as content:
+                yield member.filename, None if member.is_dir() else content
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """(name, content) of each member; None is the content of a folder."""
+    with tarfile.open(archive) as opened:
+        while (member := opened.next()) is not None:
+            if not (member.isreg() or member.isdir()):
+                raise _not_a_file(archive, member.name)
+            yield member.name, opened.extractfile(member)
+            opened.members.clear()  # it would hold every member of a long archive in memory
+
+
+def _not_a_file(archive: Path, name: str) -> UserError:
+    return UserError(
+        f"{archive}: member {printable(name)!r} is a link or device; refused as a whole"
+    )

@@ -1,0 +1,217 @@
+"""What a training leaves on disk: resumable states, checkpoints of EMA weights, manifests.
+
+    results/<experiment>/training/<fingerprint>/state/step-00000450/   the last two states
+    results/<experiment>/training/<fingerprint>/checkpoints/step-00000300.safetensors
+    results/<experiment>/training/job-00000000-00000600.json           manifest of a finished job
+    results/<experiment>/checkpoints/step-00000300.safetensors         the same files, linked
+
+The fingerprint is a hash of all that determines the trained weights, so another configuration
+trains in a folder of its own and nothing trained is ever deleted.
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .config.keys import canonical_json, what_keys
+from .config.training import TrainStage
+from .files import (
+    read_json,
+    replacing,
+    replacing_folder,
+    sha256,
+    sha256_text,
+    write_json,
+    write_text,
+)
+from .plan import checkpoint_name
+from .program import UserError
+
+STATES_KEPT = 2
+
+
+def fingerprint(stage: TrainStage, images_sha256: str) -> str:
+    """16 hexadecimal digits that name a training: its keys and its images, not where it stops.
+
+    `checkpoint_every` is left out too: it decides which weights are kept, not what they are.
+    """
+    keys = {
+        "version": stage.version,
+        "model": what_keys(stage.model),
+        "diffusion": what_keys(stage.diffusion),
+        "train": what_keys(stage.train, leave_out=frozenset({"checkpoint_every"})),
+        "images": images_sha256,
+    }
+    return sha256_text(canonical_json(keys))[:16]
+
+
+@dataclass
+class TrainingState:
+    """All that a training needs to go on as if it had never stopped.
+
+    `tensors` holds float32 tensors on the CPU named model.*, ema.*, exp_avg.* and exp_avg_sq.*;
+    `metrics` the text of metrics.csv so far; `pending_losses` those of the steps since its last row.
+    """
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    metrics: str
+    pending_losses: list[float] = field(default_factory=list)
+
+
+class TrainingFolder:
+    """The folder of one training (one fingerprint) of an experiment."""
+
+    def __init__(self, experiment_folder: Path, name: str) -> None:
+        self.experiment_folder = experiment_folder
+        self.name = name
+        self.path = experiment_folder / "training" / name
+        self.states = self.path / "state"
+        self.states.mkdir(parents=True, exist_ok=True)
+        for leftover in self.states.glob(".*.partial"):  # of a process killed while it was saving
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"{checkpoint_name(step)}.safetensors"
+
+    def save_checkpoint(self, step: int, weights: dict[str, torch.Tensor], about: str) -> None:
+        """Write EMA weights and publish them; `about` is stored as the file's metadata."""
+        # One metadata key only: safetensors writes several in no fixed order.
+        with replacing(self.checkpoint(step)) as temporary:
+            save_file(weights, temporary, metadata={"ddpm_bench": about})
+        self.publish_checkpoint(step)
+
+    def publish_checkpoint(self, step: int) -> None:
+        source = self.checkpoint(step)
+        publish(source, self.experiment_folder / "checkpoints" / source.name)
+
+    def save_state(self, state: TrainingState) -> None:
+        """Write a state, then drop all but the last two before it; later ones stay."""
+        folder = self.states / checkpoint_name(state.step)
+        with replacing_folder(folder) as temporary:
+            save_file(state.tensors, temporary / "tensors.safetensors")
+            (temporary / "metrics.csv").write_text(state.metrics)
+            files = ("tensors.safetensors", "metrics.csv")
+            description = {
+                "step": state.step,
+                "pending_losses": state.pending_losses,
+                "sha256": {name: sha256(temporary / name) for name in files},
+            }
+            (temporary / "state.json").write_text(json.dumps(description, indent=2))
+        earlier = [path for path in self._state_folders() if path.name <= folder.name]
+        for path in earlier[STATES_KEPT:]:
+            shutil.rmtree(path)
+
+    def latest_state(self, at_most: int) -> TrainingState | None:
+        """The last valid state at or before a step; invalid ones are passed over with a warning."""
+        for folder in self._state_folders():
+            if folder.name > checkpoint_name(at_most):
+                continue
+            try:
+                return _read_state(folder)
+            except (OSError, ValueError, KeyError) as error:
+                print(
+                    f"warning: state {folder} is damaged ({error}); trying the one before",
+                    file=sys.stderr,
+                )
+        return None
+
+    def _state_folders(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.states.glob("step-" + "[0-9]" * 8), reverse=True)
+
+    def set_others_aside(self) -> None:
+        """Take published checkpoints of another training out of sight, into its own folder."""
+        marker = self.experiment_folder / "training" / "current.json"
+        before = read_json(marker)["fingerprint"] if marker.exists() else self.name
+        if before != self.name:
+            aside = self.experiment_folder / "training" / before
+            published = sorted((self.experiment_folder / "checkpoints").glob("step-*.safetensors"))
+            for path in published:
+                kept = aside / "checkpoints" / path.name
+                if kept.exists():
+                    path.unlink()
+                else:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, kept)
+            print(
+                f"the configuration of {self.experiment_folder.name} has changed: this trains anew; "
+                f"the {len(published)} checkpoints so far are kept in {aside}",
+                file=sys.stderr,
+            )
+        write_json(marker, {"fingerprint": self.name})
+
+    def publish_metrics(self, text: str) -> None:
+        """Make metrics.csv of the experiment that of this training."""
+        write_text(self.experiment_folder / "metrics.csv", text)
+
+    def finish(self, first: int, last: int, steps: list[int], about: str) -> dict[str, object]:
+        """Publish what a finished job has made; returns its manifest: no clock, no host in it."""
+        entries = []
+        for step in steps:
+            self.publish_checkpoint(step)
+            path = self.checkpoint(step)
+            file = f"checkpoints/{path.name}"
+            entries.append({"step": step, "file": file, "sha256": sha256(path)})
+        newest = self._state_folders()[0]
+        self.publish_metrics((newest / "metrics.csv").read_text())
+        publish(self.path / "progress.jsonl", self.experiment_folder / "progress.jsonl")
+        return {
+            "fingerprint": self.name,
+            "first_step": first,
+            "last_step": last,
+            "checkpoints": entries,
+            "keys": json.loads(about),
+        }
+
+
+def _read_state(folder: Path) -> TrainingState:
+    description = read_json(folder / "state.json")
+    for name, expected in description["sha256"].items():
+        if sha256(folder / name) != expected:
+            raise ValueError(f"{name} does not have the sha256 that was saved with it")
+    return TrainingState(
+        step=description["step"],
+        tensors=load_file(folder / "tensors.safetensors"),
+        metrics=(folder / "metrics.csv").read_text(),
+        pending_losses=description["pending_losses"],
+    )
+
+
+def publish(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`: a hard link, or a copy where links cannot be made."""
+    if target.exists() and target.samefile(source):
+        return
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def load_checkpoint(manifest_path: Path, step: int) -> dict[str, torch.Tensor]:
+    """The EMA weights that a manifest names for a step, after a check of their sha256.
+
+    Raises UserError when the manifest has no such checkpoint, or the file is missing or changed.
+    """
+    entries = {entry["step"]: entry for entry in read_json(manifest_path)["checkpoints"]}
+    if step not in entries:
+        steps = ", ".join(map(str, entries))
+        raise UserError(f"{manifest_path}: has no checkpoint of step {step}; it has {steps}")
+    path = manifest_path.parent.parent / entries[step]["file"]
+    remedy = (
+        f"delete {manifest_path} and run snakemake again: it comes back from the training folder"
+    )
+    if not path.exists():
+        raise UserError(f"{path}: this checkpoint is missing; {remedy}")
+    if sha256(path) != entries[step]["sha256"]:
+        raise UserError(
+            f"{path}: not the weights that its manifest names (sha256 differs); {remedy}"
+        )
+    return load_file(path)

@@ -1,0 +1,126 @@
+"""The reference of the config file and its JSON schema, generated from the models."""
+
+import json
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from .keys import Keys
+from .loading import Config
+
+HEAD = """# The config file: every key
+
+Generated from the models in `workflow/scripts/ddpm_bench/config/` by `make docs`; a test keeps it
+current. [config.yaml](config.yaml) is a complete example, the demo. Editors that speak JSON schema
+(VS Code with the YAML extension, for one) complete and check keys when the file begins with
+`# yaml-language-server: $schema=schema.json`.
+
+**What and how.** Keys under a `run:` block say how a stage is run (processes, cores, cuts into
+jobs): changing them never makes a result stale. All other keys say what is computed: changing one
+runs again exactly the stages that read it and what follows from them. Raising `train.steps` trains
+only the new steps; raising `images` draws only the new images; new sets and scores touch nothing
+else.
+
+`defaults:` is merged under every experiment, block by block; what an experiment says itself wins.
+Names of datasets, experiments, sets and scores are letters, digits and `. _ -`.
+"""
+
+
+def config_reference() -> str:
+    """config/README.md as Markdown: a table of keys per block."""
+    return "\n".join([HEAD, *_blocks(Config, "the file itself", set())])
+
+
+def config_schema() -> str:
+    """The JSON schema of the config file, for editors."""
+    schema = Config.model_json_schema()
+    # Keys of an experiment may come from `defaults`, so an editor must not miss them there.
+    schema["$defs"]["Experiment"]["required"] = []
+    schema["properties"]["defaults"] = {
+        "$ref": "#/$defs/Experiment",
+        "description": "Merged under every experiment.",
+    }
+    for block in ("Train", "Unet"):
+        schema["$defs"][block].pop("required", None)
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _blocks(model: type[Keys], where: str, seen: set[type]) -> Iterator[str]:
+    """The table of a block, then of the blocks in it."""
+    if model in seen:
+        return
+    seen.add(model)
+    yield f"\n## `{where}`\n" if where != "the file itself" else "\n## Top level\n"
+    yield f"{(model.__doc__ or '').strip()}\n"
+    yield "| key | value | default | meaning |\n|---|---|---|---|"
+    for name, field in model.model_fields.items():
+        yield f"| `{name}` | {_kind(field)} | {_default(field)} | {field.description or ''} |"
+    for name, field in model.model_fields.items():
+        for inner, path in _inner_models(field.annotation, name):
+            prefix = "" if where == "the file itself" else f"{where}."
+            yield from _blocks(inner, f"{prefix}{path}", seen)
+
+
+def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Keys], str]]:
+    annotation = typing.get_args(annotation)[0] if _is(annotation, Annotated) else annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, path
+    elif _is(annotation, dict):
+        yield from _inner_models(typing.get_args(annotation)[1], f"{path}.<name>")
+    elif _is(annotation, Union) or isinstance(annotation, types.UnionType):
+        for member in typing.get_args(annotation):
+            kind = getattr(member, "model_fields", {}).get("kind")
+            kinds = ", ".join(typing.get_args(kind.annotation)) if kind else ""
+            yield from _inner_models(member, f"{path} (kind: {kinds})" if kind else path)
+
+
+def _is(annotation: Any, origin: Any) -> bool:
+    return typing.get_origin(annotation) is origin
+
+
+def _kind(field: FieldInfo) -> str:
+    """What a value may be, in words, with its bounds."""
+    text = _type_text(field.annotation)
+    bounds = []
+    for item in field.metadata:
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
+            if getattr(item, name, None) is not None:
+                bounds.append(f"{sign} {getattr(item, name)}")
+        if getattr(item, "multiple_of", None):
+            bounds.append(f"multiple of {item.multiple_of}")
+    return f"{text} ({', '.join(bounds)})" if bounds else text
+
+
+def _type_text(annotation: Any) -> str:
+    arguments = typing.get_args(annotation)
+    if _is(annotation, Annotated):
+        return _type_text(arguments[0])
+    if _is(annotation, Literal):
+        return ", ".join(f"`{value}`" for value in arguments)
+    if _is(annotation, Union) or isinstance(annotation, types.UnionType):
+        blocks = [item for item in arguments if isinstance(item, type) and issubclass(item, Keys)]
+        if len(blocks) > 1:
+            return "a block with `kind`"
+        return " or ".join(dict.fromkeys(_type_text(item) for item in arguments))
+    if _is(annotation, dict):
+        return "named blocks" if arguments and arguments[1] is not Any else "a block"
+    if _is(annotation, tuple) or _is(annotation, list):
+        return f"list of {_type_text(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "a block"
+    names = {int: "whole number", float: "number", str: "text", bool: "true, false"}
+    return names.get(annotation, "null" if annotation is type(None) else str(annotation))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined or isinstance(value, BaseModel) or value == {}:
+        return ""
+    return f"`{json.dumps(value)}`"

@@ -1,0 +1,256 @@
+"""Preparing a dataset: its files to memory-mappable arrays, a split, and a table of every file."""
+
+import csv
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from . import files
+from .config.dataset import PUBLISHED_SPLITS, PrepareStage
+from .decoders import array_tasks, decode_all, file_tasks
+from .decoding import Outcome, Square, as_image, is_grayscale, to_square
+from .digits import digit_batches
+from .grids import image_grid
+from .listing import matching_files, printable
+from .program import UserError
+from .published import Batch, published_batches
+from .sources import listing_sha256, marker
+from .splits import held_out
+
+PREVIEW_IMAGES = 64
+PREVIEW_TILE = 128  # pixels at most
+COLUMNS = ("source", "split", "position", "label", "width", "height", "mode", "sha256", "left_out")
+OUTPUTS = ("train.npy", "eval.npy", "images.csv", "summary.json", "preview.png")
+TEST_PART = "published test image: used by eval_fraction: published"
+
+
+@dataclass(slots=True)
+class Record:
+    """One input image: what it is called, what it turned out to be, and where it went."""
+
+    source: str
+    outcome: Outcome
+    part: str = "train"
+    label: str = ""
+    split: str = ""
+    position: int | None = None
+
+
+def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict[str, Any]:
+    """Make the prepared dataset in the folder `output` from a fetched one; returns its summary.
+
+    Writes OUTPUTS there: train.npy and eval.npy, uint8 [N, H, W, C] in the order of the sources,
+    which images.csv lists in full. They appear together or not at all. Raises UserError when the
+    fetched files are not there or have changed, no image is usable, or none is left for training.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    square = Square(stage.image_size, stage.channels, stage.max_megapixels)
+    rows = output / ".rows.partial"  # the name is fixed, so that a killed run leaves just one
+    try:
+        records = _decode(stage, square, cpus, _read_marker(fetched, stage.kind), rows)
+        _assign_splits(records, stage)
+        with ExitStack() as outputs:
+            paths = {
+                name: outputs.enter_context(files.replacing(output / name)) for name in OUTPUTS
+            }
+            return _write_outputs(records, square, rows, paths)
+    finally:
+        rows.unlink(missing_ok=True)
+
+
+def _read_marker(fetched: Path, kind: str) -> dict[str, Any]:
+    try:
+        found = files.read_json(fetched)
+        if found["kind"] != kind:
+            raise UserError(f"{fetched}: is of kind {found['kind']}, the dataset is of kind {kind}")
+        return {key: found[key] for key in ("kind", "folder", "files", "sha256")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{fetched}: is no marker of a fetched dataset ({error})") from None
+
+
+def _decode(
+    stage: PrepareStage, square: Square, cpus: int, fetched: dict[str, Any], rows: Path
+) -> list[Record]:
+    """All images decoded into `rows`, and their records in the same order: by source."""
+    if stage.kind in PUBLISHED_SPLITS or stage.kind == "sklearn-digits":
+        if marker(stage.kind, fetched["folder"], ["**/*"]) != fetched:
+            raise _changed(fetched)
+        return _decode_arrays(stage.kind, square, cpus, Path(fetched["folder"]), rows)
+    return _decode_files(stage.include, square, cpus, fetched, rows)
+
+
+def _changed(fetched: dict[str, Any]) -> UserError:
+    return UserError(
+        f"{fetched['folder']}: its files are not the {fetched['files']} that were fetched; "
+        "run again to fetch them as they are now"
+    )
+
+
+def _decode_files(
+    include: list[str], square: Square, cpus: int, fetched: dict[str, Any], rows: Path
+) -> list[Record]:
+    folder = Path(fetched["folder"])
+    names = matching_files(folder, include)
+    if len(names) != fetched["files"]:
+        raise _changed(fetched)
+    _check_space(len(names), square, rows.parent)
+    outcomes = decode_all(file_tasks(folder, names), len(names), square, rows, cpus)
+    digests = (outcome.sha256 for outcome in outcomes)
+    if listing_sha256(zip(names, digests, strict=True)) != fetched["sha256"]:
+        raise _changed(fetched)
+    records = [Record(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
+    kept = [record for record in records if not record.outcome.left_out]
+    for record, label in zip(kept, folder_labels([record.source for record in kept]), strict=True):
+        record.label = label
+    return records
+
+
+def folder_labels(sources: list[str]) -> list[str]:
+    """The label of each relative path: its first folder after those that all paths share, or ""."""
+    folders = [source.split("/")[:-1] for source in sources]
+    first, last = min(folders, default=[]), max(folders, default=[])
+    differ = (a != b for a, b in zip(first, last, strict=False))
+    shared = next((depth for depth, different in enumerate(differ) if different), len(first))
+    return [folder[shared] if len(folder) > shared else "" for folder in folders]
+
+
+def _decode_arrays(kind: str, square: Square, cpus: int, folder: Path, rows: Path) -> list[Record]:
+    named = [
+        (f"{batch.part}[{index}]", batch.part, label)
+        for batch in _batches(kind, folder)
+        for index, label in enumerate(batch.labels, batch.first)
+    ]
+    _check_space(len(named), square, rows.parent)
+    tasks = array_tasks(_batches(kind, folder))
+    outcomes = decode_all(tasks, len(named), square, rows, cpus)
+    return [
+        Record(source, outcome, part, label)
+        for (source, part, label), outcome in zip(named, outcomes, strict=True)
+    ]
+
+
+def _batches(kind: str, folder: Path) -> Iterator[Batch]:
+    return digit_batches(folder) if kind == "sklearn-digits" else published_batches(kind, folder)
+
+
+def _check_space(images: int, square: Square, folder: Path) -> None:
+    """UserError when the disk cannot hold the decoded images twice: as decoded, and split."""
+    needed, free = 2 * images * square.row_bytes, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: {images} images of {square.image_size} pixels need {needed / 1e9:.1f} GB "
+            f"while they are prepared, {free / 1e9:.1f} GB are free; make room or set results_dir"
+        )
+
+
+def _assign_splits(records: list[Record], stage: PrepareStage) -> None:
+    """Give each usable image its split and its position there, in the order of the records."""
+    if stage.eval_fraction == "published":
+        for record in _usable(records):
+            record.split = "eval" if record.part == "test" else "train"
+    else:
+        for record in records:
+            if record.part == "test":
+                record.outcome.left_out = TEST_PART
+        digests = [record.outcome.sha256 for record in _usable(records)]
+        held = held_out(digests, stage.eval_fraction, stage.split_seed)
+        for record in _usable(records):
+            record.split = "eval" if record.outcome.sha256 in held else "train"
+    positions: Counter[str] = Counter()
+    for record in _usable(records):
+        record.position = positions[record.split]
+        positions[record.split] += 1
+    if not positions["train"]:
+        raise _nothing_to_train_on(records)
+
+
+def _usable(records: list[Record]) -> list[Record]:
+    return [record for record in records if not record.outcome.left_out]
+
+
+def _nothing_to_train_on(records: list[Record]) -> UserError:
+    if any(record.split for record in records):
+        return UserError(
+            f"all {len(_usable(records))} usable images are held out; lower eval_fraction"
+        )
+    reasons = Counter(record.outcome.left_out for record in records).most_common(3)
+    listing = ", ".join(f"{reason} ({count})" for reason, count in reasons)
+    return UserError(
+        f"none of the {len(records)} files is usable: {listing}; check the source and its include"
+    )
+
+
+def _write_outputs(
+    records: list[Record], square: Square, rows: Path, paths: dict[str, Path]
+) -> dict[str, Any]:
+    checksums = {}
+    for split in ("train", "eval"):
+        path = paths[f"{split}.npy"]
+        order = [row for row, record in enumerate(records) if record.split == split]
+        _copy_rows(rows, order, square, path, split)
+        checksums[split] = files.sha256(path)
+    _write_table(records, paths["images.csv"])
+    summary = summarize(records, square) | {"sha256": checksums}
+    files.write_json(paths["summary.json"], summary)
+    _preview(paths["train.npy"]).save(paths["preview.png"])
+    return summary
+
+
+def _copy_rows(rows: Path, order: list[int], square: Square, path: Path, split: str) -> None:
+    """Write the chosen rows as one .npy file, a row at a time."""
+    shape = (len(order), square.image_size, square.image_size, square.channels)
+    with rows.open("rb") as source, path.open("wb") as target:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(target, header)
+        for row in tqdm(order, desc=f"writing {split}", unit=" images"):
+            target.write(os.pread(source.fileno(), square.row_bytes, row * square.row_bytes))
+
+
+def _write_table(records: list[Record], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for record in records:
+            image = record.outcome
+            where = (record.split, record.position, printable(record.label))
+            what = (image.width, image.height, image.mode, image.sha256, image.left_out)
+            table.writerow((printable(record.source), *where, *what))
+
+
+def summarize(records: list[Record], square: Square) -> dict[str, Any]:
+    """The counts of summary.json."""
+    usable = _usable(records)
+    splits = Counter(record.split for record in usable)
+    gray = sum(is_grayscale(record.outcome.mode) for record in usable)
+    left_out = Counter(record.outcome.left_out for record in records if record.outcome.left_out)
+    return {
+        "files": len(records),
+        "train": splits["train"],
+        "eval": splits["eval"],
+        "left_out": dict(left_out),
+        "distinct": len({record.outcome.sha256 for record in usable}),
+        "labels": dict(Counter(printable(record.label) for record in usable if record.label)),
+        "image_size": square.image_size,
+        "channels": square.channels,
+        "grayscale_to_rgb": gray if square.channels == 3 else 0,
+        "rgb_to_grayscale": len(usable) - gray if square.channels == 1 else 0,
+    }
+
+
+def _preview(train: Path) -> Image.Image:
+    """A grid of images evenly spread over the training split, the large ones made smaller."""
+    images = np.load(train, mmap_mode="r", allow_pickle=False)
+    chosen = np.linspace(0, len(images) - 1, min(len(images), PREVIEW_IMAGES)).round().astype(int)
+    side = min(images.shape[1], PREVIEW_TILE)
+    channels = images.shape[-1]
+    tiles = [to_square(as_image(images[row]), Square(side, channels)) for row in chosen]
+    return image_grid(np.stack(tiles))

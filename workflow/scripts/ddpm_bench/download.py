@@ -1,0 +1,67 @@
+"""Downloads of one pinned file: from the first address that has it, checked before it is used."""
+
+import hashlib
+import http.client
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import files
+from .program import UserError
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = 60  # without a byte
+
+
+class _WrongFileError(Exception):
+    """The bytes are not the pinned ones."""
+
+
+def fetch_checked(urls: Sequence[str], sha256: str, path: Path, description: str) -> None:
+    """Make `path` the file with this sha256, from the first of `urls` that gives it.
+
+    A file that lies there already is used without network. Other bytes never appear at `path`.
+    Raises UserError, when all addresses fail, that says how to bring the file by hand.
+    """
+    if path.is_file() and files.sha256(path) == sha256:
+        return
+    folder_is_new = not path.parent.exists()
+    failures = []
+    for url in urls:
+        try:
+            with files.replacing(path) as temporary:
+                _download(url, sha256, temporary, description)
+            return
+        except (OSError, http.client.HTTPException, ValueError, _WrongFileError) as error:
+            failures.append(f"{url}: {error}")
+    if folder_is_new:
+        with suppress(OSError):
+            path.parent.rmdir()
+    raise UserError(
+        f"{description} could not be downloaded ({'; '.join(failures)}); on a machine without "
+        f"network, download it elsewhere, check that its sha256 is {sha256}, and copy it to {path}"
+    )
+
+
+def _download(url: str, sha256: str, path: Path, description: str) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "ddpm-bench"})
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length else None
+        with (
+            path.open("wb") as file,
+            tqdm(desc=description, total=total, unit="B", unit_scale=True) as progress,
+        ):
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                progress.update(len(chunk))
+            received = progress.n
+    if total is not None and received != total:
+        raise _WrongFileError(f"the connection ended after {received} of {total} bytes")
+    if digest.hexdigest() != sha256:
+        raise _WrongFileError(f"its sha256 is {digest.hexdigest()}, expected {sha256}")

@@ -1,0 +1,235 @@
+"""Which jobs there are: trainings and sets of samples cut into pieces by what lies on disk.
+
+Finished pieces stand as they are and only the rest is cut anew, so that another `steps_per_job` or
+`images_per_job`, more steps or more images never repeat what is done. Imported at DAG time: the
+standard library and the configuration only.
+"""
+
+import functools
+import itertools
+import os
+import re
+from pathlib import Path
+
+from .config.dataset import Folder
+from .config.loading import Config
+from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
+from .listing import folder_listing
+
+STEP_DIGITS = 8
+IMAGE_DIGITS = 6
+
+
+def padded_step(step: int) -> str:
+    """A training step as it stands in file names."""
+    return f"{step:0{STEP_DIGITS}}"
+
+
+def checkpoint_name(step: int) -> str:
+    """The stem of a checkpoint's file and of everything made from it: step-00000300."""
+    return f"step-{padded_step(step)}"
+
+
+def checkpoint_steps(config: Config, experiment: str, samples: str) -> list[int]:
+    """The training steps whose checkpoints a set of samples is drawn from, ascending."""
+    train = config.experiments[experiment].train
+    chosen = config.experiments[experiment].samples[samples].checkpoints
+    if chosen == "all":
+        return list(range(train.checkpoint_every, train.steps + 1, train.checkpoint_every))
+    return [train.steps] if chosen == "latest" else sorted(set(chosen))
+
+
+def cut(end: int, per_job: int | None, done: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Cut [0, end) into pieces (start, stop): done ones stand, the rest has `per_job` each.
+
+    The last piece stops at `end`, or after it where a finished one does.
+    """
+    pieces = []
+    here = 0
+    while here < end:
+        standing = [stop for start, stop in done if start == here and stop > here]
+        stop = max(standing) if standing else min(here + (per_job or end), end)
+        pieces.append((here, stop))
+        here = stop
+    return pieces
+
+
+@functools.cache
+def _finished(folder: str, name: str) -> frozenset[tuple[int, int]]:
+    """The two numbers in each file name of a folder that matches the pattern `name` wholly."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return frozenset()
+    matches = (re.fullmatch(name, entry) for entry in names)
+    return frozenset((int(match[1]), int(match[2])) for match in matches if match)
+
+
+def training_jobs(config: Config, experiment: str) -> list[tuple[int, int]]:
+    """The jobs of a training as (first, last): each goes on after step `first` to step `last`."""
+    train = config.experiments[experiment].train
+    folder = str(Path(config.results_dir, experiment, "training"))
+    done = _finished(folder, rf"job-(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})\.json")
+    return cut(train.steps, train.run.steps_per_job, set(done))
+
+
+def training_threads(config: Config, experiment: str) -> int:
+    """CPU cores of a training job, over all its processes."""
+    run = config.experiments[experiment].train.run
+    return run.gpus * run.cpus
+
+
+def manifest(config: Config, experiment: str, first: int, last: int) -> str:
+    """The file by which a training job says that it is done, and names its checkpoints."""
+    name = f"job-{padded_step(first)}-{padded_step(last)}.json"
+    return str(Path(config.results_dir, experiment, "training", name))
+
+
+def manifests(config: Config, experiment: str) -> list[str]:
+    """The manifests of all jobs of a training, in order."""
+    return [manifest(config, experiment, *job) for job in training_jobs(config, experiment)]
+
+
+def manifest_of_checkpoint(config: Config, experiment: str, step: int) -> str:
+    """The manifest of the job that makes the checkpoint of this step."""
+    jobs = training_jobs(config, experiment)
+    return manifest(config, experiment, *next(job for job in jobs if job[0] < step <= job[1]))
+
+
+def manifest_before(config: Config, experiment: str, first: int) -> list[str]:
+    """The manifest of the job that a job goes on from; none for the first job."""
+    if first == 0:
+        return []
+    jobs = training_jobs(config, experiment)
+    return [manifest(config, experiment, *job) for job in jobs if job[1] == first]
+
+
+def sample_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
+    """The files that hold a set's images of one checkpoint, in order; one job draws each."""
+    keys = config.experiments[experiment].samples[samples]
+    folder = Path(config.results_dir, experiment, "samples", samples, checkpoint_name(step))
+    pattern = rf"images-(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})\.npy"
+    done = {(first, last + 1) for first, last in _finished(str(folder), pattern)}
+    pieces = cut(keys.images, keys.run.images_per_job, done)
+    return [
+        str(folder / f"images-{start:0{IMAGE_DIGITS}}-{stop - 1:0{IMAGE_DIGITS}}.npy")
+        for start, stop in pieces
+    ]
+
+
+def all_sample_files(config: Config, experiment: str) -> list[str]:
+    """Every file of samples of an experiment."""
+    return [
+        path
+        for samples in config.experiments[experiment].samples
+        for step in checkpoint_steps(config, experiment, samples)
+        for path in sample_files(config, experiment, samples, step)
+    ]
+
+
+def first_sample_files(config: Config, experiment: str, samples: str) -> list[str]:
+    """The file with the first images of each checkpoint, in the order of `checkpoint_steps`."""
+    steps = checkpoint_steps(config, experiment, samples)
+    return [sample_files(config, experiment, samples, step)[0] for step in steps]
+
+
+def score_files(config: Config, experiment: str) -> list[str]:
+    """Every score of an experiment: one per way to score, set and checkpoint."""
+    keys = config.experiments[experiment]
+    return [
+        str(
+            Path(config.results_dir, experiment, "scores", score, samples)
+            / f"{checkpoint_name(step)}.json"
+        )
+        for score, samples in itertools.product(keys.scores, keys.samples)
+        for step in checkpoint_steps(config, experiment, samples)
+    ]
+
+
+def used_datasets(config: Config) -> list[str]:
+    """The datasets of the experiments, each once; others in the file cost nothing."""
+    return list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+
+
+def dataset_folder(config: Config, dataset: str) -> str:
+    return str(Path(config.results_dir, "datasets", dataset))
+
+
+def local_listings(config: Config) -> dict[str, str]:
+    """A hash of what lies in each local folder, by dataset. Raises UserError if one is not there."""
+    listings = {}
+    for name in used_datasets(config):
+        source = config.datasets[name].source
+        if isinstance(source, Folder):
+            listings[name] = folder_listing(Path(source.path), source.include)
+    return listings
+
+
+def reference_file(config: Config, experiment: str, score: str) -> str:
+    """The features that a score holds samples against; shared by all experiments on a dataset."""
+    keys = config.experiments[experiment]
+    folder = Path(dataset_folder(config, keys.dataset), "features", keys.scores[score].feature_space)
+    return str(folder / f"{keys.scores[score].reference}.npz")
+
+
+def reference_arrays(config: Config, dataset: str, reference: str) -> list[str]:
+    """The prepared images of a reference split: train, eval, or both."""
+    splits = ("train", "eval") if reference == "all" else (reference,)
+    return [str(Path(dataset_folder(config, dataset), f"{split}.npy")) for split in splits]
+
+
+def score_of_space(config: Config, dataset: str, space: str) -> Score:
+    """A score that uses a feature space on a dataset: it holds the keys of the space."""
+    return next(
+        score
+        for keys in config.experiments.values()
+        for score in keys.scores.values()
+        if keys.dataset == dataset and score.feature_space == space
+    )
+
+
+def feature_weights(config: Config, dataset: str, score: Score) -> str:
+    """The file of the network that computes a score's features."""
+    if score.features == "classifier":
+        return str(Path(dataset_folder(config, dataset), "classifier", "classifier.safetensors"))
+    if score.weights is not None:
+        return score.weights.path
+    return str(Path(config.resources_dir, "inception", PUBLISHED_INCEPTION_FILE))
+
+
+def local_files_problems(config: Config) -> list[str]:
+    """What the config names on this machine and is not there: a line each."""
+    return [
+        f"experiments.{experiment}.scores.{name}.weights.path = {score.weights.path!r}: no such file"
+        for experiment, keys in config.experiments.items()
+        for name, score in keys.scores.items()
+        if score.weights is not None and not Path(score.weights.path).is_file()
+    ]
+
+
+EXPERIMENT_FIGURES = (
+    "FID_vs_TrainingSteps.png",
+    "FID_vs_TrainingSteps_First25.png",
+    "IS_vs_TrainingSteps.png",
+    "IS_vs_TrainingSteps_First25.png",
+    "KID_vs_TrainingSteps.png",
+    "PrecisionRecall_vs_TrainingSteps.png",
+)
+
+
+def targets(config: Config) -> list[str]:
+    """Everything that a whole run leaves behind and nothing else depends on."""
+    results = Path(config.results_dir)
+    files = [results / "report" / "all_scores.csv"]
+    files += [results / "datasets" / name / "preview.png" for name in used_datasets(config)]
+    for experiment, keys in config.experiments.items():
+        folder = results / experiment
+        files += [folder / "report" / "loss.png"]
+        files += [folder / "report" / figure for figure in EXPERIMENT_FIGURES]
+        for samples in keys.samples:
+            files += [folder / "report" / f"samples_over_training.{samples}.png"]
+            files += [
+                folder / "samples" / samples / checkpoint_name(step) / "grid.png"
+                for step in checkpoint_steps(config, experiment, samples)
+            ]
+    return [str(file) for file in files]

@@ -1,0 +1,91 @@
+"""Drawing images from a checkpoint.
+
+Image i of a set depends on (weights, keys of the set, seed, i) alone: each image has a generator of
+its own, and batches are cut at fixed positions and always computed whole, so any cut into jobs gives
+the same bytes on the same hardware.
+"""
+
+from collections.abc import Iterator
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import SchedulerMixin
+
+from .config.sampling import Drawing, SampleStage
+from .diffusion import build_schedule, to_uint8
+from .model import build_model
+from .randomness import image_generator
+
+# Our names of what the network predicts, and diffusers'.
+PREDICTION_TYPES = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
+
+
+def build_scheduler(drawing: Drawing, betas: np.ndarray, objective: str) -> SchedulerMixin:
+    """The sampler of a set, from diffusers, on our betas (float32 [T]) and objective.
+
+    ddpm: Ho et al. 2020; ddim: Song et al. 2021; dpmsolver++: Lu et al. 2022, multistep, order 2.
+    """
+    common = {
+        "num_train_timesteps": len(betas),
+        "trained_betas": betas,
+        "prediction_type": PREDICTION_TYPES[objective],
+        "timestep_spacing": drawing.timestep_spacing,
+    }
+    if drawing.scheduler == "ddpm":
+        scheduler = diffusers.DDPMScheduler(**common, clip_sample=True)
+    elif drawing.scheduler == "ddim":
+        scheduler = diffusers.DDIMScheduler(**common, clip_sample=True)
+    else:
+        scheduler = diffusers.DPMSolverMultistepScheduler(
+            **common, algorithm_type="dpmsolver++", solver_order=2
+        )
+    scheduler.set_timesteps(drawing.steps)
+    return scheduler
+
+
+class Sampler:
+    """A checkpoint's network with a set's scheduler.
+
+    weights: the EMA parameters of a checkpoint, by name, on the CPU.
+    """
+
+    def __init__(
+        self, stage: SampleStage, weights: dict[str, torch.Tensor], device: torch.device
+    ) -> None:
+        self.stage, self.device = stage, device
+        model = build_model(stage.model, stage.channels)
+        model.load_state_dict(weights)
+        schedule = build_schedule(stage.diffusion, model, stage.image_size, torch.device("cpu"))
+        self._betas = schedule.betas.numpy()
+        self._model = model.to(device, memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def draw(self, first: int, count: int) -> torch.Tensor:
+        """Images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
+        stage, drawing = self.stage, self.stage.drawing
+        scheduler = build_scheduler(drawing, self._betas, stage.diffusion.objective)
+        generators = [image_generator(drawing.seed, first + index) for index in range(count)]
+        shape = (stage.channels, stage.image_size, stage.image_size)
+        noise = [torch.randn(shape, generator=generator) for generator in generators]
+        images = torch.stack(noise).to(self.device) * scheduler.init_noise_sigma
+        options = {} if drawing.scheduler != "ddim" else {"eta": drawing.eta}
+        for time in scheduler.timesteps:
+            times = time.to(self.device).expand(count)
+            prediction = self._model(images.to(memory_format=torch.channels_last), times)
+            step = scheduler.step(prediction, time, images, generator=generators, **options)
+            images = step.prev_sample
+        return to_uint8(images).cpu()
+
+
+def draw_range(sampler: Sampler, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Images first .. last of a set, a batch at a time: (position of the batch's first, uint8 array).
+
+    Batches start at the multiples of batch_size; what a batch has outside the range is drawn too and
+    dropped, so that its images never depend on where a job's range begins or ends.
+    """
+    size = sampler.stage.drawing.batch_size
+    for start in range(first // size * size, last + 1, size):
+        batch = sampler.draw(start, size).numpy()
+        begin, end = max(first, start), min(last + 1, start + size)
+        yield begin, batch[begin - start : end - start]

@@ -1,0 +1,159 @@
+"""Tables and figures of what is done so far, while the rest still runs.
+
+Works beside a running workflow: it reads what lies on disk (every file there is whole, since all
+are renamed into place), asks for no lock, and writes into a folder of its own.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from . import plan
+from .config.loading import Config
+from .program import UserError
+from .tables import best_scores, best_table, score_row, table_of, write_table
+
+
+@dataclass(frozen=True)
+class ScoresSoFar:
+    """What the config asks for, and what of it is on disk."""
+
+    expected: list[Path]
+    evaluation: pd.DataFrame
+    missing: list[Path]
+    refused: list[str]  # why a score that is there cannot be read
+    not_asked_for: int  # scores on disk of sets, steps or ways that the config has no more
+
+
+def scores_so_far(config: Config, experiment: str) -> ScoresSoFar:
+    """Read every score of an experiment that is on disk and that the config asks for."""
+    expected = [Path(path) for path in plan.score_files(config, experiment)]
+    found = scores_on_disk(Path(config.results_dir, experiment))
+    dataset = config.experiments[experiment].dataset
+    rows, refused = [], []
+    for path in found.intersection(expected):
+        try:
+            rows.append(score_row(path, experiment=experiment, dataset=dataset))
+        except UserError as error:
+            refused.append(str(error))
+    return ScoresSoFar(
+        expected=expected,
+        evaluation=table_of(rows),
+        missing=[path for path in expected if path not in found],
+        refused=sorted(refused),
+        not_asked_for=len(found.difference(expected)),
+    )
+
+
+def scores_on_disk(folder: Path) -> set[Path]:
+    """Every finished score of an experiment; no temporary file, whatever it is called."""
+    return {
+        path
+        for path in folder.glob("scores/*/*/*.json")
+        if re.fullmatch(rf"step-\d{{{plan.STEP_DIGITS}}}\.json", path.name)
+    }
+
+
+def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]:
+    """Write tables and figures of each experiment into `output_folder`; yields what to tell.
+
+    `command` is what the user is told to run where nothing is scored yet.
+    """
+    tables = []
+    for experiment in config.experiments:
+        so_far = scores_so_far(config, experiment)
+        yield from describe(experiment, so_far, command)
+        folder = output_folder / experiment
+        drawn = [
+            *write_scores(so_far.evaluation, folder),
+            *draw_training(config, experiment, folder),
+        ]
+        if drawn:
+            yield f"  {len(drawn)} tables and figures in {folder}"
+        yield ""
+        tables.append(so_far.evaluation)
+    scored = [table for table in tables if not table.empty]
+    if len(scored) > 1:
+        folder = output_folder / "report"
+        write_comparison(pd.concat(scored, ignore_index=True), folder)
+        yield f"all experiments together: {folder}"
+
+
+def describe(experiment: str, so_far: ScoresSoFar, command: str) -> Iterator[str]:
+    """How much of an experiment is scored, the best of it, and what is missing."""
+    count, total = len(so_far.evaluation), len(so_far.expected)
+    if total == 0:
+        yield f"{experiment}: the config asks for no scores (it has no `samples` or no `scores`)"
+    elif count == 0:
+        yield f"{experiment}: none of {total} scores yet; to make them: {command}"
+    else:
+        yield f"{experiment}: {count} of {total} scores"
+        yield best_table(best_scores(so_far.evaluation))
+    if count:
+        yield from (f"  missing: {text}" for text in missing_texts(so_far.missing))
+    yield from (f"  left out: {text}" for text in so_far.refused)
+    if so_far.not_asked_for:
+        yield f"  left out: {so_far.not_asked_for} scores on disk that this config does not ask for"
+
+
+def missing_texts(missing: list[Path]) -> Iterator[str]:
+    """Missing scores by set and way to score, in the order of the config."""
+    for folder, paths in itertools.groupby(missing, key=lambda path: path.parent):
+        steps = [int(path.stem.removeprefix("step-")) for path in paths]
+        listed = ", ".join(f"{step:,}" for step in steps[:6]) + (", ..." if len(steps) > 6 else "")
+        plural = "s" if len(steps) > 1 else ""
+        yield f"samples {folder.name}, score {folder.parent.name}: step{plural} {listed}"
+
+
+def write_scores(evaluation: pd.DataFrame, folder: Path) -> list[Path]:
+    """The tables and score figures of one experiment; nothing where nothing is scored."""
+    if evaluation.empty:
+        return []
+    from .figures import save_figure, score_figures  # seaborn takes seconds to import
+
+    write_table(folder / "evaluation_results.csv", evaluation)
+    write_table(folder / "best_scores.csv", best_scores(evaluation))
+    written = [folder / "evaluation_results.csv", folder / "best_scores.csv"]
+    for name, figure in score_figures(evaluation):
+        save_figure(figure, folder / name)
+        written.append(folder / name)
+    return written
+
+
+def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
+    """The loss curve, and the samples of the checkpoints that have some, of one experiment."""
+    written = []
+    metrics = Path(config.results_dir, experiment, "metrics.csv")
+    if metrics.exists():
+        from .figures import save_figure
+        from .losses import loss_figure, read_losses
+
+        save_figure(loss_figure(read_losses(metrics), "Training loss"), folder / "loss.png")
+        written.append(folder / "loss.png")
+    for samples in config.experiments[experiment].samples:
+        steps = plan.checkpoint_steps(config, experiment, samples)
+        firsts = map(Path, plan.first_sample_files(config, experiment, samples))
+        drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
+        if drawn:
+            from .figures import save_figure
+            from .pictures import samples_over_training
+
+            title = "Samples over training"
+            figure = samples_over_training(list(drawn), list(drawn.values()), title)
+            written.append(folder / f"samples_over_training.{samples}.png")
+            save_figure(figure, written[-1])
+    return written
+
+
+def write_comparison(evaluation: pd.DataFrame, folder: Path) -> None:
+    """The tables and figures of all experiments together."""
+    from .figures import comparison_figures, save_figure
+
+    write_table(folder / "all_scores.csv", evaluation)
+    write_table(folder / "best_scores.csv", best_scores(evaluation))
+    for name, figure in comparison_figures(evaluation):
+        save_figure(figure, folder / name)

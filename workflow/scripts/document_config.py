@@ -1,0 +1,19 @@
+"""Write config/README.md and config/schema.json anew from the models of the config."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reference import config_reference, config_schema
+from ddpm_bench.files import write_text
+from ddpm_bench.program import parser, run
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--folder", type=Path, default=Path("config"), help="where they lie")
+    folder = options.parse_args().folder
+    write_text(folder / "README.md", config_reference())
+    write_text(folder / "schema.json", config_schema())
+
+
+if __name__ == "__main__":
+    run(main)

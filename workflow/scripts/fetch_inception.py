@@ -1,0 +1,21 @@
+"""Download the published Inception weights and check their sha256; a right file is left as it is."""
+
+from pathlib import Path
+
+from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, PUBLISHED_INCEPTION_URLS
+from ddpm_bench.download import fetch_checked
+from ddpm_bench.program import parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--output", type=Path, required=True, help="file to write")
+    given = arguments.parse_args()
+
+    fetch_checked(
+        PUBLISHED_INCEPTION_URLS, PUBLISHED_INCEPTION_SHA256, given.output, "Inception weights"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,24 @@
+"""Draw the loss of a training against its steps."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.figures import save_figure
+from ddpm_bench.losses import loss_figure, read_losses
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--metrics", type=Path, required=True, help="metrics.csv of the training"
+    )
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    save_figure(loss_figure(read_losses(given.metrics), "Training loss"), given.output)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""Show the samples of all checkpoints side by side, drawn from the same noise."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.figures import save_figure
+from ddpm_bench.pictures import samples_over_training
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--steps", type=int, nargs="+", required=True, help="training step of each checkpoint"
+    )
+    arguments.add_argument(
+        "--samples", type=Path, nargs="+", required=True,
+        help="first file of samples of each checkpoint, in the order of --steps",
+    )  # fmt: skip
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    title = "Samples over training"
+    save_figure(samples_over_training(given.steps, given.samples, title), given.output)
+
+
+if __name__ == "__main__":
+    run(main)

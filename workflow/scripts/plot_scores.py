@@ -1,0 +1,27 @@
+"""Draw an experiment's scores against training steps: FID, IS, KID, precision and recall.
+
+What is scored in different feature spaces or against different references gets panels of its own.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.figures import save_figure, score_figures
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument("--evaluation", type=Path, required=True, help="CSV of all scores")
+    arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the figures")
+    given = arguments.parse_args()
+
+    evaluation = read_table(given.evaluation, EVALUATION_COLUMNS)
+    for name, figure in score_figures(evaluation):
+        save_figure(figure, given.output_dir / name)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,46 @@
+"""Draw the HTML report: every figure and table in one page, with captions.
+
+Snakemake makes it from what is there, with no network. Nothing is done when the page is newer than
+all that it shows.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ddpm_bench import plan
+from ddpm_bench.config.loading import Config, read_config
+from ddpm_bench.program import UserError, parser, run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
+    args = options.parse_args()
+    config = read_config(args.configfile)
+    page = Path(config.results_dir, "report.html")
+    if is_current(page, config):
+        print(f"{page} is up to date")
+        return 0
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--configfile", str(args.configfile), "--cores", "1", "--report", str(page)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise UserError(f"the report could not be made; snakemake says:\n{made.stderr.strip()}")
+    print(f"{page}: open it in a browser")
+    return 0
+
+
+def is_current(page: Path, config: Config) -> bool:
+    """Whether the page is newer than every figure and table of a finished run."""
+    shown = [Path(path) for path in plan.targets(config)]
+    if not page.exists() or not all(path.exists() for path in shown):
+        return False
+    made = page.stat().st_mtime_ns
+    return all(path.stat().st_mtime_ns <= made for path in shown)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,28 @@
+"""Show the first samples of a checkpoint as one picture."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import GridStage
+from ddpm_bench.files import replacing
+from ddpm_bench.pictures import sample_grid
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(GridStage), required=True, help="JSON: version, images"
+    )
+    arguments.add_argument(
+        "--samples", type=Path, nargs="+", required=True, help="files of samples, in their order"
+    )
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    picture = sample_grid(given.samples, given.what.images)
+    with replacing(given.output) as temporary:
+        picture.save(temporary)
+
+
+if __name__ == "__main__":
+    run(main)

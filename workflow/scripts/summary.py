@@ -1,0 +1,23 @@
+"""Print the scores of each experiment, its best checkpoint, and where figures and report lie."""
+
+from pathlib import Path
+
+from ddpm_bench.config.loading import read_config
+from ddpm_bench.program import parser, run
+from ddpm_bench.summary import summary
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
+    )
+    given = arguments.parse_args()
+
+    command = f"snakemake --cores all --configfile {given.configfile}"
+    for line in summary(read_config(given.configfile), command):
+        print(line)
+
+
+if __name__ == "__main__":
+    run(main)

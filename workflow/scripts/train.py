@@ -1,0 +1,68 @@
+"""Train one job of an experiment: from its last saved state to the job's last step.
+
+Saves the resumable state every `save_seconds`, on SIGTERM and SIGUSR1 (exit status 75: start it
+again and it goes on), and at the end; checkpoints of EMA weights at the multiples of
+`checkpoint_every`. Several processes (`gpus` of --how) are started through torchrun.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.devices import lease
+from ddpm_bench.files import read_json, write_json
+from ddpm_bench.launching import run_processes
+from ddpm_bench.program import keys, parser, run
+
+
+def arguments():
+    options = parser(__doc__)
+    options.add_argument("--what", required=True, help="keys of the stage, JSON or @file")
+    options.add_argument("--how", type=keys(TrainRun), default="{}", help="the run: block, JSON")
+    options.add_argument("--dataset", type=Path, required=True, help="folder of a prepared dataset")
+    options.add_argument("--experiment", type=Path, required=True, help="folder of its results")
+    options.add_argument("--first", type=int, default=0, help="step that the job goes on from")
+    options.add_argument("--last", type=int, required=True, help="step that the job ends at")
+    options.add_argument("--output", type=Path, required=True, help="the job's manifest, JSON")
+    return options.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    stage = keys(TrainStage)(args.what)
+    if args.how.gpus > 1 and "LOCAL_RANK" not in os.environ:
+        with lease(args.how.gpus):
+            return run_processes(args.how.gpus, args.how.cpus, sys.argv)
+    if "LOCAL_RANK" in os.environ:
+        return train_job(args, stage)
+    with lease(1):
+        return train_job(args, stage)
+
+
+def train_job(args, stage: TrainStage) -> int:
+    # torch is imported after the lease, which decides the GPUs that it sees.
+    from ddpm_bench.checkpoints import TrainingFolder, fingerprint
+    from ddpm_bench.ownership import owning
+    from ddpm_bench.training import Job, train
+
+    images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
+    name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
+    about = stage.model_dump_json(exclude_defaults=True)
+    job = Job(args.first, args.last, stage, args.how, about)
+    if int(os.environ.get("RANK", 0)) > 0:
+        return train(job, images, TrainingFolder(args.experiment, name), owner=None)
+    with owning(args.experiment / "training") as owner:
+        folder = TrainingFolder(args.experiment, name)
+        folder.set_others_aside()
+        status = train(job, images, folder, owner)
+        if status == 0:
+            owner.check()
+            manifest = folder.finish(args.first, args.last, job.checkpoint_steps(), about)
+            write_json(args.output, manifest)
+    return status
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,35 @@
+"""Train the small classifier whose features and class probabilities score a dataset's samples.
+
+Reads train.npy, eval.npy and images.csv of a prepared dataset; writes classifier.safetensors and
+summary.json with its accuracy. Runs on one CPU core, so that the same keys give the same bytes.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.dataset import ClassifierStage
+from ddpm_bench.config.scoring import ScoreRun
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(ClassifierStage), required=True, help="JSON: the stage's keys"
+    )
+    arguments.add_argument(
+        "--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys"
+    )
+    arguments.add_argument(
+        "--dataset", type=Path, required=True, help="folder of the prepared dataset"
+    )
+    arguments.add_argument("--output", type=Path, required=True, help="folder to write")
+    given = arguments.parse_args()
+
+    from ddpm_bench.classifier import train_classifier, write_classifier
+
+    network, summary = train_classifier(given.dataset, given.what.classifier)
+    write_classifier(given.output, network, summary)
+
+
+if __name__ == "__main__":
+    run(main)
