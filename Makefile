@@ -53,7 +53,7 @@ status: env ## what is done, and what would run and why
 test: env ## the tests
 	@$(BIN)/python -m pytest
 
-test-slurm: env ## the tests on a real SLURM
+test-slurm: env ## the tests of the SLURM profile
 	@$(BIN)/python -m pytest tests/slurm
 
 test-all: env ## the tests, and the long campaigns
@@ -68,6 +68,10 @@ lint: env ## ruff, snakefmt, snakemake --lint
 format: env ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow/rules
+
+slurm-profile: ## make `snakemake --profile slurm` work in this folder
+	@ln -sfn profiles/slurm slurm
+	@echo "snakemake --profile slurm now reads profiles/slurm/config.yaml: put your site's names there"
 
 docs: env ## write config/README.md, the config's JSON schema, and the recorded stage code anew
 	@$(RUN)/document_config.py

@@ -31,6 +31,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
+    plan.check_local_files(CONFIG)
     LISTINGS = plan.local_listings(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -1,4 +1,4 @@
-"""The embedded handwritten digits as a prepared dataset: for tests of what comes after preparation."""
+"""The embedded handwritten digits as a prepared dataset, for tests of what comes after."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-COLUMNS = "source,split,position,label,width,height,mode,sha256,left_out".split(",")
+COLUMNS = ["source", "split", "position", "label", "width", "height", "mode", "sha256", "left_out"]
 
 
 def digits(image_size: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -31,10 +31,18 @@ def write_dataset(
     for split, (images, labels) in splits.items():
         np.save(folder / f"{split}.npy", images)
         rows += [
-            {"source": f"{split}-{position}.png", "split": split, "position": position, "label": label}
+            {
+                "source": f"{split}-{position}.png",
+                "split": split,
+                "position": position,
+                "label": label,
+            }
             for position, label in enumerate(labels)
         ]
-    rows += [{"source": f"{name}.png", "label": name, "left_out": "truncated"} for name in left_out]
+    rows += [
+        {"source": f"{name}.png", "split": "train", "label": name, "left_out": "truncated"}
+        for name in left_out
+    ]
     with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
@@ -42,12 +50,15 @@ def write_dataset(
     return folder
 
 
-def write_digits(folder: Path, train: int = 1437, held_out: int = 360, image_size: int = 16) -> Path:
+def write_digits(
+    folder: Path, train: int = 1437, held_out: int = 360, image_size: int = 16
+) -> Path:
     """A prepared dataset of the first `train` digits, and of `held_out` others."""
     images, targets = digits(image_size)
     labels = [str(target) for target in targets]
     last = train + held_out
-    splits = {"train": (images[:train], labels[:train])}
-    if held_out:
-        splits["eval"] = (images[train:last], labels[train:last])
+    splits = {
+        "train": (images[:train], labels[:train]),
+        "eval": (images[train:last], labels[train:last]),  # an array of no images for held_out=0
+    }
     return write_dataset(folder, splits)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from labelled_digits import digits, write_dataset, write_digits
+
 from ddpm_bench.classifier import (
     SUMMARY_NAME,
     WEIGHTS_NAME,
@@ -16,7 +18,6 @@ from ddpm_bench.classifier import (
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.program import UserError
-from labelled_digits import digits, write_dataset, write_digits
 
 BRIEF = Classifier(steps=5, batch_size=16, features=8)
 
@@ -113,7 +114,9 @@ def test_shifts_move_an_image_by_an_eighth_at_most():
         centre = moved[0, 8, 8].item()
         row, column = divmod(int(centre), 16)
         assert abs(row - 8) <= 2 and abs(column - 8) <= 2
-        assert torch.equal(moved[0, 4:12, 4:12], image[0, 0, row - 4 : row + 4, column - 4 : column + 4])
+        assert torch.equal(
+            moved[0, 4:12, 4:12], image[0, 0, row - 4 : row + 4, column - 4 : column + 4]
+        )
 
 
 def test_a_loss_that_is_not_finite_names_the_learning_rate(small_digits):

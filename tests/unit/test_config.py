@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ddpm_bench import stages
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.config.loading import check_config, read_config
@@ -35,7 +36,9 @@ def test_the_demo_is_valid(raw):
 def test_an_unknown_key_is_named_with_its_nearest_known_one(raw):
     raw["experiments"]["digits"]["train"]["lerning_rate"] = 0.1
     text = problems(raw)
-    assert "experiments.digits.train.lerning_rate: unknown key; did you mean 'learning_rate'?" in text
+    assert (
+        "experiments.digits.train.lerning_rate: unknown key; did you mean 'learning_rate'?" in text
+    )
     assert "allowed: batch_size" in text
 
 
@@ -94,7 +97,7 @@ def test_sizes_that_do_not_divide_are_refused_with_the_nearest_that_do(raw, bloc
         ("samples.dpm20.checkpoints", [500], "multiples of 300 up to 1200"),
         ("samples.dpm20.eta", 0.5, "remove it"),
         ("scores.classifier.weights", {"path": "x.pth"}, "option of `features: inception`"),
-        ("model.dim_mults", [1, 2, 4, 8, 8, 8], "needs a multiple of 32"),
+        ("model.dim_mults", [1, 2, 4, 8, 8, 8], "a multiple of 32 is needed"),
         ("dataset", "other", "there are: digits"),
     ],
 )
@@ -116,7 +119,8 @@ def test_a_reference_needs_held_out_images(raw):
 def test_two_weights_files_cannot_share_a_feature_space(raw):
     weights = [{"path": "a", "sha256": digit * 64, "name": "mine"} for digit in "12"]
     raw["experiments"]["digits"]["scores"] = {
-        f"s{index}": {"features": "inception", "weights": item} for index, item in enumerate(weights)
+        f"s{index}": {"features": "inception", "weights": item}
+        for index, item in enumerate(weights)
     }
     assert "two files of weights" in problems(raw)
 

@@ -4,11 +4,18 @@ import hashlib
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from inception_weights import calibrated_weights, photographs
+from labelled_digits import digits, write_digits
+from torch_fidelity.metric_fid import fid_features_to_statistics
+
 from ddpm_bench.classifier import WEIGHTS_NAME, train_classifier, write_classifier
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, FeatureStage, ScoreRun
@@ -24,10 +31,8 @@ from ddpm_bench.features import (
     write_reference,
 )
 from ddpm_bench.program import UserError
-from inception_weights import calibrated_weights, photographs
-from labelled_digits import digits, write_digits
-from torch_fidelity.metric_fid import fid_features_to_statistics
 
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 CPU = torch.device("cpu")
 CLASSIFIER = FeatureStage(version=1, features="classifier")
 
@@ -148,7 +153,7 @@ def test_weights_of_another_sha256_are_refused_before_anything_is_loaded(tmp_pat
     path = tmp_path / "weights.pth"
     path.write_bytes(malicious_weights(tmp_path, plain=False))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("the file was loaded"))
-    with pytest.raises(UserError, match="not 0{64}; it was not opened"):
+    with pytest.raises(UserError, match=r"not 0{64}; it was not opened"):
         open_feature_space(
             FeatureStage(
                 version=1, features="inception", weights_sha256="0" * 64, weights_name="other"
@@ -168,14 +173,27 @@ def test_tensors_of_another_network_are_refused(tmp_path):
 
 
 def test_missing_inception_weights_say_in_one_line_how_to_get_them_without_network(tmp_path):
-    stage = FeatureStage(
-        version=1, features="inception", weights_sha256=PUBLISHED_INCEPTION_SHA256
-    )
+    stage = FeatureStage(version=1, features="inception", weights_sha256=PUBLISHED_INCEPTION_SHA256)
     with pytest.raises(UserError) as raised:
         open_feature_space(stage, tmp_path / "weights.pth", CPU)
     message = str(raised.value)
     assert "fetch_inception.py" in message and "https://" in message and "copy" in message
     assert "\n" not in message
+
+
+def test_without_network_the_fetching_program_says_how_to_bring_the_file_by_hand(tmp_path):
+    output = tmp_path / "inception" / "weights.pth"
+    nobody = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, SCRIPTS / "fetch_inception.py", "--output", output],
+        env={**os.environ, **nobody},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert PUBLISHED_INCEPTION_SHA256 in ended.stderr and f"copy it to {output}" in ended.stderr
+    assert not output.parent.exists()
 
 
 # Samples
@@ -249,6 +267,13 @@ def test_the_reference_holds_all_images_of_all_arrays_in_order(classifier, tmp_p
     at_once = reference_features(CLASSIFIER, [tmp_path / "all.npy"], classifier, run)
     assert reference.features.shape == (41, 8)
     assert np.array_equal(reference.features, at_once.features)
+
+
+def test_all_images_of_a_dataset_that_holds_nothing_out_are_its_train_images(classifier, tmp_path):
+    dataset = write_digits(tmp_path / "digits", train=30, held_out=0)
+    both = [dataset / "train.npy", dataset / "eval.npy"]
+    reference = reference_features(CLASSIFIER, both, classifier, ScoreRun(cpus=1))
+    assert reference.features.shape == (30, 8)
 
 
 def test_statistics_are_torch_fidelitys(classifier_space):

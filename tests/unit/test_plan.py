@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ddpm_bench import plan
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.program import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -52,7 +54,9 @@ def test_only_names_that_match_wholly_count_as_finished(tmp_path):
 
 def test_every_checkpoint_is_made_by_one_job(tmp_path):
     checked = config(tmp_path, run={"steps_per_job": 600})
-    made_by = [plan.manifest_of_checkpoint(checked, "digits", step) for step in (300, 600, 900, 1200)]
+    made_by = [
+        plan.manifest_of_checkpoint(checked, "digits", step) for step in (300, 600, 900, 1200)
+    ]
     assert [Path(path).name for path in made_by] == [
         "job-00000000-00000600.json", "job-00000000-00000600.json",
         "job-00000600-00001200.json", "job-00000600-00001200.json",
@@ -85,5 +89,5 @@ def test_a_local_weights_file_that_is_not_there_is_named(tmp_path):
     raw["experiments"]["digits"]["scores"] = {
         "inception": {"features": "inception", "weights": {"path": str(tmp_path / "none.pth")}}
     }
-    (problem,) = plan.local_files_problems(check_config(raw))
-    assert "experiments.digits.scores.inception.weights.path" in problem
+    with pytest.raises(UserError, match=r"experiments\.digits\.scores\.inception\.weights\.path"):
+        plan.check_local_files(check_config(raw))

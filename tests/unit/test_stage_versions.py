@@ -5,6 +5,7 @@ import json
 
 import pytest
 import stage_code
+
 from ddpm_bench.stages import VERSIONS
 
 

@@ -32,9 +32,6 @@ rule train_classifier:
         f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: 2
-    resources:
-        gpu=1,
     params:
         what=lambda wildcards: stages.classifier_stage(CONFIG, wildcards.dataset),
         dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),

@@ -1,4 +1,4 @@
-"""Download the published Inception weights and check their sha256; a right file is left as it is."""
+"""Download the published Inception weights, unless the file is there; check their sha256."""
 
 from pathlib import Path
 

@@ -4,16 +4,19 @@ import os
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
+
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import replacing
 from ddpm_bench.program import keys, parser, run
-from tqdm import tqdm
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--what", type=keys(SampleStage), required=True, help="keys, JSON or @file")
+    options.add_argument(
+        "--what", type=keys(SampleStage), required=True, help="keys, JSON or @file"
+    )
     options.add_argument("--how", type=keys(SampleRun), default="{}", help="the run: block, JSON")
     options.add_argument("--manifest", type=Path, required=True, help="of the training job, JSON")
     options.add_argument("--step", type=int, required=True, help="the checkpoint's training step")
@@ -28,6 +31,7 @@ def main() -> None:
 def draw(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
+
     from ddpm_bench.checkpoints import load_checkpoint
     from ddpm_bench.sampling import Sampler, draw_range
 

@@ -31,9 +31,7 @@ def main() -> None:
     with lease(1):
         from ddpm_bench.metrics import score_samples
 
-        scores = score_samples(
-            given.what, given.samples, given.reference, given.weights, given.how
-        )
+        scores = score_samples(given.what, given.samples, given.reference, given.weights, given.how)
     write_json(given.output, scores)
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import read_json, write_json

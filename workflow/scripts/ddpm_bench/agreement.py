@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop, and decisions that all its processes take at the same step."""
+"""Signals that ask a training to stop, and decisions that all its processes take at one step."""
 
 import signal
 from types import FrameType

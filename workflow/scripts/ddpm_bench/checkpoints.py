@@ -56,7 +56,8 @@ class TrainingState:
     """All that a training needs to go on as if it had never stopped.
 
     `tensors` holds float32 tensors on the CPU named model.*, ema.*, exp_avg.* and exp_avg_sq.*;
-    `metrics` the text of metrics.csv so far; `pending_losses` those of the steps since its last row.
+    `metrics` the text of metrics.csv so far; `pending_losses` those of the steps since its last
+    row.
     """
 
     step: int
@@ -139,10 +140,10 @@ class TrainingFolder:
                     path.unlink()
                 else:
                     kept.parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(path, kept)
+                    path.replace(kept)
             print(
-                f"the configuration of {self.experiment_folder.name} has changed: this trains anew; "
-                f"the {len(published)} checkpoints so far are kept in {aside}",
+                f"the configuration of {self.experiment_folder.name} has changed: training begins "
+                f"anew; the {len(published)} checkpoints so far are kept in {aside}",
                 file=sys.stderr,
             )
         write_json(marker, {"fingerprint": self.name})
@@ -185,7 +186,7 @@ def _read_state(folder: Path) -> TrainingState:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`: a hard link, or a copy where links cannot be made."""
+    """Make `target` the same file as `source`: a hard link, or a copy where links are refused."""
     if target.exists() and target.samefile(source):
         return
     with replacing(target) as temporary:

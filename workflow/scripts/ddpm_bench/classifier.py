@@ -102,9 +102,7 @@ def read_labelled(dataset: Path) -> tuple[list[str], LabelledImages, LabelledIma
     return names, splits["train"], splits["eval"]
 
 
-def _split(
-    path: Path, rows: list[tuple[int, str]], names: list[str]
-) -> LabelledImages | None:
+def _split(path: Path, rows: list[tuple[int, str]], names: list[str]) -> LabelledImages | None:
     if not rows:
         return None
     number = {name: index for index, name in enumerate(names)}
@@ -241,7 +239,7 @@ def read_classifier(weights: Path) -> tuple[ClassifierNetwork, dict[str, Any]]:
         raise UserError(f"{weights}: cannot be read with its summary ({error}); {remedy}") from None
     if digest != named:
         raise UserError(
-            f"{weights}: its sha256 is {digest}, and {SUMMARY_NAME} beside it names {named}; {remedy}"
+            f"{weights}: sha256 is {digest} and {SUMMARY_NAME} beside it names {named}; {remedy}"
         )
     network = ClassifierNetwork(
         summary["channels"], summary["image_size"], summary["features"], len(summary["labels"])

@@ -53,8 +53,10 @@ def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict
     fetched files are not there or have changed, no image is usable, or none is left for training.
     """
     output.mkdir(parents=True, exist_ok=True)
+    for leftover in output.glob(".*.partial*"):  # of a killed run
+        leftover.unlink()
     square = Square(stage.image_size, stage.channels, stage.max_megapixels)
-    rows = output / ".rows.partial"  # the name is fixed, so that a killed run leaves just one
+    rows = output / ".rows.partial"
     try:
         records = _decode(stage, square, cpus, _read_marker(fetched, stage.kind), rows)
         _assign_splits(records, stage)

@@ -3,6 +3,7 @@
 Imports little: every decoding process imports it.
 """
 
+import functools
 import hashlib
 import math
 import warnings
@@ -14,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageCms
 
 # Raster formats whose decoders are part of Pillow: no document formats, of which some would start
-# another program (EPS starts Ghostscript).
+# another program (EPS starts Ghostscript). Pillow's name for JPEG includes MPO.
 FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000"),
+    *("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000"),
     *("TGA", "PCX", "SGI", "QOI"),
 )
 SIXTEEN_BITS = 65535
@@ -94,7 +95,7 @@ def _decode(file: BinaryIO, square: Square, outcome: Outcome) -> np.ndarray:
         warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return to_square(_upright(_open(file, square, outcome)), square)
+            image = _upright(_open(file, square, outcome))
         except (UnusableError, MemoryError):
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -104,6 +105,10 @@ def _decode(file: BinaryIO, square: Square, outcome: Outcome) -> np.ndarray:
             if file.read(24).startswith(b"version https://git-lfs"):
                 raise UnusableError(LFS_POINTER) from None
             raise UnusableError(BROKEN if outcome.mode else NOT_AN_IMAGE) from None
+        try:
+            return to_square(image, square)
+        except ValueError:  # a mode that Pillow cannot convert
+            raise UnusableError(f"unsupported mode {outcome.mode}") from None
 
 
 def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
@@ -113,7 +118,7 @@ def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
     up to four times faster, but moved pixels of photographs by up to 35 and 11 grey levels.
     """
     Image.MAX_IMAGE_PIXELS = None  # the size is judged below, when it can be written down
-    image = Image.open(file, formats=FORMATS)
+    image = Image.open(file, formats=_formats())
     outcome.width, outcome.height, outcome.mode = *image.size, image.mode
     limit = int(square.max_megapixels * 1e6)
     if image.width * image.height > limit:
@@ -123,6 +128,12 @@ def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
         raise UnusableError(ANIMATED)  # an MPO is a photograph with its previews after it
     image.load()
     return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is new in Pillow 11.3
 
 
 def too_large(square: Square) -> str:

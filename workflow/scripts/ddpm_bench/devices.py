@@ -3,7 +3,8 @@
 Snakemake only counts GPUs and tells no job which to take. So a program locks one file per GPU for
 as long as its process lives; the kernel frees a lock when its holder dies, SIGKILL included. All
 GPUs of a job are taken under one allocator lock, so two jobs never wait for each other's half.
-On SLURM the scheduler's choice, CUDA_VISIBLE_DEVICES, stands as given.
+On SLURM the scheduler has chosen: the locks are those of one allocation, so they decide only
+between programs that were started side by side inside it, and nothing outside is waited for.
 """
 
 import json
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,9 +41,11 @@ def present_devices() -> list[str]:
 
 
 def lock_folder() -> Path:
-    """Where the locks of this machine's GPUs lie: one place for all users of the machine."""
+    """Where the locks lie: one place for all users of the machine, or one per SLURM job."""
     default = Path(tempfile.gettempdir()) / "ddpm-bench-devices"
-    return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", default))
+    folder = Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", default))
+    job = os.environ.get("SLURM_JOB_ID")
+    return folder / f"slurm-{job}" if job else folder
 
 
 @contextmanager
@@ -61,13 +64,16 @@ def lease(count: int) -> Iterator[list[str]]:
             f"{count} GPUs are asked for (run.gpus) and this machine offers {len(devices)}: "
             f"{', '.join(devices)}; lower run.gpus or widen CUDA_VISIBLE_DEVICES"
         )
-    if "SLURM_JOB_ID" in os.environ:
-        yield devices[:count]
-        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
     with ExitStack() as held:
         names = _take(devices, count, held)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
-        yield names
+        try:
+            yield names
+        finally:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+            if before is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
@@ -75,15 +81,14 @@ def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
     folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
     waiting = False
     while True:
-        with FileLock(folder / "allocator.lock", mode=0o666):
-            with ExitStack() as attempt:
-                names = []
-                for name in devices:
-                    if len(names) < count and _try_lock(folder, name, attempt):
-                        names.append(name)
-                if len(names) == count:
-                    held.push(attempt.pop_all())
-                    return names
+        with FileLock(folder / "allocator.lock", mode=0o666), ExitStack() as attempt:
+            names = []
+            for name in devices:
+                if len(names) < count and _try_lock(folder, name, attempt):
+                    names.append(name)
+            if len(names) == count:
+                held.push(attempt.pop_all())
+                return names
         if not waiting:
             holders = ", ".join(f"{name} by {_holder(folder, name)}" for name in devices)
             print(f"waiting for {count} free GPUs; held: {holders}", file=sys.stderr, flush=True)
@@ -96,7 +101,8 @@ def _try_lock(folder: Path, name: str, stack: ExitStack) -> bool:
         stack.enter_context(FileLock(folder / f"{name}.lock", timeout=0, mode=0o666))
     except Timeout:
         return False
-    (folder / f"{name}.holder").write_text(json.dumps({"pid": os.getpid()}))
+    with suppress(OSError):  # left by another user: then only the message is poorer
+        (folder / f"{name}.holder").write_text(json.dumps({"pid": os.getpid()}))
     return True
 
 

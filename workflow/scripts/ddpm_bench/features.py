@@ -108,8 +108,9 @@ def _checked_bytes(stage: FeatureStage, path: Path) -> bytes:
         remedy = f"put the file with sha256 {stage.weights_sha256} there"
         if stage.weights_name is None:
             remedy = (
-                f"on a machine with network run `python workflow/scripts/fetch_inception.py --output "
-                f"{path.name}`, or download {PUBLISHED_INCEPTION_URLS[0]}, and copy the file there"
+                "on a machine with network run `python workflow/scripts/fetch_inception.py "
+                f"--output {path.name}`, or download {PUBLISHED_INCEPTION_URLS[0]}, "
+                "and copy the file there"
             )
         raise UserError(
             f"{path}: the Inception weights cannot be read ({error.strerror}); {remedy}"
@@ -187,15 +188,18 @@ def open_samples(paths: Sequence[Path], count: int) -> list[np.ndarray]:
     image 0 on, when one holds another number of images than its name says, or when all together
     hold fewer than `count`.
     """
-    named = sorted(((*_first_and_last(path), path) for path in paths))
+    named = sorted((*_first_and_last(path), path) for path in paths)
     held = open_images([path for _, _, path in named])
     here = 0
     for (first, last, path), array in zip(named, held, strict=True):
         if first != here:
-            raise UserError(f"{path}: begins at image {first}; the file with image {here} is missing")
+            raise UserError(
+                f"{path}: begins at image {first}; the file with image {here} is missing"
+            )
         if len(array) != last + 1 - first:
             raise UserError(
-                f"{path}: holds {len(array)} images and its name says {last + 1 - first}; draw it again"
+                f"{path}: holds {len(array)} images and its name says {last + 1 - first}; "
+                "draw it again"
             )
         here = last + 1
     if here < count:

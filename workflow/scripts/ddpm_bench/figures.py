@@ -113,7 +113,8 @@ def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
     for experiment, variant, curve in curves.itertuples(index=False):
         style = variants.index(variant)
         hue = experiments.index(experiment) if len(experiments) > 1 else style
-        style += hue // len(COLOURS)
+        if len(experiments) > 1:
+            style += hue // len(COLOURS) * len(variants)
         looks[curve] = (
             COLOURS[hue % len(COLOURS)],
             MARKERS[style % len(MARKERS)],
@@ -158,7 +159,7 @@ def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         reading.insert(0, "± 1 std")
     if axes.get_yscale() == "log":
         reading.append("log axis")
-    label = textwrap.wrap(f"{metric.name} ({space})", 30)
+    label = textwrap.wrap(f"{metric.name} ({space})", 32)
     axes.set(xlabel="training steps", ylabel="\n".join([*label, ", ".join(reading)]))
 
 

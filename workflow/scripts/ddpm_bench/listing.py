@@ -18,7 +18,7 @@ def folder_listing(path: str, include: list[str], key: str = "source.path") -> s
     digest = hashlib.sha256()
     for relative in matching_files(Path(path), include, key):
         try:
-            status = os.stat(os.path.join(path, relative))
+            status = Path(path, relative).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:  # a link that leads nowhere: images.csv will say so
             state = "unreadable"
@@ -84,7 +84,7 @@ def _walk(
     folder: Path, parents: tuple[str, ...], above: frozenset[tuple[int, int]], hidden: bool
 ) -> Iterator[tuple[str, ...]]:
     """Every file below `folder`, in path components; links to folders are followed, not loops."""
-    status = os.stat(folder)
+    status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         return

@@ -25,7 +25,7 @@ def read_losses(path: Path) -> pd.DataFrame:
     """
     try:
         complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-        losses = pd.read_csv(io.StringIO(complete), float_precision="round_trip")
+        losses = pd.read_csv(io.StringIO(complete))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a training's metrics ({error})") from None
     lacking = [name for name in COLUMNS if name not in losses.columns]
@@ -48,10 +48,11 @@ def loss_figure(losses: pd.DataFrame, title: str) -> Figure:
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
         figure.suptitle(title, fontsize=21, fontweight="bold")
         axes = figure.subplots()
-        dense = len(rows) > 1000
+        size, alpha = (8, 0.15) if len(rows) > 1000 else (24, 0.4) if len(rows) > 20 else (70, 0.9)
+        recorded = f"mean of {steps_per_row(rows):,} steps"
         sns.scatterplot(
-            x=rows["step"], y=rows["loss"], color=COLOURS[0], alpha=0.15 if dense else 0.4,
-            s=8 if dense else 24, linewidth=0, label=f"mean of {steps_per_row(rows):,} steps", ax=axes,
+            x=rows["step"], y=rows["loss"], color=COLOURS[0], alpha=alpha,
+            s=size, linewidth=0, label=recorded, ax=axes,
         )  # fmt: skip
         if window > 1:
             name = f"mean of {window * steps_per_row(rows):,} steps"

@@ -99,7 +99,9 @@ def score_samples(
 def _warnings_of_space(stage: FeatureStage) -> list[str]:
     if stage.weights_name is None:
         return []
-    return [f"weights {stage.weights_name} are not the published Inception's: compare with no paper"]
+    return [
+        f"weights {stage.weights_name} are not the published Inception's: compare with no paper"
+    ]
 
 
 def measure(
@@ -123,7 +125,9 @@ def measure(
         scores |= _kernel(generated, reference, measuring)
         warnings += _few_images(generated, reference)
     if len(logits) < measuring.isc_splits:
-        warnings.append(f"IS in {measuring.isc_splits} parts needs as many images; lower isc_splits")
+        warnings.append(
+            f"IS in {measuring.isc_splits} parts needs as many images; lower isc_splits"
+        )
     else:
         scores |= _inception_score(logits, measuring)
     if smaller <= measuring.prc_neighborhood:
@@ -147,7 +151,9 @@ def _few_images(generated: np.ndarray, reference: Reference) -> list[str]:
     few = [f"the {side} has {count}" for side, count in sides.items() if count < dimensions]
     if not few:
         return []
-    return [f"{' and '.join(few)} images for {dimensions} dimensions: FID is biased upwards, read KID"]
+    return [
+        f"{' and '.join(few)} images for {dimensions} dimensions: FID is biased upwards, read KID"
+    ]
 
 
 def frechet_distance(
@@ -172,14 +178,14 @@ def _inception_score(logits: np.ndarray, measuring: Measuring) -> Scores:
 
 
 def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int:
-    """Images of each of KID's subsets. Raises UserError when the config asks for more than exist."""
+    """Images of each of KID's subsets. Raises UserError when more are asked for than exist."""
     size = measuring.kid_subset_size
     if size is None:
         return min(LARGEST_KID_SUBSET, generated, reference)
     if size > min(generated, reference):
         raise UserError(
-            f"kid_subset_size = {size} exceeds the {generated} samples or the {reference} reference "
-            f"images; set it to {min(generated, reference)} or less, or to null"
+            f"kid_subset_size = {size} exceeds the {generated} samples or the {reference} "
+            f"reference images; set it to {min(generated, reference)} or less, or to null"
         )
     return size
 
@@ -203,7 +209,7 @@ def _kernel(generated: np.ndarray, reference: Reference, measuring: Measuring) -
 
 
 def _precision_recall(generated: np.ndarray, reference: Reference, measuring: Measuring) -> Scores:
-    """Kynkaanniemi et al. 2019: shares of images inside the other side's k-nearest-neighbour balls."""
+    """Kynkaanniemi et al. 2019: shares of images inside the other side's k-nearest balls."""
     found = prc_features_to_metric(
         torch.from_numpy(generated),
         torch.from_numpy(reference.features),

@@ -15,6 +15,7 @@ from .config.dataset import Folder
 from .config.loading import Config
 from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
 from .listing import folder_listing
+from .program import UserError
 
 STEP_DIGITS = 8
 IMAGE_DIGITS = 6
@@ -156,19 +157,23 @@ def dataset_folder(config: Config, dataset: str) -> str:
 
 
 def local_listings(config: Config) -> dict[str, str]:
-    """A hash of what lies in each local folder, by dataset. Raises UserError if one is not there."""
+    """A hash of what lies in each local folder, by dataset. Raises UserError if one is missing."""
     listings = {}
     for name in used_datasets(config):
         source = config.datasets[name].source
         if isinstance(source, Folder):
-            listings[name] = folder_listing(Path(source.path), source.include)
+            listings[name] = folder_listing(
+                source.path, source.include, key=f"datasets.{name}.source.path"
+            )
     return listings
 
 
 def reference_file(config: Config, experiment: str, score: str) -> str:
     """The features that a score holds samples against; shared by all experiments on a dataset."""
     keys = config.experiments[experiment]
-    folder = Path(dataset_folder(config, keys.dataset), "features", keys.scores[score].feature_space)
+    folder = Path(
+        dataset_folder(config, keys.dataset), "features", keys.scores[score].feature_space
+    )
     return str(folder / f"{keys.scores[score].reference}.npz")
 
 
@@ -197,14 +202,19 @@ def feature_weights(config: Config, dataset: str, score: Score) -> str:
     return str(Path(config.resources_dir, "inception", PUBLISHED_INCEPTION_FILE))
 
 
-def local_files_problems(config: Config) -> list[str]:
-    """What the config names on this machine and is not there: a line each."""
-    return [
-        f"experiments.{experiment}.scores.{name}.weights.path = {score.weights.path!r}: no such file"
+def check_local_files(config: Config) -> None:
+    """Raise UserError for files that the config names and that are not on this machine."""
+    missing = [
+        f"experiments.{experiment}.scores.{name}.weights.path = {score.weights.path!r}"
         for experiment, keys in config.experiments.items()
         for name, score in keys.scores.items()
         if score.weights is not None and not Path(score.weights.path).is_file()
     ]
+    if missing:
+        raise UserError(
+            f"no such file: {'; '.join(missing)}. Give the path of a file of Inception weights, or "
+            "remove `weights` to have the published ones downloaded"
+        )
 
 
 EXPERIMENT_FIGURES = (

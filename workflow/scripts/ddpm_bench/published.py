@@ -54,8 +54,7 @@ _IDX_ARCHIVES = tuple(
 
 # The checksums of all nine files agree in two independent places: TensorFlow Datasets
 # (tensorflow_datasets/url_checksums/{mnist,fashion_mnist,cifar10}.txt) and torchvision-ruby
-# (lib/torchvision/datasets/{mnist,fashion_mnist,cifar10}.rb). CIFAR-10's also stands in
-# MLDatasets.jl (src/datasets/vision/cifar10.jl).
+# (lib/torchvision/datasets/{mnist,fashion_mnist,cifar10}.rb).
 ARCHIVES: dict[str, tuple[Archive, ...]] = {
     "mnist": _archives(
         (

@@ -36,11 +36,11 @@ UNREACHABLE = (
 def write_commit(url: str, commit: str, include: list[str], folder: Path) -> int:
     """Write the files of `commit` that match `include` into `folder`; returns how many.
 
-    The objects lie beside `folder` in a temporary folder while it works. Raises UserError when the
+    The objects lie in `folder` too while it works. Raises UserError when the
     repository cannot be reached, has no such commit, or no file matches.
     """
     patterns = split_patterns(include)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".git-") as store:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".git-") as store:
         _git(store, "init", "--quiet", "--bare", "--template=")
         _fetch(store, url, commit)
         blobs = list(_blobs(store, commit))

@@ -1,8 +1,8 @@
 """Drawing images from a checkpoint.
 
-Image i of a set depends on (weights, keys of the set, seed, i) alone: each image has a generator of
-its own, and batches are cut at fixed positions and always computed whole, so any cut into jobs gives
-the same bytes on the same hardware.
+Image i of a set depends on (weights, keys of the set, seed, i) alone: each image has a generator
+of its own, and batches are cut at fixed positions and always computed whole, so any cut into jobs
+gives the same bytes on the same hardware.
 """
 
 from collections.abc import Iterator
@@ -79,10 +79,10 @@ class Sampler:
 
 
 def draw_range(sampler: Sampler, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Images first .. last of a set, a batch at a time: (position of the batch's first, uint8 array).
+    """Images first .. last of a set, a batch at a time, as (position of its first, uint8 array).
 
-    Batches start at the multiples of batch_size; what a batch has outside the range is drawn too and
-    dropped, so that its images never depend on where a job's range begins or ends.
+    Batches start at the multiples of batch_size; what a batch has outside the range is drawn too
+    and dropped, so that no image depends on where a job's range begins or ends.
     """
     size = sampler.stage.drawing.batch_size
     for start in range(first // size * size, last + 1, size):

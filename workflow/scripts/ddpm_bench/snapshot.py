@@ -97,7 +97,7 @@ def describe(experiment: str, so_far: ScoresSoFar, command: str) -> Iterator[str
         yield from (f"  missing: {text}" for text in missing_texts(so_far.missing))
     yield from (f"  left out: {text}" for text in so_far.refused)
     if so_far.not_asked_for:
-        yield f"  left out: {so_far.not_asked_for} scores on disk that this config does not ask for"
+        yield f"  left out: {so_far.not_asked_for} on disk that this config does not ask for"
 
 
 def missing_texts(missing: list[Path]) -> Iterator[str]:

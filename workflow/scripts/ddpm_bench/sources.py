@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -31,10 +33,18 @@ def fetch(source: Source, folder: Path) -> dict[str, Any]:
     """
     if isinstance(source, Folder):
         return marker(source.kind, source.path, source.include)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     with files.replacing_folder(folder) as temporary:
         _fill(source, temporary, folder.parent / DOWNLOADS)
     return marker(source.kind, str(folder), included(source))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run left of this folder: `files.replacing_folder` names it so."""
+    leftover = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.partial")
+    for path in folder.parent.glob(".*.partial"):
+        if leftover.fullmatch(path.name):
+            shutil.rmtree(path)
 
 
 def _fill(source: Source, folder: Path, downloads: Path) -> None:

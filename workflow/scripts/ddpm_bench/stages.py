@@ -27,7 +27,7 @@ VERSIONS = {
 
 
 def stage(name: str, **keys: Any) -> str:
-    """The `--what` of a stage: its version and keys as canonical JSON; empty blocks are left out."""
+    """The `--what` of a stage: version and keys as canonical JSON; empty blocks are left out."""
     present = {key: value for key, value in keys.items() if value not in (None, {})}
     return canonical_json({"version": VERSIONS[name], **present})
 

@@ -121,10 +121,7 @@ def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); score it again") from None
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-            for problem in error.errors()
-        )
+        wrong = "; ".join(_problems(error))
         raise UserError(
             f"{path}: is not a score of this version ({wrong}); delete it and score it again"
         ) from None
@@ -136,6 +133,22 @@ def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]
         "training_step": int(place["step"]),
         **record.model_dump(),
     }
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """What is wrong with a score's file: its missing keys, its unknown ones, its wrong values."""
+    kinds: dict[str, list[str]] = {"missing": [], "extra_forbidden": []}
+    others = []
+    for problem in error.errors():
+        name = ".".join(map(str, problem["loc"])) or "the file"
+        if problem["type"] in kinds:
+            kinds[problem["type"]].append(name)
+        else:
+            others.append(f"{name}: {problem['msg']}")
+    missing, unknown = kinds.values()
+    texts = [f"lacks {', '.join(missing)}"] if missing else []
+    texts += [f"has unknown keys {', '.join(unknown)}"] if unknown else []
+    return texts + others
 
 
 def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:
@@ -187,27 +200,28 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
 
     Raises UserError when the file cannot be read or has other columns.
     """
-    numbers = FLOAT_COLUMNS | INTEGER_COLUMNS
-    types = {name: "float64" if name in FLOAT_COLUMNS else "str" for name in columns}
-    types |= {name: "Int64" for name in columns if name in INTEGER_COLUMNS}
-    types |= {name: "bool" for name in columns if name == "channels_repeated"}
     try:
-        found = list(pd.read_csv(path, nrows=0).columns)
-        if found != columns:
-            differing = sorted(set(found) ^ set(columns)) or "another order"
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != columns:
+            differing = sorted(set(table.columns) ^ set(columns)) or "another order"
             raise UserError(
                 f"{path}: its columns are not those of this version ({differing}); "
                 "delete it and run snakemake again"
             )
-        return pd.read_csv(
-            path,
-            dtype=types,
-            keep_default_na=False,
-            na_values={name: [""] for name in columns if name in numbers},
-            float_precision="round_trip",
-        )
+        for name in columns:
+            table[name] = pd.Series([_value(name, text) for text in table[name]], dtype=object)
+        return typed(table)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a table ({error})") from None
+
+
+def _value(column: str, text: str) -> object:
+    """A cell's value; Python's own float() is exact, which a parser of tables need not be."""
+    if column in FLOAT_COLUMNS:
+        return float(text) if text else None
+    if column in INTEGER_COLUMNS:
+        return int(text) if text else None
+    return text == "True" if column == "channels_repeated" else text
 
 
 def join_tables(files: list[Path], columns: list[str]) -> pd.DataFrame:
@@ -238,7 +252,7 @@ def score_table(evaluation: pd.DataFrame, best: pd.DataFrame) -> str:
         head = (
             f"samples {samples}, score {score}: {feature_space_label(feature_space)}, "
             f"{counts(group['images_generated'])} generated against "
-            f"{counts(group['images_reference'])} {reference} images"
+            f"{counts(group['images_reference'])} reference images ({reference})"
         )
         accuracy = group["classifier_accuracy"].dropna()
         if len(accuracy):
@@ -269,17 +283,20 @@ def best_table(best: pd.DataFrame) -> str:
         lines.append(
             [row["samples"], row["score"], metric.name, value, f"{row['training_step']:,}"]
         )
-    return "\n".join(aligned(lines))
+    return "\n".join(aligned(lines, names=3))
 
 
-def aligned(lines: list[list[str]]) -> list[str]:
-    """Cells as lines whose columns end at the same place."""
+def aligned(lines: list[list[str]], names: int = 0) -> list[str]:
+    """Cells as indented lines: the first `names` columns begin, the others end, at one place."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  "
-        + "   ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    padded = (
+        [
+            cell.ljust(width) if column < names else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         for line in lines
-    ]
+    )
+    return ["  " + "   ".join(cells).rstrip() for cells in padded]
 
 
 def value_text(row: pd.Series, metric: Metric) -> str:

@@ -7,7 +7,6 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -185,7 +184,7 @@ class Trainer:
         get_ema_multi_avg_fn(decay)(average, current, None)
 
     def _gather_losses(self) -> None:
-        """Turn the losses on the devices into means over all processes. Raises UserError for NaN."""
+        """Turn losses on the devices into means over all processes. Raises UserError for NaN."""
         if not self.recent_losses:
             return
         losses = torch.stack(self.recent_losses).double()
@@ -260,8 +259,8 @@ def _accelerator(job: Job) -> Accelerator:
     if keys.batch_size % accelerator.num_processes:
         nearest = nearest_multiples(keys.batch_size, accelerator.num_processes)
         raise UserError(
-            f"train.batch_size = {keys.batch_size} does not divide over {accelerator.num_processes} "
-            f"processes; the nearest that do: {nearest}"
+            f"train.batch_size = {keys.batch_size} does not divide over "
+            f"{accelerator.num_processes} processes; the nearest that do: {nearest}"
         )
     return accelerator
 

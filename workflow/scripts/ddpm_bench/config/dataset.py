@@ -11,26 +11,27 @@ PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 
 
 class SklearnDigits(Keys):
-    """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, needs no network."""
+    """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, offline."""
 
-    kind: Literal["sklearn-digits"]
+    kind: Literal["sklearn-digits"] = Field(description="Chooses this source.")
 
 
 class Folder(Keys):
     """A folder of image files on this machine; sub-folders, where there are some, are labels."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = Field(description="Chooses this source.")
     path: str = Field(description="The folder; relative to where snakemake is started.")
     include: list[str] = Field(
         ["**/*"],
-        description="Glob patterns, relative to the folder; files that match any are read.",
+        description="Glob patterns, relative to the folder; files that match any are read. As in a "
+        "shell, `*` matches no name that begins with a dot.",
     )
 
 
 class Git(Keys):
     """Image files of a git repository at one commit."""
 
-    kind: Literal["git"]
+    kind: Literal["git"] = Field(description="Chooses this source.")
     url: str = Field(
         pattern=r"^(https|http|ssh|git|file)://",
         description="Address of the repository; file:// too.",
@@ -44,7 +45,7 @@ class Git(Keys):
 class Url(Keys):
     """A zip or tar archive of image files."""
 
-    kind: Literal["url"]
+    kind: Literal["url"] = Field(description="Chooses this source.")
     url: str = Field(pattern=r"^(https|http|ftp|file)://", description="Address of the archive.")
     sha256: Sha256 = Field(description="Checksum of the archive.")
     include: list[str] = Field(
@@ -64,7 +65,7 @@ class Url(Keys):
 class Published(Keys):
     """A benchmark dataset from its published archives (checksums pinned, read without pickle)."""
 
-    kind: Literal["mnist", "fashion-mnist", "cifar10"]
+    kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Chooses this source.")
 
 
 Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")]
@@ -77,7 +78,7 @@ class Classifier(Keys):
     batch_size: PositiveInt = Field(128, description="Images per step.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
     features: PositiveInt = Field(64, description="Dimensions of the feature vector.")
-    seed: Seed = 0
+    seed: Seed = Field(0, description="Of the weights and of the order of images.")
 
 
 class FetchStage(Keys):
@@ -96,7 +97,7 @@ class PrepareStage(Keys):
 
     version: PositiveInt
     kind: str
-    include: list[str] = ["**/*"]
+    include: tuple[str, ...] = ("**/*",)
     image_size: PositiveInt
     channels: Literal[1, 3] = 3
     eval_fraction: float | Literal["published"] = 0.0
@@ -130,7 +131,7 @@ class Dataset(Keys):
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = Field(
         0.0,
         description="Share of the images held out of training; `published`: the dataset's own test "
-        "images (mnist, fashion-mnist, cifar10).",
+        "images (mnist, fashion-mnist, cifar10), which are otherwise left out.",
     )
     split_seed: Seed = Field(0, description="Decides which images are held out.")
     max_megapixels: float = Field(
@@ -139,7 +140,7 @@ class Dataset(Keys):
     classifier: Classifier = Field(
         default_factory=Classifier, description="Used by scores with `features: classifier`."
     )
-    run: PrepareRun = Field(default_factory=PrepareRun)
+    run: PrepareRun = Field(default_factory=PrepareRun, description="How preparation is run.")
 
     @model_validator(mode="after")
     def _published_split_exists(self) -> "Dataset":

@@ -25,9 +25,11 @@ class Experiment(Keys):
     """One model trained on one dataset, the samples drawn from it, and how they are scored."""
 
     dataset: Name = Field(description="A name under `datasets`.")
-    model: Unet
-    diffusion: Diffusion = Field(default_factory=Diffusion)
-    train: Train
+    model: Unet = Field(description="The network.")
+    diffusion: Diffusion = Field(
+        default_factory=Diffusion, description="The forward process and the objective."
+    )
+    train: Train = Field(description="The optimisation.")
     samples: dict[Name, Samples] = Field(
         {}, description="Named sets; one job per set and checkpoint."
     )
@@ -55,13 +57,28 @@ class Experiment(Keys):
 
 
 class Config(Keys):
-    """The config file."""
+    """Where things lie, the datasets, and the experiments on them."""
 
     results_dir: str = Field("results", description="Everything that is computed.")
     resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
-    datasets: dict[Name, Dataset] = Field(min_length=1)
+    datasets: dict[Name, Dataset] = Field(min_length=1, description="Named datasets.")
     defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
-    experiments: dict[Name, Experiment] = Field(min_length=1)
+    experiments: dict[Name, Experiment] = Field(min_length=1, description="Named experiments.")
+
+    @model_validator(mode="after")
+    def _one_file_per_feature_space(self) -> "Config":
+        files: dict[tuple[str, str], str] = {}
+        for experiment, keys in self.experiments.items():
+            for name, score in keys.scores.items():
+                if score.weights is None:
+                    continue
+                space = (keys.dataset, score.feature_space)
+                if files.setdefault(space, score.weights.sha256) != score.weights.sha256:
+                    raise ValueError(
+                        f"experiments.{experiment}.scores.{name}.weights: two files of weights "
+                        f"have the name {score.weights.name!r}; give each its own"
+                    )
+        return self
 
 
 def read_config(path: Path) -> Config:
@@ -149,7 +166,7 @@ def _dataset_mismatches(
         if size % unit:
             yield (
                 f"datasets.{dataset_name}.image_size = {size}: {where}.model halves images "
-                f"{unit.bit_length() - 1} times, which needs a multiple of {unit}; shorten dim_mults"
+                f"{unit.bit_length() - 1} times: a multiple of {unit} is needed; shorten dim_mults"
             )
     except (KeyError, TypeError, ValueError):
         pass  # reported where it stands

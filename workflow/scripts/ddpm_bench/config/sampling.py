@@ -44,18 +44,19 @@ class Drawing(Keys):
 class Samples(Drawing):
     """A set of samples: which checkpoints, and how many images of each."""
 
-    images: PositiveInt = Field(description="Images per checkpoint.")
+    images: PositiveInt = Field(le=10**6, description="Images per checkpoint.")
     checkpoints: (
         Literal["all", "latest"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     ) = Field("all", description="all, latest, or a list of training steps.")
-    run: SampleRun = Field(default_factory=SampleRun)
+    run: SampleRun = Field(default_factory=SampleRun, description="How sampling is run.")
 
     @model_validator(mode="after")
     def _jobs_cut_at_batches(self) -> "Samples":
         per_job = self.run.images_per_job
         if per_job is not None and per_job % self.batch_size:
             raise ValueError(
-                f"run.images_per_job = {per_job} must be a multiple of batch_size = {self.batch_size}"
+                f"run.images_per_job = {per_job} must be a multiple of batch_size = "
+                f"{self.batch_size}"
             )
         return self
 

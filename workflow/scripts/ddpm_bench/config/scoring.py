@@ -49,7 +49,7 @@ class Measuring(Keys):
     kid_subset_size: PositiveInt | None = Field(
         None, ge=2, description="null: min(1000, generated, reference)."
     )
-    kid_subsets: PositiveInt = 100
+    kid_subsets: PositiveInt = Field(100, description="Random subsets that KID is averaged over.")
     isc_splits: PositiveInt = Field(10, description="Parts of the set that IS is averaged over.")
     prc_neighborhood: PositiveInt = Field(3, description="k of the k-nearest-neighbour manifolds.")
     seed: Seed = Field(2020, lt=2**32, description="Of KID's subsets and of IS's splits.")
@@ -67,7 +67,7 @@ class Score(Measuring):
     weights: InceptionWeights | None = Field(
         None, description="Local Inception weights; null: the published file, downloaded once."
     )
-    run: ScoreRun = Field(default_factory=ScoreRun)
+    run: ScoreRun = Field(default_factory=ScoreRun, description="How scoring is run.")
 
     @model_validator(mode="after")
     def _weights_are_of_inception(self) -> "Score":
@@ -77,7 +77,7 @@ class Score(Measuring):
 
     @property
     def feature_space(self) -> str:
-        """The name of the feature space in paths and tables: classifier, inception, inception-NAME."""
+        """Its name in paths and tables: classifier, inception, inception-NAME of other weights."""
         if self.weights is None or self.weights.name is None:
             return self.features
         return f"{self.features}-{self.weights.name}"

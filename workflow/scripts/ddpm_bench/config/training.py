@@ -10,13 +10,13 @@ from .keys import Keys, PositiveInt, Seed
 class Unet(Keys):
     """The U-Net of denoising-diffusion-pytorch."""
 
-    name: Literal["unet"]
+    name: Literal["unet"] = Field(description="Which network.")
     dim: PositiveInt = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
     dim_mults: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
     )
-    attn_heads: PositiveInt = 4
-    attn_dim_head: PositiveInt = 32
+    attn_heads: PositiveInt = Field(4, description="Heads of each attention block.")
+    attn_dim_head: PositiveInt = Field(32, description="Channels of each head.")
 
     def smallest_multiple(self) -> int:
         """Image sides must be multiples of this many pixels (one halving between levels)."""
@@ -31,7 +31,9 @@ class Diffusion(Keys):
         "pred_v",
         description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v).",
     )
-    beta_schedule: Literal["linear", "cosine", "sigmoid"] = "sigmoid"
+    beta_schedule: Literal["linear", "cosine", "sigmoid"] = Field(
+        "sigmoid", description="Ho 2020, Nichol & Dhariwal 2021, Jabri 2022."
+    )
 
 
 class TrainRun(Keys):
@@ -61,8 +63,7 @@ class Optimisation(Keys):
     checkpoint_every: PositiveInt = Field(description="Steps between checkpoints of EMA weights.")
     learning_rate: float = Field(1e-4, gt=0, description="Of Adam.")
     adam_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.99,
+        Field((0.9, 0.99), description="Of Adam.")
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights.")
@@ -79,7 +80,7 @@ class Train(Optimisation):
     """The optimisation, how long it goes on, and how it is run."""
 
     steps: PositiveInt = Field(description="Optimiser steps; a multiple of checkpoint_every.")
-    run: TrainRun = Field(default_factory=TrainRun)
+    run: TrainRun = Field(default_factory=TrainRun, description="How training is run.")
 
     @model_validator(mode="after")
     def _jobs_end_at_checkpoints(self) -> "Train":

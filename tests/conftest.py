@@ -1,0 +1,27 @@
+"""What tests share. Those of real photographs are left out, with a line, where there are none."""
+
+from pathlib import Path
+
+import pytest
+
+SYSU_SHAPE = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sysu-shape"
+
+
+@pytest.fixture(scope="session")
+def sysu_shape() -> Path:
+    """The folder of the 1,541 photographs of SYSU-Shape, beside the repository; read-only."""
+    return SYSU_SHAPE
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SYSU_SHAPE.is_dir():
+        return
+    without = [item for item in items if "sysu_shape" in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if item not in without]
+    config.hook.pytest_deselected(items=without)
+
+
+def pytest_report_header() -> str | None:
+    if SYSU_SHAPE.is_dir():
+        return None
+    return f"no photographs in {SYSU_SHAPE}: the tests that need them are deselected"

@@ -1,0 +1,88 @@
+"""The loss equals that of denoising-diffusion-pytorch, and the equations of the papers."""
+
+import pytest
+import torch
+from denoising_diffusion_pytorch import GaussianDiffusion
+
+from ddpm_bench import diffusion
+from ddpm_bench.config.training import Diffusion, Unet
+from ddpm_bench.model import build_model
+
+CPU = torch.device("cpu")
+MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(MODEL, channels=1)
+
+
+def random_batch():
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 256, (6, 8, 8, 1), generator=generator).to(torch.uint8)
+    noise = torch.randn(6, 1, 8, 8, generator=generator)
+    return levels, noise, torch.tensor([0, 1, 10, 500, 998, 999])
+
+
+@pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
+@pytest.mark.parametrize("beta_schedule", ["linear", "cosine", "sigmoid"])
+def test_the_loss_equals_the_packages(model, objective, beta_schedule):
+    keys = Diffusion(objective=objective, beta_schedule=beta_schedule)
+    schedule = diffusion.build_schedule(keys, model, 8, CPU)
+    levels, noise, times = random_batch()
+    images = diffusion.to_model_range(levels)
+    theirs = GaussianDiffusion(
+        model, image_size=8, objective=objective, beta_schedule=beta_schedule, auto_normalize=False
+    )
+    with torch.no_grad():
+        ours = diffusion.loss(schedule, model, images, times, noise)
+        expected = theirs.p_losses(images, times, noise=noise)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
+
+
+def test_a_noised_image_has_the_variance_of_the_equation(model):
+    schedule = diffusion.build_schedule(Diffusion(), model, 8, CPU)
+    alpha_bar = torch.cumprod(1 - schedule.betas.double(), 0)
+    levels, noise, times = random_batch()
+    images = diffusion.to_model_range(levels)
+    expected = (
+        alpha_bar[times].sqrt()[:, None, None, None] * images
+        + (1 - alpha_bar[times]).sqrt()[:, None, None, None] * noise
+    )
+    noised = diffusion.diffuse(schedule, images, times, noise)
+    torch.testing.assert_close(noised.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_velocity_and_noised_image_give_back_the_image(model):
+    # Salimans & Ho 2022, appendix D: x_0 = alpha_t x_t - sigma_t v.
+    schedule = diffusion.build_schedule(Diffusion(objective="pred_v"), model, 8, CPU)
+    levels, noise, times = random_batch()
+    images = diffusion.to_model_range(levels)
+    velocity = diffusion.target(schedule, images, times, noise)
+    noised = diffusion.diffuse(schedule, images, times, noise)
+    signal = schedule.sqrt_alphas_cumprod[times][:, None, None, None]
+    spread = schedule.sqrt_one_minus_alphas_cumprod[times][:, None, None, None]
+    torch.testing.assert_close(signal * noised - spread * velocity, images, rtol=0, atol=1e-5)
+
+
+def test_levels_survive_the_way_to_the_model_and_back():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    scaled = diffusion.to_model_range(levels)
+    assert (float(scaled.min()), float(scaled.max())) == (-1.0, 1.0)
+    assert torch.equal(diffusion.to_uint8(scaled), levels)
+
+
+def test_values_out_of_range_are_clipped():
+    assert diffusion.to_uint8(torch.tensor([-3.0, 3.0]).reshape(1, 1, 1, 2)).flatten().tolist() == [
+        0, 255,
+    ]  # fmt: skip
+
+
+def test_weights_are_drawn_from_the_seed_alone():
+    torch.manual_seed(5)
+    first = build_model(MODEL, 1, seed=1).state_dict()
+    torch.manual_seed(6)
+    second = build_model(MODEL, 1, seed=1).state_dict()
+    other = build_model(MODEL, 1, seed=2).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["init_conv.weight"], other["init_conv.weight"])

@@ -1,0 +1,188 @@
+"""Exact resume and no lost work, shown by real training processes."""
+
+import json
+import signal
+
+import pytest
+from training_runs import Run, relative_difference, wait_until, write_dataset
+
+from ddpm_bench.files import read_json
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trainings")
+    write_dataset(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    """400 steps in one go."""
+    run = Run(folder, "undisturbed")
+    run.complete(0, 400)
+    return run
+
+
+def interrupt(run: Run, last: int, number: int, states: int = 2) -> int:
+    """Start a job, send a signal once it has saved `states` states; returns its exit status."""
+    process = run.start(0, last)
+    wait_until(lambda: len(run.states()) >= states, process)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def test_a_killed_run_goes_on_from_its_last_state_and_ends_with_the_same_weights(
+    folder, undisturbed
+):
+    run = Run(folder, "killed", how={"save_seconds": 0.2})
+    assert interrupt(run, 400, signal.SIGKILL) == -signal.SIGKILL
+    saved = read_json(run.states()[-1] / "state.json")["step"]
+    assert 0 < saved < 400, "killed in the middle"
+    run.complete(0, 400)
+    assert run.events("resumed")[0]["step"] == saved
+    assert run.events("job ended")[0]["steps_executed"] == 400 - saved
+    for step in (20, 200, 400):
+        assert run.checkpoint_bytes(step) == undisturbed.checkpoint_bytes(step)
+    assert (run.results / "metrics.csv").read_bytes() == (
+        undisturbed.results / "metrics.csv"
+    ).read_bytes()
+    assert run.manifest(0, 400).read_bytes() == undisturbed.manifest(0, 400).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undisturbed, number):
+    run = Run(folder, f"signal{number}", how={"save_seconds": 0.2})
+    assert interrupt(run, 400, number) == 75
+    stopped = run.events("stopped by a signal")[0]
+    assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
+    run.complete(0, 400)
+    executed = stopped["steps_executed"] + run.events("job ended")[0]["steps_executed"]
+    assert executed == 400
+    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
+
+
+def test_two_jobs_end_with_the_weights_of_one(folder, undisturbed):
+    run = Run(folder, "two-jobs")
+    run.complete(0, 200)
+    run.complete(200, 400)
+    assert run.events("resumed")[0]["step"] == 200
+    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
+    names = [entry["step"] for entry in read_json(run.manifest(200, 400))["checkpoints"]]
+    assert names == list(range(220, 401, 20))
+
+
+def test_a_lost_manifest_comes_back_without_a_step(folder, undisturbed):
+    manifest = undisturbed.manifest(0, 400)
+    before = manifest.read_bytes()
+    manifest.unlink()
+    (undisturbed.results / "checkpoints" / "step-00000200.safetensors").unlink()
+    starts = len(undisturbed.events("started") + undisturbed.events("resumed"))
+    undisturbed.complete(0, 400)
+    assert manifest.read_bytes() == before
+    assert undisturbed.checkpoint_bytes(200)
+    assert len(undisturbed.events("started") + undisturbed.events("resumed")) == starts
+
+
+def test_more_frequent_checkpoints_come_from_the_same_training(folder, undisturbed):
+    run = Run(folder, "denser", train={"checkpoint_every": 100})
+    run.complete(0, 200)
+    kept = run.checkpoint_bytes(100)
+    denser = Run(folder, "denser", train={"checkpoint_every": 20})
+    denser.complete(0, 200)
+    assert denser.checkpoint_bytes(100) == kept
+    # The metadata of a checkpoint names the config that made it, so compare the weights.
+    ours, theirs = denser.weights(60), undisturbed.weights(60)
+    assert relative_difference(ours, theirs) == 0.0
+
+
+def test_two_processes_train_the_same_model(folder):
+    one = Run(folder, "one", train={"learning_rate": 1e-4})
+    two = Run(folder, "two", train={"learning_rate": 1e-4}, how={"gpus": 2, "save_seconds": 0.5})
+    one.complete(0, 100)
+    two.complete(0, 100)
+    assert relative_difference(two.weights(100), one.weights(100)) < 1e-5
+
+
+def test_two_processes_stopped_by_a_signal_go_on_exactly(folder):
+    run = Run(folder, "two-stopped", how={"gpus": 2, "save_seconds": 0.2})
+    assert interrupt(run, 200, signal.SIGTERM, states=1) == 75
+    run.complete(0, 200)
+    whole = Run(folder, "two-whole", how={"gpus": 2})
+    whole.complete(0, 200)
+    assert run.events("resumed")[0]["step"] < 200
+    assert run.checkpoint_bytes(200) == whole.checkpoint_bytes(200)
+
+
+def test_micro_batches_train_the_same_model(folder):
+    runs = []
+    for name, how in (("whole", {}), ("micro", {"micro_batch_size": 2})):
+        run = Run(folder, f"batch-{name}", train={"learning_rate": 1e-4}, how=how)
+        run.complete(0, 40)
+        runs.append(run.weights(40))
+    assert 0 < relative_difference(*runs) < 1e-5
+
+
+def test_bf16_trains_nearly_the_same_model(folder, undisturbed):
+    run = Run(folder, "bf16", train={"precision": "bf16"})
+    run.complete(0, 40)
+    assert 1e-6 < relative_difference(run.weights(40), undisturbed.weights(40)) < 0.05
+
+
+def test_damaged_states_are_named_and_the_one_before_is_used(folder, undisturbed):
+    run = Run(folder, "damaged", how={"save_seconds": 0.2})
+    interrupt(run, 400, signal.SIGTERM)
+    before, last = run.states()[-2:]
+    tensors = last / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-100] ^= 1
+    tensors.write_bytes(content)
+    printed = run.complete(0, 400)
+    assert f"state {last} is damaged" in printed
+    assert run.events("resumed")[0]["step"] == int(before.name.removeprefix("step-"))
+    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_finite_state(folder):
+    run = Run(folder, "diverging", train={"learning_rate": 1e30}, how={"save_seconds": 1e-6})
+    process = run.start(0, 100)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "error: training of diverging diverged" in printed
+    assert "Try a learning_rate below 1e+30" in printed
+    assert "Traceback" not in printed
+    assert not run.manifest(0, 100).exists()
+
+
+def test_a_second_trainer_is_told_who_trains(folder):
+    run = Run(folder, "owned", how={"save_seconds": 0.2})
+    first = run.start(0, 100000)
+    try:
+        wait_until(lambda: len(run.states()) > 0, first)
+        second = run.start(0, 100000)
+        _, printed = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"being trained by process {first.pid} on " in printed
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_another_config_trains_anew_and_sets_the_old_checkpoints_aside(folder):
+    run = Run(folder, "changed")
+    run.complete(0, 40)
+    before = run.checkpoint_bytes(40)
+    other = Run(folder, "changed", train={"learning_rate": 2e-3})
+    printed = other.complete(0, 20)
+    assert "the configuration of changed has changed" in printed
+    assert [path.name for path in (run.results / "checkpoints").iterdir()] == [
+        "step-00000020.safetensors"
+    ]
+    name = json.loads(run.manifest(0, 40).read_text())["fingerprint"]
+    kept = run.results / "training" / name / "checkpoints" / "step-00000040.safetensors"
+    assert kept.read_bytes() == before
+    # Back to the first config: everything is still there, no step is trained.
+    run.manifest(0, 40).unlink()
+    run.complete(0, 40)
+    assert run.checkpoint_bytes(40) == before

@@ -1,0 +1,140 @@
+"""A small study, run once by real Snakemake; tests ask what would run after a change of it."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SMALL = {
+    "results_dir": "results",
+    "resources_dir": "resources",
+    "datasets": {
+        "digits": {
+            "source": {"kind": "sklearn-digits"},
+            "image_size": 8,
+            "channels": 1,
+            "eval_fraction": 0.2,
+            "classifier": {"steps": 20},
+        }
+    },
+    "experiments": {
+        "small": {
+            "dataset": "digits",
+            "model": {"name": "unet", "dim": 8, "dim_mults": [1, 2]},
+            "train": {
+                "steps": 40,
+                "batch_size": 16,
+                "checkpoint_every": 20,
+                "learning_rate": 1e-3,
+                "run": {"steps_per_job": 20, "cpus": 1},
+            },
+            "samples": {"dpm4": {"steps": 4, "images": 32, "batch_size": 8, "run": {"cpus": 1}}},
+            "scores": {"classifier": {"features": "classifier", "run": {"cpus": 1}}},
+        }
+    },
+}
+
+
+class Study:
+    """A folder in which the workflow is run, with a config that tests change."""
+
+    def __init__(self, folder: Path, code: Path = REPOSITORY) -> None:
+        self.folder, self.code = folder, code
+        self.config = copy.deepcopy(SMALL)
+
+    @property
+    def experiment(self) -> dict:
+        return self.config["experiments"]["small"]
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "small"
+
+    def command(self, *arguments: str) -> list[str]:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile")]
+        command += ["--workflow-profile", str(self.code / "profiles" / "default")]
+        return [*command, "--configfile", str(path), "--cores", "2", *arguments]
+
+    def run(self, *arguments: str, succeeds: bool = True) -> str:
+        """Run the workflow; returns all that it printed."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert (done.returncode == 0) == succeeds, done.stdout
+        return done.stdout
+
+    def would_run(self, *arguments: str) -> dict[str, int]:
+        """How many jobs of each rule would run now; the target rules themselves do not count."""
+        printed = self.run("--dry-run", *arguments)
+        if "Nothing to be done" in printed:
+            return {}
+        table = printed.split("Job stats:")[1].split("\n\n")[0]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        return {name: count for name, count in jobs.items() if name not in ("all", "total")}
+
+    def copied(self, folder: Path) -> "Study":
+        """The same study, finished as it is, in a folder of its own."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        other = Study(folder, self.code)
+        other.config = copy.deepcopy(self.config)
+        return other
+
+    def executed_steps(self) -> list[tuple[int, int]]:
+        """(first, last) of each stretch of training steps that was executed, in order."""
+        stretches = []
+        for path in sorted((self.results / "training").glob("*/progress.jsonl")):
+            for line in path.read_text().splitlines():
+                event = json.loads(line)
+                if "steps_executed" in event:
+                    stretches.append((event["step"] - event["steps_executed"], event["step"]))
+        return stretches
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Study:
+    """The small study, run to its end. Tests must not write into it: they use `study`."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    study.run()
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Study:
+    """A finished study that a test may change and run again."""
+    return finished.copied(tmp_path / "study")
+
+
+@pytest.fixture
+def changed_code(tmp_path) -> Callable[[str, str, str], Path]:
+    """A copy of the project in which one text of one file is replaced by another."""
+
+    def change(file: str, before: str, after: str) -> Path:
+        code = tmp_path / "code"
+        code.mkdir()
+        shutil.copy2(REPOSITORY / "Snakefile", code)
+        for name in ("workflow", "config", "profiles", "envs"):
+            shutil.copytree(REPOSITORY / name, code / name)
+        path = code / file
+        text = path.read_text()
+        assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
+        path.write_text(text.replace(before, after))
+        return code
+
+    return change

@@ -1,0 +1,159 @@
+"""The workflow as users run it, by real Snakemake."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import REPOSITORY, Study
+from PIL import Image
+
+
+def test_the_demo_learns_digits(tmp_path):
+    """The demo end to end: every promised file is there, and FID falls by more than half."""
+    study = Study(tmp_path)
+    study.config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    study.run()
+    results = tmp_path / "results"
+    scores = pd.read_csv(results / "digits/report/evaluation_results.csv")
+    assert scores["training_step"].tolist() == [300, 600, 900, 1200]
+    assert scores["fid"].min() < scores["fid"].iloc[0] / 2
+    assert (scores["classifier_accuracy"] >= 0.97).all()
+    assert (scores["feature_space"] == "classifier").all()
+    for figure in (
+        "FID_vs_TrainingSteps.png", "FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps.png",
+        "IS_vs_TrainingSteps_First25.png", "KID_vs_TrainingSteps.png", "loss.png",
+        "PrecisionRecall_vs_TrainingSteps.png", "samples_over_training.dpm20.png",
+        "best_scores.csv",
+    ):  # fmt: skip
+        assert (results / "digits/report" / figure).stat().st_size > 1000, figure
+    assert "Nothing to be done" in study.run()
+
+    report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]
+    subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
+    page = (results / "report.html").read_text()
+    for shown in ("FID_vs_TrainingSteps.png", "evaluation_results.csv", "preview.png", "grid.png"):
+        assert shown in page
+    made = (results / "report.html").stat().st_mtime_ns
+    subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
+    assert (results / "report.html").stat().st_mtime_ns == made
+
+
+def test_a_killed_training_goes_on_from_its_last_state_and_ends_with_the_same_weights(
+    study, tmp_path
+):
+    study.experiment["train"].update(steps=400, checkpoint_every=200)
+    study.experiment["train"]["run"] = {"cpus": 1, "save_seconds": 0.2}
+    undisturbed = study.copied(tmp_path / "undisturbed")
+    undisturbed.run("trained")
+
+    workflow = subprocess.Popen(
+        study.command("trained"),
+        cwd=study.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    owner = study.results / "training" / "owner.json"
+    before = owner.read_text()
+    deadline = time.monotonic() + 120
+    while owner.read_text() == before or saved_step(study) < 60:
+        assert workflow.poll() is None, workflow.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(json.loads(owner.read_text())["process"], signal.SIGKILL)
+    workflow.communicate(timeout=60)
+    assert workflow.returncode != 0
+    saved = saved_step(study)
+    assert 60 <= saved < 400
+
+    study.run("trained")
+    assert study.executed_steps()[-1] == (saved, 400)
+    for step in (200, 400):
+        name = f"checkpoints/step-{step:08}.safetensors"
+        assert (study.results / name).read_bytes() == (undisturbed.results / name).read_bytes()
+    metrics = [(run.results / "metrics.csv").read_bytes() for run in (study, undisturbed)]
+    assert metrics[0] == metrics[1]
+
+
+def saved_step(study: Study) -> int:
+    """The last state of the newest training of a study; 0 when there is none."""
+    states = (study.results / "training").glob("*/state/step-*")
+    return max((int(path.name.removeprefix("step-")) for path in states), default=0)
+
+
+def test_a_set_cut_into_one_two_and_four_jobs_is_byte_identical(study):
+    whole = drawn(study)
+    assert len(whole[0]) == 1
+    for per_job, files in ((16, 2), (8, 4)):
+        for path in study.results.rglob("images-*.npy"):
+            path.unlink()
+        study.experiment["samples"]["dpm4"]["run"]["images_per_job"] = per_job
+        study.run("sampled")
+        names, images = drawn(study)
+        assert len(names) == files
+        assert (images == whole[1]).all()
+
+
+def drawn(study: Study) -> tuple[list[str], np.ndarray]:
+    """Names and images, uint8 [N, H, W, C], of the set of the first checkpoint."""
+    paths = sorted((study.results / "samples" / "dpm4" / "step-00000020").glob("images-*.npy"))
+    return [path.name for path in paths], np.concatenate([np.load(path) for path in paths])
+
+
+def test_a_wrong_config_is_refused_at_once_with_every_problem_and_no_traceback(study):
+    study.experiment["train"]["lerning_rate"] = 1
+    study.experiment["dataset"] = "digts"
+    began = time.monotonic()
+    printed = study.run(succeeds=False)
+    assert time.monotonic() - began < 3
+    assert "experiments.small.train.lerning_rate: unknown key" in printed
+    assert "no such dataset; did you mean 'digits'?" in printed
+    assert "Traceback" not in printed
+    assert "localrule" not in printed
+
+
+def test_torch_is_not_imported_to_plan_a_run(study, monkeypatch):
+    blocker = study.folder / "blocked"
+    blocker.mkdir()
+    (blocker / "torch.py").write_text("raise ImportError('torch must not be imported here')")
+    monkeypatch.setenv("PYTHONPATH", str(blocker))
+    study.experiment["train"]["learning_rate"] = 5e-3
+    assert study.would_run()["train"] == 2
+
+
+def test_ten_experiments_of_75_checkpoints_are_planned_within_ten_seconds(study):
+    study.experiment["train"].update(steps=75_000, checkpoint_every=1000)
+    study.experiment["train"]["run"] = {"steps_per_job": 25_000}
+    study.config["experiments"] = {f"e{index}": study.experiment for index in range(10)}
+    began = time.monotonic()
+    jobs = study.would_run()
+    assert jobs["sample"] == 750
+    assert time.monotonic() - began < 10
+
+
+def test_a_path_full_of_shell_signs_is_only_a_path(study, tmp_path):
+    folder = tmp_path / "a b;touch pwned $(touch pwned) 'x' \"y\""
+    folder.mkdir()
+    for index, name in itertools.product(range(3), "ab"):
+        (folder / name).mkdir(exist_ok=True)
+        Image.new("L", (9, 9), index * 40 + 20).save(folder / name / f"{index}.png")
+    study.config["datasets"] = {
+        "odd": {"source": {"kind": "folder", "path": str(folder)}, "image_size": 8}
+    }
+    study.experiment.update(dataset="odd", samples={}, scores={})
+    study.run("prepared")
+    assert np.load(study.folder / "results/datasets/odd/train.npy").shape == (6, 8, 8, 3)
+    assert list(tmp_path.rglob("pwned")) == []
+
+
+@pytest.mark.parametrize("target", ["prepared", "trained", "sampled", "scored"])
+def test_each_stage_is_a_target(finished, target):
+    assert finished.would_run(target) == {}
