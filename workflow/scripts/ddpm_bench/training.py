@@ -71,7 +71,8 @@ class Trainer:
 
         # Build the network, its average and the optimiser.
         _, side, _, channels = images.shape
-        network = build_model(job.stage.model, channels, keys.seed).to(self.device)
+        network = build_model(job.stage.model, channels, keys.seed)
+        network = network.to(self.device, memory_format=torch.channels_last)
         self.schedule = diffusion.build_schedule(job.stage.diffusion, network, side, self.device)
         self.parameters = dict(network.named_parameters())
         self.average = {name: value.detach().clone() for name, value in self.parameters.items()}
@@ -145,7 +146,7 @@ class Trainer:
             keys.seed, self.step * keys.batch_size, keys.batch_size, len(self.images)
         )
         batch = torch.from_numpy(self.images[positions[mine]]).to(self.device, non_blocking=True)
-        clean = diffusion.to_model_range(batch)
+        clean = diffusion.to_model_range(batch)  # channels_last, as the uint8 images lie
         shape = (keys.batch_size, *clean.shape[1:])
         noise, times = step_draws(keys.seed, self.step, shape, self.schedule.timesteps, self.device)
         noise, times = noise[mine], times[mine]
