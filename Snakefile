@@ -5,7 +5,6 @@ snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,18 +15,18 @@ min_version("9.27")
 
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
-# Programs run under the interpreter that runs this workflow.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 from ddpm_bench import plan, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
-from ddpm_bench.program import UserError
+from ddpm_bench.program import UserError, put_programs_on_path
 
 if not workflow.overwrite_configfiles:
 
     configfile: Path(workflow.basedir, "config", "config.yaml")
 
+
+put_programs_on_path(SCRIPTS)
 
 try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))

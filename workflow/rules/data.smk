@@ -20,7 +20,7 @@ rule fetch:
         ),
         folder=f"{RESOURCES}/datasets/{{dataset}}",
     shell:
-        "exec python {SCRIPTS:q}/fetch.py --what {params.what:q} --folder {params.folder:q}"
+        "exec fetch.py --what {params.what:q} --folder {params.folder:q}"
         " --output {output:q} 2> >(tee {log:q} >&2)"
 
 
@@ -57,5 +57,5 @@ rule prepare:
         what=lambda wildcards: stages.prepare_stage(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}",
     shell:
-        "exec python {SCRIPTS:q}/prepare.py --what {params.what:q} --how {resources.how:q}"
+        "exec prepare.py --what {params.what:q} --how {resources.how:q}"
         " --fetched {input:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"

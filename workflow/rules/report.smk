@@ -36,7 +36,7 @@ rule collect:
             dataset=CONFIG.experiments[wildcards.experiment].dataset,
         ),
     shell:
-        "exec python {SCRIPTS:q}/collect.py --what {params.what:q} --scores {input:q}"
+        "exec collect.py --what {params.what:q} --scores {input:q}"
         " --evaluation {output.evaluation:q} --best {output.best:q} 2> >(tee {log:q} >&2)"
 
 
@@ -93,9 +93,9 @@ rule plot_scores:
         "../../envs/environment.yaml"
     params:
         what=stages.stage("plot"),
-        folder=f"{RESULTS}/{{experiment}}/report",
+        folder=subpath(output.fid, parent=True),
     shell:
-        "exec python {SCRIPTS:q}/plot_scores.py --what {params.what:q} --evaluation {input:q}"
+        "exec plot_scores.py --what {params.what:q} --evaluation {input:q}"
         " --output-dir {params.folder:q} 2> >(tee {log:q} >&2)"
 
 
@@ -118,7 +118,7 @@ rule plot_loss:
         what=stages.stage("plot"),
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
     shell:
-        "exec python {SCRIPTS:q}/plot_loss.py --what {params.what:q} --metrics {params.metrics:q}"
+        "exec plot_loss.py --what {params.what:q} --metrics {params.metrics:q}"
         " --output {output:q} 2> >(tee {log:q} >&2)"
 
 
@@ -144,7 +144,7 @@ rule plot_samples:
             CONFIG, wildcards.experiment, wildcards.samples
         ),
     shell:
-        "exec python {SCRIPTS:q}/plot_samples.py --what {params.what:q} --steps {params.steps}"
+        "exec plot_samples.py --what {params.what:q} --steps {params.steps}"
         " --samples {input:q} --output {output:q} 2> >(tee {log:q} >&2)"
 
 
@@ -175,8 +175,8 @@ rule compare:
         "../../envs/environment.yaml"
     params:
         what=stages.stage("compare"),
-        folder=f"{RESULTS}/report",
+        folder=subpath(output[0], parent=True),
     shell:
-        "exec python {SCRIPTS:q}/compare.py --what {params.what:q}"
+        "exec compare.py --what {params.what:q}"
         " --evaluations {input.evaluations:q} --bests {input.bests:q}"
         " --output-dir {params.folder:q} 2> >(tee {log:q} >&2)"

@@ -28,7 +28,7 @@ rule sample:
     params:
         what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
     shell:
-        "exec python {SCRIPTS:q}/sample.py --what {params.what:q} --how {resources.how:q}"
+        "exec sample.py --what {params.what:q} --how {resources.how:q}"
         " --manifest {input:q} --step {wildcards.step}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
         " 2> >(tee {log:q} >&2)"
@@ -55,5 +55,5 @@ rule sample_grid:
     params:
         what=stages.stage("grid"),
     shell:
-        "exec python {SCRIPTS:q}/sample_grid.py --what {params.what:q} --samples {input:q}"
+        "exec sample_grid.py --what {params.what:q} --samples {input:q}"
         " --output {output:q} 2> >(tee {log:q} >&2)"

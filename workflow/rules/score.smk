@@ -16,7 +16,7 @@ rule fetch_inception:
     conda:
         "../../envs/environment.yaml"
     shell:
-        "exec python {SCRIPTS:q}/fetch_inception.py --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec fetch_inception.py --output {output:q} 2> >(tee {log:q} >&2)"
 
 
 rule train_classifier:
@@ -37,7 +37,7 @@ rule train_classifier:
         dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}/classifier",
     shell:
-        "exec python {SCRIPTS:q}/train_classifier.py --what {params.what:q}"
+        "exec train_classifier.py --what {params.what:q}"
         " --dataset {params.dataset:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"
 
 
@@ -69,7 +69,7 @@ rule reference_features:
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space)
         ),
     shell:
-        "exec python {SCRIPTS:q}/reference_features.py --what {params.what:q}"
+        "exec reference_features.py --what {params.what:q}"
         " --how {resources.how:q} --images {input.images:q} --weights {input.weights:q}"
         " --output {output:q} 2> >(tee {log:q} >&2)"
 
@@ -105,6 +105,6 @@ rule score:
             CONFIG, wildcards.experiment, wildcards.samples, wildcards.score
         ),
     shell:
-        "exec python {SCRIPTS:q}/score.py --what {params.what:q} --how {resources.how:q}"
+        "exec score.py --what {params.what:q} --how {resources.how:q}"
         " --samples {input.samples:q} --reference {input.reference:q}"
         " --weights {input.weights:q} --output {output:q} 2> >(tee {log:q} >&2)"

@@ -36,7 +36,7 @@ rule train:
         ),
         folder=f"{RESULTS}/{{experiment}}",
     shell:
-        "exec python {SCRIPTS:q}/train.py --what {params.what:q} --how {resources.how:q}"
+        "exec train.py --what {params.what:q} --how {resources.how:q}"
         " --dataset {params.dataset:q} --experiment {params.folder:q}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
         " 2> >(tee {log:q} >&2)"

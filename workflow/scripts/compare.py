@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Join the tables of all experiments, and draw their scores against training steps together.
 
 What is of different datasets, feature spaces or references gets panels of its own.

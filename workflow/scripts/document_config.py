@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write config/README.md and config/schema.json anew from the models of the config."""
 
 from pathlib import Path

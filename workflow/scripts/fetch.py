@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Fetch a dataset: its raw files into a folder, and a marker (JSON) that says which they are.
 
 A source of kind `folder` is used where it lies. Everything that is downloaded is checked against

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Download the published Inception weights, unless the file is there; check their sha256."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw the loss of a training against its steps."""
 
 from pathlib import Path

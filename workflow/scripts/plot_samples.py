@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Show the samples of all checkpoints side by side, drawn from the same noise."""
 
 from pathlib import Path

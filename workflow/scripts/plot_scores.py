@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw an experiment's scores against training steps: FID, IS, KID, precision and recall.
 
 What is scored in different feature spaces or against different references gets panels of its own.

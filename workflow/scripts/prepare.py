@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Prepare a fetched dataset: decode, resize and split its images.
 
 Writes into the output folder: train.npy and eval.npy (uint8 [N, H, W, C]), images.csv (a row for

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Compute the features of a dataset's images, which samples are scored against.
 
 Reads prepared images and the weights of the feature space; writes features, their mean and

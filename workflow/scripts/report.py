@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw the HTML report: every figure and table in one page, with captions.
 
 Snakemake makes it from what is there, with no network. Nothing is done when the page is newer than

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw images first .. last of a set of samples from one checkpoint, into one .npy file."""
 
 import os

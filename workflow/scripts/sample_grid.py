@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Show the first samples of a checkpoint as one picture."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Score a checkpoint's samples: FID, IS, KID, precision and recall from one pass of one network."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw the tables and figures of what is scored so far, while the rest of the workflow runs.
 
 Reads what lies on disk and takes no lock, so it works beside a running snakemake.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Print the scores of each experiment, its best checkpoint, and where figures and report lie."""
 
 from pathlib import Path

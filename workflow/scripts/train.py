@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train one job of an experiment: from its last saved state to the job's last step.
 
 Saves the resumable state every `save_seconds`, on SIGTERM and SIGUSR1 (exit status 75: start it

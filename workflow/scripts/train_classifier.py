@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train the small classifier whose features and class probabilities score a dataset's samples.
 
 Reads train.npy, eval.npy and images.csv of a prepared dataset; writes classifier.safetensors and

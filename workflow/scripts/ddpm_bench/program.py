@@ -1,6 +1,7 @@
 """What every command-line program shares: clear errors for users, and JSON arguments."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,15 @@ EXIT_SAVED_AND_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 class UserError(Exception):
     """A problem that the user can mend: says what was wrong, where, and what to do."""
+
+
+def put_programs_on_path(scripts: Path) -> None:
+    """Let jobs find our programs by name, and run them under the Python that runs this one.
+
+    So commands hold no path, and stay the same when the project is moved.
+    """
+    ours = [str(scripts), str(Path(sys.executable).parent)]
+    os.environ["PATH"] = os.pathsep.join([*ours, os.environ.get("PATH", os.defpath)])
 
 
 def parser(description: str) -> argparse.ArgumentParser:

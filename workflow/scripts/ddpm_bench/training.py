@@ -249,7 +249,8 @@ class Trainer:
 
 def _accelerator(job: Job) -> Accelerator:
     keys = job.stage.train
-    torch.set_num_threads(min(job.run.cpus, len(os.sched_getaffinity(0))))
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    torch.set_num_threads(max(1, min(job.run.cpus, cores)))
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
