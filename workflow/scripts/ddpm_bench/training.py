@@ -101,8 +101,11 @@ class Trainer:
             self.average[name].copy_(state.tensors[f"ema.{name}"])
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(state.step), device=self.device),
-                "exp_avg": state.tensors[f"exp_avg.{name}"].to(self.device).clone(),
-                "exp_avg_sq": state.tensors[f"exp_avg_sq.{name}"].to(self.device).clone(),
+                # In the parameter's own memory layout, which the fused optimiser relies on.
+                "exp_avg": torch.empty_like(parameter).copy_(state.tensors[f"exp_avg.{name}"]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(
+                    state.tensors[f"exp_avg_sq.{name}"]
+                ),
             }
 
     def run(self, save_at: set[int]) -> int:
