@@ -69,6 +69,10 @@ format: env ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
+bench: env ## measure against what users would otherwise run: make bench IMAGES=folder
+	@test -n "$(IMAGES)" || { echo "error: name a folder of photographs: make bench IMAGES=folder"; exit 2; }
+	@$(BIN)/python benchmarks/prepare.py --images "$(IMAGES)"
+
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm
 	@echo "snakemake --profile slurm now reads profiles/slurm/config.yaml: put your site's names there"

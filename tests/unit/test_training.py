@@ -18,9 +18,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    """400 steps in one go."""
+    """240 steps in one go."""
     run = Run(folder, "undisturbed")
-    run.complete(0, 400)
+    run.complete(0, 240)
     return run
 
 
@@ -37,82 +37,85 @@ def test_a_killed_run_goes_on_from_its_last_state_and_ends_with_the_same_weights
     folder, undisturbed
 ):
     run = Run(folder, "killed", how={"save_seconds": 0.2})
-    assert interrupt(run, 400, signal.SIGKILL) == -signal.SIGKILL
+    assert interrupt(run, 240, signal.SIGKILL) == -signal.SIGKILL
     saved = read_json(run.states()[-1] / "state.json")["step"]
-    assert 0 < saved < 400, "killed in the middle"
-    run.complete(0, 400)
+    assert 0 < saved < 240, "killed in the middle"
+    run.complete(0, 240)
     assert run.events("resumed")[0]["step"] == saved
-    assert run.events("job ended")[0]["steps_executed"] == 400 - saved
-    for step in (20, 200, 400):
+    assert run.events("job ended")[0]["steps_executed"] == 240 - saved
+    for step in (20, 120, 240):
         assert run.checkpoint_bytes(step) == undisturbed.checkpoint_bytes(step)
     assert (run.results / "metrics.csv").read_bytes() == (
         undisturbed.results / "metrics.csv"
     ).read_bytes()
-    assert run.manifest(0, 400).read_bytes() == undisturbed.manifest(0, 400).read_bytes()
+    assert run.manifest(0, 240).read_bytes() == undisturbed.manifest(0, 240).read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undisturbed, number):
-    run = Run(folder, f"signal{number}", how={"save_seconds": 0.2})
-    assert interrupt(run, 400, number) == 75
+def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undisturbed):
+    run = Run(folder, "stopped", how={"save_seconds": 0.2})
+    assert interrupt(run, 240, signal.SIGTERM) == 75
     stopped = run.events("stopped by a signal")[0]
     assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
-    run.complete(0, 400)
+    run.complete(0, 240)
     executed = stopped["steps_executed"] + run.events("job ended")[0]["steps_executed"]
-    assert executed == 400
-    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
+    assert executed == 240
+    assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
 
 
 def test_two_jobs_end_with_the_weights_of_one(folder, undisturbed):
     run = Run(folder, "two-jobs")
-    run.complete(0, 200)
-    run.complete(200, 400)
-    assert run.events("resumed")[0]["step"] == 200
-    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
-    names = [entry["step"] for entry in read_json(run.manifest(200, 400))["checkpoints"]]
-    assert names == list(range(220, 401, 20))
+    run.complete(0, 120)
+    run.complete(120, 240)
+    assert run.events("resumed")[0]["step"] == 120
+    assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
+    names = [entry["step"] for entry in read_json(run.manifest(120, 240))["checkpoints"]]
+    assert names == list(range(140, 241, 20))
 
 
 def test_a_lost_manifest_comes_back_without_a_step(folder, undisturbed):
-    manifest = undisturbed.manifest(0, 400)
+    manifest = undisturbed.manifest(0, 240)
     before = manifest.read_bytes()
     manifest.unlink()
-    (undisturbed.results / "checkpoints" / "step-00000200.safetensors").unlink()
+    (undisturbed.results / "checkpoints" / "step-00000120.safetensors").unlink()
     starts = len(undisturbed.events("started") + undisturbed.events("resumed"))
-    undisturbed.complete(0, 400)
+    undisturbed.complete(0, 240)
     assert manifest.read_bytes() == before
-    assert undisturbed.checkpoint_bytes(200)
+    assert undisturbed.checkpoint_bytes(120)
     assert len(undisturbed.events("started") + undisturbed.events("resumed")) == starts
 
 
 def test_more_frequent_checkpoints_come_from_the_same_training(folder, undisturbed):
     run = Run(folder, "denser", train={"checkpoint_every": 100})
-    run.complete(0, 200)
+    run.complete(0, 120)
     kept = run.checkpoint_bytes(100)
     denser = Run(folder, "denser", train={"checkpoint_every": 20})
-    denser.complete(0, 200)
+    denser.complete(0, 120)
     assert denser.checkpoint_bytes(100) == kept
     # The metadata of a checkpoint names the config that made it, so compare the weights.
     ours, theirs = denser.weights(60), undisturbed.weights(60)
     assert relative_difference(ours, theirs) == 0.0
 
 
-def test_two_processes_train_the_same_model(folder):
+@pytest.fixture(scope="module")
+def two_processes(folder):
+    run = Run(folder, "two", train={"learning_rate": 1e-4}, how={"gpus": 2})
+    run.complete(0, 100)
+    return run
+
+
+def test_two_processes_train_the_same_model(folder, two_processes):
     one = Run(folder, "one", train={"learning_rate": 1e-4})
-    two = Run(folder, "two", train={"learning_rate": 1e-4}, how={"gpus": 2, "save_seconds": 0.5})
     one.complete(0, 100)
-    two.complete(0, 100)
-    assert relative_difference(two.weights(100), one.weights(100)) < 1e-5
+    assert relative_difference(two_processes.weights(100), one.weights(100)) < 1e-5
 
 
-def test_two_processes_stopped_by_a_signal_go_on_exactly(folder):
-    run = Run(folder, "two-stopped", how={"gpus": 2, "save_seconds": 0.2})
-    assert interrupt(run, 200, signal.SIGTERM, states=1) == 75
-    run.complete(0, 200)
-    whole = Run(folder, "two-whole", how={"gpus": 2})
-    whole.complete(0, 200)
-    assert run.events("resumed")[0]["step"] < 200
-    assert run.checkpoint_bytes(200) == whole.checkpoint_bytes(200)
+def test_two_processes_stopped_by_a_signal_go_on_exactly(folder, two_processes):
+    how = {"gpus": 2, "save_seconds": 0.1}
+    run = Run(folder, "two-stopped", train={"learning_rate": 1e-4}, how=how)
+    assert interrupt(run, 100, signal.SIGTERM, states=1) == 75
+    run.complete(0, 100)
+    assert run.events("resumed")[0]["step"] < 100
+    assert run.checkpoint_bytes(100) == two_processes.checkpoint_bytes(100)
 
 
 def test_micro_batches_train_the_same_model(folder):
@@ -132,16 +135,16 @@ def test_bf16_trains_nearly_the_same_model(folder, undisturbed):
 
 def test_damaged_states_are_named_and_the_one_before_is_used(folder, undisturbed):
     run = Run(folder, "damaged", how={"save_seconds": 0.2})
-    interrupt(run, 400, signal.SIGTERM)
+    assert interrupt(run, 240, signal.SIGUSR1) == 75
     before, last = run.states()[-2:]
     tensors = last / "tensors.safetensors"
     content = bytearray(tensors.read_bytes())
     content[-100] ^= 1
     tensors.write_bytes(content)
-    printed = run.complete(0, 400)
+    printed = run.complete(0, 240)
     assert f"state {last} is damaged" in printed
     assert run.events("resumed")[0]["step"] == int(before.name.removeprefix("step-"))
-    assert run.checkpoint_bytes(400) == undisturbed.checkpoint_bytes(400)
+    assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_finite_state(folder):

@@ -31,9 +31,8 @@ def test_the_demo_learns_digits(tmp_path):
         "FID_vs_TrainingSteps.png", "FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps.png",
         "IS_vs_TrainingSteps_First25.png", "KID_vs_TrainingSteps.png", "loss.png",
         "PrecisionRecall_vs_TrainingSteps.png", "samples_over_training.dpm20.png",
-        "best_scores.csv",
     ):  # fmt: skip
-        assert (results / "digits/report" / figure).stat().st_size > 1000, figure
+        assert (results / "digits/report" / figure).stat().st_size > 10_000, figure
     assert "Nothing to be done" in study.run()
 
     report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]
@@ -49,7 +48,7 @@ def test_the_demo_learns_digits(tmp_path):
 def test_a_killed_training_goes_on_from_its_last_state_and_ends_with_the_same_weights(
     study, tmp_path
 ):
-    study.experiment["train"].update(steps=400, checkpoint_every=200)
+    study.experiment["train"].update(steps=200, checkpoint_every=100)
     study.experiment["train"]["run"] = {"cpus": 1, "save_seconds": 0.2}
     undisturbed = study.copied(tmp_path / "undisturbed")
     undisturbed.run("trained")
@@ -64,7 +63,7 @@ def test_a_killed_training_goes_on_from_its_last_state_and_ends_with_the_same_we
     owner = study.results / "training" / "owner.json"
     before = owner.read_text()
     deadline = time.monotonic() + 120
-    while owner.read_text() == before or saved_step(study) < 60:
+    while owner.read_text() == before or saved_step(study) < 50:
         assert workflow.poll() is None, workflow.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -72,11 +71,11 @@ def test_a_killed_training_goes_on_from_its_last_state_and_ends_with_the_same_we
     workflow.communicate(timeout=60)
     assert workflow.returncode != 0
     saved = saved_step(study)
-    assert 60 <= saved < 400
+    assert 50 <= saved < 200
 
     study.run("trained")
-    assert study.executed_steps()[-1] == (saved, 400)
-    for step in (200, 400):
+    assert study.executed_steps()[-1] == (saved, 200)
+    for step in (100, 200):
         name = f"checkpoints/step-{step:08}.safetensors"
         assert (study.results / name).read_bytes() == (undisturbed.results / name).read_bytes()
     metrics = [(run.results / "metrics.csv").read_bytes() for run in (study, undisturbed)]

@@ -159,15 +159,35 @@ rule compare:
             f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=CONFIG.experiments
         ),
     output:
-        report(
-            expand(f"{RESULTS}/report/{{table}}.csv", table=["all_scores", "best_scores"]),
+        scores=report(
+            f"{RESULTS}/report/all_scores.csv",
             caption="../report/comparison.rst",
             category="All experiments",
+            labels={"shows": "all scores"},
         ),
-        report(
-            expand(f"{RESULTS}/report/{{metric}}_comparison.png", metric=["FID", "KID", "IS"]),
+        best=report(
+            f"{RESULTS}/report/best_scores.csv",
             caption="../report/comparison.rst",
             category="All experiments",
+            labels={"shows": "best checkpoints"},
+        ),
+        fid=report(
+            f"{RESULTS}/report/FID_comparison.png",
+            caption="../report/comparison.rst",
+            category="All experiments",
+            labels={"shows": "FID"},
+        ),
+        kid=report(
+            f"{RESULTS}/report/KID_comparison.png",
+            caption="../report/comparison.rst",
+            category="All experiments",
+            labels={"shows": "KID"},
+        ),
+        isc=report(
+            f"{RESULTS}/report/IS_comparison.png",
+            caption="../report/comparison.rst",
+            category="All experiments",
+            labels={"shows": "IS"},
         ),
     log:
         f"{RESULTS}/logs/compare.log",
@@ -175,7 +195,7 @@ rule compare:
         "../../envs/environment.yaml"
     params:
         what=stages.stage("compare"),
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.scores, parent=True),
     shell:
         "exec compare.py --what {params.what:q}"
         " --evaluations {input.evaluations:q} --bests {input.bests:q}"

@@ -19,7 +19,7 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, required=True, help="the folder to make")
     arguments.add_argument("--output", type=Path, required=True, help="the marker to write")
     options = arguments.parse_args()
-    marker = fetch(options.what.source, options.folder)
+    marker = fetch(options.what.source, options.folder, options.what.listing)
     files.write_json(options.output, marker)
     print(f"{marker['files']} files in {marker['folder']}")
 

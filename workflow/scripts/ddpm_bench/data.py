@@ -20,10 +20,10 @@ from .decoders import array_tasks, decode_all, file_tasks
 from .decoding import Outcome, Square, as_image, is_grayscale, to_square
 from .digits import digit_batches
 from .grids import image_grid
-from .listing import matching_files, printable
+from .listing import listing_sha256, matching_files, printable
 from .program import UserError
 from .published import Batch, published_batches
-from .sources import listing_sha256, marker
+from .sources import marker
 from .splits import held_out
 
 PREVIEW_IMAGES = 64

@@ -1,12 +1,20 @@
-"""Which files of a folder belong to a dataset. Standard library only: the Snakefile calls it."""
+"""Which files of a folder belong to a dataset, and what is in them.
+
+Imports the standard library only, and tqdm when there is much to read: the Snakefile calls it.
+"""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from . import files
 from .program import UserError
+
+FILES_AT_ONCE = 1024
 
 
 def folder_listing(path: str, include: list[str], key: str = "source.path") -> str:
@@ -23,6 +31,56 @@ def folder_listing(path: str, include: list[str], key: str = "source.path") -> s
         except OSError:  # a link that leads nowhere: images.csv will say so
             state = "unreadable"
         digest.update(os.fsencode(relative) + b"\0" + state.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def folder_sha256(path: str, include: list[str], cache: Path, key: str = "source.path") -> str:
+    """A hash of the names and contents of the files in a folder that match `include`.
+
+    Files are read only when names, sizes or times have changed since `cache` was written, a small
+    JSON file; so a folder that was only touched or copied makes nothing stale, and to look costs
+    little. Raises UserError as `folder_listing` does.
+    """
+    state = folder_listing(path, include, key)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = files.read_json(cache)
+        if known["state"] == state:
+            return str(known["contents"])
+    contents = contents_sha256(Path(path), matching_files(Path(path), include, key))
+    with suppress(OSError):  # without it the files are read again next time
+        files.write_json(cache, {"state": state, "contents": contents})
+    return contents
+
+
+def contents_sha256(folder: Path, names: list[str]) -> str:
+    """`listing_sha256` of files below a folder, with a progress bar."""
+    from tqdm import tqdm
+
+    shown = tqdm(_contents(folder, names), "checksums", len(names), unit=" files")
+    return listing_sha256(zip(names, shown, strict=True))
+
+
+def _contents(folder: Path, names: list[str]) -> Iterator[str]:
+    """The sha256 of each file; a few threads, since hashing releases Python's lock."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(names), FILES_AT_ONCE):
+            paths = [folder / name for name in names[start : start + FILES_AT_ONCE]]
+            yield from pool.map(content_sha256, paths)
+
+
+def content_sha256(path: Path) -> str:
+    """The file's sha256, or "" where it cannot be read or is no regular file."""
+    try:
+        return files.sha256(path) if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def listing_sha256(entries: Iterable[tuple[str, str]]) -> str:
+    """A hash over (relative path, content's sha256) in the given order, which is by path."""
+    digest = hashlib.sha256()
+    for name, sha256 in entries:
+        digest.update(os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
     return digest.hexdigest()
 
 

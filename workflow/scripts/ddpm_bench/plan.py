@@ -14,7 +14,7 @@ from pathlib import Path
 from .config.dataset import Folder
 from .config.loading import Config
 from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
-from .listing import folder_listing
+from .listing import folder_sha256
 from .program import UserError
 
 STEP_DIGITS = 8
@@ -157,14 +157,14 @@ def dataset_folder(config: Config, dataset: str) -> str:
 
 
 def local_listings(config: Config) -> dict[str, str]:
-    """A hash of what lies in each local folder, by dataset. Raises UserError if one is missing."""
+    """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
     listings = {}
     for name in used_datasets(config):
         source = config.datasets[name].source
         if isinstance(source, Folder):
-            listings[name] = folder_listing(
-                source.path, source.include, key=f"datasets.{name}.source.path"
-            )
+            cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
+            key = f"datasets.{name}.source.path"
+            listings[name] = folder_sha256(source.path, source.include, cache, key)
     return listings
 
 

@@ -1,38 +1,31 @@
 """Fetching: from where a dataset's files come, and the marker that says which they are."""
 
-import hashlib
-import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
-
-from tqdm import tqdm
 
 from . import archives, files, published, repository
 from .config.dataset import Folder, Git, Source, Url
 from .digits import write_digits
 from .download import fetch_checked
-from .listing import matching_files
+from .listing import contents_sha256, matching_files
 
 # Beside the datasets' folders; no dataset's name begins with a dot. Whatever lies in it may be
 # deleted at any time: it only saves downloads, and takes files that were brought by hand.
 DOWNLOADS = ".downloads"
 
-FILES_AT_ONCE = 1024
 
-
-def fetch(source: Source, folder: Path) -> dict[str, Any]:
+def fetch(source: Source, folder: Path, listing: str | None = None) -> dict[str, Any]:
     """Make `folder` of the source's raw files, and return the marker for them.
 
-    A local folder is used where it is. The folder appears complete or not at all. Raises UserError
-    for what cannot be had, is not what was pinned, or has no file that matches `include`.
+    A local folder is used where it is; `listing` is the hash of its files where it is known. The
+    folder appears complete or not at all. Raises UserError for what cannot be had, is not what was
+    pinned, or has no file that matches `include`.
     """
     if isinstance(source, Folder):
-        return marker(source.kind, source.path, source.include)
+        return marker(source.kind, source.path, source.include, listing)
     _remove_leftovers(folder)
     with files.replacing_folder(folder) as temporary:
         _fill(source, temporary, folder.parent / DOWNLOADS)
@@ -66,33 +59,8 @@ def included(source: Source) -> list[str]:
     return getattr(source, "include", ["**/*"])
 
 
-def marker(kind: str, folder: str, include: list[str]) -> dict[str, Any]:
+def marker(kind: str, folder: str, include: list[str], known: str | None = None) -> dict[str, Any]:
     """What was fetched: {"kind", "folder" as given, "files", "sha256" of names and contents}."""
     names = matching_files(Path(folder), include)
-    shown = tqdm(_contents(Path(folder), names), "checksums", len(names), unit=" files")
-    digest = listing_sha256(zip(names, shown, strict=True))
+    digest = known or contents_sha256(Path(folder), names)
     return {"kind": kind, "folder": folder, "files": len(names), "sha256": digest}
-
-
-def _contents(folder: Path, names: list[str]) -> Iterator[str]:
-    """The sha256 of each file; a few threads, since hashing releases Python's lock."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(names), FILES_AT_ONCE):
-            paths = [folder / name for name in names[start : start + FILES_AT_ONCE]]
-            yield from pool.map(content_sha256, paths)
-
-
-def content_sha256(path: Path) -> str:
-    """The file's sha256, or "" where it cannot be read or is no regular file."""
-    try:
-        return files.sha256(path) if path.is_file() else ""
-    except OSError:
-        return ""
-
-
-def listing_sha256(entries: Iterable[tuple[str, str]]) -> str:
-    """A hash over (relative path, content's sha256) in the given order, which is by path."""
-    digest = hashlib.sha256()
-    for name, sha256 in entries:
-        digest.update(os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
-    return digest.hexdigest()

@@ -33,7 +33,7 @@ def stage(name: str, **keys: Any) -> str:
 
 
 def fetch_stage(config: Config, dataset: str, listing: str | None) -> str:
-    """`listing`: a hash of names, sizes and times in a local folder; None for other sources."""
+    """`listing`: a hash of the files in a local folder; None for other sources."""
     source = what_keys(config.datasets[dataset].source)
     return stage("fetch", source=source, listing=listing)
 

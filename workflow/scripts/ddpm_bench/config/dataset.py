@@ -84,7 +84,7 @@ class Classifier(Keys):
 class FetchStage(Keys):
     """What determines the files of a dataset: the fetching program's `--what`.
 
-    `listing` changes when a local folder does, so that its preparation becomes stale.
+    `listing` is the hash of the files of a local folder: when they change, what follows is stale.
     """
 
     version: PositiveInt
