@@ -21,8 +21,12 @@ help: ## list the targets
 env: $(STAMP) ## make the environment .venv from the lock (nothing to do when it is current)
 
 $(STAMP): envs/requirements.lock
+	@if cmp -s envs/requirements.lock $(STAMP); then touch $(STAMP); else $(MAKE) --no-print-directory new-env; fi
+
+.PHONY: new-env
+new-env:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than Python 3.11; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	  { echo "error: $(PYTHON) is older than Python 3.11; try: make env PYTHON=python3.12"; exit 2; }
 	@echo "making $(VENV) from envs/requirements.lock: downloads about 3 GB the first time"
 	@rm -f $(STAMP)
 	@$(PYTHON) -m venv $(VENV) || \
@@ -77,7 +81,7 @@ slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm
 	@echo "snakemake --profile slurm now reads profiles/slurm/config.yaml: put your site's names there"
 
-docs: env ## write config/README.md, the config's JSON schema, and the recorded stage code anew
+docs: env ## write config/README.md and the config's JSON schema anew
 	@$(RUN)/document_config.py
 
 lock: ## resolve pyproject.toml anew into envs/requirements.lock (needs uv)

@@ -189,3 +189,16 @@ def test_another_config_trains_anew_and_sets_the_old_checkpoints_aside(folder):
     run.manifest(0, 40).unlink()
     run.complete(0, 40)
     assert run.checkpoint_bytes(40) == before
+
+
+def test_what_a_killed_trainer_left_half_written_is_removed(folder):
+    run = Run(folder, "leftovers")
+    state = run.results / "training" / "0123456789abcdef" / "state" / ".step-00000010.7.partial"
+    checkpoint = run.results / "checkpoints" / ".step-00000010.7.partial.safetensors"
+    drawing = run.results / "samples" / ".images-000000-000007.7.partial.npy"  # not the trainer's
+    for path in (state / "tensors.safetensors", checkpoint, drawing):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    run.complete(0, 20)
+    assert not state.exists() and not checkpoint.exists()
+    assert drawing.exists()

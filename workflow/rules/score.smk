@@ -13,6 +13,7 @@ rule fetch_inception:
         f"{RESOURCES}/inception/{plan.PUBLISHED_INCEPTION_FILE}",
     log:
         f"{RESULTS}/logs/fetch_inception.log",
+    priority: 10
     conda:
         "../../envs/environment.yaml"
     shell:
@@ -30,6 +31,8 @@ rule train_classifier:
         summary=f"{RESULTS}/datasets/{{dataset}}/classifier/summary.json",
     log:
         f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
+    # Before training, which may take days: what is wrong here should be known at once.
+    priority: 10
     conda:
         "../../envs/environment.yaml"
     params:
@@ -56,6 +59,7 @@ rule reference_features:
         f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{reference}}.npz",
     log:
         f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{reference}}.log",
+    priority: 10
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run.cpus

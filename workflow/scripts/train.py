@@ -57,6 +57,7 @@ def train_job(args, stage: TrainStage) -> int:
         return train(job, images, TrainingFolder(args.experiment, name), owner=None)
     with owning(args.experiment / "training") as owner:
         folder = TrainingFolder(args.experiment, name)
+        folder.remove_leftovers()
         folder.set_others_aside()
         status = train(job, images, folder, owner)
         if status == 0:

@@ -75,8 +75,19 @@ class TrainingFolder:
         self.path = experiment_folder / "training" / name
         self.states = self.path / "state"
         self.states.mkdir(parents=True, exist_ok=True)
-        for leftover in self.states.glob(".*.partial"):  # of a process killed while it was saving
-            shutil.rmtree(leftover, ignore_errors=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process left that was killed while saving; for the owner alone."""
+        for place in ("training", "checkpoints"):
+            for leftover in list((self.experiment_folder / place).rglob(".*.partial*")):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+    def publish_progress(self) -> None:
+        """Make progress.jsonl of the experiment that of this training."""
+        publish(self.path / "progress.jsonl", self.experiment_folder / "progress.jsonl")
 
     def checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{checkpoint_name(step)}.safetensors"
@@ -162,7 +173,7 @@ class TrainingFolder:
             entries.append({"step": step, "file": file, "sha256": sha256(path)})
         newest = self._state_folders()[0]
         self.publish_metrics((newest / "metrics.csv").read_text())
-        publish(self.path / "progress.jsonl", self.experiment_folder / "progress.jsonl")
+        self.publish_progress()
         return {
             "fingerprint": self.name,
             "first_step": first,

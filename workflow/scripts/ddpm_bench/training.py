@@ -274,7 +274,10 @@ class Progress:
     """A bar for whoever watches, and progress.jsonl: times and speed, kept out of metrics.csv."""
 
     def __init__(self, folder: TrainingFolder, step: int, last: int, quiet: bool) -> None:
-        self._file = None if quiet else (folder.path / "progress.jsonl").open("a", encoding="utf-8")
+        self._file = None
+        if not quiet:
+            self._file = (folder.path / "progress.jsonl").open("a", encoding="utf-8")
+            folder.publish_progress()
         self._bar = tqdm(
             total=last,
             initial=step,
