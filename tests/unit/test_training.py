@@ -202,3 +202,12 @@ def test_what_a_killed_trainer_left_half_written_is_removed(folder):
     run.complete(0, 20)
     assert not state.exists() and not checkpoint.exists()
     assert drawing.exists()
+
+
+def test_a_job_without_a_checkpoint_leaves_all_to_the_next(folder):
+    run = Run(folder, "no-checkpoint", train={"checkpoint_every": 40})
+    run.complete(0, 20)
+    assert read_json(run.manifest(0, 20))["checkpoints"] == []
+    run.complete(20, 40)
+    assert run.events("job ended")[0]["steps_executed"] == 40
+    assert [entry["step"] for entry in read_json(run.manifest(20, 40))["checkpoints"]] == [40]

@@ -171,9 +171,9 @@ class TrainingFolder:
             path = self.checkpoint(step)
             file = f"checkpoints/{path.name}"
             entries.append({"step": step, "file": file, "sha256": sha256(path)})
-        newest = self._state_folders()[0]
-        self.publish_metrics((newest / "metrics.csv").read_text())
-        self.publish_progress()
+        for newest in self._state_folders()[:1]:  # none when a job has no checkpoint to make
+            self.publish_metrics((newest / "metrics.csv").read_text())
+            self.publish_progress()
         return {
             "fingerprint": self.name,
             "first_step": first,

@@ -136,6 +136,7 @@ class Trainer:
             if stopping:
                 break
         agreement.end()
+        self.accelerator.end_training()  # a process group left open can abort the process
         ended = self.step == job.last
         progress.end("job ended" if ended else "stopped by a signal", self.step, executed)
         return 0 if ended else EXIT_SAVED_AND_STOPPED
