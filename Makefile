@@ -60,7 +60,7 @@ test: env ## the tests
 test-slurm: env ## the tests of the SLURM profile
 	@$(BIN)/python -m pytest tests/slurm
 
-test-all: env ## the tests, and the long campaigns
+test-all: env ## all tests there are; long campaigns will stand here
 	@$(BIN)/python -m pytest
 
 lint: env ## ruff, snakefmt, snakemake --lint

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,14 +39,17 @@ class Run:
     def manifest(self, first: int, last: int) -> Path:
         return self.results / "training" / f"job-{first:08}-{last:08}.json"
 
-    def start(self, first: int, last: int) -> subprocess.Popen:
-        command = [sys.executable, str(SCRIPTS / "train.py"), "--what", self.what()]
+    def start(self, first: int, last: int, before: Sequence[str] = ()) -> subprocess.Popen:
+        """The process of a job, in a group of its own; `before` is a command that runs it."""
+        command = [*before, sys.executable, str(SCRIPTS / "train.py"), "--what", self.what()]
         command += ["--how", json.dumps({"cpus": 1, **self.how})]
         command += ["--dataset", str(self.folder / "data"), "--experiment", str(self.results)]
         command += ["--first", str(first), "--last", str(last)]
         command += ["--output", str(self.manifest(first, last))]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        )
 
     def complete(self, first: int, last: int) -> str:
         """Run a job to its end; returns what it printed."""

@@ -60,6 +60,28 @@ def test_all_wrong_keys_are_reported_at_once(raw):
     assert "my.yaml has 6 problems" in text
 
 
+def test_what_does_not_fit_together_is_reported_beside_other_problems(raw):
+    train = raw["experiments"]["digits"]["train"]
+    train.update(steps=1000, batch_size=63, run={"gpus": 2, "steps_per_job": 500})
+    raw["experiments"]["digits"]["samples"] = {
+        "long": {"images": 10, "steps": 5000},
+        "noisy": {"images": 10, "eta": 0.5, "batch_size": 8, "run": {"images_per_job": 100}},
+        "uneven": {"images": 10, "scheduler": "ddim", "steps": 60},
+    }
+    text = problems(raw)
+    for line in (
+        "steps = 1000 must be a multiple",
+        "run.steps_per_job = 500 must be a multiple",
+        "batch_size = 63 must be a multiple of run.gpus = 2",
+        "samples.long.steps = 5000: exceeds diffusion.timesteps",
+        "eta = 0.5 is an option of scheduler ddim",
+        "images_per_job = 100 must be a multiple of batch_size = 8; the nearest that are: 96 or",
+        "samples.uneven.steps = 60: ddim steps evenly",
+        "the nearest that do: 50 or 100",
+    ):
+        assert line in text
+
+
 def test_a_wrong_default_is_reported_once_and_where_it_stands(raw):
     del raw["experiments"]["digits"]["train"]["precision"]
     raw["experiments"]["second"] = copy.deepcopy(raw["experiments"]["digits"])

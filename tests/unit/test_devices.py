@@ -17,7 +17,7 @@ from ddpm_bench.devices import lease
 with lease(int(sys.argv[1])) as names:
     print(time.time(), *names, flush=True)
     time.sleep(float(sys.argv[2]))
-print(time.time(), flush=True)
+    print(time.time(), flush=True)
 """
 
 

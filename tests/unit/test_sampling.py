@@ -1,5 +1,6 @@
 """A sample depends on the weights, the keys of its set, the seed and its number alone."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from ddpm_bench.config.training import Diffusion, Unet
 from ddpm_bench.diffusion import build_schedule
 from ddpm_bench.files import sha256
 from ddpm_bench.model import build_model
-from ddpm_bench.sampling import Sampler, build_scheduler, draw_range
+from ddpm_bench.sampling import Sampler, build_scheduler, draw_range, visited_timesteps
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
 CPU = torch.device("cpu")
@@ -34,7 +35,11 @@ def images(made: Sampler, first: int, last: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "drawing",
-    [{"scheduler": "dpmsolver++"}, {"scheduler": "ddpm"}, {"scheduler": "ddim", "eta": 0.7}],
+    [
+        {"scheduler": "dpmsolver++"},
+        {"scheduler": "ddpm"},
+        {"scheduler": "ddim", "steps": 4, "eta": 0.7},
+    ],
 )
 def test_any_cut_gives_the_same_bytes(drawing):
     whole = images(sampler(**drawing), 0, 13)
@@ -50,9 +55,33 @@ def test_another_seed_gives_other_images():
 
 
 def test_ddim_without_noise_and_with_it_differ():
-    plain = images(sampler(scheduler="ddim", eta=0), 0, 3)
-    noisy = images(sampler(scheduler="ddim", eta=1), 0, 3)
+    plain = images(sampler(scheduler="ddim", steps=4, eta=0), 0, 3)
+    noisy = images(sampler(scheduler="ddim", steps=4, eta=1), 0, 3)
     assert (plain != noisy).any()
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_every_number_of_steps_visits_so_many_different_timesteps(spacing):
+    for steps in range(1, 1001):
+        visited = visited_timesteps(spacing, 1000, steps)
+        assert len(visited) == steps
+        assert all(earlier > later for earlier, later in itertools.pairwise(visited))
+        assert visited[-1] >= 0 and visited[0] <= 999
+    assert visited == list(range(999, -1, -1))
+
+
+def test_timesteps_are_those_of_the_paper():
+    # Lin et al. 2024, table 2, for T = 1000 and S = 10, counted from 0 instead of 1.
+    assert visited_timesteps("trailing", 1000, 10) == list(range(999, 0, -100))
+    assert visited_timesteps("leading", 1000, 10) == list(range(900, -1, -100))
+    assert visited_timesteps("linspace", 1000, 10) == list(range(999, -1, -111))
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "dpmsolver++"])
+def test_an_odd_number_of_steps_is_visited_as_it_is(scheduler):
+    betas = build_schedule(Diffusion(), build_model(MODEL, 1), 8, CPU).betas.numpy()
+    steps = build_scheduler(Drawing(scheduler=scheduler, steps=61), betas, "pred_v")
+    assert steps.timesteps.tolist() == visited_timesteps("trailing", 1000, 61)
 
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmsolver++"])

@@ -1,10 +1,13 @@
 """Exact resume and no lost work, shown by real training processes."""
 
 import json
+import os
 import signal
 
+import numpy as np
 import pytest
-from training_runs import Run, relative_difference, wait_until, write_dataset
+from safetensors.numpy import load_file
+from training_runs import SCRIPTS, Run, relative_difference, wait_until, write_dataset
 
 from ddpm_bench.files import read_json
 
@@ -156,6 +159,32 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_finite_s
     assert "Try a learning_rate below 1e+30" in printed
     assert "Traceback" not in printed
     assert not run.manifest(0, 100).exists()
+    tensors = load_file(run.states()[-1] / "tensors.safetensors")
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_an_error_in_one_of_two_processes_is_one_clear_message_too(folder):
+    run = Run(folder, "two-diverging", train={"learning_rate": 1e30}, how={"gpus": 2})
+    process = run.start(0, 100)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "error: training of two-diverging diverged" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_signal_to_the_whole_group_as_rules_run_it_saves_and_leaves(folder, gpus):
+    """Ctrl-C reaches everything that a rule's shell has started, not the trainer alone."""
+    run = Run(folder, f"group{gpus}", how={"save_seconds": 0.1, "gpus": gpus})
+    log = folder / f"group{gpus}.log"
+    process = run.start(0, 4000, before=[str(SCRIPTS / "with_log"), str(log)])
+    wait_until(lambda: len(run.states()) > 0, process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    stopped = run.events("stopped by a signal")[0]["step"]
+    assert read_json(run.states()[-1] / "state.json")["step"] == stopped
+    assert "train group" in log.read_text()
 
 
 def test_a_second_trainer_is_told_who_trains(folder):

@@ -20,8 +20,8 @@ rule fetch:
         ),
         folder=f"{RESOURCES}/datasets/{{dataset}}",
     shell:
-        "exec fetch.py --what {params.what:q} --folder {params.folder:q}"
-        " --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} fetch.py --what {params.what:q} --folder {params.folder:q}"
+        " --output {output:q}"
 
 
 rule prepare:
@@ -57,5 +57,5 @@ rule prepare:
         what=lambda wildcards: stages.prepare_stage(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}",
     shell:
-        "exec prepare.py --what {params.what:q} --how {resources.how:q}"
-        " --fetched {input:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} prepare.py --what {params.what:q} --how {resources.how:q}"
+        " --fetched {input:q} --output {params.folder:q}"

@@ -36,8 +36,8 @@ rule collect:
             dataset=CONFIG.experiments[wildcards.experiment].dataset,
         ),
     shell:
-        "exec collect.py --what {params.what:q} --scores {input:q}"
-        " --evaluation {output.evaluation:q} --best {output.best:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} collect.py --what {params.what:q} --scores {input:q}"
+        " --evaluation {output.evaluation:q} --best {output.best:q}"
 
 
 rule plot_scores:
@@ -95,8 +95,8 @@ rule plot_scores:
         what=stages.stage("plot"),
         folder=subpath(output.fid, parent=True),
     shell:
-        "exec plot_scores.py --what {params.what:q} --evaluation {input:q}"
-        " --output-dir {params.folder:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} plot_scores.py --what {params.what:q} --evaluation {input:q}"
+        " --output-dir {params.folder:q}"
 
 
 rule plot_loss:
@@ -118,8 +118,8 @@ rule plot_loss:
         what=stages.stage("plot"),
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
     shell:
-        "exec plot_loss.py --what {params.what:q} --metrics {params.metrics:q}"
-        " --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} plot_loss.py --what {params.what:q} --metrics {params.metrics:q}"
+        " --output {output:q}"
 
 
 rule plot_samples:
@@ -144,8 +144,8 @@ rule plot_samples:
             CONFIG, wildcards.experiment, wildcards.samples
         ),
     shell:
-        "exec plot_samples.py --what {params.what:q} --steps {params.steps}"
-        " --samples {input:q} --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} plot_samples.py --what {params.what:q} --steps {params.steps}"
+        " --samples {input:q} --output {output:q}"
 
 
 rule compare:
@@ -197,6 +197,6 @@ rule compare:
         what=stages.stage("compare"),
         folder=subpath(output.scores, parent=True),
     shell:
-        "exec compare.py --what {params.what:q}"
+        "exec with_log {log:q} compare.py --what {params.what:q}"
         " --evaluations {input.evaluations:q} --bests {input.bests:q}"
-        " --output-dir {params.folder:q} 2> >(tee {log:q} >&2)"
+        " --output-dir {params.folder:q}"

@@ -28,10 +28,9 @@ rule sample:
     params:
         what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
     shell:
-        "exec sample.py --what {params.what:q} --how {resources.how:q}"
+        "exec with_log {log:q} sample.py --what {params.what:q} --how {resources.how:q}"
         " --manifest {input:q} --step {wildcards.step}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
-        " 2> >(tee {log:q} >&2)"
 
 
 rule sample_grid:
@@ -55,5 +54,5 @@ rule sample_grid:
     params:
         what=stages.stage("grid"),
     shell:
-        "exec sample_grid.py --what {params.what:q} --samples {input:q}"
-        " --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} sample_grid.py --what {params.what:q} --samples {input:q}"
+        " --output {output:q}"

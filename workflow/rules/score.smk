@@ -17,7 +17,7 @@ rule fetch_inception:
     conda:
         "../../envs/environment.yaml"
     shell:
-        "exec fetch_inception.py --output {output:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} fetch_inception.py --output {output:q}"
 
 
 rule train_classifier:
@@ -40,8 +40,8 @@ rule train_classifier:
         dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}/classifier",
     shell:
-        "exec train_classifier.py --what {params.what:q}"
-        " --dataset {params.dataset:q} --output {params.folder:q} 2> >(tee {log:q} >&2)"
+        "exec with_log {log:q} train_classifier.py --what {params.what:q}"
+        " --dataset {params.dataset:q} --output {params.folder:q}"
 
 
 rule reference_features:
@@ -73,9 +73,9 @@ rule reference_features:
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space)
         ),
     shell:
-        "exec reference_features.py --what {params.what:q}"
+        "exec with_log {log:q} reference_features.py --what {params.what:q}"
         " --how {resources.how:q} --images {input.images:q} --weights {input.weights:q}"
-        " --output {output:q} 2> >(tee {log:q} >&2)"
+        " --output {output:q}"
 
 
 rule score:
@@ -109,6 +109,6 @@ rule score:
             CONFIG, wildcards.experiment, wildcards.samples, wildcards.score
         ),
     shell:
-        "exec score.py --what {params.what:q} --how {resources.how:q}"
+        "exec with_log {log:q} score.py --what {params.what:q} --how {resources.how:q}"
         " --samples {input.samples:q} --reference {input.reference:q}"
-        " --weights {input.weights:q} --output {output:q} 2> >(tee {log:q} >&2)"
+        " --weights {input.weights:q} --output {output:q}"

@@ -36,7 +36,6 @@ rule train:
         ),
         folder=f"{RESULTS}/{{experiment}}",
     shell:
-        "exec train.py --what {params.what:q} --how {resources.how:q}"
+        "exec with_log {log:q} train.py --what {params.what:q} --how {resources.how:q}"
         " --dataset {params.dataset:q} --experiment {params.folder:q}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
-        " 2> >(tee {log:q} >&2)"

@@ -1,14 +1,13 @@
 #!/usr/bin/env python
 """Draw images first .. last of a set of samples from one checkpoint, into one .npy file."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import lease
+from ddpm_bench.devices import lease, usable_cores
 from ddpm_bench.files import replacing
 from ddpm_bench.program import keys, parser, run
 
@@ -37,7 +36,7 @@ def draw(args) -> None:
     from ddpm_bench.sampling import Sampler, draw_range
 
     stage: SampleStage = args.what
-    torch.set_num_threads(min(args.how.cpus, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sampler = Sampler(stage, load_checkpoint(args.manifest, args.step), device)
     count = args.last - args.first + 1

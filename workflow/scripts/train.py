@@ -15,8 +15,13 @@ import numpy as np
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.launching import run_processes
-from ddpm_bench.program import keys, parser, run
+from ddpm_bench.launching import (
+    die_with_the_agent,
+    is_one_of_several,
+    report_status,
+    run_processes,
+)
+from ddpm_bench.program import EXIT_USER_ERROR, keys, parser, run
 
 
 def arguments():
@@ -34,12 +39,17 @@ def arguments():
 def main() -> int:
     args = arguments()
     stage = keys(TrainStage)(args.what)
-    if args.how.gpus > 1 and "LOCAL_RANK" not in os.environ:
-        with lease(args.how.gpus):
+    if is_one_of_several():
+        die_with_the_agent()
+        status = EXIT_USER_ERROR
+        try:
+            status = train_job(args, stage)
+        finally:
+            report_status(status)
+        return status
+    with lease(args.how.gpus):
+        if args.how.gpus > 1:
             return run_processes(args.how.gpus, args.how.cpus, sys.argv)
-    if "LOCAL_RANK" in os.environ:
-        return train_job(args, stage)
-    with lease(1):
         return train_job(args, stage)
 
 

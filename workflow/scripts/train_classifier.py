@@ -8,7 +8,6 @@ summary.json with its accuracy. Runs on one CPU core, so that the same keys give
 from pathlib import Path
 
 from ddpm_bench.config.dataset import ClassifierStage
-from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.program import keys, parser, run
 
 
@@ -16,9 +15,6 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument(
         "--what", type=keys(ClassifierStage), required=True, help="JSON: the stage's keys"
-    )
-    arguments.add_argument(
-        "--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys"
     )
     arguments.add_argument(
         "--dataset", type=Path, required=True, help="folder of the prepared dataset"

@@ -6,13 +6,15 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
+from .program import STOP_SIGNALS
+
 
 class StopSignal:
-    """Notes SIGTERM, SIGUSR1 (SLURM's warning before the wall time) and SIGINT instead of dying."""
+    """Notes the signals of a cluster, a terminal and a lost connection instead of dying of them."""
 
     def __init__(self) -> None:
         self.arrived = False
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ On SLURM the scheduler has chosen: the locks are those of one allocation, so the
 between programs that were started side by side inside it, and nothing outside is waited for.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -32,7 +33,8 @@ def present_devices() -> list[str]:
     """
     for variable in ("DDPM_BENCH_DEVICES", "CUDA_VISIBLE_DEVICES"):
         if variable in os.environ:
-            return [name.strip() for name in os.environ[variable].split(",") if name.strip()]
+            names = [name.strip() for name in os.environ[variable].split(",")]
+            return list(itertools.takewhile(_is_device, names))
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -40,12 +42,22 @@ def present_devices() -> list[str]:
     return listing.stdout.split() if listing.returncode == 0 else []
 
 
+def _is_device(name: str) -> bool:
+    """CUDA takes the names before the first that is none: -1 hides all, SLURM says NoDevFiles."""
+    return name not in ("", "-1", "NoDevFiles")
+
+
+def usable_cores(wanted: int) -> int:
+    """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(wanted, cores))
+
+
 def lock_folder() -> Path:
     """Where the locks lie: one place for all users of the machine, or one per SLURM job."""
-    default = Path(tempfile.gettempdir()) / "ddpm-bench-devices"
-    folder = Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", default))
     job = os.environ.get("SLURM_JOB_ID")
-    return folder / f"slurm-{job}" if job else folder
+    name = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}" if job else "ddpm-bench-devices"
+    return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", tempfile.gettempdir())) / name
 
 
 @contextmanager
@@ -78,7 +90,20 @@ def lease(count: int) -> Iterator[list[str]]:
 
 def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
     folder = lock_folder()
-    folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+    try:
+        return _wait_for(folder, devices, count, held)
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename or folder}: the locks of this machine's GPUs cannot be written; set "
+            "DDPM_BENCH_DEVICE_LOCKS to a folder that all its users may write"
+        ) from None
+
+
+def _wait_for(folder: Path, devices: list[str], count: int, held: ExitStack) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # another user's, who has done so
+        # Not sticky: there, the kernel may refuse to open what another user has made.
+        folder.chmod(0o777)
     waiting = False
     while True:
         with FileLock(folder / "allocator.lock", mode=0o666), ExitStack() as attempt:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from .classifier import read_classifier, to_unit_range
 from .config.scoring import PUBLISHED_INCEPTION_URLS, FeatureStage, ScoreRun
+from .devices import usable_cores
 from .files import replacing
 from .program import UserError
 
@@ -238,7 +239,7 @@ def computing_device(run: ScoreRun) -> torch.device:
     PyTorch's default rounds the inputs of convolutions on GPUs to 10 bits of mantissa (TF32),
     which would move scores by more than they may differ from the field's.
     """
-    torch.set_num_threads(run.cpus)
+    torch.set_num_threads(usable_cores(run.cpus))
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

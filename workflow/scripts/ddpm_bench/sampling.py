@@ -30,18 +30,45 @@ def build_scheduler(drawing: Drawing, betas: np.ndarray, objective: str) -> Sche
         "num_train_timesteps": len(betas),
         "trained_betas": betas,
         "prediction_type": PREDICTION_TYPES[objective],
-        "timestep_spacing": drawing.timestep_spacing,
     }
+    visited = visited_timesteps(drawing.timestep_spacing, len(betas), drawing.steps)
+    if drawing.scheduler == "ddim":
+        # It takes no list; where `steps` divides T, which the config asks for, its own is ours.
+        scheduler = diffusers.DDIMScheduler(
+            **common, clip_sample=True, timestep_spacing=drawing.timestep_spacing
+        )
+        scheduler.set_timesteps(drawing.steps)
+        assert scheduler.timesteps.tolist() == visited
+        return scheduler
     if drawing.scheduler == "ddpm":
         scheduler = diffusers.DDPMScheduler(**common, clip_sample=True)
-    elif drawing.scheduler == "ddim":
-        scheduler = diffusers.DDIMScheduler(**common, clip_sample=True)
     else:
         scheduler = diffusers.DPMSolverMultistepScheduler(
             **common, algorithm_type="dpmsolver++", solver_order=2
         )
-    scheduler.set_timesteps(drawing.steps)
+    scheduler.set_timesteps(timesteps=visited)
     return scheduler
+
+
+def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
+    """The timesteps that a sampler visits, descending in 0 .. timesteps - 1 (Lin et al. 2024,
+    table 2); all are different for every steps <= timesteps.
+
+    Computed in integers: with floating-point steps, some counts end in a timestep of -1.
+    """
+    if spacing == "trailing":  # T, then down in equal steps to one step above 0
+        above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
+        return [time - 1 for time in above_zero]
+    if spacing == "leading":  # whole strides up from 0
+        return [count * (timesteps // steps) for count in range(steps - 1, -1, -1)]
+    if steps == 1:
+        return [timesteps - 1]
+    return [rounded((timesteps - 1) * count, steps - 1) for count in range(steps - 1, -1, -1)]
+
+
+def rounded(numerator: int, denominator: int) -> int:
+    """The quotient of two integers, not negative, rounded half up."""
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 class Sampler:

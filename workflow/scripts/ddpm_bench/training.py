@@ -3,10 +3,14 @@
 import json
 import math
 import os
+import shutil
+import sys
+import sysconfig
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +22,7 @@ from . import diffusion
 from .agreement import Agreement, StopSignal
 from .checkpoints import TrainingFolder, TrainingState
 from .config.training import TrainRun, TrainStage, nearest_multiples
+from .devices import usable_cores
 from .model import build_model
 from .ownership import Owner
 from .program import EXIT_SAVED_AND_STOPPED, UserError
@@ -79,8 +84,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             network.parameters(), lr=keys.learning_rate, betas=keys.adam_betas, fused=True
         )
-        on_gpu = self.device.type == "cuda"
-        if job.run.compile is True or (job.run.compile == "auto" and on_gpu):
+        if job.run.compile is True or (job.run.compile == "auto" and _compiling_pays(self.device)):
             network = torch.compile(network)
         self.model = accelerator.prepare_model(network)
 
@@ -251,10 +255,18 @@ class Trainer:
         )
 
 
+def _compiling_pays(device: torch.device) -> bool:
+    """Whether torch.compile should be used: on GPUs, where Triton finds what it compiles with."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    if device.type == "cuda" and not (compiler and headers):
+        print("no C compiler or no Python.h: training without torch.compile", file=sys.stderr)
+    return device.type == "cuda" and bool(compiler) and headers
+
+
 def _accelerator(job: Job) -> Accelerator:
     keys = job.stage.train
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    torch.set_num_threads(max(1, min(job.run.cpus, cores)))
+    torch.set_num_threads(usable_cores(job.run.cpus))
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
@@ -295,13 +307,18 @@ class Progress:
         """`images`: how many were trained on since the last call."""
         now = time.monotonic()
         speed, self._since = images / (now - self._since), now
-        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        self._bar.update(step - self._bar.n)
+        self._draw(step, loss)
         self.log("trained", step, loss=loss, images_per_second=round(speed, 3))
 
+    def _draw(self, step: int, loss: float) -> None:
+        with suppress(OSError):  # a terminal that is gone is no reason to stop training
+            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            self._bar.update(step - self._bar.n)
+
     def end(self, event: str, step: int, executed: int) -> None:
-        self._bar.update(step - self._bar.n)
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.update(step - self._bar.n)
+            self._bar.close()
         self.log(event, step, steps_executed=executed)
         if self._file is not None:
             self._file.close()

@@ -1,9 +1,10 @@
 """`datasets:`, where images come from and how they are prepared."""
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from .keys import Keys, PositiveInt, Seed, Sha256
 
@@ -142,11 +143,9 @@ class Dataset(Keys):
     )
     run: PrepareRun = Field(default_factory=PrepareRun, description="How preparation is run.")
 
-    @model_validator(mode="after")
-    def _published_split_exists(self) -> "Dataset":
+    def problems(self) -> Iterator[str]:
         if self.eval_fraction == "published" and self.source.kind not in PUBLISHED_SPLITS:
-            raise ValueError(
+            yield (
                 f"eval_fraction: published needs a source of kind {', '.join(PUBLISHED_SPLITS)}; "
                 "give a number from 0 to 1, such as 0.2"
             )
-        return self

@@ -1,15 +1,15 @@
 """What every block of the config file shares."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # A name becomes a folder and a part of a figure's title: letters, digits and . _ - only.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PositiveInt = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -17,6 +17,17 @@ class Keys(BaseModel):
     """A block of keys: unknown ones are refused, values are not changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together in this block, in words; each with its remedy."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        found = list(self.problems())
+        if found:
+            raise ValueError("; ".join(found))
+        return self
 
 
 def what_keys(block: Keys, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:

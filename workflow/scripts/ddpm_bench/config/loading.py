@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from ..program import UserError
 from .dataset import Dataset
@@ -37,24 +37,6 @@ class Experiment(Keys):
         {}, description="Named ways to score; each is applied to each set of samples."
     )
 
-    @model_validator(mode="after")
-    def _samples_fit_training(self) -> "Experiment":
-        every, last = self.train.checkpoint_every, self.train.steps
-        for name, samples in self.samples.items():
-            if samples.steps > self.diffusion.timesteps:
-                raise ValueError(
-                    f"samples.{name}.steps = {samples.steps} exceeds diffusion.timesteps = "
-                    f"{self.diffusion.timesteps}"
-                )
-            if isinstance(samples.checkpoints, tuple):
-                wrong = [step for step in samples.checkpoints if step % every or step > last]
-                if wrong:
-                    raise ValueError(
-                        f"samples.{name}.checkpoints has {wrong}: there are checkpoints at the "
-                        f"multiples of {every} up to {last}"
-                    )
-        return self
-
 
 class Config(Keys):
     """Where things lie, the datasets, and the experiments on them."""
@@ -65,8 +47,7 @@ class Config(Keys):
     defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named experiments.")
 
-    @model_validator(mode="after")
-    def _one_file_per_feature_space(self) -> "Config":
+    def problems(self) -> Iterator[str]:
         files: dict[tuple[str, str], str] = {}
         for experiment, keys in self.experiments.items():
             for name, score in keys.scores.items():
@@ -74,11 +55,10 @@ class Config(Keys):
                     continue
                 space = (keys.dataset, score.feature_space)
                 if files.setdefault(space, score.weights.sha256) != score.weights.sha256:
-                    raise ValueError(
+                    yield (
                         f"experiments.{experiment}.scores.{name}.weights: two files of weights "
                         f"have the name {score.weights.name!r}; give each its own"
                     )
-        return self
 
 
 def read_config(path: Path) -> Config:
@@ -144,10 +124,13 @@ def _cross_references(merged: dict[str, Any]) -> Iterator[str]:
     for name, experiment in experiments.items():
         if name in RESERVED_NAMES:
             yield f"experiments.{name}: this name is a folder of the results; choose another"
-        if not isinstance(experiment, dict) or "dataset" not in experiment:
+        if not isinstance(experiment, dict):
+            continue
+        where = f"experiments.{name}"
+        yield from _samples_mismatches(where, experiment)
+        if "dataset" not in experiment:
             continue
         dataset_name = experiment["dataset"]
-        where = f"experiments.{name}"
         if dataset_name not in datasets:
             yield (
                 f"{where}.dataset = {dataset_name!r}: no such dataset"
@@ -155,6 +138,48 @@ def _cross_references(merged: dict[str, Any]) -> Iterator[str]:
             )
         elif isinstance(datasets[dataset_name], dict):
             yield from _dataset_mismatches(where, experiment, dataset_name, datasets[dataset_name])
+
+
+def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]:
+    """Sets of samples that ask for steps or checkpoints that there are not."""
+    default = Diffusion.model_fields["timesteps"].default
+    timesteps = _whole(experiment, "diffusion", "timesteps") or default
+    every, last = (
+        _whole(experiment, "train", "checkpoint_every"),
+        _whole(experiment, "train", "steps"),
+    )
+    samples = experiment.get("samples")
+    for name, keys in samples.items() if isinstance(samples, dict) else ():
+        if not isinstance(keys, dict):
+            continue
+        steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
+        if steps > timesteps:
+            yield (
+                f"{where}.samples.{name}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
+            )
+        elif keys.get("scheduler") == "ddim" and timesteps % steps:
+            below = next(count for count in range(steps, 0, -1) if timesteps % count == 0)
+            above = next(count for count in range(steps, timesteps + 1) if timesteps % count == 0)
+            yield (
+                f"{where}.samples.{name}.steps = {steps}: ddim steps evenly, so steps must divide "
+                f"diffusion.timesteps = {timesteps}; the nearest that do: {below} or {above}"
+            )
+        chosen = keys.get("checkpoints")
+        if isinstance(chosen, list) and every and last:
+            wrong = [step for step in chosen if not isinstance(step, int)]
+            wrong = wrong or [step for step in chosen if step % every or step > last]
+            if wrong:
+                yield (
+                    f"{where}.samples.{name}.checkpoints has {wrong}: there are checkpoints at the "
+                    f"multiples of {every} up to {last}"
+                )
+
+
+def _whole(block: Any, *path: str) -> int | None:
+    """The whole number at a path of the parsed file; None where there is none above 0."""
+    for key in path:
+        block = block.get(key) if isinstance(block, dict) else None
+    return block if isinstance(block, int) and block > 0 else None
 
 
 def _dataset_mismatches(

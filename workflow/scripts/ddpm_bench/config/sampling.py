@@ -1,11 +1,12 @@
 """`samples:`, named sets of images drawn from checkpoints."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .keys import Keys, PositiveInt, Seed
-from .training import Diffusion, Unet
+from .training import Diffusion, Unet, nearest_multiples
 
 
 class SampleRun(Keys):
@@ -34,11 +35,11 @@ class Drawing(Keys):
     batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
     seed: Seed = Field(0, description="Image i of a set depends on the seed and i alone.")
 
-    @model_validator(mode="after")
-    def _eta_is_of_ddim(self) -> "Drawing":
+    def problems(self) -> Iterator[str]:
         if self.eta and self.scheduler != "ddim":
-            raise ValueError(f"eta = {self.eta} is an option of scheduler ddim; remove it")
-        return self
+            yield f"eta = {self.eta} is an option of scheduler ddim; remove it"
+        if self.scheduler == "ddim" and self.timestep_spacing == "linspace":
+            yield "scheduler ddim steps evenly: timestep_spacing must be trailing or leading"
 
 
 class Samples(Drawing):
@@ -50,15 +51,15 @@ class Samples(Drawing):
     ) = Field("all", description="all, latest, or a list of training steps.")
     run: SampleRun = Field(default_factory=SampleRun, description="How sampling is run.")
 
-    @model_validator(mode="after")
-    def _jobs_cut_at_batches(self) -> "Samples":
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         per_job = self.run.images_per_job
         if per_job is not None and per_job % self.batch_size:
-            raise ValueError(
+            yield (
                 f"run.images_per_job = {per_job} must be a multiple of batch_size = "
-                f"{self.batch_size}"
+                f"{self.batch_size}; the nearest that are: "
+                f"{nearest_multiples(per_job, self.batch_size)}"
             )
-        return self
 
 
 class SampleStage(Keys):

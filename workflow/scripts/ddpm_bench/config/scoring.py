@@ -1,8 +1,9 @@
 """`scores:`, named ways to measure a set of samples against the dataset."""
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .keys import Keys, Name, PositiveInt, Seed, Sha256
 
@@ -26,14 +27,12 @@ class InceptionWeights(Keys):
         None, description="What tables and figures call weights other than the published ones."
     )
 
-    @model_validator(mode="after")
-    def _other_weights_are_named(self) -> "InceptionWeights":
+    def problems(self) -> Iterator[str]:
         if (self.sha256 == PUBLISHED_INCEPTION_SHA256) != (self.name is None):
-            raise ValueError(
+            yield (
                 "weights with another sha256 than the published one need a `name`, "
                 "which marks their scores everywhere; the published weights take none"
             )
-        return self
 
 
 class ScoreRun(Keys):
@@ -69,11 +68,9 @@ class Score(Measuring):
     )
     run: ScoreRun = Field(default_factory=ScoreRun, description="How scoring is run.")
 
-    @model_validator(mode="after")
-    def _weights_are_of_inception(self) -> "Score":
+    def problems(self) -> Iterator[str]:
         if self.weights is not None and self.features != "inception":
-            raise ValueError("`weights` are an option of `features: inception`; remove them")
-        return self
+            yield "`weights` are an option of `features: inception`; remove them"
 
     @property
     def feature_space(self) -> str:
@@ -91,11 +88,9 @@ class FeatureStage(Keys):
     weights_sha256: Sha256 | None = None
     weights_name: Name | None = None  # of weights other than the published ones
 
-    @model_validator(mode="after")
-    def _inception_is_pinned(self) -> "FeatureStage":
+    def problems(self) -> Iterator[str]:
         if (self.features == "inception") != (self.weights_sha256 is not None):
-            raise ValueError("`features: inception` needs weights_sha256, and only it takes one")
-        return self
+            yield "`features: inception` needs weights_sha256, and only it takes one"
 
     @property
     def feature_space(self) -> str:

@@ -1,8 +1,9 @@
 """`model:`, `diffusion:` and `train:`, what determines a trained model."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .keys import Keys, PositiveInt, Seed
 
@@ -82,22 +83,17 @@ class Train(Optimisation):
     steps: PositiveInt = Field(description="Optimiser steps; a multiple of checkpoint_every.")
     run: TrainRun = Field(default_factory=TrainRun, description="How training is run.")
 
-    @model_validator(mode="after")
-    def _jobs_end_at_checkpoints(self) -> "Train":
+    def problems(self) -> Iterator[str]:
         for name, value in (("steps", self.steps), ("run.steps_per_job", self.run.steps_per_job)):
             if value is not None and value % self.checkpoint_every:
                 nearest = nearest_multiples(value, self.checkpoint_every)
-                raise ValueError(
+                yield (
                     f"{name} = {value} must be a multiple of checkpoint_every = "
                     f"{self.checkpoint_every}; the nearest that are: {nearest}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _batch_divides(self) -> "Train":
         if self.batch_size % self.run.gpus:
             nearest = nearest_multiples(self.batch_size, self.run.gpus)
-            raise ValueError(
+            yield (
                 f"batch_size = {self.batch_size} must be a multiple of run.gpus = {self.run.gpus}; "
                 f"the nearest that are: {nearest}"
             )
@@ -105,11 +101,10 @@ class Train(Optimisation):
         micro = self.run.micro_batch_size
         if micro is not None and share % micro:
             sizes = ", ".join(str(size) for size in range(1, share + 1) if share % size == 0)
-            raise ValueError(
+            yield (
                 f"run.micro_batch_size = {micro} must divide the {share} images of each process; "
                 f"sizes that do: {sizes}"
             )
-        return self
 
 
 def nearest_multiples(value: int, unit: int) -> str:
