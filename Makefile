@@ -1,4 +1,4 @@
-# Targets of ddpm-bench. `make help` lists them. Needs Python 3.11 or newer, and nothing else.
+# Targets of ddpm-bench. `make help` lists them. Needs Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,6 +38,7 @@ demo: ## run the embedded demo, draw its report, print its scores
 	@$(MAKE) --no-print-directory run report summary CONFIG=config/config.yaml
 
 run: env ## run the workflow on CONFIG: only what is missing or stale
+	@$(RUN)/check_config.py --configfile $(CONFIG)
 	@$(SNAKEMAKE)
 
 report: env ## one HTML page with every figure and table (drawn again when one has changed)
@@ -51,6 +52,7 @@ snapshot: env ## tables and figures of what is scored so far, while the rest sti
 	@$(RUN)/snapshot.py --configfile $(CONFIG)
 
 status: env ## what is done, and what would run and why
+	@$(RUN)/check_config.py --configfile $(CONFIG)
 	@$(SNAKEMAKE) --dry-run --quiet rules
 	@$(MAKE) --no-print-directory summary
 

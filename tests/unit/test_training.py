@@ -43,7 +43,8 @@ def test_a_killed_run_goes_on_from_its_last_state_and_ends_with_the_same_weights
     assert interrupt(run, 240, signal.SIGKILL) == -signal.SIGKILL
     saved = read_json(run.states()[-1] / "state.json")["step"]
     assert 0 < saved < 240, "killed in the middle"
-    run.complete(0, 240)
+    printed = run.complete(0, 240)
+    assert f"going on from the saved state of step {saved}" in printed
     assert run.events("resumed")[0]["step"] == saved
     assert run.events("job ended")[0]["steps_executed"] == 240 - saved
     for step in (20, 120, 240):
@@ -240,3 +241,10 @@ def test_a_job_without_a_checkpoint_leaves_all_to_the_next(folder):
     run.complete(20, 40)
     assert run.events("job ended")[0]["steps_executed"] == 40
     assert [entry["step"] for entry in read_json(run.manifest(20, 40))["checkpoints"]] == [40]
+
+
+def test_checkpoints_can_be_read_by_whom_the_umask_allows(undisturbed):
+    checkpoint = undisturbed.results / "checkpoints" / "step-00000240.safetensors"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert checkpoint.stat().st_mode & 0o777 == 0o666 & ~umask

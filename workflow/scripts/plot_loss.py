@@ -18,7 +18,8 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
-    save_figure(loss_figure(read_losses(given.metrics), "Training loss"), given.output)
+    title = f"{given.metrics.absolute().parent.name}: training loss"
+    save_figure(loss_figure(read_losses(given.metrics), title), given.output)
 
 
 if __name__ == "__main__":

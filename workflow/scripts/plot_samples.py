@@ -22,7 +22,8 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
-    title = "Samples over training"
+    *_, experiment, _, samples, _, _ = given.samples[0].absolute().parts
+    title = f"{experiment}: samples {samples}"
     save_figure(samples_over_training(given.steps, given.samples, title), given.output)
 
 

@@ -18,10 +18,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
+    options.add_argument(
+        "--configfile", type=Path, default=Path("config/config.yaml"), help="the config"
+    )
     args = options.parse_args()
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
+    missing = [path for path in plan.targets(config) if not Path(path).exists()]
+    if missing:
+        raise UserError(
+            f"the run of {args.configfile} is not finished: {len(missing)} files are missing, such "
+            f"as {missing[0]}; finish it (make run CONFIG={args.configfile}), or look at what is "
+            f"there so far (make snapshot CONFIG={args.configfile})"
+        )
     if is_current(page, config):
         print(f"{page} is up to date")
         return 0
@@ -36,11 +45,10 @@ def main() -> int:
 
 def is_current(page: Path, config: Config) -> bool:
     """Whether the page is newer than every figure and table of a finished run."""
-    shown = [Path(path) for path in plan.targets(config)]
-    if not page.exists() or not all(path.exists() for path in shown):
+    if not page.exists():
         return False
     made = page.stat().st_mtime_ns
-    return all(path.stat().st_mtime_ns <= made for path in shown)
+    return all(Path(path).stat().st_mtime_ns <= made for path in plan.targets(config))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from ddpm_bench.program import EXIT_USER_ERROR, keys, parser, run
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("--what", required=True, help="keys of the stage, JSON or @file")
+    options.add_argument("--what", type=keys(TrainStage), required=True, help="keys, JSON or @file")
     options.add_argument("--how", type=keys(TrainRun), default="{}", help="the run: block, JSON")
     options.add_argument("--dataset", type=Path, required=True, help="folder of a prepared dataset")
     options.add_argument("--experiment", type=Path, required=True, help="folder of its results")
@@ -38,7 +38,7 @@ def arguments():
 
 def main() -> int:
     args = arguments()
-    stage = keys(TrainStage)(args.what)
+    stage = args.what
     if is_one_of_several():
         die_with_the_agent()
         status = EXIT_USER_ERROR

@@ -22,6 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
+        _open_as_usual(temporary)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
@@ -41,6 +42,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                _open_as_usual(file)
         fsync_below(temporary)
         if path.exists():
             shutil.rmtree(path)
@@ -48,6 +52,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_as_usual(path: Path) -> None:
+    """Give a file the permissions that the umask asks for; some writers make files for one user."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def fsync(path: Path) -> None:

@@ -33,12 +33,16 @@ def put_programs_on_path(scripts: Path) -> None:
     os.environ["PATH"] = os.pathsep.join([*ours, os.environ.get("PATH", os.defpath)])
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names defaults, where there are some."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser whose `--help` shows the program's docstring and every default."""
-    return argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    return argparse.ArgumentParser(description=description, formatter_class=_Help)
 
 
 def keys(model: type[Model]) -> Callable[[str], Model]:

@@ -143,6 +143,13 @@ class Trainer:
         self.accelerator.end_training()  # a process group left open can abort the process
         ended = self.step == job.last
         progress.end("job ended" if ended else "stopped by a signal", self.step, executed)
+        if not ended and self.owner is not None:
+            with suppress(OSError):
+                print(
+                    f"stopped by a signal; the state of step {self.step} is saved, and the same "
+                    "command goes on from it",
+                    file=sys.stderr,
+                )
         return 0 if ended else EXIT_SAVED_AND_STOPPED
 
     def _train_one_step(self) -> None:
@@ -301,6 +308,8 @@ class Progress:
             dynamic_ncols=True,
         )
         self._since = time.monotonic()
+        if step and not quiet:
+            self._bar.write(f"going on from the saved state of step {step}", file=sys.stderr)
         self.log("resumed" if step else "started", step)
 
     def show(self, step: int, loss: float, images: int) -> None:
