@@ -18,7 +18,10 @@ class SklearnDigits(Keys):
 
 
 class Folder(Keys):
-    """A folder of image files on this machine; sub-folders, where there are some, are labels."""
+    """A folder of image files on this machine.
+
+    Labels are the names of the first sub-folders in which files differ, where there are some.
+    """
 
     kind: Literal["folder"] = Field(description="Chooses this source.")
     path: str = Field(description="The folder; relative to where snakemake is started.")

@@ -86,13 +86,22 @@ def _is(annotation: Any, origin: Any) -> bool:
 def _kind(field: FieldInfo) -> str:
     """What a value may be, in words, with its bounds."""
     text = _type_text(field.annotation)
-    bounds = []
-    for item in field.metadata:
-        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
-            if getattr(item, name, None) is not None:
-                bounds.append(f"{sign} {getattr(item, name)}")
-        if getattr(item, "multiple_of", None):
-            bounds.append(f"multiple of {item.multiple_of}")
+    found = [
+        (sign, getattr(item, name))
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+        for item in field.metadata
+        if getattr(item, name, None) is not None
+    ]
+    below = [bound for bound in found if bound[0] in ">≥"]
+    above = [bound for bound in found if bound[0] in "<≤"]
+    tightest = [max(below, key=lambda bound: bound[1])] if below else []
+    tightest += [min(above, key=lambda bound: bound[1])] if above else []
+    bounds = [f"{sign} {value}" for sign, value in tightest]
+    bounds += [
+        f"multiple of {item.multiple_of}"
+        for item in field.metadata
+        if getattr(item, "multiple_of", None)
+    ]
     return f"{text} ({', '.join(bounds)})" if bounds else text
 
 

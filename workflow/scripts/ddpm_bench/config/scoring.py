@@ -58,7 +58,8 @@ class Score(Measuring):
     """One way to score; it is applied to every set of samples of its experiment."""
 
     features: Literal["classifier", "inception"] = Field(
-        description="classifier: trained on the dataset's labels; inception: the field's network."
+        description="classifier: trained on the dataset's labels, which it needs (sub-folders, or "
+        "a labelled dataset); inception: the field's network."
     )
     reference: Literal["train", "eval", "all"] = Field(
         "train", description="Images that samples are held against; the literature takes train."
