@@ -91,9 +91,10 @@ def saved_step(study: Study) -> int:
 
 
 def test_a_set_cut_into_one_two_and_four_jobs_is_byte_identical(study):
+    study.experiment["samples"]["dpm4"]["checkpoints"] = "latest"
     whole = drawn(study)
-    assert len(whole[0]) == 2
-    for per_job, files in ((16, 4), (8, 8)):
+    assert len(whole[0]) == 1
+    for per_job, files in ((16, 2), (8, 4)):
         for path in study.results.rglob("images-*.npy"):
             path.unlink()
         study.experiment["samples"]["dpm4"]["run"] = {"images_per_job": per_job, "cpus": 2}
@@ -104,8 +105,8 @@ def test_a_set_cut_into_one_two_and_four_jobs_is_byte_identical(study):
 
 
 def drawn(study: Study) -> tuple[list[str], np.ndarray]:
-    """Names and images, uint8 [N, H, W, C], of the set of all checkpoints."""
-    paths = sorted((study.results / "samples" / "dpm4").rglob("images-*.npy"))
+    """Names and images, uint8 [N, H, W, C], of the set of the last checkpoint."""
+    paths = sorted((study.results / "samples" / "dpm4" / "step-00000040").glob("images-*.npy"))
     return [path.name for path in paths], np.concatenate([np.load(path) for path in paths])
 
 
