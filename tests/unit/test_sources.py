@@ -456,6 +456,7 @@ def test_a_file_that_is_there_needs_no_network(tmp_path):
     (tmp_path / "file.bin").write_bytes(b"right")
     digest = hashlib.sha256(b"right").hexdigest()
     fetch_checked(["http://127.0.0.1:1/"], digest, tmp_path / "file.bin", "the file")
+    assert (tmp_path / "file.bin").read_bytes() == b"right"
 
 
 def test_a_failed_download_says_in_one_line_how_to_bring_the_file(tmp_path):
