@@ -38,7 +38,8 @@ def draw(args) -> None:
     stage: SampleStage = args.what
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sampler = Sampler(stage, load_checkpoint(args.manifest, args.step), device)
+    weights = load_checkpoint(args.manifest, args.step, stage.drawing.ema_sigma_rel)
+    sampler = Sampler(stage, weights, device)
     count = args.last - args.first + 1
     shape = (count, stage.image_size, stage.image_size, stage.channels)
     name = f"sample {args.output.parent.parent.name} {args.output.parent.name}"

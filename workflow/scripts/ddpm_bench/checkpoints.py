@@ -2,6 +2,7 @@
 
     results/<experiment>/training/<fingerprint>/state/step-00000450/   the last two states
     results/<experiment>/training/<fingerprint>/checkpoints/step-00000300.safetensors
+    (and step-00000300.ema-0.05.safetensors for each width of train.ema_sigma_rels)
     results/<experiment>/training/job-00000000-00000600.json           manifest of a finished job
     results/<experiment>/checkpoints/step-00000300.safetensors         the same files, linked
 
@@ -9,10 +10,12 @@ The fingerprint is a hash of all that determines the trained weights, so another
 trains in a folder of its own and nothing trained is ever deleted.
 """
 
+import itertools
 import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,11 +44,14 @@ def fingerprint(stage: TrainStage, images_sha256: str) -> str:
 
     `checkpoint_every` is left out too: it decides which weights are kept, not what they are.
     """
+    train = what_keys(stage.train, leave_out=frozenset({"checkpoint_every"}))
+    if stage.train.init_from is not None:
+        train["init_from"] = stage.train.init_from.sha256
     keys = {
         "version": stage.version,
         "model": what_keys(stage.model),
         "diffusion": what_keys(stage.diffusion),
-        "train": what_keys(stage.train, leave_out=frozenset({"checkpoint_every"})),
+        "train": train,
         "images": images_sha256,
     }
     return sha256_text(canonical_json(keys))[:16]
@@ -55,15 +61,21 @@ def fingerprint(stage: TrainStage, images_sha256: str) -> str:
 class TrainingState:
     """All that a training needs to go on as if it had never stopped.
 
-    `tensors` holds float32 tensors on the CPU named model.*, ema.*, exp_avg.* and exp_avg_sq.*;
-    `metrics` the text of metrics.csv so far; `pending_losses` those of the steps since its last
-    row.
+    `tensors` holds float32 tensors on the CPU named model.*, ema.*, ema-WIDTH.*, exp_avg.* and
+    exp_avg_sq.*; `metrics` the text of metrics.csv so far; `pending_losses` those of the steps
+    since its last row, None for a skipped one; `counters` what else is counted, by name.
     """
 
     step: int
     tensors: dict[str, torch.Tensor]
     metrics: str
-    pending_losses: list[float] = field(default_factory=list)
+    pending_losses: list[float | None] = field(default_factory=list)
+    counters: dict[str, float] = field(default_factory=dict)
+
+
+def average_suffix(sigma_rel: float | None) -> str:
+    """What file names of a further average of the weights have after the step: .ema-0.05."""
+    return "" if sigma_rel is None else f".ema-{sigma_rel:g}"
 
 
 class TrainingFolder:
@@ -89,18 +101,25 @@ class TrainingFolder:
         """Make progress.jsonl of the experiment that of this training."""
         publish(self.path / "progress.jsonl", self.experiment_folder / "progress.jsonl")
 
-    def checkpoint(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"{checkpoint_name(step)}.safetensors"
+    def checkpoint(self, step: int, sigma_rel: float | None = None) -> Path:
+        name = f"{checkpoint_name(step)}{average_suffix(sigma_rel)}.safetensors"
+        return self.path / "checkpoints" / name
 
-    def save_checkpoint(self, step: int, weights: dict[str, torch.Tensor], about: str) -> None:
-        """Write EMA weights and publish them; `about` is stored as the file's metadata."""
+    def save_checkpoint(
+        self,
+        step: int,
+        weights: dict[str, torch.Tensor],
+        about: str,
+        sigma_rel: float | None = None,
+    ) -> None:
+        """Write averaged weights and publish them; `about` is stored as the file's metadata."""
         # One metadata key only: safetensors writes several in no fixed order.
-        with replacing(self.checkpoint(step)) as temporary:
+        with replacing(self.checkpoint(step, sigma_rel)) as temporary:
             save_file(weights, temporary, metadata={"ddpm_bench": about})
-        self.publish_checkpoint(step)
+        self.publish_checkpoint(step, sigma_rel)
 
-    def publish_checkpoint(self, step: int) -> None:
-        source = self.checkpoint(step)
+    def publish_checkpoint(self, step: int, sigma_rel: float | None = None) -> None:
+        source = self.checkpoint(step, sigma_rel)
         publish(source, self.experiment_folder / "checkpoints" / source.name)
 
     def save_state(self, state: TrainingState) -> None:
@@ -113,6 +132,7 @@ class TrainingFolder:
             description = {
                 "step": state.step,
                 "pending_losses": state.pending_losses,
+                "counters": state.counters,
                 "sha256": {name: sha256(temporary / name) for name in files},
             }
             (temporary / "state.json").write_text(json.dumps(description, indent=2))
@@ -163,14 +183,16 @@ class TrainingFolder:
         """Make metrics.csv of the experiment that of this training."""
         write_text(self.experiment_folder / "metrics.csv", text)
 
-    def finish(self, first: int, last: int, steps: list[int], about: str) -> dict[str, object]:
+    def finish(
+        self, first: int, last: int, steps: list[int], sigma_rels: Sequence[float], about: str
+    ) -> dict[str, object]:
         """Publish what a finished job has made; returns its manifest: no clock, no host in it."""
         entries = []
-        for step in steps:
-            self.publish_checkpoint(step)
-            path = self.checkpoint(step)
-            file = f"checkpoints/{path.name}"
-            entries.append({"step": step, "file": file, "sha256": sha256(path)})
+        for step, sigma_rel in itertools.product(steps, (None, *sigma_rels)):
+            self.publish_checkpoint(step, sigma_rel)
+            path = self.checkpoint(step, sigma_rel)
+            entry = {"step": step, "file": f"checkpoints/{path.name}", "sha256": sha256(path)}
+            entries.append(entry if sigma_rel is None else {**entry, "ema_sigma_rel": sigma_rel})
         for newest in self._state_folders()[:1]:  # none when a job has no checkpoint to make
             self.publish_metrics((newest / "metrics.csv").read_text())
             self.publish_progress()
@@ -193,6 +215,7 @@ def _read_state(folder: Path) -> TrainingState:
         tensors=load_file(folder / "tensors.safetensors"),
         metrics=(folder / "metrics.csv").read_text(),
         pending_losses=description["pending_losses"],
+        counters=description["counters"],
     )
 
 
@@ -207,15 +230,25 @@ def publish(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def load_checkpoint(manifest_path: Path, step: int) -> dict[str, torch.Tensor]:
-    """The EMA weights that a manifest names for a step, after a check of their sha256.
+def load_checkpoint(
+    manifest_path: Path, step: int, sigma_rel: float | None = None
+) -> dict[str, torch.Tensor]:
+    """The averaged weights that a manifest names for a step, after a check of their sha256.
 
-    Raises UserError when the manifest has no such checkpoint, or the file is missing or changed.
+    sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
+    the manifest has no such checkpoint, or the file is missing or changed.
     """
-    entries = {entry["step"]: entry for entry in read_json(manifest_path)["checkpoints"]}
+    entries = {
+        entry["step"]: entry
+        for entry in read_json(manifest_path)["checkpoints"]
+        if entry.get("ema_sigma_rel") == sigma_rel
+    }
     if step not in entries:
-        steps = ", ".join(map(str, entries))
-        raise UserError(f"{manifest_path}: has no checkpoint of step {step}; it has {steps}")
+        average = "" if sigma_rel is None else f" and ema_sigma_rel {sigma_rel:g}"
+        raise UserError(
+            f"{manifest_path}: has no checkpoint of step {step}{average}; it has "
+            f"{', '.join(map(str, entries)) or 'none'}"
+        )
     path = manifest_path.parent.parent / entries[step]["file"]
     remedy = (
         f"delete {manifest_path} and run snakemake again: it comes back from the training folder"

@@ -8,10 +8,9 @@ Distillation for Fast Sampling of Diffusion Models" for the velocity v. Images a
 from dataclasses import dataclass
 
 import torch
-from denoising_diffusion_pytorch import GaussianDiffusion
+from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
 
-from .config.training import Diffusion
-from .model import DenoisingUnet
+from .config.diffusion import WITH_ENDS, Diffusion
 
 
 @dataclass(frozen=True)
@@ -29,19 +28,41 @@ class Schedule:
         return len(self.betas)
 
 
+def noise_schedule(keys: Diffusion) -> torch.Tensor:
+    """The variances beta_1 .. beta_T of the forward process: float64 [T], in (0, 1).
+
+    linear: Ho et al. 2020; scaled_linear: linear in the square root, Rombach et al. 2022; cosine:
+    Nichol & Dhariwal 2021; sigmoid: Jabri et al. 2022; both as denoising-diffusion-pytorch does.
+    """
+    if keys.beta_schedule in WITH_ENDS:
+        start, end = keys.ends()
+        if keys.beta_schedule == "linear":
+            return torch.linspace(start, end, keys.timesteps, dtype=torch.float64)
+        return torch.linspace(start**0.5, end**0.5, keys.timesteps, dtype=torch.float64) ** 2
+    return getattr(package, f"{keys.beta_schedule}_beta_schedule")(keys.timesteps)
+
+
 def build_schedule(
-    keys: Diffusion, model: DenoisingUnet, image_size: int, device: torch.device
+    keys: Diffusion, device: torch.device, min_snr_gamma: float | None = None
 ) -> Schedule:
-    """The schedule as denoising-diffusion-pytorch's GaussianDiffusion computes it."""
-    process = GaussianDiffusion(
-        model,
-        image_size=image_size,
-        timesteps=keys.timesteps,
-        objective=keys.objective,
-        beta_schedule=keys.beta_schedule,
+    """The schedule with the weight of each timestep's error in the loss.
+
+    Weights turn the error of any objective into that of the noise up to a factor: 1 for eps, SNR
+    for x_0, SNR / (SNR + 1) for v, as in denoising-diffusion-pytorch; with `min_snr_gamma` SNR is
+    cut at it there (Hang et al. 2023, section 3.4), so eps has min(SNR, gamma) / SNR.
+    """
+    betas = noise_schedule(keys)
+    alphas_cumprod = torch.cumprod(1 - betas, 0)
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    cut = snr if min_snr_gamma is None else snr.clamp(max=min_snr_gamma)
+    weights = {"pred_noise": cut / snr, "pred_x0": cut, "pred_v": cut / (snr + 1)}
+    values = (
+        betas,
+        alphas_cumprod.sqrt(),
+        (1 - alphas_cumprod).sqrt(),
+        weights[keys.objective],
     )
-    names = ("betas", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "loss_weight")
-    return Schedule(keys.objective, *(getattr(process, name).to(device) for name in names))
+    return Schedule(keys.objective, *(value.float().to(device) for value in values))
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
@@ -55,13 +76,17 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
+def _at(values: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+    """The schedule's values [T] at the times [N], to multiply images with: [N, 1, 1, 1]."""
+    return values[times][:, None, None, None]
+
+
 def diffuse(
     schedule: Schedule, images: torch.Tensor, times: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4)."""
-    signal = schedule.sqrt_alphas_cumprod[times][:, None, None, None]
-    spread = schedule.sqrt_one_minus_alphas_cumprod[times][:, None, None, None]
-    return signal * images + spread * noise
+    signal = _at(schedule.sqrt_alphas_cumprod, times)
+    return signal * images + _at(schedule.sqrt_one_minus_alphas_cumprod, times) * noise
 
 
 def target(
@@ -72,9 +97,22 @@ def target(
         return noise
     if schedule.objective == "pred_x0":
         return images
-    signal = schedule.sqrt_alphas_cumprod[times][:, None, None, None]
-    spread = schedule.sqrt_one_minus_alphas_cumprod[times][:, None, None, None]
-    return signal * noise - spread * images
+    signal = _at(schedule.sqrt_alphas_cumprod, times)
+    return signal * noise - _at(schedule.sqrt_one_minus_alphas_cumprod, times) * images
+
+
+def estimated_image(
+    schedule: Schedule, noised: torch.Tensor, times: torch.Tensor, prediction: torch.Tensor
+) -> torch.Tensor:
+    """x_0 as the prediction for x_t implies it: (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Ho et
+    al. 2020, eq. 4), or sqrt(abar_t) x_t - sqrt(1 - abar_t) v (Salimans & Ho 2022, appendix D)."""
+    if schedule.objective == "pred_x0":
+        return prediction
+    signal = _at(schedule.sqrt_alphas_cumprod, times)
+    spread = _at(schedule.sqrt_one_minus_alphas_cumprod, times)
+    if schedule.objective == "pred_noise":
+        return (noised - spread * prediction) / signal
+    return signal * noised - spread * prediction
 
 
 def loss(
@@ -83,12 +121,18 @@ def loss(
     images: torch.Tensor,
     times: torch.Tensor,
     noise: torch.Tensor,
+    estimator: torch.nn.Module | None = None,
 ) -> torch.Tensor:
     """The mean over the batch of the weighted squared error of each image, a float32 scalar.
 
-    Weights turn the error of any objective into that of the noise up to a factor: 1 for eps,
-    SNR for x_0, SNR / (SNR + 1) for v, as in denoising-diffusion-pytorch.
+    estimator: the network that first estimates the image, for the model to see (self-conditioning,
+    Chen et al. 2022, algorithm 1); None where it sees nothing.
     """
-    prediction = model(diffuse(schedule, images, times, noise), times)
+    noised = diffuse(schedule, images, times, noise)
+    seen = ()
+    if estimator is not None:
+        with torch.no_grad():
+            seen = (estimated_image(schedule, noised, times, estimator(noised, times).float()),)
+    prediction = model(noised, times, *seen)
     error = (prediction.float() - target(schedule, images, times, noise)) ** 2
     return (error.mean(dim=(1, 2, 3)) * schedule.loss_weight[times]).mean()

@@ -13,7 +13,7 @@ import torch
 from diffusers import SchedulerMixin
 
 from .config.sampling import Drawing, SampleStage
-from .diffusion import build_schedule, to_uint8
+from .diffusion import build_schedule, estimated_image, to_uint8
 from .model import build_model
 from .randomness import image_generator
 
@@ -83,8 +83,8 @@ class Sampler:
         self.stage, self.device = stage, device
         model = build_model(stage.model, stage.channels)
         model.load_state_dict(weights)
-        schedule = build_schedule(stage.diffusion, model, stage.image_size, torch.device("cpu"))
-        self._betas = schedule.betas.numpy()
+        self._schedule = build_schedule(stage.diffusion, device)
+        self._betas = self._schedule.betas.cpu().numpy()
         self._model = model.to(device, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
@@ -97,9 +97,13 @@ class Sampler:
         noise = [torch.randn(shape, generator=generator) for generator in generators]
         images = torch.stack(noise).to(self.device) * scheduler.init_noise_sigma
         options = {} if drawing.scheduler != "ddim" else {"eta": drawing.eta}
+        seen: tuple[torch.Tensor, ...] = ()
         for time in scheduler.timesteps:
             times = time.to(self.device).expand(count)
-            prediction = self._model(images.to(memory_format=torch.channels_last), times)
+            prediction = self._model(images.to(memory_format=torch.channels_last), times, *seen)
+            if stage.model.self_condition:  # on the last estimate (Chen et al. 2022, algorithm 2)
+                estimate = estimated_image(self._schedule, images, times, prediction)
+                seen = (estimate.clamp(-1.0, 1.0),)
             step = scheduler.step(prediction, time, images, generator=generators, **options)
             images = step.prev_sample
         return to_uint8(images).cpu()

@@ -15,7 +15,9 @@ VERSIONS = {
     "fetch": 1,
     "prepare": 1,
     "classifier": 1,
-    "train": 1,
+    "train": 2,
+    "schedule": 1,
+    "validate": 1,
     "sample": 1,
     "grid": 1,
     "features": 1,
@@ -49,13 +51,32 @@ def classifier_stage(config: Config, dataset: str) -> str:
 
 
 def train_stage(config: Config, experiment: str) -> str:
-    """Neither `steps` nor the cut into jobs is in it: a longer training goes on from a shorter."""
+    """Neither `steps` nor the cut into jobs is in it: a longer training goes on from a shorter,
+    unless its learning rate depends on the length."""
+    keys = config.experiments[experiment]
+    train = what_keys(keys.train, leave_out=frozenset({"steps"}))
+    if keys.train.schedule_length() is not None:
+        train["lr_schedule_steps"] = keys.train.schedule_length()
+    if keys.train.init_from is not None:
+        # Where the file lies is no part of what is computed; its content is.
+        train["init_from"] = {"path": "", "sha256": keys.train.init_from.sha256}
+    return stage(
+        "train", model=what_keys(keys.model), diffusion=what_keys(keys.diffusion), train=train
+    )
+
+
+def schedule_stage(config: Config, experiment: str) -> str:
+    return stage("schedule", diffusion=what_keys(config.experiments[experiment].diffusion))
+
+
+def validate_stage(config: Config, experiment: str) -> str:
     keys = config.experiments[experiment]
     return stage(
-        "train",
+        "validate",
         model=what_keys(keys.model),
         diffusion=what_keys(keys.diffusion),
-        train=what_keys(keys.train, leave_out=frozenset({"steps"})),
+        min_snr_gamma=keys.train.min_snr_gamma,
+        validation=what_keys(keys.validation),
     )
 
 

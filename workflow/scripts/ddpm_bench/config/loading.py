@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ..program import UserError
 from .dataset import Dataset
+from .diffusion import Diffusion
 from .keys import Keys, Name
+from .networks import Model
 from .sampling import Samples
 from .scoring import Score
-from .training import Diffusion, Train, Unet
+from .training import Train, Validation
 
 # Folders of results_dir that are not experiments.
 RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
@@ -25,11 +27,14 @@ class Experiment(Keys):
     """One model trained on one dataset, the samples drawn from it, and how they are scored."""
 
     dataset: Name = Field(description="A name under `datasets`.")
-    model: Unet = Field(description="The network.")
+    model: Model = Field(description="The network.")
     diffusion: Diffusion = Field(
         default_factory=Diffusion, description="The forward process and the objective."
     )
     train: Train = Field(description="The optimisation.")
+    validation: Validation = Field(
+        default_factory=Validation, description="The loss on held-out images."
+    )
     samples: dict[Name, Samples] = Field(
         {}, description="Named sets; one job per set and checkpoint."
     )
@@ -164,6 +169,12 @@ def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]
                 f"{where}.samples.{name}.steps = {steps}: ddim steps evenly, so steps must divide "
                 f"diffusion.timesteps = {timesteps}; the nearest that do: {below} or {above}"
             )
+        average, averages = keys.get("ema_sigma_rel"), _at(experiment, "train", "ema_sigma_rels")
+        if average is not None and average not in (averages or []):
+            yield (
+                f"{where}.samples.{name}.ema_sigma_rel = {average}: training keeps no such "
+                f"average; add it to {where}.train.ema_sigma_rels, which are {averages or 'none'}"
+            )
         chosen = keys.get("checkpoints")
         if isinstance(chosen, list) and every and last:
             wrong = [step for step in chosen if not isinstance(step, int)]
@@ -175,11 +186,17 @@ def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]
                 )
 
 
-def _whole(block: Any, *path: str) -> int | None:
-    """The whole number at a path of the parsed file; None where there is none above 0."""
+def _at(block: Any, *path: str) -> Any:
+    """The value at a path of the parsed file; None where there is none."""
     for key in path:
         block = block.get(key) if isinstance(block, dict) else None
-    return block if isinstance(block, int) and block > 0 else None
+    return block
+
+
+def _whole(block: Any, *path: str) -> int | None:
+    """The whole number at a path of the parsed file; None where there is none above 0."""
+    value = _at(block, *path)
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _dataset_mismatches(
@@ -187,11 +204,11 @@ def _dataset_mismatches(
 ) -> Iterator[str]:
     try:
         size = int(dataset["image_size"])
-        unit = Unet.model_validate(experiment["model"]).smallest_multiple()
+        unit = TypeAdapter(Model).validate_python(experiment["model"]).smallest_multiple()
         if size % unit:
             yield (
                 f"datasets.{dataset_name}.image_size = {size}: {where}.model halves images "
-                f"{unit.bit_length() - 1} times: a multiple of {unit} is needed; shorten dim_mults"
+                f"{unit.bit_length() - 1} times: a multiple of {unit} is needed; take fewer levels"
             )
     except (KeyError, TypeError, ValueError):
         pass  # reported where it stands
@@ -267,8 +284,11 @@ def _bare(annotation: Any) -> Any:
 
 
 def _has_kind(member: Any, tag: int | str) -> bool:
+    """Whether a member of a union is the one of this `kind` (source) or `name` (model)."""
     fields = getattr(member, "model_fields", {})
-    return "kind" in fields and tag in typing.get_args(fields["kind"].annotation)
+    return any(
+        tag in typing.get_args(fields[key].annotation) for key in ("kind", "name") if key in fields
+    )
 
 
 def _is_in(raw: Any, path: list[str]) -> bool:

@@ -45,7 +45,7 @@ def config_schema() -> str:
         "$ref": "#/$defs/Experiment",
         "description": "Merged under every experiment.",
     }
-    for block in ("Train", "Unet"):
+    for block in ("Train", "Unet", "Unet2d"):
         schema["$defs"][block].pop("required", None)
     return json.dumps(schema, indent=2) + "\n"
 
@@ -74,9 +74,19 @@ def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Keys], str]
         yield from _inner_models(typing.get_args(annotation)[1], f"{path}.<name>")
     elif _is(annotation, Union) or isinstance(annotation, types.UnionType):
         for member in typing.get_args(annotation):
-            kind = getattr(member, "model_fields", {}).get("kind")
-            kinds = ", ".join(typing.get_args(kind.annotation)) if kind else ""
-            yield from _inner_models(member, f"{path} (kind: {kinds})" if kind else path)
+            tag = _tag(member)
+            names = ", ".join(_tag_values(member, tag)) if tag else ""
+            yield from _inner_models(member, f"{path} ({tag}: {names})" if tag else path)
+
+
+def _tag(member: Any) -> str | None:
+    """The key that says which member of a union of blocks is meant; None for another model."""
+    return next((key for key in ("kind", "name") if _tag_values(member, key)), None)
+
+
+def _tag_values(member: Any, key: str) -> tuple[str, ...]:
+    field = getattr(member, "model_fields", {}).get(key)
+    return typing.get_args(field.annotation) if field and _is(field.annotation, Literal) else ()
 
 
 def _is(annotation: Any, origin: Any) -> bool:
@@ -114,7 +124,7 @@ def _type_text(annotation: Any) -> str:
     if _is(annotation, Union) or isinstance(annotation, types.UnionType):
         blocks = [item for item in arguments if isinstance(item, type) and issubclass(item, Keys)]
         if len(blocks) > 1:
-            return "a block with `kind`"
+            return f"a block with `{_tag(blocks[0])}`"
         return " or ".join(dict.fromkeys(_type_text(item) for item in arguments))
     if _is(annotation, dict):
         return "named blocks" if arguments and arguments[1] is not Any else "a block"

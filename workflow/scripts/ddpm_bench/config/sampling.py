@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .diffusion import Diffusion
 from .keys import Keys, PositiveInt, Seed
-from .training import Diffusion, Unet, nearest_multiples
+from .networks import Model
+from .training import nearest_multiples
 
 
 class SampleRun(Keys):
@@ -31,6 +33,11 @@ class Drawing(Keys):
     eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
         "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
+    )
+    ema_sigma_rel: float | None = Field(
+        None,
+        description="Which average of the weights: null the one of train.ema_decay, or one of "
+        "train.ema_sigma_rels.",
     )
     batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
     seed: Seed = Field(0, description="Image i of a set depends on the seed and i alone.")
@@ -68,6 +75,6 @@ class SampleStage(Keys):
     version: PositiveInt
     image_size: PositiveInt
     channels: Literal[1, 3]
-    model: Unet
+    model: Model
     diffusion: Diffusion = Field(default_factory=Diffusion)
     drawing: Drawing = Field(default_factory=Drawing)

@@ -1,40 +1,18 @@
-"""`model:`, `diffusion:` and `train:`, what determines a trained model."""
+"""`train:`, the optimisation: what determines a trained model, and how it is run."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .keys import Keys, PositiveInt, Seed
+from .diffusion import Diffusion
+from .keys import Keys, PositiveInt, Seed, Sha256
+from .networks import Model
 
-
-class Unet(Keys):
-    """The U-Net of denoising-diffusion-pytorch."""
-
-    name: Literal["unet"] = Field(description="Which network.")
-    dim: PositiveInt = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
-    dim_mults: tuple[PositiveInt, ...] = Field(
-        (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
-    )
-    attn_heads: PositiveInt = Field(4, description="Heads of each attention block.")
-    attn_dim_head: PositiveInt = Field(32, description="Channels of each head.")
-
-    def smallest_multiple(self) -> int:
-        """Image sides must be multiples of this many pixels (one halving between levels)."""
-        return 2 ** (len(self.dim_mults) - 1)
-
-
-class Diffusion(Keys):
-    """The forward process and what the network predicts."""
-
-    timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")
-    objective: Literal["pred_noise", "pred_x0", "pred_v"] = Field(
-        "pred_v",
-        description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v).",
-    )
-    beta_schedule: Literal["linear", "cosine", "sigmoid"] = Field(
-        "sigmoid", description="Ho 2020, Nichol & Dhariwal 2021, Jabri 2022."
-    )
+# Schedules of the learning rate that depend on how long the training is.
+WITH_LENGTH = ("cosine", "one-cycle")
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainRun(Keys):
@@ -48,6 +26,11 @@ class TrainRun(Keys):
         None,
         description="Images per forward pass of one process; null: its whole share of the batch.",
     )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Compute activations again in the backward pass: less memory, a third more "
+        "work (Chen et al. 2016).",
+    )
     compile: Literal["auto"] | bool = Field(
         "auto", description="torch.compile the network; auto: on GPUs only."
     )
@@ -55,6 +38,17 @@ class TrainRun(Keys):
     steps_per_job: PositiveInt | None = Field(
         None, description="A job trains this many steps, the next goes on; null: one job."
     )
+    tracker: Literal["tensorboard"] | None = Field(
+        None, description="tensorboard: losses and speed also as TensorBoard's events."
+    )
+
+
+class GivenWeights(Keys):
+    """Weights that training begins with, for transfer learning: the same network's, of a checkpoint
+    of ours (.safetensors) or of denoising-diffusion-pytorch's Trainer (model-*.pt)."""
+
+    path: str = Field(description="The file; where it lies makes nothing stale.")
+    sha256: Sha256 = Field(description="Its checksum, `sha256sum FILE`.")
 
 
 class Optimisation(Keys):
@@ -62,19 +56,60 @@ class Optimisation(Keys):
 
     batch_size: PositiveInt = Field(description="Images per optimiser step, over all processes.")
     checkpoint_every: PositiveInt = Field(description="Steps between checkpoints of EMA weights.")
-    learning_rate: float = Field(1e-4, gt=0, description="Of Adam.")
-    adam_betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        Field((0.9, 0.99), description="Of Adam.")
+    learning_rate: float = Field(1e-4, gt=0, description="The highest of the schedule.")
+    lr_schedule: Literal["constant", "cosine", "one-cycle"] = Field(
+        "constant",
+        description="cosine: falls to 0 (Loshchilov & Hutter 2017); one-cycle: rises from a 25th, "
+        "then falls to a 250,000th (Smith & Topin 2018, as torch's OneCycleLR).",
     )
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    ema_decay: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights.")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Of the forward and backward pass."
+    lr_schedule_steps: PositiveInt | None = Field(
+        None,
+        description="Length of cosine and one-cycle; null: `steps`, so that raising `steps` trains "
+        "anew.",
+    )
+    warmup_steps: int = Field(
+        0, ge=0, description="Steps of a linear rise from 0, before constant and cosine."
+    )
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adam", description="adamw: weight decay apart from the gradient (Loshchilov 2019)."
+    )
+    adam_betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Of Adam and AdamW.")
+    adam_eps: float = Field(1e-8, gt=0, description="Of Adam and AdamW.")
+    weight_decay: float = Field(0.0, ge=0, description="Of Adam (L2) and AdamW.")
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="Gradients are clipped to this norm; null: not at all."
+    )
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="Loss weights cut at this SNR (Hang et al. 2023 take 5)."
+    )
+    offset_noise: float = Field(
+        0.0, ge=0, description="Strength of noise that is one value per channel (0.1 is usual)."
+    )
+    horizontal_flips: bool = Field(False, description="Mirror half of the images, by chance.")
+    ema_decay: Decay = Field(0.995, description="Decay of the averaged weights.")
+    ema_sigma_rels: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = Field(
+        (),
+        description="Widths of further averages, saved with each checkpoint: power-function EMA "
+        "(Karras et al. 2024 take 0.05 and 0.1).",
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Of the forward and backward pass; fp16 with loss scaling."
+    )
+    init_from: GivenWeights | None = Field(
+        None, description="Weights to begin with; null: drawn from the seed."
     )
     seed: Seed = Field(0, description="Of the weights, the order of images and all noise.")
     deterministic: bool = Field(
         False, description="Deterministic GPU kernels: slower, and bit-exact resume on GPUs too."
     )
+
+    def problems(self) -> Iterator[str]:
+        if self.lr_schedule == "one-cycle" and self.warmup_steps:
+            yield "warmup_steps: one-cycle has a rise of its own; remove it"
+        if self.lr_schedule not in WITH_LENGTH and self.lr_schedule_steps is not None:
+            yield f"lr_schedule_steps is an option of {' and '.join(WITH_LENGTH)}; remove it"
+        if len(set(self.ema_sigma_rels)) < len(self.ema_sigma_rels):
+            yield f"ema_sigma_rels = {list(self.ema_sigma_rels)}: give each width once"
 
 
 class Train(Optimisation):
@@ -83,7 +118,14 @@ class Train(Optimisation):
     steps: PositiveInt = Field(description="Optimiser steps; a multiple of checkpoint_every.")
     run: TrainRun = Field(default_factory=TrainRun, description="How training is run.")
 
+    def schedule_length(self) -> int | None:
+        """Steps that the schedule of the learning rate spans; None where it has no length."""
+        if self.lr_schedule not in WITH_LENGTH:
+            return None
+        return self.lr_schedule_steps or self.steps
+
     def problems(self) -> Iterator[str]:
+        yield from super().problems()
         for name, value in (("steps", self.steps), ("run.steps_per_job", self.run.steps_per_job)):
             if value is not None and value % self.checkpoint_every:
                 nearest = nearest_multiples(value, self.checkpoint_every)
@@ -92,19 +134,22 @@ class Train(Optimisation):
                     f"{self.checkpoint_every}; the nearest that are: {nearest}"
                 )
         if self.batch_size % self.run.gpus:
-            nearest = nearest_multiples(self.batch_size, self.run.gpus)
+            yield f"run.gpus = {self.run.gpus}: {misfit(self.batch_size, self.run.gpus)}"
+        elif self.run.micro_batch_size is not None:
+            share = self.batch_size // self.run.gpus
+            if share % self.run.micro_batch_size:
+                yield (
+                    f"run.micro_batch_size = {self.run.micro_batch_size} must divide the {share} "
+                    f"images of each process; sizes that do: {divisors(share)}"
+                )
+        if self.lr_schedule_steps is not None and self.lr_schedule_steps < self.steps:
             yield (
-                f"batch_size = {self.batch_size} must be a multiple of run.gpus = {self.run.gpus}; "
-                f"the nearest that are: {nearest}"
+                f"lr_schedule_steps = {self.lr_schedule_steps} is below steps = {self.steps}: "
+                "nothing would be learnt after it; raise it to the longest training you plan"
             )
-        share = self.batch_size // self.run.gpus
-        micro = self.run.micro_batch_size
-        if micro is not None and share % micro:
-            sizes = ", ".join(str(size) for size in range(1, share + 1) if share % size == 0)
-            yield (
-                f"run.micro_batch_size = {micro} must divide the {share} images of each process; "
-                f"sizes that do: {sizes}"
-            )
+        length = self.schedule_length() or math.inf
+        if self.warmup_steps >= length:
+            yield f"warmup_steps = {self.warmup_steps} must be below the {length} of the schedule"
 
 
 def nearest_multiples(value: int, unit: int) -> str:
@@ -113,10 +158,47 @@ def nearest_multiples(value: int, unit: int) -> str:
     return f"{below} or {above}" if below else f"{above}"
 
 
+def divisors(value: int) -> str:
+    """The numbers that divide `value`, as text."""
+    return ", ".join(str(size) for size in range(1, value + 1) if value % size == 0)
+
+
+def misfit(batch_size: int, processes: int) -> str:
+    """What to do about a batch that does not divide over the processes."""
+    return (
+        f"batch_size = {batch_size} does not divide over {processes} processes; the nearest that "
+        f"does: {nearest_multiples(batch_size, processes)}; numbers of processes that divide "
+        f"{batch_size}: {divisors(batch_size)}"
+    )
+
+
 class TrainStage(Keys):
     """Everything that determines a training: what its program takes as `--what`."""
 
     version: PositiveInt
-    model: Unet
+    model: Model
     diffusion: Diffusion = Field(default_factory=Diffusion)
     train: Optimisation
+
+    def problems(self) -> Iterator[str]:
+        if self.train.lr_schedule in WITH_LENGTH and self.train.lr_schedule_steps is None:
+            yield f"train.lr_schedule_steps: {self.train.lr_schedule} needs its length"
+
+
+class Validation(Keys):
+    """The loss of each checkpoint on held-out and on training images, at fixed noise."""
+
+    images: int = Field(
+        512, ge=0, description="Of each split, at most; 0 leaves the validation loss out."
+    )
+    seed: Seed = Field(0, description="Of the noise and timesteps.")
+
+
+class ValidateStage(Keys):
+    """What determines validation losses, but the weights: a program's `--what`."""
+
+    version: PositiveInt
+    model: Model
+    diffusion: Diffusion = Field(default_factory=Diffusion)
+    min_snr_gamma: float | None = None
+    validation: Validation = Field(default_factory=Validation)

@@ -1,0 +1,61 @@
+"""`diffusion:`, the forward process and what the network predicts."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from .keys import Keys, PositiveInt
+
+WITH_ENDS = ("linear", "scaled_linear")
+
+
+class Diffusion(Keys):
+    """The forward process and what the network predicts."""
+
+    timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")
+    objective: Literal["pred_noise", "pred_x0", "pred_v"] = Field(
+        "pred_v",
+        description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v).",
+    )
+    beta_schedule: Literal["linear", "cosine", "sigmoid", "scaled_linear"] = Field(
+        "sigmoid",
+        description="Ho 2020, Nichol & Dhariwal 2021, Jabri 2022, Rombach 2022 (linear in the "
+        "square root).",
+    )
+    beta_start: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="First beta of linear and scaled_linear; null: 0.1 / timesteps for linear, "
+        "0.00085 for scaled_linear.",
+    )
+    beta_end: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Last beta of linear and scaled_linear; null: 20 / timesteps for linear, "
+        "0.012 for scaled_linear.",
+    )
+
+    def problems(self) -> Iterator[str]:
+        start, end = self.ends()
+        if self.beta_schedule not in WITH_ENDS:
+            for name in ("beta_start", "beta_end"):
+                if getattr(self, name) is not None:
+                    yield f"{name} is an option of {' and '.join(WITH_ENDS)}; remove it"
+        elif not start < end < 1:
+            yield (
+                f"beta_start = {start:g} must be below beta_end = {end:g}, and that below 1; "
+                "give both, or more timesteps"
+            )
+
+    def ends(self) -> tuple[float, float]:
+        """First and last beta of a schedule that has ends; those of Ho et al. 2020 at any length
+        (0.0001 and 0.02 at 1,000 timesteps), or those of Rombach et al. 2022."""
+        if self.beta_schedule == "linear":
+            usual = (0.1 / self.timesteps, 20 / self.timesteps)
+        else:
+            usual = (0.00085, 0.012)
+        start = usual[0] if self.beta_start is None else self.beta_start
+        return start, usual[1] if self.beta_end is None else self.beta_end
