@@ -27,6 +27,7 @@ class Run:
     train: dict = field(default_factory=dict)
     how: dict = field(default_factory=dict)
     model: dict = field(default_factory=lambda: MODEL)
+    options: Sequence[str] = ()  # further ones of train.py
 
     @property
     def results(self) -> Path:
@@ -45,7 +46,7 @@ class Run:
         command += ["--how", json.dumps({"cpus": 1, **self.how})]
         command += ["--dataset", str(self.folder / "data"), "--experiment", str(self.results)]
         command += ["--first", str(first), "--last", str(last)]
-        command += ["--output", str(self.manifest(first, last))]
+        command += ["--output", str(self.manifest(first, last)), *self.options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

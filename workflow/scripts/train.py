@@ -21,7 +21,7 @@ from ddpm_bench.launching import (
     report_status,
     run_processes,
 )
-from ddpm_bench.program import EXIT_USER_ERROR, keys, parser, run
+from ddpm_bench.program import EXIT_USER_ERROR, UserError, keys, parser, run
 
 
 def arguments():
@@ -32,7 +32,17 @@ def arguments():
     options.add_argument("--experiment", type=Path, required=True, help="folder of its results")
     options.add_argument("--first", type=int, default=0, help="step that the job goes on from")
     options.add_argument("--last", type=int, required=True, help="step that the job ends at")
+    options.add_argument(
+        "--init-from", nargs="?", help="file of the weights that init_from of --what names"
+    )
     options.add_argument("--output", type=Path, required=True, help="the job's manifest, JSON")
+    options.add_argument(
+        "--renew-seconds",
+        type=float,
+        default=10.0,
+        help="how often it shows that it lives; nine times that without a sign, and a trainer on "
+        "another machine may take over",
+    )
     return options.parse_args()
 
 
@@ -53,6 +63,14 @@ def main() -> int:
         return train_job(args, stage)
 
 
+def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
+    """The stage with the place of the weights, which is no part of what is computed."""
+    if stage.train.init_from is None:
+        raise UserError("--init-from: the keys of --what name no weights (train.init_from.sha256)")
+    given = stage.train.init_from.model_copy(update={"path": path})
+    return stage.model_copy(update={"train": stage.train.model_copy(update={"init_from": given})})
+
+
 def train_job(args, stage: TrainStage) -> int:
     # torch is imported after the lease, which decides the GPUs that it sees.
     from ddpm_bench.checkpoints import TrainingFolder, fingerprint
@@ -62,17 +80,25 @@ def train_job(args, stage: TrainStage) -> int:
     images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
     name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
     about = stage.model_dump_json(exclude_defaults=True)
+    if args.init_from:
+        stage = with_given_weights(stage, args.init_from)
     job = Job(args.first, args.last, stage, args.how, about)
     if int(os.environ.get("RANK", 0)) > 0:
         return train(job, images, TrainingFolder(args.experiment, name), owner=None)
-    with owning(args.experiment / "training") as owner:
-        folder = TrainingFolder(args.experiment, name)
+    with owning(args.experiment / "training", args.renew_seconds) as owner:
+        folder = TrainingFolder(args.experiment, name, owner.check)
         folder.remove_leftovers()
         folder.set_others_aside()
         status = train(job, images, folder, owner)
         if status == 0:
             owner.check()
-            manifest = folder.finish(args.first, args.last, job.checkpoint_steps(), about)
+            manifest = folder.finish(
+                args.first,
+                args.last,
+                job.checkpoint_steps(),
+                stage.train.ema_sigma_rels,
+                about,
+            )
             write_json(args.output, manifest)
     return status
 

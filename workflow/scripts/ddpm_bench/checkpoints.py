@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from safetensors.torch import load_file, save_file
 from .config.keys import canonical_json, what_keys
 from .config.training import TrainStage
 from .files import (
+    allowed,
     read_json,
     replacing,
     replacing_folder,
     sha256,
     sha256_text,
     write_json,
-    write_text,
 )
 from .plan import checkpoint_name
 from .program import UserError
@@ -73,17 +73,23 @@ class TrainingState:
     counters: dict[str, float] = field(default_factory=dict)
 
 
-def average_suffix(sigma_rel: float | None) -> str:
-    """What file names of a further average of the weights have after the step: .ema-0.05."""
-    return "" if sigma_rel is None else f".ema-{sigma_rel:g}"
+def average_name(sigma_rel: float | None) -> str:
+    """ema, or ema-0.05 for the power-function average of this width."""
+    return "ema" if sigma_rel is None else f"ema-{sigma_rel:g}"
 
 
 class TrainingFolder:
-    """The folder of one training (one fingerprint) of an experiment."""
+    """The folder of one training (one fingerprint) of an experiment.
 
-    def __init__(self, experiment_folder: Path, name: str) -> None:
+    `check` is called before anything in it appears under its name, and prevents that by raising.
+    """
+
+    def __init__(
+        self, experiment_folder: Path, name: str, check: Callable[[], None] = allowed
+    ) -> None:
         self.experiment_folder = experiment_folder
         self.name = name
+        self.check = check
         self.path = experiment_folder / "training" / name
         self.states = self.path / "state"
         self.states.mkdir(parents=True, exist_ok=True)
@@ -99,11 +105,12 @@ class TrainingFolder:
 
     def publish_progress(self) -> None:
         """Make progress.jsonl of the experiment that of this training."""
-        publish(self.path / "progress.jsonl", self.experiment_folder / "progress.jsonl")
+        target = self.experiment_folder / "progress.jsonl"
+        publish(self.path / "progress.jsonl", target, self.check)
 
     def checkpoint(self, step: int, sigma_rel: float | None = None) -> Path:
-        name = f"{checkpoint_name(step)}{average_suffix(sigma_rel)}.safetensors"
-        return self.path / "checkpoints" / name
+        average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
+        return self.path / "checkpoints" / f"{checkpoint_name(step)}{average}.safetensors"
 
     def save_checkpoint(
         self,
@@ -114,18 +121,18 @@ class TrainingFolder:
     ) -> None:
         """Write averaged weights and publish them; `about` is stored as the file's metadata."""
         # One metadata key only: safetensors writes several in no fixed order.
-        with replacing(self.checkpoint(step, sigma_rel)) as temporary:
+        with replacing(self.checkpoint(step, sigma_rel), self.check) as temporary:
             save_file(weights, temporary, metadata={"ddpm_bench": about})
         self.publish_checkpoint(step, sigma_rel)
 
     def publish_checkpoint(self, step: int, sigma_rel: float | None = None) -> None:
         source = self.checkpoint(step, sigma_rel)
-        publish(source, self.experiment_folder / "checkpoints" / source.name)
+        publish(source, self.experiment_folder / "checkpoints" / source.name, self.check)
 
     def save_state(self, state: TrainingState) -> None:
         """Write a state, then drop all but the last two before it; later ones stay."""
         folder = self.states / checkpoint_name(state.step)
-        with replacing_folder(folder) as temporary:
+        with replacing_folder(folder, self.check) as temporary:
             save_file(state.tensors, temporary / "tensors.safetensors")
             (temporary / "metrics.csv").write_text(state.metrics)
             files = ("tensors.safetensors", "metrics.csv")
@@ -181,7 +188,8 @@ class TrainingFolder:
 
     def publish_metrics(self, text: str) -> None:
         """Make metrics.csv of the experiment that of this training."""
-        write_text(self.experiment_folder / "metrics.csv", text)
+        with replacing(self.experiment_folder / "metrics.csv", self.check) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def finish(
         self, first: int, last: int, steps: list[int], sigma_rels: Sequence[float], about: str
@@ -219,11 +227,11 @@ def _read_state(folder: Path) -> TrainingState:
     )
 
 
-def publish(source: Path, target: Path) -> None:
+def publish(source: Path, target: Path, check: Callable[[], None] = allowed) -> None:
     """Make `target` the same file as `source`: a hard link, or a copy where links are refused."""
     if target.exists() and target.samefile(source):
         return
-    with replacing(target) as temporary:
+    with replacing(target, check) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

@@ -1,57 +1,140 @@
 """Files that matter: written under a temporary name, flushed to disk, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .program import UserError
+
+NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+NEARLY_NOTHING = 2**20  # bytes; below it a failed write without a reason is put down to the disk
+
+
+def allowed() -> None:
+    """The `check` of who needs none."""
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, check: Callable[[], None] = allowed) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
     The temporary keeps the suffix of `path`, so that writers that choose a format by it work.
+    `check` is called last before the rename, and prevents it by raising. Raises UserError when the
+    disk is full; `path` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_unique()}.partial{path.suffix}")
     try:
-        yield temporary
-        _open_as_usual(temporary)
-        fsync(temporary)
-        temporary.replace(path)
-        fsync(path.parent)
+        with _explaining_a_full_disk(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _open_as_usual(temporary)
+            fsync(temporary)
+            check()
+            temporary.replace(path)
+            fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, check: Callable[[], None] = allowed) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path` when the block ends well.
 
-    Every file in it is flushed to disk first. An existing folder `path` is replaced.
+    Every file in it is flushed to disk first. An existing folder `path` is replaced. `check` and
+    errors: as of `replacing`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary = path.with_name(f".{path.name}.{_unique()}.partial")
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file() and not file.is_symlink():
-                _open_as_usual(file)
-        fsync_below(temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-        fsync(path.parent)
+        with _explaining_a_full_disk(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file() and not file.is_symlink():
+                    _open_as_usual(file)
+            fsync_below(temporary)
+            check()
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+            fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unique() -> int:
+    """A number for a temporary name: no other process has it, on whatever machine it runs."""
+    return secrets.randbits(63)
+
+
+@contextmanager
+def _explaining_a_full_disk(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn a writer's error on a full disk into UserError, its other system errors into OSError.
+
+    safetensors raises an exception of its own that holds the system's error number in its text.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        if number is None and isinstance(error, OSError) and _room(path) < NEARLY_NOTHING:
+            number = errno.ENOSPC  # numpy and Pillow do not say which error it was
+        if number in NO_ROOM:
+            raise UserError(
+                f"{path}: cannot be written, {NO_ROOM[number]}: when {size_text(_size(temporary))} "
+                f"were written, {size_text(_room(path))} were left in {_existing(path)}. Nothing "
+                "half-written stays and all that was there before is intact; make room, then run "
+                "snakemake again"
+            ) from None
+        if number is None or isinstance(error, OSError):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """The errno of an exception of Python, or of Rust ("... (os error 28)"); None without one."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above a path that is there."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _room(path: Path) -> int:
+    """Bytes that are free for this user where a path lies."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 where there is none."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 512 bytes, 3.2 MB, 80 GB."""
+    value, unit = float(size), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def _open_as_usual(path: Path) -> None:

@@ -1,70 +1,232 @@
-"""One trainer owns an experiment at a time."""
+"""One trainer owns an experiment at a time, on one machine and across machines.
 
+    training/owner.lock                  locked (flock) while the owner lives
+    training/owner.json                  who the owner is; `released` when it ended by itself
+    training/owner.<token>.heartbeat     written anew by the owner every few seconds
+
+The kernel frees the lock of a process that is gone, so a free lock proves an owner on the same
+machine gone. Some file systems of clusters do not carry locks from node to node: there a free lock
+proves nothing, and an owner counts as gone when its heartbeat has stood still for long, by the
+clock of whoever watches. An owner that had only stalled then finds, before it publishes anything,
+that it is no longer named in owner.json.
+"""
+
+import errno
 import json
 import os
 import socket
+import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
 from .files import write_json
 from .program import UserError
+
+RENEW_SECONDS = 10.0
+MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems
+
+
+class Description(BaseModel):
+    """What owner.json says; a file of an older version says less."""
+
+    token: str
+    host: str
+    boot_id: str | None = None
+    process: int
+    slurm_job: str | None = None
+    since: str
+    renew_seconds: float = RENEW_SECONDS
+    released: bool = False
+
+    def who(self, folder: Path) -> str:
+        """The owner in words: process, host, SLURM job, since when, when it was last heard of."""
+        job = f", SLURM job {self.slurm_job}" if self.slurm_job else ""
+        renewed = _read(_heartbeat(folder, self.token))
+        heard = f", last renewed {renewed}" if renewed else ""
+        return f"process {self.process} on {self.host}{job}, since {self.since}{heard}"
+
+    def is_of_this_machine(self) -> bool:
+        here = _boot_id()
+        if here is not None and self.boot_id is not None:
+            return here == self.boot_id
+        return socket.gethostname() == self.host
 
 
 class Owner:
     """The right to write into an experiment's training folder."""
 
-    def __init__(self, description: Path) -> None:
-        self._description = description
-        self._token = uuid.uuid4().hex
-        write_json(
-            description,
-            {
-                "token": self._token,
-                "host": socket.gethostname(),
-                "process": os.getpid(),
-                "slurm_job": os.environ.get("SLURM_JOB_ID"),
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
+    def __init__(self, folder: Path, renew_seconds: float = RENEW_SECONDS) -> None:
+        self._folder = folder
+        self._ended = threading.Event()
+        self.description = Description(
+            token=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            boot_id=_boot_id(),
+            process=os.getpid(),
+            slurm_job=os.environ.get("SLURM_JOB_ID"),
+            since=_now(),
+            renew_seconds=renew_seconds,
         )
+        # The heartbeat first: whoever reads owner.json finds it.
+        self._heartbeat = _heartbeat(folder, self.description.token)
+        self._heartbeat.write_text(_now())
+        write_json(folder / "owner.json", self.description.model_dump())
+        for earlier in folder.glob("owner.*.heartbeat"):
+            if earlier != self._heartbeat:
+                earlier.unlink(missing_ok=True)
+        self._thread = threading.Thread(target=self._renew, name="owner", daemon=True)
+        self._thread.start()
 
     def check(self) -> None:
         """Raise UserError if another trainer has taken over; to be called before each publish."""
-        if json.loads(self._description.read_text())["token"] != self._token:
+        named = read_description(self._folder)
+        if named is None:
             raise UserError(
-                f"another trainer has taken this experiment over ({who(self._description)}); "
+                f"{self._folder / 'owner.json'} is missing or damaged, so that this trainer "
+                "cannot show that the experiment is still its own; it stops without writing "
+                "anything more. Run snakemake again: it goes on from the last saved state"
+            )
+        if named.token != self.description.token:
+            raise UserError(
+                f"another trainer has taken this experiment over ({named.who(self._folder)}); "
                 "this one stops without writing anything more"
             )
 
+    def _renew(self) -> None:
+        """Write this owner's heartbeat, which a new owner removes: then it is not made again."""
+        while not self._ended.wait(self.description.renew_seconds):
+            try:
+                with self._heartbeat.open("r+") as file:
+                    file.write(_now())
+            except FileNotFoundError:
+                return
+            except OSError:
+                continue  # a file system that does not answer now may do so later
+
+    def release(self) -> None:
+        """Say that nobody owns the experiment now, unless another trainer does."""
+        self._ended.set()
+        self._thread.join()
+        named = read_description(self._folder)
+        if named is not None and named.token == self.description.token:
+            released = self.description.model_copy(update={"released": True})
+            write_json(self._folder / "owner.json", released.model_dump())
+        self._heartbeat.unlink(missing_ok=True)
+
 
 @contextmanager
-def owning(folder: Path) -> Iterator[Owner]:
-    """Own a training folder until the block ends. Raises UserError naming who holds it."""
+def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner]:
+    """Own a training folder until the block ends. Raises UserError naming who holds it.
+
+    renew_seconds: how often the owner shows that it lives. Where its machine cannot be asked, nine
+    times that without a sign are taken for its end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    description = folder / "owner.json"
-    lock = FileLock(folder / "owner.lock")
+    lock = FileLock(folder / "owner.lock", fallback_to_soft=False)
+    with _locked(lock, folder) as locks_work:
+        before = read_description(folder)
+        if before is not None and not before.released:
+            if locks_work and before.is_of_this_machine():
+                pass  # it would hold the lock, did it live
+            else:
+                _watch(folder, before)
+        owner = Owner(folder, renew_seconds)
+        try:
+            yield owner
+        except OSError:
+            # What could not be written may have been removed by a new owner.
+            owner.check()
+            raise
+        finally:
+            with suppress(OSError, UserError):  # a full disk: then the lock alone says it
+                owner.release()
+
+
+@contextmanager
+def _locked(lock: FileLock, folder: Path) -> Iterator[bool]:
+    """Hold a lock; gives whether the file system has locks. Raises UserError when it is held."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
-            f"{folder} is being trained by {who(description)}; wait for it to end, or stop it, "
-            "then run snakemake again: it goes on from the last saved state"
-        ) from None
+        raise UserError(_held(folder, read_description(folder))) from None
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        yield False
+        return
     try:
-        yield Owner(description)
+        yield True
     finally:
         lock.release()
 
 
-def who(description: Path) -> str:
-    """The owner in words: process, host, SLURM job, since when."""
+def _watch(folder: Path, holder: Description) -> None:
+    """Return once a holder has shown no sign of life for long. Raises UserError when it does."""
+    seconds = MISSED_RENEWALS * holder.renew_seconds
+    print(
+        f"{folder} was being trained by {holder.who(folder)}, which has not said that it ended: "
+        f"waiting up to {seconds:g} seconds for a sign that it lives",
+        file=sys.stderr,
+        flush=True,
+    )
+    heartbeat = _heartbeat(folder, holder.token)
+    first = _read(heartbeat)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, seconds / 20))
+        named = read_description(folder)
+        if named is not None and named.token == holder.token and named.released:
+            return
+        if named != holder or _read(heartbeat) != first:
+            raise UserError(_held(folder, named))
+    print(
+        f"it has given none: {folder} is taken over from process {holder.process} on {holder.host}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _held(folder: Path, holder: Description | None) -> str:
+    who = "a trainer that has not said who it is" if holder is None else holder.who(folder)
+    return (
+        f"{folder} is being trained by {who}; wait for it to end, or stop it, "
+        "then run snakemake again: it goes on from the last saved state"
+    )
+
+
+def read_description(folder: Path) -> Description | None:
+    """What owner.json says; None where it is missing or damaged."""
     try:
-        owner = json.loads(description.read_text())
-    except (OSError, ValueError):
-        return "a trainer that has not said who it is"
-    job = f", SLURM job {owner['slurm_job']}" if owner["slurm_job"] else ""
-    return f"process {owner['process']} on {owner['host']}{job}, since {owner['since']}"
+        return Description.model_validate(json.loads((folder / "owner.json").read_bytes()))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def _heartbeat(folder: Path, token: str) -> Path:
+    return folder / f"owner.{token}.heartbeat"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _boot_id() -> str | None:
+    """What tells this run of this machine's kernel from all others; None where nothing does."""
+    return _read(BOOT_ID).strip() or None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
