@@ -5,12 +5,20 @@ started again, or that goes on with another number of processes, draws the same 
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 # Each use draws from a stream of its own, so that none can correlate with another.
-STREAMS = {"weights": 0, "image order": 1, "training step": 2, "sample": 3}
+STREAMS = {
+    "weights": 0,
+    "image order": 1,
+    "training step": 2,
+    "sample": 3,
+    "flips": 4,
+    "self-conditioning": 5,
+}
 
 
 def derived_seed(seed: int, stream: str, *counters: int) -> int:
@@ -22,14 +30,23 @@ def derived_seed(seed: int, stream: str, *counters: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _epoch_generator(seed: int, stream: str, epoch: int) -> np.random.RandomState:
+    """RandomState's streams are frozen by numpy's policy (NEP 19), unlike Generator's."""
+    entropy = np.random.SeedSequence([seed, STREAMS[stream], epoch])
+    return np.random.RandomState(entropy.generate_state(4))
+
+
 @functools.lru_cache(maxsize=2)  # a batch touches at most two epochs unless the dataset is tiny
 def epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
-    """The order in which an epoch visits the images: a permutation, int64 [images].
+    """The order in which an epoch visits the images: a permutation, int64 [images]."""
+    return _epoch_generator(seed, "image order", epoch).permutation(images)
 
-    RandomState's streams are frozen by numpy's policy (NEP 19), unlike Generator's.
-    """
-    entropy = np.random.SeedSequence([seed, STREAMS["image order"], epoch])
-    return np.random.RandomState(entropy.generate_state(4)).permutation(images)
+
+@functools.lru_cache(maxsize=2)
+def epoch_flips(seed: int, epoch: int, images: int) -> np.ndarray:
+    """Which of the images that an epoch visits are mirrored, in the order of its visits: bool
+    [images], half of them by chance."""
+    return _epoch_generator(seed, "flips", epoch).randint(0, 2, images).astype(bool)
 
 
 def batch_positions(seed: int, images_seen: int, count: int, images: int) -> np.ndarray:
@@ -37,28 +54,58 @@ def batch_positions(seed: int, images_seen: int, count: int, images: int) -> np.
 
     Every image is seen once per epoch; a batch may end one epoch and begin the next.
     """
-    cursor = np.arange(images_seen, images_seen + count)
-    epochs, offsets = np.divmod(cursor, images)
-    positions = np.empty(count, np.int64)
-    for epoch in np.unique(epochs):
-        inside = epochs == epoch
-        positions[inside] = epoch_order(seed, int(epoch), images)[offsets[inside]]
-    return positions
+    return _over_epochs(epoch_order, seed, images_seen, count, images).astype(np.int64)
+
+
+def batch_flips(seed: int, images_seen: int, count: int, images: int) -> np.ndarray:
+    """Which of the same images are mirrored: bool [count]."""
+    return _over_epochs(epoch_flips, seed, images_seen, count, images).astype(bool)
+
+
+def _over_epochs(
+    of_epoch: Callable[[int, int, int], np.ndarray],
+    seed: int,
+    images_seen: int,
+    count: int,
+    images: int,
+) -> np.ndarray:
+    """What `of_epoch` gives for the `count` images after the first `images_seen`."""
+    epochs, offsets = np.divmod(np.arange(images_seen, images_seen + count), images)
+    parts = [
+        of_epoch(seed, int(epoch), images)[offsets[epochs == epoch]] for epoch in np.unique(epochs)
+    ]
+    return np.concatenate(parts)
 
 
 def step_draws(
-    seed: int, step: int, shape: tuple[int, int, int, int], timesteps: int, device: torch.device
+    seed: int,
+    step: int,
+    shape: tuple[int, int, int, int],
+    timesteps: int,
+    device: torch.device,
+    offset_noise: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise and timesteps of one training step, of the whole global batch.
 
     Every process draws all of it and takes its slice. Returns noise, float32 `shape` [N, C, H, W],
-    standard normal; and timesteps, int64 [N], uniform over 0 .. timesteps - 1.
+    standard normal, plus `offset_noise` times one standard normal value per image and channel
+    (Guttenberg 2023, "Diffusion with offset noise"); and timesteps, int64 [N], uniform over
+    0 .. timesteps - 1.
     """
     generator = torch.Generator(device)
     generator.manual_seed(derived_seed(seed, "training step", step))
     times = torch.randint(timesteps, shape[:1], generator=generator, device=device)
     noise = torch.randn(shape, generator=generator, device=device)
+    if offset_noise:
+        offsets = torch.randn((*shape[:2], 1, 1), generator=generator, device=device)
+        noise = noise + offset_noise * offsets
     return noise, times
+
+
+def sees_estimate(seed: int, step: int) -> bool:
+    """Whether the network sees its own estimate at a training step: at half of them, by chance
+    (self-conditioning, Chen et al. 2022, algorithm 1)."""
+    return derived_seed(seed, "self-conditioning", step) % 2 == 1
 
 
 def image_generator(seed: int, image: int) -> torch.Generator:

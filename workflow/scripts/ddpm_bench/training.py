@@ -1,6 +1,5 @@
 """The training loop: one job takes an experiment from wherever it stands to the job's last step."""
 
-import json
 import math
 import os
 import shutil
@@ -9,27 +8,31 @@ import sysconfig
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm import tqdm
+from accelerate.utils import ProjectConfiguration
 
 from . import diffusion
 from .agreement import Agreement, StopSignal
-from .checkpoints import TrainingFolder, TrainingState
-from .config.training import TrainRun, TrainStage, nearest_multiples
+from .averages import Averages
+from .checkpoints import TrainingFolder, TrainingState, average_name
+from .config.training import TrainRun, TrainStage, divisors, misfit
 from .devices import usable_cores
-from .model import build_model
+from .model import build_model, recompute_activations
+from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
 from .program import EXIT_SAVED_AND_STOPPED, UserError
-from .randomness import batch_positions, step_draws
+from .progress import Progress
+from .randomness import batch_flips, batch_positions, sees_estimate, step_draws
+from .transfer import given_weights
 
 STEPS_PER_ROW = 10  # of metrics.csv
-METRICS_HEADER = "step,images_seen,loss,learning_rate\n"
+METRICS_HEADER = "step,images_seen,loss,learning_rate,grad_norm,skipped_steps\n"
+MOST_SKIPPED_IN_A_ROW = 20
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -57,60 +60,77 @@ def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | N
     if not missing:
         return 0
     trainer = Trainer(job, images, folder, owner)
-    trainer.go_on_from(folder.latest_state(at_most=missing[0] - 1))
+    trainer.begin_or_go_on(folder.latest_state(at_most=missing[0] - 1))
     return trainer.run(save_at=set(missing))
 
 
 class Trainer:
-    """The network, its average, its optimiser, and the step they stand at."""
+    """The network, its averages, its optimiser, and the step they stand at."""
 
     def __init__(
         self, job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | None
     ) -> None:
         self.job, self.images, self.folder, self.owner = job, images, folder, owner
-        keys = job.stage.train
-        self.keys = keys
-        self.accelerator = accelerator = _accelerator(job)
+        self.keys = keys = job.stage.train
+        self.accelerator = accelerator = _accelerator(job, folder)
         self.device = accelerator.device
         self.processes = accelerator.num_processes
+        self.share = keys.batch_size // self.processes  # images of this process in each step
+        self.micro_batch_size = _micro_batch_size(job, self.share)
 
-        # Build the network, its average and the optimiser.
-        _, side, _, channels = images.shape
-        network = build_model(job.stage.model, channels, keys.seed)
+        # Build the network, its averages and the optimiser.
+        network = build_model(job.stage.model, images.shape[3], keys.seed)
         network = network.to(self.device, memory_format=torch.channels_last)
-        self.schedule = diffusion.build_schedule(job.stage.diffusion, network, side, self.device)
         self.parameters = dict(network.named_parameters())
-        self.average = {name: value.detach().clone() for name, value in self.parameters.items()}
-        self.optimizer = torch.optim.Adam(
-            network.parameters(), lr=keys.learning_rate, betas=keys.adam_betas, fused=True
-        )
+        if job.run.activation_checkpointing:
+            recompute_activations(network)
         if job.run.compile is True or (job.run.compile == "auto" and _compiling_pays(self.device)):
+            _keep_compiled_code(folder)
             network = torch.compile(network)
+        self.network = network
         self.model = accelerator.prepare_model(network)
+        self.schedule = diffusion.build_schedule(
+            job.stage.diffusion, self.device, keys.min_snr_gamma
+        )
+        self.averages = Averages(self.parameters, keys.ema_decay, keys.ema_sigma_rels)
+        self.optimizer = Optimizer(keys, self.parameters.values(), self.device)
 
         # Where the training stands.
         self.step = 0
         self.metrics = METRICS_HEADER
-        self.pending_losses: list[float] = []  # known means of the steps since the last row
-        self.recent_losses: list[torch.Tensor] = []  # of this process, still on the device
+        self.pending_losses: list[float | None] = []  # of the steps since the last row
+        self.skipped = self.skipped_in_a_row = 0
+        self.grad_norm = math.nan
+        self.recent: list[torch.Tensor] = []  # loss and norm of this process, on the device
 
-    def go_on_from(self, state: TrainingState | None) -> None:
+    def begin_or_go_on(self, state: TrainingState | None) -> None:
         """Take over a saved state; None begins at step 0."""
-        if state is None:
-            return
+        if state is not None:
+            self._take_over(state)
+        elif self.keys.init_from is not None:
+            self._set_weights(given_weights(self.keys.init_from, self.parameters))
+            for average in self.averages.of.values():
+                for name, value in average.items():
+                    value.copy_(self.parameters[name].detach())
+
+    def _set_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(weights[name])
+
+    def _take_over(self, state: TrainingState) -> None:
         self.step, self.metrics = state.step, state.metrics
         self.pending_losses = list(state.pending_losses)
+        self.skipped = int(state.counters["skipped"])
+        self.skipped_in_a_row = int(state.counters["skipped_in_a_row"])
+        self.optimizer.scale.fill_(state.counters["loss_scale"])
+        self.optimizer.good_steps.fill_(state.counters["good_steps"])
+        self._set_weights({name: state.tensors[f"model.{name}"] for name in self.parameters})
+        for width, average in self.averages.of.items():
+            for name, value in average.items():
+                value.copy_(state.tensors[f"{average_name(width)}.{name}"])
         for name, parameter in self.parameters.items():
-            parameter.data.copy_(state.tensors[f"model.{name}"])
-            self.average[name].copy_(state.tensors[f"ema.{name}"])
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.step), device=self.device),
-                # In the parameter's own memory layout, which the fused optimiser relies on.
-                "exp_avg": torch.empty_like(parameter).copy_(state.tensors[f"exp_avg.{name}"]),
-                "exp_avg_sq": torch.empty_like(parameter).copy_(
-                    state.tensors[f"exp_avg_sq.{name}"]
-                ),
-            }
+            moments = {key: state.tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.restore(parameter, moments, state.step - self.skipped)
 
     def run(self, save_at: set[int]) -> int:
         """Train to the job's last step; checkpoints are saved at the steps `save_at`."""
@@ -118,10 +138,12 @@ class Trainer:
         stop = StopSignal()
         agreement = Agreement(self.processes)
         progress = Progress(self.folder, self.step, job.last, quiet=self.owner is None)
+        if job.run.tracker is not None:
+            progress.track(self.accelerator, self.folder.experiment_folder.name, self.step)
         last_save = time.monotonic()
         executed = 0
         while self.step < job.last:
-            self._train_one_step()
+            self.train_one_step()
             executed += 1
             if self.step % STEPS_PER_ROW == 0:
                 progress.show(self.step, self._write_row(), self.keys.batch_size * STEPS_PER_ROW)
@@ -152,83 +174,114 @@ class Trainer:
                 )
         return 0 if ended else EXIT_SAVED_AND_STOPPED
 
-    def _train_one_step(self) -> None:
+    def train_one_step(self) -> None:
         """One optimiser step on this process's share of the global batch."""
-        keys, accelerator = self.keys, self.accelerator
-        share = keys.batch_size // self.processes
-        mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
-        positions = batch_positions(
-            keys.seed, self.step * keys.batch_size, keys.batch_size, len(self.images)
-        )
-        batch = torch.from_numpy(self.images[positions[mine]]).to(self.device, non_blocking=True)
-        clean = diffusion.to_model_range(batch)  # channels_last, as the uint8 images lie
-        shape = (keys.batch_size, *clean.shape[1:])
-        noise, times = step_draws(keys.seed, self.step, shape, self.schedule.timesteps, self.device)
-        noise, times = noise[mine], times[mine]
+        images, times, noise = self._share_of_batch()
 
         # Forward and backward, one micro-batch at a time; gradients are averaged at the last.
-        micro = self.job.run.micro_batch_size or share
-        starts = range(0, share, micro)
+        sees = self.job.stage.model.self_condition and sees_estimate(self.keys.seed, self.step)
+        starts = range(0, self.share, self.micro_batch_size)
         total = torch.zeros((), device=self.device)
         for start in starts:
-            part = slice(start, start + micro)
-            is_last = start + micro >= share
-            with nullcontext() if is_last else accelerator.no_sync(self.model):
+            part = slice(start, start + self.micro_batch_size)
+            with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
                 loss = diffusion.loss(
-                    self.schedule, self.model, clean[part], times[part], noise[part]
-                )
-                loss = loss / len(starts)
-                accelerator.backward(loss)
+                    self.schedule,
+                    self._predict,
+                    images[part],
+                    times[part],
+                    noise[part],
+                    estimator=self._estimate if sees else None,
+                ) / len(starts)
+                (loss * self.optimizer.scale).backward()
             total += loss.detach()
 
-        accelerator.clip_grad_norm_(self.model.parameters(), keys.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.optimizer.step(self.step)
         self.step += 1
-        self._update_average()
-        self.recent_losses.append(total)
+        self.averages.update(self.step)
+        self.recent.append(torch.stack((total, norm)))
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Exponential moving average of the weights, with a short memory at first.
+    def _share_of_batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """This process's images of the next batch, float32 [n, C, H, W] in [-1, 1], with their
+        times, int64 [n], and noise, float32 [n, C, H, W]."""
+        keys, count = self.keys, self.keys.batch_size
+        seen = self.step * count
+        first = self.accelerator.process_index * self.share
+        mine = slice(first, first + self.share)
+        positions = batch_positions(keys.seed, seen, count, len(self.images))[mine]
+        levels = self.images[positions]
+        if keys.horizontal_flips:
+            flipped = batch_flips(keys.seed, seen, count, len(self.images))[mine]
+            levels[flipped] = levels[flipped, :, ::-1]
+        # channels_last, as the uint8 images lie
+        images = diffusion.to_model_range(torch.from_numpy(levels).to(self.device))
+        noise, times = step_draws(
+            keys.seed,
+            self.step,
+            (count, *images.shape[1:]),
+            self.schedule.timesteps,
+            self.device,
+            keys.offset_noise,
+        )
+        return images, times[mine], noise[mine]
 
-        The decay is min(ema_decay, (1 + n) / (10 + n)) at step n, the warm-up of TensorFlow's
-        ExponentialMovingAverage, so that the random first weights are soon forgotten.
-        """
-        decay = min(self.keys.ema_decay, (1 + self.step) / (10 + self.step))
-        average, current = list(self.average.values()), list(self.parameters.values())
-        get_ema_multi_avg_fn(decay)(average, current, None)
+    def _predict(self, *inputs: torch.Tensor) -> torch.Tensor:
+        with self._autocast():
+            return self.model(*inputs)
+
+    def _estimate(self, *inputs: torch.Tensor) -> torch.Tensor:
+        # An autocast of its own: weights cast without gradients must not be used with them.
+        with self._autocast():
+            return self.network(*inputs)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = AUTOCAST.get(self.keys.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def _gather_losses(self) -> None:
-        """Turn losses on the devices into means over all processes. Raises UserError for NaN."""
-        if not self.recent_losses:
-            return
-        losses = torch.stack(self.recent_losses).double()
-        if self.processes > 1:
-            losses = self.accelerator.reduce(losses, reduction="mean")
-        first = self.step - len(self.recent_losses) + 1
-        values = losses.tolist()
-        self.recent_losses = []
-        for step, value in enumerate(values, start=first):
-            if not math.isfinite(value):
-                raise self._divergence(f"the loss of step {step} is {value}")
-        self.pending_losses += values
+        """Turn losses on the devices into means over all processes.
 
-    def _write_row(self) -> float:
-        """A row of metrics.csv with the mean loss of the last steps; returns that mean."""
+        Raises UserError when too many steps in a row have been skipped.
+        """
+        if not self.recent:
+            return
+        recent = torch.stack(self.recent).double()
+        if self.processes > 1:
+            recent = self.accelerator.reduce(recent, reduction="mean")
+        self.recent = []
+        for loss, self.grad_norm in recent.tolist():
+            skipped = not math.isfinite(self.grad_norm)
+            self.pending_losses.append(None if skipped else loss)
+            self.skipped += skipped
+            self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        if self.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise self._divergence(
+                f"the gradients of the last {self.skipped_in_a_row} steps, up to step {self.step}, "
+                "were not finite, and these steps were skipped"
+            )
+
+    def _write_row(self) -> dict[str, float]:
+        """A row of metrics.csv, with the mean loss of the last steps; returns its values."""
         self._gather_losses()
-        mean = sum(self.pending_losses) / len(self.pending_losses)
+        losses = [loss for loss in self.pending_losses if loss is not None]
         self.pending_losses = []
+        row = {
+            "loss": sum(losses) / len(losses) if losses else math.nan,
+            "learning_rate": learning_rate(self.keys, self.step - 1),
+            "grad_norm": self.grad_norm,
+            "skipped_steps": self.skipped,
+        }
         seen = self.step * self.keys.batch_size
-        self.metrics += f"{self.step},{seen},{mean!r},{self.keys.learning_rate!r}\n"
-        return mean
+        self.metrics += ",".join([str(self.step), str(seen), *map(repr, row.values())]) + "\n"
+        return row
 
     def _save_checkpoint(self) -> None:
         if self.owner is None:
             return
         self.owner.check()
-        weights = self._on_cpu(self.average)
-        self.folder.save_checkpoint(self.step, weights, self.job.about)
+        # The main average last: where it lies, the others do too.
+        for width, average in reversed(self.averages.of.items()):
+            self.folder.save_checkpoint(self.step, self._on_cpu(average), self.job.about, width)
 
     def _save_state(self) -> None:
         if self.owner is None:
@@ -236,13 +289,23 @@ class Trainer:
         self.owner.check()
         tensors = {}
         for name, parameter in self.parameters.items():
-            moments = self.optimizer.state[parameter]
             tensors[f"model.{name}"] = parameter.detach()
-            tensors[f"ema.{name}"] = self.average[name]
-            tensors[f"exp_avg.{name}"] = moments["exp_avg"]
-            tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
-        tensors = self._on_cpu(tensors)
-        self.folder.save_state(TrainingState(self.step, tensors, self.metrics, self.pending_losses))
+            for key, value in self.optimizer.moments(parameter).items():
+                tensors[f"{key}.{name}"] = value
+        for width, average in self.averages.of.items():
+            for name, value in average.items():
+                tensors[f"{average_name(width)}.{name}"] = value
+        counters = {
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "loss_scale": self.optimizer.scale.item(),
+            "good_steps": self.optimizer.good_steps.item(),
+        }
+        self.folder.save_state(
+            TrainingState(
+                self.step, self._on_cpu(tensors), self.metrics, self.pending_losses, counters
+            )
+        )
         self.folder.publish_metrics(self.metrics)
 
     def _on_cpu(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -254,11 +317,17 @@ class Trainer:
         return tensors
 
     def _divergence(self, what: str) -> UserError:
-        precision = ", or precision fp32" if self.keys.precision != "fp32" else ""
+        keys = self.keys
+        advice = [f"a learning_rate below {keys.learning_rate:g}", "a longer warmup_steps"]
+        if keys.max_grad_norm is None:
+            advice.append("max_grad_norm 1.0")
+        if keys.precision != "fp32":
+            advice.append(
+                "precision bf16 or fp32" if keys.precision == "fp16" else "precision fp32"
+            )
         return UserError(
             f"training of {self.folder.experiment_folder.name} diverged: {what}. "
-            f"Try a learning_rate below {self.keys.learning_rate:g}{precision}. "
-            f"The states of before are kept in {self.folder.states}"
+            f"Try {', or '.join(advice)}. The states of before are kept in {self.folder.states}"
         )
 
 
@@ -271,70 +340,35 @@ def _compiling_pays(device: torch.device) -> bool:
     return device.type == "cuda" and bool(compiler) and headers
 
 
-def _accelerator(job: Job) -> Accelerator:
+def _accelerator(job: Job, folder: TrainingFolder) -> Accelerator:
     keys = job.stage.train
     torch.set_num_threads(usable_cores(job.run.cpus))
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
+    # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        mixed_precision="no" if keys.precision == "fp32" else keys.precision,
+        mixed_precision="no",
+        log_with=job.run.tracker,
+        project_config=ProjectConfiguration(logging_dir=str(folder.path / "tracker")),
     )
     if keys.batch_size % accelerator.num_processes:
-        nearest = nearest_multiples(keys.batch_size, accelerator.num_processes)
-        raise UserError(
-            f"train.batch_size = {keys.batch_size} does not divide over "
-            f"{accelerator.num_processes} processes; the nearest that do: {nearest}"
-        )
+        raise UserError(f"train.{misfit(keys.batch_size, accelerator.num_processes)}")
     return accelerator
 
 
-class Progress:
-    """A bar for whoever watches, and progress.jsonl: times and speed, kept out of metrics.csv."""
-
-    def __init__(self, folder: TrainingFolder, step: int, last: int, quiet: bool) -> None:
-        self._file = None
-        if not quiet:
-            self._file = (folder.path / "progress.jsonl").open("a", encoding="utf-8")
-            folder.publish_progress()
-        self._bar = tqdm(
-            total=last,
-            initial=step,
-            desc=f"train {folder.experiment_folder.name}",
-            unit="step",
-            disable=quiet,
-            mininterval=1.0,
-            dynamic_ncols=True,
+def _micro_batch_size(job: Job, share: int) -> int:
+    size = job.run.micro_batch_size or share
+    if share % size:
+        raise UserError(
+            f"run.micro_batch_size = {size} must divide the {share} images of each process; sizes "
+            f"that do: {divisors(share)}"
         )
-        self._since = time.monotonic()
-        if step and not quiet:
-            self._bar.write(f"going on from the saved state of step {step}", file=sys.stderr)
-        self.log("resumed" if step else "started", step)
+    return size
 
-    def show(self, step: int, loss: float, images: int) -> None:
-        """`images`: how many were trained on since the last call."""
-        now = time.monotonic()
-        speed, self._since = images / (now - self._since), now
-        self._draw(step, loss)
-        self.log("trained", step, loss=loss, images_per_second=round(speed, 3))
 
-    def _draw(self, step: int, loss: float) -> None:
-        with suppress(OSError):  # a terminal that is gone is no reason to stop training
-            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            self._bar.update(step - self._bar.n)
-
-    def end(self, event: str, step: int, executed: int) -> None:
-        with suppress(OSError):
-            self._bar.update(step - self._bar.n)
-            self._bar.close()
-        self.log(event, step, steps_executed=executed)
-        if self._file is not None:
-            self._file.close()
-
-    def log(self, event: str, step: int, **more: object) -> None:
-        if self._file is None:
-            return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(json.dumps({"time": now, "event": event, "step": step, **more}) + "\n")
-        self._file.flush()
+def _keep_compiled_code(folder: TrainingFolder) -> None:
+    """Let the next job find what torch.compile has made: on a cluster /tmp is gone by then."""
+    place = folder.experiment_folder / "training" / "compiled"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place.absolute()))

@@ -1,0 +1,57 @@
+"""Averages of the weights over training, which samples are drawn from."""
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+Weights = dict[str, torch.Tensor]
+
+
+def exponential_decay(ema_decay: float, step: int) -> float:
+    """The decay of the exponential moving average at a step, counted from 1, with a short memory at
+    first: min(ema_decay, (1 + n) / (10 + n)), the warm-up of TensorFlow's ExponentialMovingAverage,
+    so that the random first weights are soon forgotten."""
+    return min(ema_decay, (1 + step) / (10 + step))
+
+
+def power_exponent(sigma_rel: float) -> float:
+    """gamma of the power-function average whose profile t**gamma has the relative width sigma_rel.
+
+    sigma_rel = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)) (Karras et al. 2024, "Analyzing and
+    Improving the Training Dynamics of Diffusion Models", eq. 3 and appendix C), solved for gamma:
+    the largest root of gamma^3 + 7 gamma^2 + (16 - s) gamma + (12 - s), s = sigma_rel**-2.
+    """
+    s = sigma_rel**-2
+    return float(np.roots([1, 7, 16 - s, 12 - s]).real.max())
+
+
+def power_decay(sigma_rel: float, step: int) -> float:
+    """The decay of a power-function average at a step, counted from 1: (1 - 1/t)**(gamma + 1)
+    (Karras et al. 2024, eq. 2)."""
+    return (1 - 1 / step) ** (power_exponent(sigma_rel) + 1)
+
+
+class Averages:
+    """The exponential average of a network's weights and its power-function averages.
+
+    `of` holds them by width: None for the exponential one, sigma_rel for the others; float32, on
+    the device and in the memory layout of the weights.
+    """
+
+    def __init__(self, weights: Weights, ema_decay: float, sigma_rels: tuple[float, ...]) -> None:
+        self._weights, self._ema_decay = weights, ema_decay
+        self.of: dict[float | None, Weights] = {
+            width: {name: value.detach().clone() for name, value in weights.items()}
+            for width in (None, *sigma_rels)
+        }
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights as they are after a step, counted from 1."""
+        current = list(self._weights.values())
+        for width, average in self.of.items():
+            if width is None:
+                decay = exponential_decay(self._ema_decay, step)
+            else:
+                decay = power_decay(width, step)
+            get_ema_multi_avg_fn(decay)(list(average.values()), current, None)
