@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from .files import (
     read_json,
     replacing,
     replacing_folder,
+    room,
     sha256,
     sha256_text,
+    size_text,
     write_json,
 )
 from .plan import checkpoint_name
@@ -96,12 +98,39 @@ class TrainingFolder:
 
     def remove_leftovers(self) -> None:
         """Remove what a process left that was killed while saving; for the owner alone."""
-        for place in ("training", "checkpoints"):
-            for leftover in list((self.experiment_folder / place).rglob(".*.partial*")):
+        ours, safetensors = ".*.partial*", ".tmp*"  # it writes under a name of its own first
+        for place, name in itertools.product(("training", "checkpoints"), (ours, safetensors)):
+            for leftover in list((self.experiment_folder / place).rglob(name)):
                 if leftover.is_dir():
                     shutil.rmtree(leftover)
                 else:
                     leftover.unlink(missing_ok=True)
+
+    def check_room(self, checkpoints: int, checkpoint_bytes: int, state_bytes: int) -> str:
+        """What a job will write, and what is free, in words; states that are there count as there.
+
+        checkpoints: how many files of averaged weights are still to be written; each has
+        checkpoint_bytes, each state state_bytes. Raises UserError when they do not fit.
+        """
+        states = STATES_KEPT + 1 - min(STATES_KEPT, len(self._state_folders()))
+        parts = [(checkpoints, "checkpoint", checkpoint_bytes), (states, "state", state_bytes)]
+        listing = " and ".join(
+            f"{count} {name}{'s' if count > 1 else ''} of {size_text(size)}"
+            for count, name, size in parts
+            if count
+        )
+        needed, free = sum(count * size for count, _, size in parts), room(self.path)
+        if needed > free:
+            raise UserError(
+                f"{self.experiment_folder} has no room for this training: {listing} take "
+                f"{size_text(needed)} in all and {size_text(free)} are free. Make room, or set "
+                "results_dir to a folder on a larger disk, or make fewer checkpoints with a larger "
+                "train.checkpoint_every; `keep` thins those that are scored"
+            )
+        return (
+            f"disk: {listing}, {size_text(needed)} in all; {size_text(free)} are free in "
+            f"{self.experiment_folder}"
+        )
 
     def publish_progress(self) -> None:
         """Make progress.jsonl of the experiment that of this training."""
@@ -121,7 +150,8 @@ class TrainingFolder:
     ) -> None:
         """Write averaged weights and publish them; `about` is stored as the file's metadata."""
         # One metadata key only: safetensors writes several in no fixed order.
-        with replacing(self.checkpoint(step, sigma_rel), self.check) as temporary:
+        path, size = self.checkpoint(step, sigma_rel), bytes_of(weights)
+        with replacing(path, self.check, size) as temporary:
             save_file(weights, temporary, metadata={"ddpm_bench": about})
         self.publish_checkpoint(step, sigma_rel)
 
@@ -132,7 +162,7 @@ class TrainingFolder:
     def save_state(self, state: TrainingState) -> None:
         """Write a state, then drop all but the last two before it; later ones stay."""
         folder = self.states / checkpoint_name(state.step)
-        with replacing_folder(folder, self.check) as temporary:
+        with replacing_folder(folder, self.check, bytes_of(state.tensors)) as temporary:
             save_file(state.tensors, temporary / "tensors.safetensors")
             (temporary / "metrics.csv").write_text(state.metrics)
             files = ("tensors.safetensors", "metrics.csv")
@@ -211,6 +241,11 @@ class TrainingFolder:
             "checkpoints": entries,
             "keys": json.loads(about),
         }
+
+
+def bytes_of(tensors: Mapping[str, torch.Tensor]) -> int:
+    """How many bytes the values of tensors take, in memory and in a file."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _read_state(folder: Path) -> TrainingState:

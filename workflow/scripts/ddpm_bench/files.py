@@ -25,16 +25,19 @@ def allowed() -> None:
 
 
 @contextmanager
-def replacing(path: Path, check: Callable[[], None] = allowed) -> Iterator[Path]:
+def replacing(
+    path: Path, check: Callable[[], None] = allowed, size: int | None = None
+) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
     The temporary keeps the suffix of `path`, so that writers that choose a format by it work.
-    `check` is called last before the rename, and prevents it by raising. Raises UserError when the
-    disk is full; `path` is then as it was.
+    `check` is called last before the rename, and prevents it by raising. `size`: how many bytes
+    will be written, where that is known. Raises UserError when the disk is full; `path` is then as
+    it was.
     """
     temporary = path.with_name(f".{path.stem}.{_unique()}.partial{path.suffix}")
     try:
-        with _explaining_a_full_disk(path, temporary):
+        with _explaining_a_full_disk(path, temporary, size):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _open_as_usual(temporary)
@@ -47,15 +50,17 @@ def replacing(path: Path, check: Callable[[], None] = allowed) -> Iterator[Path]
 
 
 @contextmanager
-def replacing_folder(path: Path, check: Callable[[], None] = allowed) -> Iterator[Path]:
+def replacing_folder(
+    path: Path, check: Callable[[], None] = allowed, size: int | None = None
+) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path` when the block ends well.
 
-    Every file in it is flushed to disk first. An existing folder `path` is replaced. `check` and
-    errors: as of `replacing`.
+    Every file in it is flushed to disk first. An existing folder `path` is replaced. `check`,
+    `size` and errors: as of `replacing`.
     """
     temporary = path.with_name(f".{path.name}.{_unique()}.partial")
     try:
-        with _explaining_a_full_disk(path, temporary):
+        with _explaining_a_full_disk(path, temporary, size):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
@@ -78,7 +83,7 @@ def _unique() -> int:
 
 
 @contextmanager
-def _explaining_a_full_disk(path: Path, temporary: Path) -> Iterator[None]:
+def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> Iterator[None]:
     """Turn a writer's error on a full disk into UserError, its other system errors into OSError.
 
     safetensors raises an exception of its own that holds the system's error number in its text.
@@ -89,14 +94,15 @@ def _explaining_a_full_disk(path: Path, temporary: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _system_error(error)
-        if number is None and isinstance(error, OSError) and _room(path) < NEARLY_NOTHING:
+        if number is None and isinstance(error, OSError) and room(path) < NEARLY_NOTHING:
             number = errno.ENOSPC  # numpy and Pillow do not say which error it was
         if number in NO_ROOM:
+            needed = "" if size is None else f" of the {size_text(size)} that it takes"
+            free = size_text(room(path) + _size(temporary))
             raise UserError(
-                f"{path}: cannot be written, {NO_ROOM[number]}: when {size_text(_size(temporary))} "
-                f"were written, {size_text(_room(path))} were left in {_existing(path)}. Nothing "
-                "half-written stays and all that was there before is intact; make room, then run "
-                "snakemake again"
+                f"{path}: cannot be written, {NO_ROOM[number]}: {free}{needed} were free in "
+                f"{_existing(path)}. Nothing half-written stays and all that was there before is "
+                "intact; make room, then run snakemake again"
             ) from None
         if number is None or isinstance(error, OSError):
             raise
@@ -116,8 +122,8 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
-def _room(path: Path) -> int:
-    """Bytes that are free for this user where a path lies."""
+def room(path: Path) -> int:
+    """Bytes that are free for this user where a path lies, or will lie."""
     return shutil.disk_usage(_existing(path)).free
 
 
