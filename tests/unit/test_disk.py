@@ -37,7 +37,7 @@ WRITERS = {
     "images.npy": lambda path: np.save(path, np.zeros(10**6)),
     "features.npz": lambda path: np.savez(path, values=np.zeros(10**6)),
     "grid.png": lambda path: Image.fromarray(
-        np.random.RandomState(0).randint(0, 256, (2000, 1000), np.uint8)
+        np.random.RandomState(0).randint(0, 256, (2000, 2000), np.uint8)
     ).save(path),
     "table.csv": lambda path: path.write_text("0" * 10**7),
 }
