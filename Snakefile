@@ -35,6 +35,10 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+if workflow.is_main_process:
+    for note in plan.retrainings(CONFIG):
+        logger.warning(note)
+
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
 
@@ -63,6 +67,7 @@ localrules:
     fetch,
     fetch_inception,
     collect,
+    thin,
 
 
 rule all:

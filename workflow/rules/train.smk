@@ -17,6 +17,7 @@ rule train:
         before=lambda wildcards: plan.manifest_before(
             CONFIG, wildcards.experiment, int(wildcards.first)
         ),
+        weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
     output:
         f"{RESULTS}/{{experiment}}/training/job-{{first}}-{{last}}.json",
     log:
@@ -38,4 +39,5 @@ rule train:
     shell:
         "exec with_log {log:q} train.py --what {params.what:q} --how {resources.how:q}"
         " --dataset {params.dataset:q} --experiment {params.folder:q}"
+        " --init-from {input.weights:q}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"

@@ -88,7 +88,7 @@ def train_job(args, stage: TrainStage) -> int:
     with owning(args.experiment / "training", args.renew_seconds) as owner:
         folder = TrainingFolder(args.experiment, name, owner.check)
         folder.remove_leftovers()
-        folder.set_others_aside()
+        folder.set_others_aside(about)
         status = train(job, images, folder, owner)
         if status == 0:
             owner.check()

@@ -3,6 +3,7 @@
     results/<experiment>/training/<fingerprint>/state/step-00000450/   the last two states
     results/<experiment>/training/<fingerprint>/checkpoints/step-00000300.safetensors
     (and step-00000300.ema-0.05.safetensors for each width of train.ema_sigma_rels)
+    results/<experiment>/training/<fingerprint>/thinned.json           what `keep` has removed
     results/<experiment>/training/job-00000000-00000600.json           manifest of a finished job
     results/<experiment>/checkpoints/step-00000300.safetensors         the same files, linked
 
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -141,6 +143,20 @@ class TrainingFolder:
         average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
         return self.path / "checkpoints" / f"{checkpoint_name(step)}{average}.safetensors"
 
+    @property
+    def thinned_record(self) -> Path:
+        return self.path / "thinned.json"
+
+    def thinned(self) -> dict[str, dict[str, Any]]:
+        """What `keep` has removed: step, sha256 and bytes by the file's name."""
+        return _thinned(self.thinned_record)
+
+    def has_checkpoint(self, step: int, sigma_rels: Sequence[float] = ()) -> bool:
+        """Whether a step's weights are saved, or were and are thinned; with all its averages."""
+        paths = [self.checkpoint(step, sigma_rel) for sigma_rel in (None, *sigma_rels)]
+        thinned = self.thinned()
+        return all(path.exists() or path.name in thinned for path in paths)
+
     def save_checkpoint(
         self,
         step: int,
@@ -195,8 +211,11 @@ class TrainingFolder:
         """Newest first."""
         return sorted(self.states.glob("step-" + "[0-9]" * 8), reverse=True)
 
-    def set_others_aside(self) -> None:
-        """Take published checkpoints of another training out of sight, into its own folder."""
+    def set_others_aside(self, about: str) -> None:
+        """Take published checkpoints of another training out of sight, into its own folder.
+
+        about: the stage's JSON of this training, kept to say later what has changed.
+        """
         marker = self.experiment_folder / "training" / "current.json"
         before = read_json(marker)["fingerprint"] if marker.exists() else self.name
         if before != self.name:
@@ -214,7 +233,7 @@ class TrainingFolder:
                 f"anew; the {len(published)} checkpoints so far are kept in {aside}",
                 file=sys.stderr,
             )
-        write_json(marker, {"fingerprint": self.name})
+        write_json(marker, {"fingerprint": self.name, "keys": json.loads(about)})
 
     def publish_metrics(self, text: str) -> None:
         """Make metrics.csv of the experiment that of this training."""
@@ -226,10 +245,15 @@ class TrainingFolder:
     ) -> dict[str, object]:
         """Publish what a finished job has made; returns its manifest: no clock, no host in it."""
         entries = []
+        thinned = self.thinned()
         for step, sigma_rel in itertools.product(steps, (None, *sigma_rels)):
-            self.publish_checkpoint(step, sigma_rel)
             path = self.checkpoint(step, sigma_rel)
-            entry = {"step": step, "file": f"checkpoints/{path.name}", "sha256": sha256(path)}
+            if path.exists():
+                self.publish_checkpoint(step, sigma_rel)
+                digest = sha256(path)
+            else:
+                digest = thinned[path.name]["sha256"]
+            entry = {"step": step, "file": f"checkpoints/{path.name}", "sha256": digest}
             entries.append(entry if sigma_rel is None else {**entry, "ema_sigma_rel": sigma_rel})
         for newest in self._state_folders()[:1]:  # none when a job has no checkpoint to make
             self.publish_metrics((newest / "metrics.csv").read_text())
@@ -246,6 +270,10 @@ class TrainingFolder:
 def bytes_of(tensors: Mapping[str, torch.Tensor]) -> int:
     """How many bytes the values of tensors take, in memory and in a file."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _thinned(record: Path) -> dict[str, dict[str, Any]]:
+    return read_json(record) if record.exists() else {}
 
 
 def _read_state(folder: Path) -> TrainingState:
@@ -279,11 +307,12 @@ def load_checkpoint(
     """The averaged weights that a manifest names for a step, after a check of their sha256.
 
     sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
-    the manifest has no such checkpoint, or the file is missing or changed.
+    the manifest has no such checkpoint, or the file is thinned, missing or changed.
     """
+    manifest = read_json(manifest_path)
     entries = {
         entry["step"]: entry
-        for entry in read_json(manifest_path)["checkpoints"]
+        for entry in manifest["checkpoints"]
         if entry.get("ema_sigma_rel") == sigma_rel
     }
     if step not in entries:
@@ -297,9 +326,26 @@ def load_checkpoint(
         f"delete {manifest_path} and run snakemake again: it comes back from the training folder"
     )
     if not path.exists():
+        thinned = _thinned(manifest_path.parent / manifest["fingerprint"] / "thinned.json")
+        if path.name in thinned:
+            raise UserError(_thinned_away(path, sigma_rel, thinned))
         raise UserError(f"{path}: this checkpoint is missing; {remedy}")
     if sha256(path) != entries[step]["sha256"]:
         raise UserError(
             f"{path}: not the weights that its manifest names (sha256 differs); {remedy}"
         )
     return load_file(path)
+
+
+def _thinned_away(path: Path, sigma_rel: float | None, thinned: dict[str, dict[str, Any]]) -> str:
+    average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
+    there = [
+        str(int(found.name.removeprefix("step-")[:8]))
+        for found in sorted(path.parent.glob(f"step-{'[0-9]' * 8}{average}.safetensors"))
+    ]
+    return (
+        f"{path}: the weights of step {thinned[path.name]['step']} were removed by `keep` and do "
+        f"not come back; there are those of steps {', '.join(there)}. Let the set of samples ask "
+        f"for these only (checkpoints: [{', '.join(there)}]), or train again under another "
+        "results_dir, without `keep`"
+    )

@@ -7,10 +7,13 @@ standard library and the configuration only.
 
 import functools
 import itertools
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+from . import stages
 from .config.dataset import Folder
 from .config.loading import Config
 from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
@@ -147,6 +150,12 @@ def score_files(config: Config, experiment: str) -> list[str]:
     ]
 
 
+def given_weights(config: Config, experiment: str) -> list[str]:
+    """The file of weights that a training begins with, if there is one."""
+    given = config.experiments[experiment].train.init_from
+    return [] if given is None else [given.path]
+
+
 def used_datasets(config: Config) -> list[str]:
     """The datasets of the experiments, each once; others in the file cost nothing."""
     return list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
@@ -215,6 +224,75 @@ def check_local_files(config: Config) -> None:
             f"no such file: {'; '.join(missing)}. Give the path of a file of Inception weights, or "
             "remove `weights` to have the published ones downloaded"
         )
+    missing = [
+        f"experiments.{experiment}.train.init_from.path = {path!r}"
+        for experiment in config.experiments
+        for path in given_weights(config, experiment)
+        if not Path(path).is_file()
+    ]
+    if missing:
+        raise UserError(
+            f"no such file: {'; '.join(missing)}. Give the path of a checkpoint, or remove "
+            "`init_from` to begin with weights drawn from the seed"
+        )
+
+
+def retrainings(config: Config) -> list[str]:
+    """In words: the experiments whose training begins anew because their keys have changed."""
+    notes = []
+    for experiment in config.experiments:
+        marker = Path(config.results_dir, experiment, "training", "current.json")
+        if not marker.is_file():
+            continue
+        before = _flat(json.loads(marker.read_text(encoding="utf-8")).get("keys", {}))
+        now = _flat(json.loads(stages.train_stage(config, experiment)))
+        changed = [
+            f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
+            for key in sorted({*before, *now} - {KEPT_AS_IT_IS})
+            if before.get(key) != now.get(key)
+        ]
+        if before and changed:
+            notes.append(
+                f"experiments.{experiment} is trained anew, because {'; '.join(changed)}. What was "
+                "trained before is kept, and comes back with the keys of before"
+                + (f". {FOLLOWS_STEPS}" if _follows_steps(config, experiment, changed) else "")
+            )
+    return notes
+
+
+# Decides which weights are kept, not what they are.
+KEPT_AS_IT_IS = "train.checkpoint_every"
+FOLLOWS_STEPS = (
+    "The learning rate follows the whole length: to train on without beginning anew, set "
+    "train.lr_schedule_steps to the longest training you plan"
+)
+
+
+def _follows_steps(config: Config, experiment: str, changed: list[str]) -> bool:
+    own = config.experiments[experiment].train.lr_schedule_steps is not None
+    return not own and any(note.startswith("train.lr_schedule_steps ") for note in changed)
+
+
+def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as one level: {"train.seed": 0}."""
+    flat: dict[str, Any] = {}
+    for key, value in block.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def asked_steps(config: Config, experiment: str) -> dict[str, list[int]]:
+    """The training steps whose checkpoints each set of samples is drawn from."""
+    samples = config.experiments[experiment].samples
+    return {name: checkpoint_steps(config, experiment, name) for name in samples}
+
+
+def thinned(config: Config, experiment: str) -> str:
+    """The file that says which checkpoints of an experiment `keep` has left."""
+    return str(Path(config.results_dir, experiment, "training", "thinned.json"))
 
 
 EXPERIMENT_FIGURES = (
@@ -236,6 +314,8 @@ def targets(config: Config) -> list[str]:
         folder = results / experiment
         files += [folder / "report" / "loss.png"]
         files += [folder / "report" / figure for figure in EXPERIMENT_FIGURES]
+        if keys.keep is not None:
+            files.append(Path(thinned(config, experiment)))
         for samples in keys.samples:
             files += [folder / "report" / f"samples_over_training.{samples}.png"]
             files += [

@@ -56,7 +56,9 @@ def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | N
     images: uint8 [N, H, W, C], memory-mapped. `owner` is None in all processes but the first: they
     compute and write nothing. Returns 0, or 75 when a signal stopped it after saving.
     """
-    missing = [step for step in job.checkpoint_steps() if not folder.checkpoint(step).exists()]
+    widths = job.stage.train.ema_sigma_rels
+    steps = job.checkpoint_steps()
+    missing = [step for step in steps if not folder.has_checkpoint(step, widths)]
     if not missing:
         return 0
     trainer = Trainer(job, images, folder, owner)
@@ -135,6 +137,7 @@ class Trainer:
     def run(self, save_at: set[int]) -> int:
         """Train to the job's last step; checkpoints are saved at the steps `save_at`."""
         job = self.job
+        self._print_room(len(save_at))
         stop = StopSignal()
         agreement = Agreement(self.processes)
         progress = Progress(self.folder, self.step, job.last, quiet=self.owner is None)
@@ -173,6 +176,17 @@ class Trainer:
                     file=sys.stderr,
                 )
         return 0 if ended else EXIT_SAVED_AND_STOPPED
+
+    def _print_room(self, checkpoints: int) -> None:
+        """Say what will be written and what is free. Raises UserError when it does not fit."""
+        if self.owner is None:
+            return
+        weights = sum(value.nbytes for value in self.parameters.values())
+        averages = len(self.averages.of)
+        # A state holds the weights, their averages and the optimiser's two moments.
+        room = self.folder.check_room(checkpoints * averages, weights, (3 + averages) * weights)
+        with suppress(OSError):
+            print(room, file=sys.stderr)
 
     def train_one_step(self) -> None:
         """One optimiser step on this process's share of the global batch."""
