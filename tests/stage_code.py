@@ -31,6 +31,7 @@ PROGRAMS = {
     "features": ["reference_features.py"],
     "score": ["score.py"],
     "collect": ["collect.py"],
+    "thin": ["thin.py"],
     "plot": ["plot_scores.py", "plot_loss.py", "plot_samples.py"],
     "compare": ["compare.py"],
 }

@@ -40,6 +40,27 @@ rule collect:
         " --evaluation {output.evaluation:q} --best {output.best:q}"
 
 
+rule thin:
+    """Remove the weights of checkpoints that are scored, as `keep` of the experiment says."""
+    input:
+        evaluation=rules.collect.output.evaluation,
+        best=rules.collect.output.best,
+    output:
+        f"{RESULTS}/{{experiment}}/training/thinned.json",
+    log:
+        f"{RESULTS}/logs/thin/{{experiment}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=lambda wildcards: stages.thin_stage(
+            CONFIG, wildcards.experiment, plan.asked_steps(CONFIG, wildcards.experiment)
+        ),
+        folder=f"{RESULTS}/{{experiment}}",
+    shell:
+        "exec with_log {log:q} thin.py --what {params.what:q} --experiment {params.folder:q}"
+        " --evaluation {input.evaluation:q} --best {input.best:q} --output {output:q}"
+
+
 rule plot_scores:
     """Each metric against training steps."""
     input:

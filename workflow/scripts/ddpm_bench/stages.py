@@ -23,6 +23,7 @@ VERSIONS = {
     "features": 1,
     "score": 1,
     "collect": 1,
+    "thin": 1,
     "plot": 1,
     "compare": 1,
 }
@@ -108,6 +109,26 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
         reference=keys.reference,
         features={"version": VERSIONS["features"], **_features(keys)},
         measuring=measuring,
+    )
+
+
+def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:
+    """`steps`: those that each set of samples asks for. `keep` of the experiment must be set."""
+    keys = config.experiments[experiment]
+    assert keys.keep is not None
+    sets = {
+        name: {
+            "steps": steps[name],
+            **({} if drawing.ema_sigma_rel is None else {"ema_sigma_rel": drawing.ema_sigma_rel}),
+        }
+        for name, drawing in keys.samples.items()
+    }
+    return stage(
+        "thin",
+        keep=what_keys(keys.keep),
+        checkpoint_every=keys.train.checkpoint_every,
+        sets=sets,
+        scores=list(keys.scores),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from ..program import UserError
 from .dataset import Dataset
 from .diffusion import Diffusion
+from .keeping import Keep
 from .keys import Keys, Name
 from .networks import Model
 from .sampling import Samples
@@ -41,6 +42,7 @@ class Experiment(Keys):
     scores: dict[Name, Score] = Field(
         {}, description="Named ways to score; each is applied to each set of samples."
     )
+    keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
 
 
 class Config(Keys):

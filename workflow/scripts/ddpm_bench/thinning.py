@@ -1,0 +1,125 @@
+"""Thinning: the weights of checkpoints that are drawn from and scored go, but those worth keeping.
+
+What goes is recorded first, in training/<fingerprint>/thinned.json, so that it counts as trained
+ever after; a thinning that is killed is finished by the next one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .checkpoints import TrainingFolder
+from .config.keeping import ThinStage
+from .files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of averaged weights that the manifest of a finished training job names."""
+
+    step: int
+    sigma_rel: float | None  # the width of its average; None for the one of train.ema_decay
+    name: str
+    sha256: str
+
+
+def trained_checkpoints(folder: TrainingFolder) -> list[Checkpoint]:
+    """All checkpoints of a training's finished jobs, by step."""
+    manifests = map(read_json, (folder.experiment_folder / "training").glob("job-*.json"))
+    found = {
+        Checkpoint(
+            entry["step"], entry.get("ema_sigma_rel"), Path(entry["file"]).name, entry["sha256"]
+        )
+        for manifest in manifests
+        if manifest["fingerprint"] == folder.name
+        for entry in manifest["checkpoints"]
+    }
+    return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name))
+
+
+def why_kept(
+    checkpoints: Iterable[Checkpoint],
+    stage: ThinStage,
+    evaluation: pd.DataFrame,
+    best: pd.DataFrame,
+) -> dict[Checkpoint, str]:
+    """The checkpoints that stay, each with the first reason; those that are not in it may go.
+
+    evaluation, best: the tables evaluation_results.csv and best_scores.csv of the experiment.
+    """
+    checkpoints = list(checkpoints)
+    latest = max((checkpoint.step for checkpoint in checkpoints), default=0)
+    scored = set(evaluation[["samples", "score", "training_step"]].itertuples(index=False))
+    reasons = {}
+    for checkpoint in checkpoints:
+        step = checkpoint.step
+        drawn = [
+            name
+            for name, asked in stage.sets.items()
+            if asked.ema_sigma_rel == checkpoint.sigma_rel
+        ]
+        asking = [
+            (name, score, step)
+            for name in drawn
+            for score in stage.scores
+            if step in stage.sets[name].steps
+        ]
+        is_best = (best["training_step"] == step) & best["samples"].isin(drawn)
+        if step == latest:
+            reasons[checkpoint] = "the latest"
+        elif is_best.any():
+            metrics = ", ".join(sorted(set(best.loc[is_best, "metric"])))
+            reasons[checkpoint] = f"the best by {metrics}"
+        elif step // stage.checkpoint_every % stage.keep.every == 0:
+            reasons[checkpoint] = f"number {step // stage.checkpoint_every}"
+        elif not asking:
+            reasons[checkpoint] = "not scored: no set of samples and score ask for it"
+        elif not scored.issuperset(asking):
+            reasons[checkpoint] = "not yet scored everywhere"
+    return reasons
+
+
+def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
+    """Remove the weights of all of a training's checkpoints but the kept; returns what there is.
+
+    The files are recorded as removed first and then removed, here and where they are published.
+    """
+    checkpoints = trained_checkpoints(folder)
+    going = [checkpoint for checkpoint in checkpoints if checkpoint not in kept]
+    record = {
+        name: entry for name, entry in folder.thinned().items() if not _files(folder, name)
+    }  # a thinning that was killed may have recorded more than it removed
+    for checkpoint in going:
+        if files := _files(folder, checkpoint.name):
+            sizes = {status.st_ino: status.st_size for status in map(Path.stat, files)}
+            entry = {"step": checkpoint.step, "sha256": checkpoint.sha256}
+            record[checkpoint.name] = {**entry, "bytes": sum(sizes.values())}
+    folder.check()
+    write_json(folder.thinned_record, record)
+    for checkpoint in going:
+        for path in _files(folder, checkpoint.name):
+            path.unlink()
+    return {
+        "fingerprint": folder.name,
+        "kept": [
+            {"file": f"checkpoints/{checkpoint.name}", "step": checkpoint.step, "why": why}
+            for checkpoint, why in kept.items()
+            if checkpoint.name not in record
+        ],
+        "removed": [
+            {"file": f"checkpoints/{name}", **entry} for name, entry in sorted(record.items())
+        ],
+        "removed_before_but_asked_for_now": [
+            f"checkpoints/{checkpoint.name}" for checkpoint in kept if checkpoint.name in record
+        ],
+        "bytes_freed": sum(entry["bytes"] for entry in record.values()),
+    }
+
+
+def _files(folder: TrainingFolder, name: str) -> list[Path]:
+    """The names under which a checkpoint lies on disk: published, and in its training's folder."""
+    paths = (folder.experiment_folder / "checkpoints" / name, folder.path / "checkpoints" / name)
+    return [path for path in paths if path.exists()]
