@@ -185,7 +185,8 @@ def test_a_stalled_trainer_that_comes_back_overwrites_nothing(tmp_path):
     run.options = ("--renew-seconds", str(RENEW_SECONDS))
     training = run.results / "training"
     training.mkdir(parents=True)
-    stalled = run.start(0, 10**6, before=on_another_machine(training))
+    launcher = [*on_another_machine(training), sys.executable]
+    stalled = run.start(0, 10**6, launcher)
     holder = None
     try:
         wait_until(lambda: len(run.states()) > 0, stalled)
