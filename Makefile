@@ -62,8 +62,8 @@ test: env ## the tests
 test-slurm: env ## the tests of the SLURM profile
 	@$(BIN)/python -m pytest tests/slurm
 
-test-all: env ## all tests there are; long campaigns will stand here
-	@$(BIN)/python -m pytest
+test-all: env ## all tests, the long fault campaigns too (an hour)
+	@$(BIN)/python -m pytest -m ""
 
 lint: env ## ruff, snakefmt, snakemake --lint
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from training_runs import SCRIPTS, Run, write_dataset
 
 from ddpm_bench import files
 from ddpm_bench.checkpoints import TrainingFolder, TrainingState, bytes_of
-from ddpm_bench.files import read_json, replacing, replacing_folder, size_text
+from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
 from ddpm_bench.program import UserError
 
 # Starts train.py on a small disk, fills that disk after the first checkpoint, shows what is left.
@@ -32,7 +33,17 @@ cp -a "$disk" "$kept"
 exit $status
 """
 
+
+def write_mapped(path: Path) -> None:
+    """As sample.py does."""
+    values = np.lib.format.open_memmap(path, "w+", np.float64, (10**6,))
+    allocate(path)
+    values[:] = 1
+    values.flush()
+
+
 WRITERS = {
+    "samples.npy": write_mapped,
     "weights.safetensors": lambda path: save_file({"w": torch.zeros(10**6)}, path),
     "images.npy": lambda path: np.save(path, np.zeros(10**6)),
     "features.npz": lambda path: np.savez(path, values=np.zeros(10**6)),
@@ -45,8 +56,6 @@ WRITERS = {
 
 def write_on_a_full_disk() -> None:
     """Run by a test in a mount namespace: /mnt is a disk of 2 MB."""
-    from pathlib import Path
-
     for name, write in WRITERS.items():
         path = Path("/mnt/results", name)
         path.parent.mkdir(exist_ok=True)
@@ -85,7 +94,18 @@ def test_a_disk_that_fills_up_stops_training_with_its_last_state_intact(tmp_path
     kept = tmp_path / "kept"
     small = in_namespace(f"mount -t tmpfs -o size=16m none {run.results}")
     stopped = run.start(
-        0, 100, before=[*small, "sh", "-c", ON_A_SMALL_DISK, "sh", str(run.results), str(kept)]
+        0,
+        100,
+        launcher=[
+            *small,
+            "sh",
+            "-c",
+            ON_A_SMALL_DISK,
+            "sh",
+            str(run.results),
+            str(kept),
+            sys.executable,
+        ],
     )
     _, printed = stopped.communicate(timeout=120)
     assert stopped.returncode == 2, printed

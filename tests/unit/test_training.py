@@ -3,11 +3,22 @@
 import json
 import os
 import signal
+import sys
+import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from training_runs import SCRIPTS, Run, relative_difference, wait_until, write_dataset
+from training_runs import (
+    SCRIPTS,
+    Run,
+    assert_little_trained_twice,
+    assert_same_outcome,
+    kill_at_random,
+    relative_difference,
+    wait_until,
+    write_dataset,
+)
 
 from ddpm_bench.files import read_json
 
@@ -27,6 +38,13 @@ def undisturbed(folder):
     return run
 
 
+@pytest.fixture(scope="module")
+def two_processes(folder):
+    run = Run(folder, "two", train={"learning_rate": 1e-4}, how={"gpus": 2})
+    run.complete(0, 100)
+    return run
+
+
 def interrupt(run: Run, last: int, number: int, states: int = 2) -> int:
     """Start a job, send a signal once it has saved `states` states; returns its exit status."""
     process = run.start(0, last)
@@ -36,23 +54,20 @@ def interrupt(run: Run, last: int, number: int, states: int = 2) -> int:
     return process.returncode
 
 
-def test_a_killed_run_goes_on_from_its_last_state_and_ends_with_the_same_weights(
-    folder, undisturbed
-):
-    run = Run(folder, "killed", how={"save_seconds": 0.2})
-    assert interrupt(run, 240, signal.SIGKILL) == -signal.SIGKILL
-    saved = read_json(run.states()[-1] / "state.json")["step"]
-    assert 0 < saved < 240, "killed in the middle"
-    printed = run.complete(0, 240)
-    assert f"going on from the saved state of step {saved}" in printed
-    assert run.events("resumed")[0]["step"] == saved
-    assert run.events("job ended")[0]["steps_executed"] == 240 - saved
-    for step in (20, 120, 240):
-        assert run.checkpoint_bytes(step) == undisturbed.checkpoint_bytes(step)
-    assert (run.results / "metrics.csv").read_bytes() == (
-        undisturbed.results / "metrics.csv"
-    ).read_bytes()
+def test_a_run_killed_at_random_instants_ends_as_if_undisturbed(folder, undisturbed):
+    run = Run(folder, "killed", how={"save_seconds": 0.1})
+    assert kill_at_random(run, 240, kills=3, seed=0) >= 1, "one while a state was being written"
+    assert_same_outcome(run, undisturbed, 240)
+    assert_little_trained_twice(run, 240, kills=3)
     assert run.manifest(0, 240).read_bytes() == undisturbed.manifest(0, 240).read_bytes()
+
+
+def test_two_processes_killed_at_random_instants_end_as_if_undisturbed(folder, two_processes):
+    how = {"gpus": 2, "save_seconds": 0.1}
+    run = Run(folder, "two-killed", train={"learning_rate": 1e-4}, how=how)
+    kill_at_random(run, 100, kills=2, seed=1)
+    assert_same_outcome(run, two_processes, 100)
+    assert_little_trained_twice(run, 100, kills=2)
 
 
 def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undisturbed):
@@ -100,17 +115,16 @@ def test_more_frequent_checkpoints_come_from_the_same_training(folder, undisturb
     assert relative_difference(ours, theirs) == 0.0
 
 
-@pytest.fixture(scope="module")
-def two_processes(folder):
-    run = Run(folder, "two", train={"learning_rate": 1e-4}, how={"gpus": 2})
-    run.complete(0, 100)
-    return run
-
-
-def test_two_processes_train_the_same_model(folder, two_processes):
+def test_processes_and_micro_batches_may_change_in_the_middle(folder, two_processes):
+    """1 -> 2 -> 1 processes: the weights of one process, but for the order of sums."""
     one = Run(folder, "one", train={"learning_rate": 1e-4})
     one.complete(0, 100)
-    assert relative_difference(two_processes.weights(100), one.weights(100)) < 1e-5
+    how = [{}, {"gpus": 2, "micro_batch_size": 2}, {"micro_batch_size": 4}]
+    for keys, first, last in zip(how, (0, 40, 80), (40, 80, 100), strict=True):
+        elastic = Run(folder, "elastic", train={"learning_rate": 1e-4}, how=keys)
+        elastic.complete(first, last)
+    assert 0 < relative_difference(elastic.weights(100), one.weights(100)) < 1e-5
+    assert 0 < relative_difference(two_processes.weights(100), one.weights(100)) < 1e-5
 
 
 def test_two_processes_stopped_by_a_signal_go_on_exactly(folder, two_processes):
@@ -120,21 +134,6 @@ def test_two_processes_stopped_by_a_signal_go_on_exactly(folder, two_processes):
     run.complete(0, 100)
     assert run.events("resumed")[0]["step"] < 100
     assert run.checkpoint_bytes(100) == two_processes.checkpoint_bytes(100)
-
-
-def test_micro_batches_train_the_same_model(folder):
-    runs = []
-    for name, how in (("whole", {}), ("micro", {"micro_batch_size": 2})):
-        run = Run(folder, f"batch-{name}", train={"learning_rate": 1e-4}, how=how)
-        run.complete(0, 40)
-        runs.append(run.weights(40))
-    assert 0 < relative_difference(*runs) < 1e-5
-
-
-def test_bf16_trains_nearly_the_same_model(folder, undisturbed):
-    run = Run(folder, "bf16", train={"precision": "bf16"})
-    run.complete(0, 40)
-    assert 1e-6 < relative_difference(run.weights(40), undisturbed.weights(40)) < 0.05
 
 
 def test_damaged_states_are_named_and_the_one_before_is_used(folder, undisturbed):
@@ -173,19 +172,47 @@ def test_an_error_in_one_of_two_processes_is_one_clear_message_too(folder):
     assert "Traceback" not in printed
 
 
+def launched(folder, name: str, how: dict, launcher: list[str], number: int) -> Run:
+    """Start a job, signal its whole group or its launcher once a state is saved, see it leave."""
+    run = Run(folder, name, how={"save_seconds": 0.1, **how})
+    process = run.start(0, 4000, launcher)
+    wait_until(lambda: len(run.states()) > 0, process)
+    began = time.monotonic()
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # Ctrl-C reaches everything that a shell has started
+    else:
+        process.send_signal(number)
+    _, printed = process.communicate(timeout=60)  # until all who hold its stderr have ended
+    assert time.monotonic() - began < 10
+    assert "stopped by a signal; the state of step" in printed
+    (stopped,) = run.events("stopped by a signal")
+    assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
+    run.status = process.returncode
+    return run
+
+
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_a_signal_to_the_whole_group_as_rules_run_it_saves_and_leaves(folder, gpus):
-    """Ctrl-C reaches everything that a rule's shell has started, not the trainer alone."""
-    run = Run(folder, f"group{gpus}", how={"save_seconds": 0.1, "gpus": gpus})
     log = folder / f"group{gpus}.log"
-    process = run.start(0, 4000, before=[str(SCRIPTS / "with_log"), str(log)])
-    wait_until(lambda: len(run.states()) > 0, process)
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 75
-    stopped = run.events("stopped by a signal")[0]["step"]
-    assert read_json(run.states()[-1] / "state.json")["step"] == stopped
+    launcher = [str(SCRIPTS / "with_log"), str(log), sys.executable]
+    run = launched(folder, f"group{gpus}", {"gpus": gpus}, launcher, signal.SIGINT)
+    assert run.status == 75
     assert "train group" in log.read_text()
+
+
+def test_under_torchrun_a_signal_saves_once_and_leaves_and_the_next_start_goes_on(folder):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run = launched(folder, "torchrun", {"gpus": 2}, launcher, signal.SIGTERM)
+    stopped = run.events("stopped by a signal")[0]["step"]
+    last = (stopped // 20 + 1) * 20
+    run.how = {"gpus": 2}
+    run.complete(0, last)
+    assert run.events("resumed")[0]["step"] == stopped
+
+
+def test_under_accelerate_launch_a_signal_saves_and_leaves(folder):
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    launched(folder, "accelerate", {}, launcher, signal.SIGUSR1)
 
 
 def test_a_second_trainer_is_told_who_trains(folder):

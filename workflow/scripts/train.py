@@ -16,7 +16,8 @@ from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
-    die_with_the_agent,
+    die_with_the_launcher,
+    has_a_launcher,
     is_one_of_several,
     report_status,
     run_processes,
@@ -49,8 +50,9 @@ def arguments():
 def main() -> int:
     args = arguments()
     stage = args.what
+    if has_a_launcher():
+        die_with_the_launcher()
     if is_one_of_several():
-        die_with_the_agent()
         status = EXIT_USER_ERROR
         try:
             status = train_job(args, stage)

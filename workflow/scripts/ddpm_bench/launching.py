@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 from .program import STOP_SIGNALS
@@ -37,6 +38,7 @@ def run_processes(processes: int, cpus: int, command: list[str]) -> int:
             nproc_per_node=processes,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
+            run_id=uuid.uuid4().hex,
             max_restarts=0,
         )
         try:
@@ -51,7 +53,12 @@ def is_one_of_several() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def die_with_the_agent() -> None:
+def has_a_launcher() -> bool:
+    """Whether torchrun, `accelerate launch` or `run_processes` has started this process."""
+    return is_one_of_several() or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def die_with_the_launcher() -> None:
     """Be told to stop, as by a signal to stop, should the process that started this one die."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

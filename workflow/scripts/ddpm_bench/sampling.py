@@ -14,7 +14,7 @@ from diffusers import SchedulerMixin
 
 from .config.sampling import Drawing, SampleStage
 from .diffusion import build_schedule, estimated_image, to_uint8
-from .model import build_model
+from .model import build_model, in_channels_last
 from .randomness import image_generator
 
 # Our names of what the network predicts, and diffusers'.
@@ -85,7 +85,7 @@ class Sampler:
         model.load_state_dict(weights)
         self._schedule = build_schedule(stage.diffusion, device)
         self._betas = self._schedule.betas.cpu().numpy()
-        self._model = model.to(device, memory_format=torch.channels_last).eval()
+        self._model = in_channels_last(model.to(device)).eval()
 
     @torch.inference_mode()
     def draw(self, first: int, count: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, divisors, misfit
 from .devices import usable_cores
-from .model import build_model, recompute_activations
+from .model import build_model, in_channels_last, recompute_activations
 from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
 from .program import EXIT_SAVED_AND_STOPPED, UserError
@@ -82,7 +82,7 @@ class Trainer:
 
         # Build the network, its averages and the optimiser.
         network = build_model(job.stage.model, images.shape[3], keys.seed)
-        network = network.to(self.device, memory_format=torch.channels_last)
+        network = in_channels_last(network.to(self.device))
         self.parameters = dict(network.named_parameters())
         if job.run.activation_checkpointing:
             recompute_activations(network)
@@ -151,6 +151,8 @@ class Trainer:
             if self.step % STEPS_PER_ROW == 0:
                 progress.show(self.step, self._write_row(), self.keys.batch_size * STEPS_PER_ROW)
             due = time.monotonic() - last_save >= job.run.save_seconds
+            if due:  # asked once: with several processes the answer comes a step later
+                last_save = time.monotonic()
             stopping, saving = agreement.any(stop.arrived, due and self.owner is not None)
             ended = self.step == job.last
             if self.step in save_at or saving or stopping or ended:
