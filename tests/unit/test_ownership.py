@@ -4,6 +4,7 @@ Another machine has another boot id, and a lock that does not reach from one to 
 files, and a mount namespace puts others in their place.
 """
 
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mount_namespaces import in_namespace
 from training_runs import SCRIPTS, Run, wait_until, write_dataset
 
@@ -129,6 +131,21 @@ def test_an_owner_killed_on_another_machine_is_watched_then_followed(
     printed = capsys.readouterr().err.splitlines()
     assert "waiting up to 1.8 seconds for a sign that it lives" in printed[0]
     assert f"taken over from process {holder.pid} on {socket.gethostname()}" in printed[1]
+
+
+def test_where_files_cannot_be_locked_heartbeats_decide(hold, tmp_path, monkeypatch, capsys):
+    def refuse(lock, timeout):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    holder = hold()
+    with pytest.raises(UserError, match=f"being trained by process {holder.pid}"), owning(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    with owning(tmp_path) as owner:
+        owner.check()
+    assert f"taken over from process {holder.pid}" in capsys.readouterr().err
 
 
 def test_an_owner_that_lives_on_another_machine_stays(hold, elsewhere, tmp_path):

@@ -25,8 +25,3 @@ def test_thinning_makes_nothing_again_and_training_goes_on_after_it(study):
     study.run("trained")
     assert study.executed_steps() == [(0, 20), (20, 40), (40, 60), (60, 80), (80, 100)]
     assert checkpoints(study) == stay | {100}
-
-    # Weights that are gone cannot be drawn from, and the program says so.
-    study.experiment["samples"]["more"] = {"steps": 4, "images": 8}
-    printed = study.run("sampled", succeeds=False)
-    assert "were removed by `keep` and do not come back; there are those of steps" in printed

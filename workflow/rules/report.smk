@@ -55,7 +55,7 @@ rule thin:
         what=lambda wildcards: stages.thin_stage(
             CONFIG, wildcards.experiment, plan.asked_steps(CONFIG, wildcards.experiment)
         ),
-        folder=f"{RESULTS}/{{experiment}}",
+        folder=subpath(output[0], ancestor=2),
     shell:
         "exec with_log {log:q} thin.py --what {params.what:q} --experiment {params.folder:q}"
         " --evaluation {input.evaluation:q} --best {input.best:q} --output {output:q}"

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease, usable_cores
-from ddpm_bench.files import replacing
+from ddpm_bench.files import allocate, replacing
 from ddpm_bench.program import keys, parser, run
 
 
@@ -48,6 +48,7 @@ def draw(args) -> None:
         tqdm(total=count, desc=name, unit="image", dynamic_ncols=True) as bar,
     ):
         images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        allocate(temporary)
         for position, batch in draw_range(sampler, args.first, args.last):
             images[position - args.first : position - args.first + len(batch)] = batch
             bar.update(len(batch))
