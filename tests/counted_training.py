@@ -28,6 +28,7 @@ if __name__ == "__main__":
     if os.environ.get("RANK", "0") == "0":
         count_steps()
     import train
+
     from ddpm_bench.program import run
 
     run(train.main)

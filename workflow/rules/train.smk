@@ -1,7 +1,8 @@
 """Prepared images in, checkpoints out.
 
-In:  results/datasets/<dataset>/train.npy
-Out: results/<experiment>/training/job-<first>-<last>.json   manifest: the job's checkpoints
+In:  results/datasets/<dataset>/train.npy, eval.npy
+Out: results/<experiment>/training/job-<first>-<last>.json         manifest: the job's checkpoints
+     results/<experiment>/training/validation-<first>-<last>.csv   their validation losses
 
 What is trained lies in a folder that Snakemake does not know of, so that it never deletes it: see
 ddpm_bench/checkpoints.py. Each job goes on where the one before it ended.
@@ -17,7 +18,6 @@ rule train:
         before=lambda wildcards: plan.manifest_before(
             CONFIG, wildcards.experiment, int(wildcards.first)
         ),
-        weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
     output:
         f"{RESULTS}/{{experiment}}/training/job-{{first}}-{{last}}.json",
     log:
@@ -30,6 +30,8 @@ rule train:
     resources:
         how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
         gpu=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.gpus,
+        # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
+        weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
     params:
         what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
         dataset=lambda wildcards: plan.dataset_folder(
@@ -39,5 +41,35 @@ rule train:
     shell:
         "exec with_log {log:q} train.py --what {params.what:q} --how {resources.how:q}"
         " --dataset {params.dataset:q} --experiment {params.folder:q}"
-        " --init-from {input.weights:q}"
+        " --init-from {resources.weights:q}"
         " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
+
+
+rule validate:
+    """The loss of a job's checkpoints on held-out and on training images, at fixed noise."""
+    input:
+        manifest=rules.train.output,
+        eval=lambda wildcards: plan.reference_arrays(
+            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "eval"
+        ),
+        train=lambda wildcards: plan.reference_arrays(
+            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
+        ),
+    output:
+        f"{RESULTS}/{{experiment}}/training/validation-{{first}}-{{last}}.csv",
+    log:
+        f"{RESULTS}/logs/validate/{{experiment}}.{{first}}-{{last}}.log",
+    benchmark:
+        f"{RESULTS}/logs/validate/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.cpus
+    resources:
+        how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.validate_stage(CONFIG, wildcards.experiment),
+    shell:
+        "exec with_log {log:q} validate.py --what {params.what:q} --how {resources.how:q}"
+        " --manifest {input.manifest:q} --eval {input.eval:q} --train {input.train:q}"
+        " --output {output:q}"

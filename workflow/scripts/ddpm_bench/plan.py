@@ -85,7 +85,10 @@ def training_threads(config: Config, experiment: str) -> int:
 
 def manifest(config: Config, experiment: str, first: int, last: int) -> str:
     """The file by which a training job says that it is done, and names its checkpoints."""
-    name = f"job-{padded_step(first)}-{padded_step(last)}.json"
+    return _job_file(config, experiment, f"job-{padded_step(first)}-{padded_step(last)}.json")
+
+
+def _job_file(config: Config, experiment: str, name: str) -> str:
     return str(Path(config.results_dir, experiment, "training", name))
 
 
@@ -106,6 +109,18 @@ def manifest_before(config: Config, experiment: str, first: int) -> list[str]:
         return []
     jobs = training_jobs(config, experiment)
     return [manifest(config, experiment, *job) for job in jobs if job[1] == first]
+
+
+def validations(config: Config, experiment: str) -> list[str]:
+    """The validation losses of all jobs of a training, in order; none where the dataset holds
+    nothing out, or the config asks for no images."""
+    keys = config.experiments[experiment]
+    if not keys.validation.images or not config.datasets[keys.dataset].eval_fraction:
+        return []
+    return [
+        _job_file(config, experiment, f"validation-{padded_step(first)}-{padded_step(last)}.csv")
+        for first, last in training_jobs(config, experiment)
+    ]
 
 
 def sample_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
@@ -150,10 +165,10 @@ def score_files(config: Config, experiment: str) -> list[str]:
     ]
 
 
-def given_weights(config: Config, experiment: str) -> list[str]:
-    """The file of weights that a training begins with, if there is one."""
+def given_weights(config: Config, experiment: str) -> str:
+    """The file of weights that a training begins with; an empty text where there is none."""
     given = config.experiments[experiment].train.init_from
-    return [] if given is None else [given.path]
+    return given.path if given else ""
 
 
 def used_datasets(config: Config) -> list[str]:
@@ -227,8 +242,7 @@ def check_local_files(config: Config) -> None:
     missing = [
         f"experiments.{experiment}.train.init_from.path = {path!r}"
         for experiment in config.experiments
-        for path in given_weights(config, experiment)
-        if not Path(path).is_file()
+        if (path := given_weights(config, experiment)) and not Path(path).is_file()
     ]
     if missing:
         raise UserError(
@@ -312,7 +326,7 @@ def targets(config: Config) -> list[str]:
     files += [results / "datasets" / name / "preview.png" for name in used_datasets(config)]
     for experiment, keys in config.experiments.items():
         folder = results / experiment
-        files += [folder / "report" / "loss.png"]
+        files += [folder / "report" / figure for figure in ("loss.png", "schedule.png")]
         files += [folder / "report" / figure for figure in EXPERIMENT_FIGURES]
         if keys.keep is not None:
             files.append(Path(thinned(config, experiment)))

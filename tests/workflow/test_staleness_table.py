@@ -1,0 +1,269 @@
+"""For every key of the config, exactly the stages that run again when it changes.
+
+The study is a finished one as far as Snakemake knows: its files are empty, and `--touch` has noted
+what they were made from. What would run is asked of Snakemake itself.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ddpm_bench.config.loading import Config
+from ddpm_bench.config.reference import _inner_models
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHA = "0" * 64
+
+# What follows from what.
+TABLES = {"collect", "plot_scores", "compare"}
+SCORES = {"score", *TABLES}
+SPACE = {"reference_features", *SCORES}
+SAMPLES = {"sample", "sample_grid", "plot_samples", *SCORES}
+LOSSES = {"validate", "plot_loss"}
+TRAINING = {"train", *LOSSES, *SAMPLES}
+CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
+IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}
+DIFFUSION = {"plot_schedule", *TRAINING}
+PHOTOGRAPHS = {"fetch", *IMAGES} - {"train_classifier"}  # scored by Inception
+BARE = {"fetch", "prepare", "train", *LOSSES}  # of an experiment without samples
+NOTHING: set[str] = set()
+
+# Key, as the reference has it, with the study's experiment or dataset that has such a block;
+# another value; what runs then.
+TABLE: list[tuple[str, str, object, set[str]]] = [
+    ("datasets.<name>.source (kind: folder).path", "photographs", "other", PHOTOGRAPHS),
+    ("datasets.<name>.source (kind: folder).include", "photographs", ["1*"], PHOTOGRAPHS),
+    ("datasets.<name>.source (kind: git).url", "repository", "file:///other", BARE),
+    ("datasets.<name>.source (kind: git).commit", "repository", "1" * 40, BARE),
+    ("datasets.<name>.source (kind: git).include", "repository", ["*.png"], BARE),
+    ("datasets.<name>.source (kind: url).url", "archive", "file:///other.zip", BARE),
+    ("datasets.<name>.source (kind: url).sha256", "archive", "1" * 64, BARE),
+    ("datasets.<name>.source (kind: url).include", "archive", ["*.png"], BARE),
+    ("datasets.<name>.image_size", "digits", 8, IMAGES),
+    ("datasets.<name>.channels", "digits", 3, IMAGES),
+    ("datasets.<name>.eval_fraction", "digits", 0.5, IMAGES),
+    ("datasets.<name>.split_seed", "digits", 1, IMAGES),
+    ("datasets.<name>.max_megapixels", "digits", 1, IMAGES),
+    ("datasets.<name>.classifier.steps", "digits", 7, CLASSIFIER),
+    ("datasets.<name>.classifier.batch_size", "digits", 7, CLASSIFIER),
+    ("datasets.<name>.classifier.learning_rate", "digits", 0.1, CLASSIFIER),
+    ("datasets.<name>.classifier.features", "digits", 7, CLASSIFIER),
+    ("datasets.<name>.classifier.seed", "digits", 7, CLASSIFIER),
+    ("datasets.<name>.run.cpus", "digits", 1, NOTHING),
+    ("experiments.<name>.model (name: unet).self_condition", "unet", True, TRAINING),
+    ("experiments.<name>.model (name: unet).init", "unet", "orthogonal", TRAINING),
+    ("experiments.<name>.model (name: unet).zero_residual", "unet", True, TRAINING),
+    ("experiments.<name>.model (name: unet).dim", "unet", 16, TRAINING),
+    ("experiments.<name>.model (name: unet).dim_mults", "unet", [1, 3], TRAINING),
+    ("experiments.<name>.model (name: unet).attn_heads", "unet", 2, TRAINING),
+    ("experiments.<name>.model (name: unet).attn_dim_head", "unet", 8, TRAINING),
+    ("experiments.<name>.model (name: unet2d).self_condition", "unet2d", True, TRAINING),
+    ("experiments.<name>.model (name: unet2d).init", "unet2d", "orthogonal", TRAINING),
+    ("experiments.<name>.model (name: unet2d).zero_residual", "unet2d", True, TRAINING),
+    ("experiments.<name>.model (name: unet2d).block_out_channels", "unet2d", [8, 8], TRAINING),
+    ("experiments.<name>.model (name: unet2d).layers_per_block", "unet2d", 1, TRAINING),
+    ("experiments.<name>.model (name: unet2d).attention_levels", "unet2d", [0], TRAINING),
+    ("experiments.<name>.model (name: unet2d).attention_head_dim", "unet2d", 4, TRAINING),
+    ("experiments.<name>.model (name: unet2d).norm_num_groups", "unet2d", 2, TRAINING),
+    ("experiments.<name>.diffusion.timesteps", "unet", 500, DIFFUSION),
+    ("experiments.<name>.diffusion.objective", "unet", "pred_noise", DIFFUSION),
+    ("experiments.<name>.diffusion.beta_schedule", "unet", "cosine", DIFFUSION),
+    ("experiments.<name>.diffusion.beta_start", "unet", 0.001, DIFFUSION),
+    ("experiments.<name>.diffusion.beta_end", "unet", 0.01, DIFFUSION),
+    ("experiments.<name>.train.batch_size", "unet", 8, TRAINING),
+    ("experiments.<name>.train.checkpoint_every", "unet", 10, TRAINING),
+    ("experiments.<name>.train.learning_rate", "unet", 0.1, TRAINING),
+    ("experiments.<name>.train.lr_schedule", "unet", "cosine", TRAINING),
+    ("experiments.<name>.train.lr_schedule_steps", "unet2d", 80, TRAINING),
+    ("experiments.<name>.train.warmup_steps", "unet", 5, TRAINING),
+    ("experiments.<name>.train.optimizer", "unet", "adamw", TRAINING),
+    ("experiments.<name>.train.adam_betas", "unet", [0.5, 0.9], TRAINING),
+    ("experiments.<name>.train.adam_eps", "unet", 0.1, TRAINING),
+    ("experiments.<name>.train.weight_decay", "unet", 0.1, TRAINING),
+    ("experiments.<name>.train.max_grad_norm", "unet", None, TRAINING),
+    ("experiments.<name>.train.min_snr_gamma", "unet", 5, DIFFUSION),
+    ("experiments.<name>.train.offset_noise", "unet", 0.1, TRAINING),
+    ("experiments.<name>.train.horizontal_flips", "unet", True, TRAINING),
+    ("experiments.<name>.train.ema_decay", "unet", 0.5, TRAINING),
+    ("experiments.<name>.train.ema_sigma_rels", "unet", [0.1], TRAINING),
+    ("experiments.<name>.train.precision", "unet", "bf16", TRAINING),
+    ("experiments.<name>.train.init_from.path", "unet2d", "moved.safetensors", NOTHING),
+    ("experiments.<name>.train.init_from.sha256", "unet2d", "1" * 64, TRAINING),
+    ("experiments.<name>.train.seed", "unet", 1, TRAINING),
+    ("experiments.<name>.train.deterministic", "unet", True, TRAINING),
+    # More steps: only new jobs, as test_staleness.py shows.
+    ("experiments.<name>.train.steps", "unet", 80, TRAINING),
+    ("experiments.<name>.train.run.gpus", "unet", 2, NOTHING),
+    ("experiments.<name>.train.run.cpus", "unet", 3, NOTHING),
+    ("experiments.<name>.train.run.micro_batch_size", "unet", 4, NOTHING),
+    ("experiments.<name>.train.run.activation_checkpointing", "unet", True, NOTHING),
+    ("experiments.<name>.train.run.compile", "unet", False, NOTHING),
+    ("experiments.<name>.train.run.save_seconds", "unet", 7, NOTHING),
+    ("experiments.<name>.train.run.steps_per_job", "unet", 40, NOTHING),
+    ("experiments.<name>.train.run.tracker", "unet", "tensorboard", NOTHING),
+    ("experiments.<name>.validation.images", "unet", 7, LOSSES),
+    ("experiments.<name>.validation.seed", "unet", 7, LOSSES),
+    ("experiments.<name>.samples.<name>.scheduler", "unet", "ddpm", SAMPLES),
+    ("experiments.<name>.samples.<name>.steps", "unet", 5, SAMPLES),
+    ("experiments.<name>.samples.<name>.eta", "unet2d", 0.5, SAMPLES),
+    ("experiments.<name>.samples.<name>.timestep_spacing", "unet", "leading", SAMPLES),
+    ("experiments.<name>.samples.<name>.ema_sigma_rel", "unet2d", 0.1, SAMPLES),
+    ("experiments.<name>.samples.<name>.batch_size", "unet", 4, SAMPLES),
+    ("experiments.<name>.samples.<name>.seed", "unet", 4, SAMPLES),
+    ("experiments.<name>.samples.<name>.images", "unet", 64, SAMPLES - {"plot_samples"}),
+    ("experiments.<name>.samples.<name>.run.images_per_job", "unet", 16, NOTHING),
+    ("experiments.<name>.samples.<name>.run.cpus", "unet", 3, NOTHING),
+    ("experiments.<name>.scores.<name>.kid_subset_size", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.kid_subsets", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.isc_splits", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.prc_neighborhood", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.seed", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.features", "unet", "inception", {"fetch_inception", *SPACE}),
+    ("experiments.<name>.scores.<name>.reference", "unet", "eval", SPACE),
+    ("experiments.<name>.scores.<name>.weights.path", "unet2d", "other.pth", SPACE),
+    ("experiments.<name>.scores.<name>.weights.sha256", "unet2d", "1" * 64, SPACE),
+    ("experiments.<name>.scores.<name>.weights.name", "unet2d", "others", SPACE),
+    ("experiments.<name>.scores.<name>.run.cpus", "unet", 3, NOTHING),
+    ("experiments.<name>.scores.<name>.run.batch_size", "unet", 3, NOTHING),
+    ("experiments.<name>.keep.every", "unet2d", 3, {"thin"}),
+]
+
+
+def study(folder: Path) -> dict:
+    """A config in which every kind of block stands, with the local files that it names."""
+    for name in ("photographs", "other"):
+        (folder / name).mkdir()
+        for file in ("1.png", "2.png"):
+            (folder / name / file).write_text(name)
+    for name in ("inception.pth", "other.pth", "weights.safetensors", "moved.safetensors"):
+        (folder / name).touch()
+    train = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
+    unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
+    bare = {"model": unet, "train": train}
+    image = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
+    url = {"url": "file:///archive.zip", "sha256": SHA}
+    commit = {"url": "file:///repository", "commit": "0" * 40}
+    given = {"path": "weights.safetensors", "sha256": SHA}
+    weights = {"path": "inception.pth", "sha256": SHA, "name": "mine"}
+    return {
+        "datasets": {
+            "digits": {"source": {"kind": "sklearn-digits"}, **image, "classifier": {}},
+            "photographs": {"source": {"kind": "folder", "path": "photographs"}, **image},
+            "repository": {"source": {"kind": "git", **commit}, **image},
+            "archive": {"source": {"kind": "url", **url}, **image},
+        },
+        "experiments": {
+            "unet": {
+                **bare,
+                "dataset": "digits",
+                "diffusion": {"beta_schedule": "linear"},
+                "samples": {"set": {"steps": 4, "images": 32, "batch_size": 8}},
+                "scores": {"score": {"features": "classifier"}},
+            },
+            "unet2d": {
+                "dataset": "photographs",
+                "model": {
+                    "name": "unet2d",
+                    "block_out_channels": [8, 16],
+                    "norm_num_groups": 4,
+                },
+                "train": {
+                    **train,
+                    "lr_schedule": "cosine",
+                    "lr_schedule_steps": 40,
+                    "ema_sigma_rels": [0.1],
+                    "init_from": given,
+                },
+                "samples": {"set": {"scheduler": "ddim", "steps": 4, "images": 32}},
+                "scores": {"score": {"features": "inception", "weights": weights}},
+                "keep": {"every": 2},
+            },
+            "of-repository": {**bare, "dataset": "repository"},
+            "of-archive": {**bare, "dataset": "archive"},
+        },
+    }
+
+
+def dry_runs(folder: Path, configs: list[dict]) -> list[list | str]:
+    """For each config the jobs that would run, as [rule, about, outputs], or an error."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("dry_runs.py")), REPOSITORY / "Snakefile"],
+        cwd=folder, input=json.dumps(configs), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> list:
+    """What would run after each change of the table, in the table's order."""
+    folder = tmp_path_factory.mktemp("table")
+    base = study(folder)
+    (jobs,) = dry_runs(folder, [base])
+    assert isinstance(jobs, list), jobs
+    for _, _, outputs in jobs:
+        for output in outputs:
+            path = folder / output
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    (folder / "config.json").write_text(json.dumps(base))
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    touch = [*snakemake, "--configfile", "config.json", "--cores", "1", "--touch", "--forceall"]
+    subprocess.run(touch, cwd=folder, capture_output=True, check=True)
+    changed = [with_value(base, path, name, value) for path, name, value, _ in TABLE]
+    before, *after = dry_runs(folder, [base, *changed])
+    assert before == [], "the study is finished"
+    return after
+
+
+def with_value(base: dict, path: str, name: str, value: object) -> dict:
+    """The config with another value at a path of the reference."""
+    config = json.loads(json.dumps(base))  # a deepcopy would share what the blocks share
+    block = config
+    *blocks, key = [part.split(" ")[0] for part in path.replace(": ", ":").split(".")]
+    names = iter([name, "set" if "samples" in blocks else "score"])
+    for part in blocks:
+        if part.endswith(")"):
+            continue
+        block = block.setdefault(next(names) if part == "<name>" else part, {})
+    assert block.get(key, "none") != value
+    block[key] = value
+    return config
+
+
+def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
+    wrong = {}
+    for (path, name, value, expected), jobs in zip(TABLE, answers, strict=True):
+        assert isinstance(jobs, list), f"{path} = {value!r}: {jobs}"
+        rules = {rule for rule, _, _ in jobs}
+        if name in ("unet2d", "photographs") and "collect" in expected:
+            expected = {*expected, "thin"}  # that experiment has a `keep`
+        about = {of for _, of, _ in jobs} - {""}
+        experiments = {"photographs": "unet2d", "digits": "unet"}
+        allowed = {name, experiments.get(name, f"of-{name}"), "digits", "photographs"}
+        if rules != expected or not about <= allowed:
+            wrong[path] = {"more": rules - expected, "less": expected - rules, "about": about}
+    assert not wrong, json.dumps(wrong, indent=2, default=list)
+
+
+def keys_of(model, where: str = "") -> Iterator[str]:
+    """Every key of the config, by its path in the reference."""
+    for name, field in model.model_fields.items():
+        inner = list(_inner_models(field.annotation, name))
+        if not inner:
+            yield f"{where}{name}"
+        for block, path in inner:
+            yield from keys_of(block, f"{where}{path}.")
+
+
+def test_every_key_of_the_config_stands_in_the_table():
+    elsewhere = {
+        "results_dir", "resources_dir",  # other folders: nothing of what is there counts
+        "defaults", "experiments.<name>.dataset",  # stand for other keys
+        "experiments.<name>.samples.<name>.checkpoints",  # test_plan.py: which, not what
+    }  # fmt: skip
+    kinds = {key for key in keys_of(Config) if key.endswith((").kind", ").name"))}
+    assert set(keys_of(Config)) - elsewhere - kinds == {path for path, *_ in TABLE}
