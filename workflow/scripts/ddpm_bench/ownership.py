@@ -135,11 +135,10 @@ def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner
     lock = FileLock(folder / "owner.lock", fallback_to_soft=False)
     with _locked(lock, folder) as locks_work:
         before = read_description(folder)
-        if before is not None and not before.released:
-            if locks_work and before.is_of_this_machine():
-                pass  # it would hold the lock, did it live
-            else:
-                _watch(folder, before)
+        unreleased = before is not None and not before.released
+        # On this machine it would hold the lock, did it live.
+        if unreleased and not (locks_work and before.is_of_this_machine()):
+            _watch(folder, before)
         owner = Owner(folder, renew_seconds)
         try:
             yield owner

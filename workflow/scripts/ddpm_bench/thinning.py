@@ -55,31 +55,29 @@ def why_kept(
     scored = set(evaluation[["samples", "score", "training_step"]].itertuples(index=False))
     reasons = {}
     for checkpoint in checkpoints:
-        step = checkpoint.step
-        drawn = [
-            name
-            for name, asked in stage.sets.items()
-            if asked.ema_sigma_rel == checkpoint.sigma_rel
-        ]
-        asking = [
-            (name, score, step)
-            for name in drawn
-            for score in stage.scores
-            if step in stage.sets[name].steps
-        ]
+        step, number = checkpoint.step, checkpoint.step // stage.checkpoint_every
+        drawn = _sets_drawn_from(checkpoint, stage)
         is_best = (best["training_step"] == step) & best["samples"].isin(drawn)
+        asked = {(name, score, step) for name in drawn for score in stage.scores}
         if step == latest:
             reasons[checkpoint] = "the latest"
         elif is_best.any():
-            metrics = ", ".join(sorted(set(best.loc[is_best, "metric"])))
-            reasons[checkpoint] = f"the best by {metrics}"
-        elif step // stage.checkpoint_every % stage.keep.every == 0:
-            reasons[checkpoint] = f"number {step // stage.checkpoint_every}"
-        elif not asking:
+            reasons[checkpoint] = f"the best by {', '.join(sorted(set(best.metric[is_best])))}"
+        elif number % stage.keep.every == 0:
+            reasons[checkpoint] = f"number {number}"
+        elif not asked:
             reasons[checkpoint] = "not scored: no set of samples and score ask for it"
-        elif not scored.issuperset(asking):
+        elif not asked <= scored:
             reasons[checkpoint] = "not yet scored everywhere"
     return reasons
+
+
+def _sets_drawn_from(checkpoint: Checkpoint, stage: ThinStage) -> list[str]:
+    return [
+        name
+        for name, asked in stage.sets.items()
+        if checkpoint.step in asked.steps and checkpoint.sigma_rel == asked.ema_sigma_rel
+    ]
 
 
 def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
