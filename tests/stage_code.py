@@ -26,6 +26,8 @@ PROGRAMS = {
     "prepare": ["prepare.py"],
     "classifier": ["train_classifier.py"],
     "train": ["train.py"],
+    "schedule": ["plot_schedule.py"],
+    "validate": ["validate.py"],
     "sample": ["sample.py"],
     "grid": ["sample_grid.py"],
     "features": ["reference_features.py"],

@@ -1,6 +1,7 @@
 """Scores in, tables and figures out.
 
-In:  results/<experiment>/scores/<score>/<set>/step-*.json, metrics.csv, samples
+In:  results/<experiment>/scores/<score>/<set>/step-*.json, metrics.csv, samples,
+     training/validation-*.csv
 Out: results/<experiment>/report/   tables and figures of one experiment
      results/report/                all experiments side by side
 """
@@ -121,15 +122,16 @@ rule plot_scores:
 
 
 rule plot_loss:
-    """The training loss against steps."""
+    """Training and validation losses against steps."""
     input:
-        lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
+        manifests=lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
+        validations=lambda wildcards: plan.validations(CONFIG, wildcards.experiment),
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/loss.png",
             caption="../report/loss.rst",
             category="Training",
-            labels={"experiment": "{experiment}", "shows": "training loss"},
+            labels={"experiment": "{experiment}", "shows": "losses"},
         ),
     log:
         f"{RESULTS}/logs/plot_loss/{{experiment}}.log",
@@ -140,7 +142,27 @@ rule plot_loss:
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
     shell:
         "exec with_log {log:q} plot_loss.py --what {params.what:q} --metrics {params.metrics:q}"
-        " --output {output:q}"
+        " --validations {input.validations:q} --output {output:q}"
+
+
+rule plot_schedule:
+    """The noise that the forward process adds, and what each timestep's error weighs."""
+    output:
+        report(
+            f"{RESULTS}/{{experiment}}/report/schedule.png",
+            caption="../report/schedule.rst",
+            category="Training",
+            labels={"experiment": "{experiment}", "shows": "noise schedule"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_schedule/{{experiment}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=lambda wildcards: stages.schedule_stage(CONFIG, wildcards.experiment),
+    shell:
+        "exec with_log {log:q} plot_schedule.py --what {params.what:q}"
+        " --experiment {wildcards.experiment:q} --output {output:q}"
 
 
 rule plot_samples:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the loss of a training against its steps."""
+"""Draw the losses of a training against its steps."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.figures import save_figure
 from ddpm_bench.losses import loss_figure, read_losses
 from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import VALIDATION_COLUMNS, join_tables
 
 
 def main() -> None:
@@ -15,11 +16,15 @@ def main() -> None:
     arguments.add_argument(
         "--metrics", type=Path, required=True, help="metrics.csv of the training"
     )
+    arguments.add_argument(
+        "--validations", type=Path, nargs="*", default=[], help="validation losses, CSV, if any"
+    )
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
-    title = f"{given.metrics.absolute().parent.name}: training loss"
-    save_figure(loss_figure(read_losses(given.metrics), title), given.output)
+    title = f"{given.metrics.absolute().parent.name}: loss"
+    validation = join_tables(given.validations, VALIDATION_COLUMNS)
+    save_figure(loss_figure(read_losses(given.metrics), title, validation), given.output)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,19 @@ def loss(
     noise: torch.Tensor,
     estimator: torch.nn.Module | None = None,
 ) -> torch.Tensor:
-    """The mean over the batch of the weighted squared error of each image, a float32 scalar.
+    """The mean over the batch of `image_losses`, a float32 scalar."""
+    return image_losses(schedule, model, images, times, noise, estimator).mean()
+
+
+def image_losses(
+    schedule: Schedule,
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    times: torch.Tensor,
+    noise: torch.Tensor,
+    estimator: torch.nn.Module | None = None,
+) -> torch.Tensor:
+    """The weighted squared error of each image, the mean over its pixels: float32 [N].
 
     estimator: the network that first estimates the image, for the model to see (self-conditioning,
     Chen et al. 2022, algorithm 1); None where it sees nothing.
@@ -135,4 +147,4 @@ def loss(
             seen = (estimated_image(schedule, noised, times, estimator(noised, times).float()),)
     prediction = model(noised, times, *seen)
     error = (prediction.float() - target(schedule, images, times, noise)) ** 2
-    return (error.mean(dim=(1, 2, 3)) * schedule.loss_weight[times]).mean()
+    return error.mean(dim=(1, 2, 3)) * schedule.loss_weight[times]

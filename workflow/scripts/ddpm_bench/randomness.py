@@ -18,6 +18,7 @@ STREAMS = {
     "sample": 3,
     "flips": 4,
     "self-conditioning": 5,
+    "validation": 6,
 }
 
 
@@ -111,3 +112,33 @@ def sees_estimate(seed: int, step: int) -> bool:
 def image_generator(seed: int, image: int) -> torch.Generator:
     """The generator of image number `image` of a set: on the CPU, the same on all hardware."""
     return torch.Generator().manual_seed(derived_seed(seed, "sample", image))
+
+
+def validation_positions(seed: int, images: int, count: int) -> np.ndarray:
+    """Which `count` of a split's `images` are validated on: int64 [count], each once, by chance.
+
+    In the order of the draw, so that neither they nor their timesteps follow the order of the
+    dataset, in which a label's images stand together.
+    """
+    return _epoch_generator(seed, "validation", 0).permutation(images)[:count]
+
+
+def validation_draws(
+    seed: int, positions: range, images: int, timesteps: int, shape: tuple[int, int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise and timesteps of the images at `positions` of `images` that are validated on.
+
+    Each is a pure function of the seed and its position. Returns noise, float32 [n, C, H, W],
+    standard normal; and timesteps, int64 [n], stratified: that of position i is uniform over the
+    i-th of `images` equal parts of 0 .. timesteps - 1, so that their mean varies less than that of
+    independent ones. On the CPU, the same on all hardware.
+    """
+    noises, times = [], []
+    for position in positions:
+        generator = torch.Generator()
+        generator.manual_seed(derived_seed(seed, "validation", 1 + position))
+        within = torch.rand((), generator=generator, dtype=torch.float64).item()
+        time = int((position + within) * timesteps / images)
+        times.append(min(time, timesteps - 1))  # the quotient may be rounded up to T
+        noises.append(torch.randn(shape, generator=generator))
+    return torch.stack(noises), torch.tensor(times)

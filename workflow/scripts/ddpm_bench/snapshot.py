@@ -15,7 +15,15 @@ import pandas as pd
 from . import plan
 from .config.loading import Config
 from .program import UserError
-from .tables import best_scores, best_table, score_row, table_of, write_table
+from .tables import (
+    VALIDATION_COLUMNS,
+    best_scores,
+    best_table,
+    join_tables,
+    score_row,
+    table_of,
+    write_table,
+)
 
 
 @dataclass(frozen=True)
@@ -125,14 +133,16 @@ def write_scores(evaluation: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
-    """The loss curve, and the samples of the checkpoints that have some, of one experiment."""
+    """The loss curves, and the samples of the checkpoints that have some, of one experiment."""
     written = []
     metrics = Path(config.results_dir, experiment, "metrics.csv")
     if metrics.exists():
         from .figures import save_figure
         from .losses import loss_figure, read_losses
 
-        save_figure(loss_figure(read_losses(metrics), "Training loss"), folder / "loss.png")
+        done = [path for path in map(Path, plan.validations(config, experiment)) if path.exists()]
+        validation = join_tables(done, VALIDATION_COLUMNS)
+        save_figure(loss_figure(read_losses(metrics), "Loss", validation), folder / "loss.png")
         written.append(folder / "loss.png")
     for samples in config.experiments[experiment].samples:
         steps = plan.checkpoint_steps(config, experiment, samples)

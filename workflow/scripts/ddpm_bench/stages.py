@@ -67,7 +67,10 @@ def train_stage(config: Config, experiment: str) -> str:
 
 
 def schedule_stage(config: Config, experiment: str) -> str:
-    return stage("schedule", diffusion=what_keys(config.experiments[experiment].diffusion))
+    keys = config.experiments[experiment]
+    return stage(
+        "schedule", diffusion=what_keys(keys.diffusion), min_snr_gamma=keys.train.min_snr_gamma
+    )
 
 
 def validate_stage(config: Config, experiment: str) -> str:

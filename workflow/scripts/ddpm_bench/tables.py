@@ -1,4 +1,5 @@
-"""The tables of scores: all of them, the best checkpoints, and the one for the terminal."""
+"""The tables of scores: all of them, the best checkpoints, and the one for the terminal; and of
+validation losses."""
 
 import re
 from dataclasses import dataclass
@@ -74,13 +75,16 @@ BEST_COLUMNS = [
     "classifier_accuracy",
     "warning",
 ]
+VALIDATION_COLUMNS = ["step", "images", "eval_loss", "train_loss", "gap_standard_error"]
 FLOAT_COLUMNS = {
     *("fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"),
     *("classifier_accuracy", "value"),
+    *("eval_loss", "train_loss", "gap_standard_error"),
 }
 INTEGER_COLUMNS = {
     *("training_step", "images_generated", "images_reference"),
     *("kid_subset_size", "feature_dimensions"),
+    *("step", "images"),
 }
 
 _SCORE_PATH = re.compile(

@@ -1,5 +1,8 @@
 """What decides tables and figures: the `--what` of the programs that make them."""
 
+from pydantic import Field
+
+from .diffusion import Diffusion
 from .keys import Keys, Name, PositiveInt
 
 
@@ -15,6 +18,14 @@ class PlotStage(Keys):
     """What decides a figure, but the table or the images that it shows."""
 
     version: PositiveInt
+
+
+class ScheduleStage(Keys):
+    """What decides the figure of a forward process and of the loss weights."""
+
+    version: PositiveInt
+    diffusion: Diffusion = Field(default_factory=Diffusion)
+    min_snr_gamma: float | None = None
 
 
 class GridStage(Keys):

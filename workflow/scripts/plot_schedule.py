@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""Draw the noise schedule of an experiment and the weights of its loss against timesteps."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import ScheduleStage
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(ScheduleStage), required=True, help="keys, JSON or @file"
+    )
+    arguments.add_argument("--experiment", required=True, help="its name, for the title")
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    # torch takes seconds to import, which a wrong argument need not wait for.
+    from ddpm_bench.figures import save_figure
+    from ddpm_bench.schedules import schedule_figure
+
+    title = f"{given.experiment}: noise schedule"
+    stage = given.what
+    save_figure(schedule_figure(stage.diffusion, stage.min_snr_gamma, title), given.output)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""Measure the loss of a training job's checkpoints on held-out and on training images."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ddpm_bench.config.training import TrainRun, ValidateStage
+from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.files import read_json
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--what", type=keys(ValidateStage), required=True, help="keys, JSON or @file"
+    )
+    options.add_argument(
+        "--how",
+        type=keys(TrainRun),
+        default="{}",
+        help="the training's run: block, JSON; of it cpus and micro_batch_size",
+    )
+    options.add_argument("--manifest", type=Path, required=True, help="of the training job, JSON")
+    options.add_argument("--eval", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
+    options.add_argument("--train", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
+    options.add_argument("--output", type=Path, required=True, help="a row per checkpoint, CSV")
+    args = options.parse_args()
+    with lease(1):
+        validate(args)
+
+
+def validate(args) -> None:
+    # torch is imported after the lease, which decides the GPUs that it sees.
+    import pandas as pd
+    import torch
+
+    from ddpm_bench.checkpoints import load_checkpoint
+    from ddpm_bench.tables import VALIDATION_COLUMNS, write_table
+    from ddpm_bench.validation import BATCH_SIZE, Validation
+
+    torch.set_num_threads(usable_cores(args.how.cpus))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    splits = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (args.eval, args.train)]
+    batch_size = min(BATCH_SIZE, args.how.micro_batch_size or BATCH_SIZE)
+    validation = Validation(args.what, *splits, device, batch_size)
+    images, wanted = validation.images, args.what.validation.images
+    if images < wanted:
+        print(f"{images} images of each split, not {wanted}: one has no more", file=sys.stderr)
+
+    checkpoints = read_json(args.manifest)["checkpoints"]
+    steps = [entry["step"] for entry in checkpoints if "ema_sigma_rel" not in entry]
+    steps = steps if images else []  # nothing to measure, and nothing to draw
+    name = f"validate {args.output.absolute().parent.parent.name}"
+    with tqdm(total=len(steps) * images, desc=name, unit="image", dynamic_ncols=True) as bar:
+        rows = [
+            validation.row(step, load_checkpoint(args.manifest, step), bar.update) for step in steps
+        ]
+    write_table(args.output, pd.DataFrame(rows, columns=VALIDATION_COLUMNS))
+
+
+if __name__ == "__main__":
+    run(main)
