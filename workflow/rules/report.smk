@@ -46,6 +46,7 @@ rule thin:
     input:
         evaluation=rules.collect.output.evaluation,
         best=rules.collect.output.best,
+        validations=lambda wildcards: plan.validations(CONFIG, wildcards.experiment),
     output:
         f"{RESULTS}/{{experiment}}/training/thinned.json",
     log:
