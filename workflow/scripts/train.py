@@ -34,7 +34,7 @@ def arguments():
     options.add_argument("--first", type=int, default=0, help="step that the job goes on from")
     options.add_argument("--last", type=int, required=True, help="step that the job ends at")
     options.add_argument(
-        "--init-from", default="", help="file of the weights that init_from of --what names"
+        "--init-from", nargs="?", help="file of the weights that init_from of --what names"
     )
     options.add_argument("--output", type=Path, required=True, help="the job's manifest, JSON")
     options.add_argument(
