@@ -23,10 +23,32 @@ def count_steps() -> None:
     Trainer.train_one_step = counted
 
 
+def count_reductions() -> None:
+    """Note each all-reduce of gradients between processes in $COUNT_STEPS.reductions."""
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    from ddpm_bench.training import Trainer
+
+    begin_or_go_on = Trainer.begin_or_go_on
+    file = os.open(os.environ["COUNT_STEPS"] + ".reductions", os.O_WRONLY | os.O_CREAT)
+
+    def reduced(group, bucket):
+        os.write(file, b".")
+        return allreduce_hook(group, bucket)
+
+    def with_hook(self, state) -> None:
+        begin_or_go_on(self, state)
+        if self.processes > 1:
+            self.model.register_comm_hook(None, reduced)
+
+    Trainer.begin_or_go_on = with_hook
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(SCRIPTS))
     if os.environ.get("RANK", "0") == "0":
         count_steps()
+        count_reductions()
     import train
 
     from ddpm_bench.program import run

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from ddpm_bench.files import sha256
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
+COUNTED = Path(__file__).with_name("counted_training.py")
 MODEL = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
 
 
@@ -117,7 +118,7 @@ def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
     The instants are spread evenly in steps, so that they do not depend on the machine's speed.
     """
     chance = random.Random(seed)
-    run.program = Path(__file__).with_name("counted_training.py")
+    run.program = COUNTED
     half_written = 0
     for kill in range(kills):
         process = run.start(0, last)

@@ -49,7 +49,7 @@ def test_all_wrong_keys_are_reported_at_once(raw):
     raw["datasets"]["digits"]["source"] = {"kind": "git", "url": "x://y", "comit": "0"}
     text = problems(raw)
     for line in (
-        "experiments.digits.train.precision = 'fp8': Input should be 'fp32' or 'bf16'",
+        "experiments.digits.train.precision = 'fp8': Input should be 'fp32', 'bf16' or 'fp16'",
         "experiments.digits.train.batch_size = -1: Input should be greater than 0",
         "experiments.digits.dataset = 'digts': no such dataset; did you mean 'digits'?",
         "datasets.digits.source.url = 'x://y'",
@@ -72,7 +72,7 @@ def test_what_does_not_fit_together_is_reported_beside_other_problems(raw):
     for line in (
         "steps = 1000 must be a multiple",
         "run.steps_per_job = 500 must be a multiple",
-        "batch_size = 63 must be a multiple of run.gpus = 2",
+        "run.gpus = 2: batch_size = 63 does not divide over 2 processes",
         "samples.long.steps = 5000: exceeds diffusion.timesteps",
         "eta = 0.5 is an option of scheduler ddim",
         "images_per_job = 100 must be a multiple of batch_size = 8; the nearest that are: 96 or",
@@ -102,8 +102,8 @@ def test_defaults_are_merged_under_each_experiment(raw):
          "the nearest that are: 900 or 1200"),
         ({"run": {"steps_per_job": 500}}, "run.steps_per_job = 500 must be a multiple of "
          "checkpoint_every = 300; the nearest that are: 300 or 600"),
-        ({"run": {"gpus": 3}}, "batch_size = 64 must be a multiple of run.gpus = 3; "
-         "the nearest that are: 63 or 66"),
+        ({"run": {"gpus": 3}}, "batch_size = 64 does not divide over 3 processes; "
+         "the nearest that does: 63 or 66"),
         ({"run": {"micro_batch_size": 5}}, "sizes that do: 1, 2, 4, 8, 16, 32, 64"),
     ],
 )  # fmt: skip

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from denoising_diffusion_pytorch import GaussianDiffusion
+from diffusers import DDPMScheduler
 
 from ddpm_bench import diffusion
-from ddpm_bench.config.training import Diffusion, Unet
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.networks import Unet
 from ddpm_bench.model import build_model
 
 CPU = torch.device("cpu")
@@ -26,22 +28,24 @@ def random_batch():
 
 @pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
 @pytest.mark.parametrize("beta_schedule", ["linear", "cosine", "sigmoid"])
-def test_the_loss_equals_the_packages(model, objective, beta_schedule):
+@pytest.mark.parametrize("min_snr_gamma", [None, 5.0])
+def test_the_loss_equals_the_packages(model, objective, beta_schedule, min_snr_gamma):
     keys = Diffusion(objective=objective, beta_schedule=beta_schedule)
-    schedule = diffusion.build_schedule(keys, model, 8, CPU)
+    schedule = diffusion.build_schedule(keys, CPU, min_snr_gamma)
     levels, noise, times = random_batch()
     images = diffusion.to_model_range(levels)
     theirs = GaussianDiffusion(
-        model, image_size=8, objective=objective, beta_schedule=beta_schedule, auto_normalize=False
-    )
+        model, image_size=8, objective=objective, beta_schedule=beta_schedule, auto_normalize=False,
+        min_snr_loss_weight=min_snr_gamma is not None, min_snr_gamma=min_snr_gamma or 5,
+    )  # fmt: skip
     with torch.no_grad():
         ours = diffusion.loss(schedule, model, images, times, noise)
         expected = theirs.p_losses(images, times, noise=noise)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
 
 
-def test_a_noised_image_has_the_variance_of_the_equation(model):
-    schedule = diffusion.build_schedule(Diffusion(), model, 8, CPU)
+def test_a_noised_image_has_the_variance_of_the_equation():
+    schedule = diffusion.build_schedule(Diffusion(), CPU)
     alpha_bar = torch.cumprod(1 - schedule.betas.double(), 0)
     levels, noise, times = random_batch()
     images = diffusion.to_model_range(levels)
@@ -53,9 +57,9 @@ def test_a_noised_image_has_the_variance_of_the_equation(model):
     torch.testing.assert_close(noised.double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_velocity_and_noised_image_give_back_the_image(model):
+def test_velocity_and_noised_image_give_back_the_image():
     # Salimans & Ho 2022, appendix D: x_0 = alpha_t x_t - sigma_t v.
-    schedule = diffusion.build_schedule(Diffusion(objective="pred_v"), model, 8, CPU)
+    schedule = diffusion.build_schedule(Diffusion(objective="pred_v"), CPU)
     levels, noise, times = random_batch()
     images = diffusion.to_model_range(levels)
     velocity = diffusion.target(schedule, images, times, noise)
@@ -63,6 +67,37 @@ def test_velocity_and_noised_image_give_back_the_image(model):
     signal = schedule.sqrt_alphas_cumprod[times][:, None, None, None]
     spread = schedule.sqrt_one_minus_alphas_cumprod[times][:, None, None, None]
     torch.testing.assert_close(signal * noised - spread * velocity, images, rtol=0, atol=1e-5)
+
+
+def test_a_scaled_linear_schedule_is_linear_in_the_square_root_between_its_ends():
+    keys = Diffusion(beta_schedule="scaled_linear", beta_start=0.0004, beta_end=0.01, timesteps=50)
+    betas = diffusion.noise_schedule(keys)
+    steps = betas.sqrt().diff()
+    torch.testing.assert_close(steps, steps[:1].expand(49), rtol=1e-9, atol=0)
+    torch.testing.assert_close(betas[[0, -1]], torch.tensor([0.0004, 0.01]).double())
+    # Without ends those of Rombach et al. 2022; diffusers' schedulers name the schedule so too.
+    usual = diffusion.noise_schedule(Diffusion(beta_schedule="scaled_linear"))
+    theirs = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").betas
+    torch.testing.assert_close(usual.float(), theirs, rtol=1e-5, atol=0)
+
+
+def test_a_linear_schedule_has_the_ends_it_is_given():
+    betas = diffusion.noise_schedule(
+        Diffusion(beta_schedule="linear", timesteps=200, beta_start=1e-4, beta_end=0.02)
+    )
+    torch.testing.assert_close(betas, torch.linspace(1e-4, 0.02, 200, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
+def test_the_true_prediction_gives_back_the_image(objective):
+    schedule = diffusion.build_schedule(Diffusion(objective=objective), CPU)
+    levels, noise, _ = random_batch()
+    times = torch.tensor([0, 1, 10, 300, 500, 700])
+    images = diffusion.to_model_range(levels)
+    noised = diffusion.diffuse(schedule, images, times, noise)
+    truth = diffusion.target(schedule, images, times, noise)
+    found = diffusion.estimated_image(schedule, noised, times, truth)
+    torch.testing.assert_close(found, images, rtol=0, atol=1e-4)
 
 
 def test_levels_survive_the_way_to_the_model_and_back():

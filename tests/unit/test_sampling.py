@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from training_runs import SCRIPTS
 
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.config.training import Diffusion, Unet
 from ddpm_bench.diffusion import build_schedule
 from ddpm_bench.files import sha256
 from ddpm_bench.model import build_model
@@ -50,6 +51,29 @@ def test_any_cut_gives_the_same_bytes(drawing):
         assert (np.concatenate(pieces) == whole).all()
 
 
+def test_a_self_conditioned_network_sees_its_last_estimate_of_the_image():
+    keys = Unet(**{**MODEL.model_dump(), "self_condition": True})
+    drawing = Drawing(scheduler="ddim", steps=4, batch_size=4)
+    stage = SampleStage(
+        version=1, image_size=8, channels=1, model=keys, drawing=drawing,
+        diffusion=Diffusion(objective="pred_x0"),
+    )  # fmt: skip
+    made = Sampler(stage, build_model(keys, 1, seed=3).state_dict(), CPU)
+    network, seen, given = made._model, [], []
+
+    def watched(images, times, *estimate):
+        seen.append(estimate)
+        given.append(network(images, times, *estimate))
+        return given[-1]
+
+    made._model = watched
+    made.draw(0, 4)
+    assert seen[0] == ()
+    for (estimate,), prediction in zip(seen[1:], given[:-1], strict=True):
+        # With pred_x0 the prediction is the estimate, clipped as samplers clip it.
+        assert torch.equal(estimate, prediction.clamp(-1, 1))
+
+
 def test_another_seed_gives_other_images():
     assert (images(sampler(seed=0), 0, 3) != images(sampler(seed=1), 0, 3)).any()
 
@@ -79,7 +103,7 @@ def test_timesteps_are_those_of_the_paper():
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "dpmsolver++"])
 def test_an_odd_number_of_steps_is_visited_as_it_is(scheduler):
-    betas = build_schedule(Diffusion(), build_model(MODEL, 1), 8, CPU).betas.numpy()
+    betas = build_schedule(Diffusion(), CPU).betas.numpy()
     steps = build_scheduler(Drawing(scheduler=scheduler, steps=61), betas, "pred_v")
     assert steps.timesteps.tolist() == visited_timesteps("trailing", 1000, 61)
 
@@ -88,9 +112,7 @@ def test_an_odd_number_of_steps_is_visited_as_it_is(scheduler):
 @pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
 def test_a_perfect_network_leads_back_to_the_image(scheduler, objective):
     """A network that always knows the one clean image must be led to it by every sampler."""
-    schedule = build_schedule(
-        Diffusion(objective=objective), build_model(MODEL, 1), image_size=8, device=CPU
-    )
+    schedule = build_schedule(Diffusion(objective=objective), CPU)
     clean = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
     steps = build_scheduler(
         Drawing(scheduler=scheduler, steps=50), schedule.betas.numpy(), objective

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from training_runs import (
+    COUNTED,
     SCRIPTS,
     Run,
     assert_little_trained_twice,
@@ -116,13 +117,19 @@ def test_more_frequent_checkpoints_come_from_the_same_training(folder, undisturb
 
 
 def test_processes_and_micro_batches_may_change_in_the_middle(folder, two_processes):
-    """1 -> 2 -> 1 processes: the weights of one process, but for the order of sums."""
+    """1 -> 2 -> 1 processes: the weights of one process, but for the order of sums.
+
+    Gradients travel once per step, not once per micro-batch.
+    """
     one = Run(folder, "one", train={"learning_rate": 1e-4})
     one.complete(0, 100)
     how = [{}, {"gpus": 2, "micro_batch_size": 2}, {"micro_batch_size": 4}]
     for keys, first, last in zip(how, (0, 40, 80), (40, 80, 100), strict=True):
         elastic = Run(folder, "elastic", train={"learning_rate": 1e-4}, how=keys)
+        elastic.program = COUNTED
         elastic.complete(first, last)
+    assert elastic.executed_steps() == 100
+    assert elastic.counter.with_name("elastic.steps.reductions").stat().st_size == 40
     assert 0 < relative_difference(elastic.weights(100), one.weights(100)) < 1e-5
     assert 0 < relative_difference(two_processes.weights(100), one.weights(100)) < 1e-5
 

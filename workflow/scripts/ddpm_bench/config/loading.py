@@ -20,6 +20,7 @@ from .sampling import Samples
 from .scoring import Score
 from .training import Train, Validation
 
+UNIONS = (Union, types.UnionType)
 # Folders of results_dir that are not experiments.
 RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
 
@@ -262,7 +263,7 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
             here = _bare(field.annotation) if field else None
         elif typing.get_origin(here) is dict:
             here = _bare(typing.get_args(here)[1])
-        elif typing.get_origin(here) in (Union, types.UnionType):
+        elif typing.get_origin(here) in UNIONS:
             here = next(
                 (member for member in typing.get_args(here) if _has_kind(member, part)), None
             )
@@ -280,9 +281,13 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
 
 
 def _bare(annotation: Any) -> Any:
-    return (
-        typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
-    )
+    """The annotation without its metadata, and the block of one that may be null."""
+    if typing.get_origin(annotation) is Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else ()
+    if len(members) == 2 and types.NoneType in members:
+        return _bare(next(member for member in members if member is not types.NoneType))
+    return annotation
 
 
 def _has_kind(member: Any, tag: int | str) -> bool:
