@@ -91,6 +91,15 @@ def write_losses(path: Path, *, rows: int = 120, every: int = 10, batch: int = 6
     return path
 
 
+def write_validation(path: Path, losses: dict[int, tuple[float, float]]) -> Path:
+    """A job's validation losses: held-out and training, by the checkpoint's step."""
+    lines = ["step,images,eval_loss,train_loss,gap_standard_error"]
+    lines += [f"{step},360,{held!r},{train!r},0.0008" for step, (held, train) in losses.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_samples(
     results: Path,
     experiment: str,

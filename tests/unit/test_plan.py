@@ -63,6 +63,20 @@ def test_every_checkpoint_is_made_by_one_job(tmp_path):
     ]  # fmt: skip
 
 
+def test_every_job_has_validation_losses_unless_nothing_is_held_out(tmp_path):
+    run = {"steps_per_job": 600}
+    files = plan.validations(config(tmp_path, run=run), "digits")
+    assert [Path(path).name for path in files] == [
+        "validation-00000000-00000600.csv", "validation-00000600-00001200.csv",
+    ]  # fmt: skip
+    raw = copy.deepcopy(DEMO)
+    raw["experiments"]["digits"]["validation"] = {"images": 0}
+    assert plan.validations(check_config(raw), "digits") == []
+    raw = copy.deepcopy(DEMO)
+    raw["datasets"]["digits"]["eval_fraction"] = 0
+    assert plan.validations(check_config(raw), "digits") == []
+
+
 @pytest.mark.parametrize(
     ("chosen", "steps"),
     [("all", [300, 600, 900, 1200]), ("latest", [1200]), ([900, 300], [300, 900])],

@@ -3,7 +3,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_results import score, write_losses, write_samples, write_score, write_scores
+from fake_results import (
+    score,
+    write_losses,
+    write_samples,
+    write_score,
+    write_scores,
+    write_validation,
+)
 
 from ddpm_bench import tables
 from ddpm_bench.config.loading import read_config
@@ -13,7 +20,8 @@ SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 CONFIG = """
 results_dir: RESULTS
 datasets:
-  digits-16: {source: {kind: sklearn-digits}, image_size: 16, channels: 1}
+  digits-16:
+    {source: {kind: sklearn-digits}, image_size: 16, channels: 1, eval_fraction: 0.2}
 defaults:
   dataset: digits-16
   model: {name: unet, dim: 16, dim_mults: [1, 2, 4]}
@@ -94,6 +102,20 @@ def test_a_half_finished_tree_gives_its_tables_and_figures(project):
     assert "missing: samples dpm20, score classifier: steps 900, 1,200" in said
     assert "missing: samples ddim50, score classifier: step 1,200" in said
     assert "wide: none of 5 scores yet" in said
+
+
+def test_a_snapshot_draws_the_validation_losses_that_are_there(project):
+    training = project / "results" / "wide" / "training"
+    training.mkdir(parents=True)
+    (training / "job-00000000-00000600.json").touch()  # the second job is still going on
+    write_losses(project / "results" / "wide" / "metrics.csv", rows=60)
+    told()
+    picture = project / "results" / "snapshot" / "wide" / "loss.png"
+    before = picture.read_bytes()
+    losses = {300: (0.1, 0.1), 600: (0.08, 0.07)}
+    write_validation(training / "validation-00000000-00000600.csv", losses)
+    told()
+    assert picture.read_bytes() != before
 
 
 def test_a_snapshot_leaves_everything_else_as_it_is(project):

@@ -32,9 +32,14 @@ def test_the_demo_learns_digits(tmp_path):
     for figure in (
         "FID_vs_TrainingSteps.png", "FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps.png",
         "IS_vs_TrainingSteps_First25.png", "KID_vs_TrainingSteps.png", "loss.png",
-        "PrecisionRecall_vs_TrainingSteps.png", "samples_over_training.dpm20.png",
+        "PrecisionRecall_vs_TrainingSteps.png", "samples_over_training.dpm20.png", "schedule.png",
     ):  # fmt: skip
         assert (results / "digits/report" / figure).stat().st_size > 10_000, figure
+    jobs = sorted((results / "digits/training").glob("validation-*.csv"))
+    validation = pd.concat(map(pd.read_csv, jobs), ignore_index=True)
+    assert validation["step"].tolist() == [150, 300, 450, 600]
+    for split in ("eval_loss", "train_loss"):
+        assert validation[split].iloc[-1] < 0.7 * validation[split].iloc[0]
     assert "Nothing to be done" in study.run()
 
     report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]

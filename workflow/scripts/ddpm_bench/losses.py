@@ -1,6 +1,7 @@
 """The loss curves of a training."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,7 @@ def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
 def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
     """The losses of the checkpoints at fixed noise; the legend has their last difference."""
     last = validation.iloc[-1]
-    gap = number(last["eval_loss"] - last["train_loss"])
-    if np.isfinite(last["gap_standard_error"]):
-        gap += f" ± {number(last['gap_standard_error'])}"
+    gap = with_error(last["eval_loss"] - last["train_loss"], last["gap_standard_error"])
     images = f"{int(last['images']):,}"
     size = 0 if len(validation) > 30 else 8
     for column, colour, marker, dashes, name in (
@@ -115,6 +114,15 @@ def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
             linestyle=dashes, linewidth=2, markersize=size, markeredgecolor="white", label=name,
             zorder=4,
         )  # fmt: skip
+
+
+def with_error(value: float, error: float) -> str:
+    """As "0.0105 ± 0.0008": decimals as the error's first two digits ask for."""
+    if not error > 0:
+        return number(value)
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    text = f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
