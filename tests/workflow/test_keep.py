@@ -22,6 +22,10 @@ def test_thinning_makes_nothing_again_and_training_goes_on_after_it(study):
     assert study.would_run() == {}
 
     study.experiment["train"]["steps"] = 100
-    study.run("trained")
+    study.experiment["validation"] = {"images": 16}
+    gone = min({20, 40, 60, 80} - stay)
+    losses = f"results/small/training/validation-{gone - 20:08}-{gone:08}.csv"
+    study.run("trained", losses)
+    assert len((study.folder / losses).read_text().splitlines()) == 1, "no weights to measure"
     assert study.executed_steps() == [(0, 20), (20, 40), (40, 60), (60, 80), (80, 100)]
     assert checkpoints(study) == stay | {100}
