@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def undisturbed(folder):
     """240 steps in one go."""
     run = Run(folder, "undisturbed")
-    run.complete(0, 240)
+    run.complete_here(0, 240)
     return run
 
 
@@ -76,7 +76,7 @@ def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undistur
     assert interrupt(run, 240, signal.SIGTERM) == 75
     stopped = run.events("stopped by a signal")[0]
     assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
-    run.complete(0, 240)
+    run.complete_here(0, 240)
     executed = stopped["steps_executed"] + run.events("job ended")[0]["steps_executed"]
     assert executed == 240
     assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
@@ -84,8 +84,8 @@ def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undistur
 
 def test_two_jobs_end_with_the_weights_of_one(folder, undisturbed):
     run = Run(folder, "two-jobs")
-    run.complete(0, 120)
-    run.complete(120, 240)
+    run.complete_here(0, 120)
+    run.complete_here(120, 240)
     assert run.events("resumed")[0]["step"] == 120
     assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
     names = [entry["step"] for entry in read_json(run.manifest(120, 240))["checkpoints"]]
@@ -98,7 +98,7 @@ def test_a_lost_manifest_comes_back_without_a_step(folder, undisturbed):
     manifest.unlink()
     (undisturbed.results / "checkpoints" / "step-00000120.safetensors").unlink()
     starts = len(undisturbed.events("started") + undisturbed.events("resumed"))
-    undisturbed.complete(0, 240)
+    undisturbed.complete_here(0, 240)
     assert manifest.read_bytes() == before
     assert undisturbed.checkpoint_bytes(120)
     assert len(undisturbed.events("started") + undisturbed.events("resumed")) == starts
@@ -106,10 +106,10 @@ def test_a_lost_manifest_comes_back_without_a_step(folder, undisturbed):
 
 def test_more_frequent_checkpoints_come_from_the_same_training(folder, undisturbed):
     run = Run(folder, "denser", train={"checkpoint_every": 100})
-    run.complete(0, 120)
+    run.complete_here(0, 120)
     kept = run.checkpoint_bytes(100)
     denser = Run(folder, "denser", train={"checkpoint_every": 20})
-    denser.complete(0, 120)
+    denser.complete_here(0, 120)
     assert denser.checkpoint_bytes(100) == kept
     # The metadata of a checkpoint names the config that made it, so compare the weights.
     ours, theirs = denser.weights(60), undisturbed.weights(60)
@@ -122,7 +122,7 @@ def test_processes_and_micro_batches_may_change_in_the_middle(folder, two_proces
     Gradients travel once per step, not once per micro-batch.
     """
     one = Run(folder, "one", train={"learning_rate": 1e-4})
-    one.complete(0, 100)
+    one.complete_here(0, 100)
     how = [{}, {"gpus": 2, "micro_batch_size": 2}, {"micro_batch_size": 4}]
     for keys, first, last in zip(how, (0, 40, 80), (40, 80, 100), strict=True):
         elastic = Run(folder, "elastic", train={"learning_rate": 1e-4}, how=keys)
@@ -143,18 +143,40 @@ def test_two_processes_stopped_by_a_signal_go_on_exactly(folder, two_processes):
     assert run.checkpoint_bytes(100) == two_processes.checkpoint_bytes(100)
 
 
-def test_damaged_states_are_named_and_the_one_before_is_used(folder, undisturbed):
-    run = Run(folder, "damaged", how={"save_seconds": 0.2})
-    assert interrupt(run, 240, signal.SIGUSR1) == 75
-    before, last = run.states()[-2:]
-    tensors = last / "tensors.safetensors"
-    content = bytearray(tensors.read_bytes())
+def truncate(path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path) -> None:
+    content = bytearray(path.read_bytes())
     content[-100] ^= 1
-    tensors.write_bytes(content)
-    printed = run.complete(0, 240)
-    assert f"state {last} is damaged" in printed
-    assert run.events("resumed")[0]["step"] == int(before.name.removeprefix("step-"))
-    assert run.checkpoint_bytes(240) == undisturbed.checkpoint_bytes(240)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("tensors.safetensors", truncate),
+        ("tensors.safetensors", flip_a_bit),
+        ("tensors.safetensors", os.remove),
+        ("state.json", truncate),
+        ("state.json", os.remove),
+        ("metrics.csv", os.remove),
+    ],
+)
+def test_damaged_states_are_named_and_the_one_before_is_used(
+    folder, undisturbed, file, damage, tmp_path
+):
+    run = Run(folder, tmp_path.name, how={"save_seconds": 1e-6})
+    run.complete_here(0, 60)
+    before, last = run.states()[-2:]
+    assert (before.name, last.name) == ("step-00000059", "step-00000060")
+    damage(last / file)
+    run.how = {}
+    printed = run.complete_here(60, 80)
+    assert f"warning: state {last} is damaged (" in printed
+    assert run.events("resumed")[0]["step"] == 59
+    assert run.checkpoint_bytes(80) == undisturbed.checkpoint_bytes(80)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_finite_state(folder):
@@ -238,10 +260,10 @@ def test_a_second_trainer_is_told_who_trains(folder):
 
 def test_another_config_trains_anew_and_sets_the_old_checkpoints_aside(folder):
     run = Run(folder, "changed")
-    run.complete(0, 40)
+    run.complete_here(0, 40)
     before = run.checkpoint_bytes(40)
     other = Run(folder, "changed", train={"learning_rate": 2e-3})
-    printed = other.complete(0, 20)
+    printed = other.complete_here(0, 20)
     assert "the configuration of changed has changed" in printed
     assert [path.name for path in (run.results / "checkpoints").iterdir()] == [
         "step-00000020.safetensors"
@@ -251,7 +273,7 @@ def test_another_config_trains_anew_and_sets_the_old_checkpoints_aside(folder):
     assert kept.read_bytes() == before
     # Back to the first config: everything is still there, no step is trained.
     run.manifest(0, 40).unlink()
-    run.complete(0, 40)
+    run.complete_here(0, 40)
     assert run.checkpoint_bytes(40) == before
 
 
@@ -263,16 +285,16 @@ def test_what_a_killed_trainer_left_half_written_is_removed(folder):
     for path in (state / "tensors.safetensors", checkpoint, drawing):
         path.parent.mkdir(parents=True)
         path.touch()
-    run.complete(0, 20)
+    run.complete_here(0, 20)
     assert not state.exists() and not checkpoint.exists()
     assert drawing.exists()
 
 
 def test_a_job_without_a_checkpoint_leaves_all_to_the_next(folder):
     run = Run(folder, "no-checkpoint", train={"checkpoint_every": 40})
-    run.complete(0, 20)
+    run.complete_here(0, 20)
     assert read_json(run.manifest(0, 20))["checkpoints"] == []
-    run.complete(20, 40)
+    run.complete_here(20, 40)
     assert run.events("job ended")[0]["steps_executed"] == 40
     assert [entry["step"] for entry in read_json(run.manifest(20, 40))["checkpoints"]] == [40]
 
