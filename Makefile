@@ -78,6 +78,7 @@ format: env ## rewrite the sources in the project's format
 bench: env ## measure against what users would otherwise run: make bench IMAGES=folder
 	@test -n "$(IMAGES)" || { echo "error: name a folder of photographs: make bench IMAGES=folder"; exit 2; }
 	@$(BIN)/python benchmarks/prepare.py --images "$(IMAGES)"
+	@$(BIN)/python benchmarks/train.py --images "$(IMAGES)" --profile
 
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm
