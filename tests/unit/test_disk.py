@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_stops_training_with_its_last_state_intact(tmp_path
     last = read_json(room.states()[-1] / "state.json")["step"]
     assert 0 < last < 100
     folder = TrainingFolder(room.results, room.states()[-1].parents[1].name)
-    assert folder.latest_state(at_most=100).step == last
+    assert folder.latest_valid_step(at_most=100) == last
 
     # With room it goes on, and ends as one that had room all the time.
     assert f"going on from the saved state of step {last}" in room.complete(0, 100)

@@ -193,19 +193,26 @@ class TrainingFolder:
         for path in earlier[STATES_KEPT:]:
             shutil.rmtree(path)
 
-    def latest_state(self, at_most: int) -> TrainingState | None:
-        """The last valid state at or before a step; invalid ones are passed over with a warning."""
+    def latest_valid_step(self, at_most: int) -> int | None:
+        """The step of the last valid state at or before a step; None where there is none.
+
+        Invalid ones are passed over with a warning.
+        """
         for folder in self._state_folders():
             if folder.name > checkpoint_name(at_most):
                 continue
             try:
-                return _read_state(folder)
+                return _checked_description(folder)["step"]
             except (OSError, ValueError, KeyError) as error:
                 print(
                     f"warning: state {folder} is damaged ({error}); trying the one before",
                     file=sys.stderr,
                 )
         return None
+
+    def state(self, step: int) -> TrainingState:
+        """The state of a step that `latest_valid_step` has named."""
+        return _read_state(self.states / checkpoint_name(step))
 
     def _state_folders(self) -> list[Path]:
         """Newest first."""
@@ -276,11 +283,18 @@ def _thinned(record: Path) -> dict[str, dict[str, Any]]:
     return read_json(record) if record.exists() else {}
 
 
-def _read_state(folder: Path) -> TrainingState:
+def _checked_description(folder: Path) -> dict[str, Any]:
+    """state.json of a state whose other files are as it says. Raises OSError, ValueError, KeyError
+    for any that is not."""
     description = read_json(folder / "state.json")
     for name, expected in description["sha256"].items():
         if sha256(folder / name) != expected:
             raise ValueError(f"{name} does not have the sha256 that was saved with it")
+    return description
+
+
+def _read_state(folder: Path) -> TrainingState:
+    description = _checked_description(folder)
     return TrainingState(
         step=description["step"],
         tensors=load_file(folder / "tensors.safetensors"),

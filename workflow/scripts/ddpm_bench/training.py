@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import ProjectConfiguration, broadcast_object_list
 
 from . import diffusion
 from .agreement import Agreement, StopSignal
@@ -56,25 +56,49 @@ def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | N
     images: uint8 [N, H, W, C], memory-mapped. `owner` is None in all processes but the first: they
     compute and write nothing. Returns 0, or 75 when a signal stopped it after saving.
     """
-    widths = job.stage.train.ema_sigma_rels
-    steps = job.checkpoint_steps()
-    missing = [step for step in steps if not folder.has_checkpoint(step, widths)]
+    accelerator = _accelerator(job, folder)
+    missing, step = _what_is_left(job, folder, accelerator)
     if not missing:
+        accelerator.end_training()
         return 0
-    trainer = Trainer(job, images, folder, owner)
-    trainer.begin_or_go_on(folder.latest_state(at_most=missing[0] - 1))
+    trainer = Trainer(job, images, folder, owner, accelerator)
+    trainer.begin_or_go_on(None if step is None else folder.state(step))
     return trainer.run(save_at=set(missing))
+
+
+def _what_is_left(
+    job: Job, folder: TrainingFolder, accelerator: Accelerator
+) -> tuple[list[int], int | None]:
+    """The steps whose checkpoints are to be made, and that of the state to go on from.
+
+    The first process looks and tells the others: on a shared file system each may see another
+    folder for a while.
+    """
+    found: list[tuple[list[int], int | None] | None] = [None]
+    if accelerator.is_main_process:
+        rels = job.stage.train.ema_sigma_rels
+        missing = [step for step in job.checkpoint_steps() if not folder.has_checkpoint(step, rels)]
+        step = folder.latest_valid_step(at_most=missing[0] - 1) if missing else None
+        found = [(missing, step)]
+    broadcast_object_list(found)
+    assert found[0] is not None
+    return found[0]
 
 
 class Trainer:
     """The network, its averages, its optimiser, and the step they stand at."""
 
     def __init__(
-        self, job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | None
+        self,
+        job: Job,
+        images: np.ndarray,
+        folder: TrainingFolder,
+        owner: Owner | None,
+        accelerator: Accelerator | None = None,
     ) -> None:
         self.job, self.images, self.folder, self.owner = job, images, folder, owner
         self.keys = keys = job.stage.train
-        self.accelerator = accelerator = _accelerator(job, folder)
+        self.accelerator = accelerator = accelerator or _accelerator(job, folder)
         self.device = accelerator.device
         self.processes = accelerator.num_processes
         self.share = keys.batch_size // self.processes  # images of this process in each step
