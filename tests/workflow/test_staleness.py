@@ -55,7 +55,8 @@ def test_a_new_score_scores_without_drawing(study):
 def test_a_new_experiment_leaves_the_others_alone(study):
     study.config["experiments"]["other"] = {**study.experiment, "samples": {}, "scores": {}}
     assert study.would_run() == {
-        "train": 2, "plot_loss": 1, "collect": 1, "plot_scores": 1, "compare": 1,
+        "train": 2, "validate": 2, "plot_loss": 1, "plot_schedule": 1, "collect": 1,
+        "plot_scores": 1, "compare": 1,
     }  # fmt: skip
 
 
@@ -63,8 +64,8 @@ def test_more_steps_train_and_sample_only_what_is_new(study):
     before = {path: path.stat().st_mtime_ns for path in study.results.rglob("*.npy")}
     study.experiment["train"]["steps"] = 80
     assert study.would_run() == {
-        "train": 2, "plot_loss": 1, "sample": 2, "sample_grid": 2, "plot_samples": 1, "score": 2,
-        **FIGURES,
+        "train": 2, "validate": 2, "plot_loss": 1, "sample": 2, "sample_grid": 2,
+        "plot_samples": 1, "score": 2, **FIGURES,
     }  # fmt: skip
     study.run()
     assert study.executed_steps() == [(0, 20), (20, 40), (40, 60), (60, 80)]
