@@ -253,8 +253,11 @@ class Trainer:
         if keys.horizontal_flips:
             flipped = batch_flips(keys.seed, seen, count, len(self.images))[mine]
             levels[flipped] = levels[flipped, :, ::-1]
+        pixels = torch.from_numpy(levels)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()  # so that the copy does not wait for the step before
         # channels_last, as the uint8 images lie
-        images = diffusion.to_model_range(torch.from_numpy(levels).to(self.device))
+        images = diffusion.to_model_range(pixels.to(self.device, non_blocking=True))
         noise, times = step_draws(
             keys.seed,
             self.step,
@@ -386,6 +389,9 @@ def _accelerator(job: Job, folder: TrainingFolder) -> Accelerator:
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
+    elif torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32
+        torch.backends.cudnn.benchmark = True
     # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),

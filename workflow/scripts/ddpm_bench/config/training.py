@@ -93,7 +93,9 @@ class Optimisation(Keys):
         "(Karras et al. 2024 take 0.05 and 0.1).",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="Of the forward and backward pass; fp16 with loss scaling."
+        "fp32",
+        description="Of the forward and backward pass; fp32 has TF32 matrix products on GPUs unless "
+        "deterministic; fp16 has loss scaling.",
     )
     init_from: GivenWeights | None = Field(
         None, description="Weights to begin with; null: drawn from the seed."
