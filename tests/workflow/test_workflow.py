@@ -39,7 +39,7 @@ def test_the_demo_learns_digits(tmp_path):
     validation = pd.concat(map(pd.read_csv, jobs), ignore_index=True)
     assert validation["step"].tolist() == [150, 300, 450, 600]
     for split in ("eval_loss", "train_loss"):
-        assert validation[split].iloc[-1] < 0.7 * validation[split].iloc[0]
+        assert validation[split].iloc[-1] < 0.8 * validation[split].iloc[0]
     assert "Nothing to be done" in study.run()
 
     report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]
