@@ -94,7 +94,7 @@ class Optimisation(Keys):
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32",
-        description="Of the forward and backward pass; fp32 has TF32 matrix products on GPUs unless "
+        description="Of the forward and backward pass; fp32 has TF32 products on GPUs unless "
         "deterministic; fp16 has loss scaling.",
     )
     init_from: GivenWeights | None = Field(
