@@ -61,6 +61,7 @@ FEWEST_PAIRS = 5
 BEYOND_THE_RUN = 10**9  # steps
 SECONDS_TO_LEAVE = 60
 MATRIX_SECONDS = 1.0
+MOST_LOAD = 0.5  # cores, of other programs
 
 
 @dataclass(frozen=True)
@@ -713,6 +714,13 @@ def main() -> None:
         return serve(sys.argv[2])
     args = arguments()
     check(args)
+    load = os.getloadavg()[0]
+    if load > MOST_LOAD:
+        print(
+            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): threads "
+            "then wait for each other, and what is measured tells little",
+            file=sys.stderr,
+        )
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
         work = Work(
             images=str(args.images.absolute()),
@@ -730,6 +738,7 @@ def main() -> None:
         about = described(sides, args, len(photographs(args.images)))
         rounds = measure(sides, args)
         result = {"benchmark": "train", **compared(sides, rounds), **about}
+        result["load_before"] = round(load, 2)
         if args.profile:
             speed = statistics.median(speeds["ours"] for speeds in rounds)
             result |= profile(sides[0], args, args.batch_size / speed)

@@ -76,7 +76,7 @@ def test_what_cannot_be_measured_is_refused_at_once(images, options, complaint):
     done = benchmark(images, *options)
     assert done.returncode == 2
     assert complaint in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_a_folder_with_too_few_photographs_is_named(tmp_path):
