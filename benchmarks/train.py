@@ -717,8 +717,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > MOST_LOAD:
         print(
-            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): threads "
-            "then wait for each other, and what is measured tells little",
+            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): "
+            "threads then wait for each other, and what is measured tells little",
             file=sys.stderr,
         )
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
