@@ -13,7 +13,7 @@ import torch
 
 from .config.training import ValidateStage
 from .diffusion import build_schedule, image_losses, to_model_range
-from .model import build_model
+from .model import build_model, in_channels_last
 from .randomness import validation_draws, validation_positions
 
 BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller
@@ -42,7 +42,7 @@ class Validation:
         ]
         self._schedule = build_schedule(stage.diffusion, device, stage.min_snr_gamma)
         model = build_model(stage.model, training.shape[3])
-        self._model = model.to(device, memory_format=torch.channels_last).eval()
+        self._model = in_channels_last(model.to(device)).eval()
         # Sampling always conditions on an estimate, so here every image sees one.
         self._estimator = self._model if stage.model.self_condition else None
 
