@@ -13,6 +13,7 @@ import torch
 from diffusers import SchedulerMixin
 
 from .config.sampling import Drawing, SampleStage
+from .cpu_blocks import compute_for_cpu
 from .diffusion import build_schedule, estimated_image, to_uint8
 from .model import build_model, in_channels_last
 from .randomness import image_generator
@@ -86,6 +87,8 @@ class Sampler:
         self._schedule = build_schedule(stage.diffusion, device)
         self._betas = self._schedule.betas.cpu().numpy()
         self._model = in_channels_last(model.to(device)).eval()
+        if device.type == "cpu":
+            compute_for_cpu(self._model)
 
     @torch.inference_mode()
     def draw(self, first: int, count: int) -> torch.Tensor:

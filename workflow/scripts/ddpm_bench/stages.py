@@ -18,7 +18,7 @@ VERSIONS = {
     "train": 2,
     "schedule": 1,
     "validate": 1,
-    "sample": 1,
+    "sample": 2,
     "grid": 1,
     "features": 1,
     "score": 1,

@@ -20,6 +20,7 @@ from .agreement import Agreement, StopSignal
 from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, divisors, misfit
+from .cpu_blocks import compute_for_cpu
 from .devices import usable_cores
 from .model import build_model, in_channels_last, recompute_activations
 from .optimisation import Optimizer, learning_rate
@@ -108,9 +109,13 @@ class Trainer:
         network = build_model(job.stage.model, images.shape[3], keys.seed)
         network = in_channels_last(network.to(self.device))
         self.parameters = dict(network.named_parameters())
+        compiles = job.run.compile is True
+        compiles = compiles or (job.run.compile == "auto" and _compiling_pays(self.device))
+        if self.device.type == "cpu" and not compiles:
+            compute_for_cpu(network)
         if job.run.activation_checkpointing:
             recompute_activations(network)
-        if job.run.compile is True or (job.run.compile == "auto" and _compiling_pays(self.device)):
+        if compiles:
             _keep_compiled_code(folder)
             network = torch.compile(network)
         self.network = network

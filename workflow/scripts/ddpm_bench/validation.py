@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .config.training import ValidateStage
+from .cpu_blocks import compute_for_cpu
 from .diffusion import build_schedule, image_losses, to_model_range
 from .model import build_model, in_channels_last
 from .randomness import validation_draws, validation_positions
@@ -43,6 +44,8 @@ class Validation:
         self._schedule = build_schedule(stage.diffusion, device, stage.min_snr_gamma)
         model = build_model(stage.model, training.shape[3])
         self._model = in_channels_last(model.to(device)).eval()
+        if device.type == "cpu":
+            compute_for_cpu(self._model)
         # Sampling always conditions on an estimate, so here every image sees one.
         self._estimator = self._model if stage.model.self_condition else None
 

@@ -1,0 +1,170 @@
+"""The blocks of denoising-diffusion-pytorch's U-Net as CPUs compute them faster.
+
+Parameters and mathematics are the package's; only the order of sums differs. Two things cost much
+there. Attention moves its tensors between memory layouts: here projections are matrix products
+[out, in] x [in, pixels] for each image, whose results lie as the next product reads them. And under
+autocast the float32 gains of norms turn activations into float32, which the next convolution turns
+back: here activations keep their type, and a norm keeps only its input for the backward pass.
+On GPUs torch.compile sees to the same.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
+from torch import nn
+
+
+class ScaledNorm(torch.autograd.Function):
+    """gain * x / |x|, with |x| the norm over channels: RMSNorm, whose gain has its sqrt(channels).
+
+    x: [N, C, H, W]; gain: float32 [1 or N, C, 1, 1].
+    """
+
+    @staticmethod
+    def forward(context, x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        smallest = 1e-4 if x.dtype == torch.float16 else 1e-12  # the inverse must be finite
+        exact = torch.promote_types(x.dtype, torch.float32)
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
+        inverse = size.clamp_min_(smallest).reciprocal_().to(x.dtype)
+        context.save_for_backward(x, inverse, gain)
+        return (x * inverse).mul_(gain.to(x.dtype))
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, inverse, gain = context.saved_tensors
+        unit = x * inverse
+        product = gradient * unit
+        over = (2, 3) if len(gain) > 1 else (0, 2, 3)
+        of_gain = product.sum(over, keepdim=True, dtype=gain.dtype)
+        gain = gain.to(x.dtype)
+        along = product.mul_(gain).sum(1, keepdim=True)
+        of_x = (gradient * gain).addcmul_(unit, along, value=-1).mul_(inverse)
+        return of_x, of_gain
+
+
+class BesideMemory(torch.autograd.Function):
+    """Images as matrices with the identity beside them: [N, C, H, W] -> [N, C + m, HW + m].
+
+    [W | M] times it is [W x | M]: a projection of all pixels, followed by m learnt columns.
+    """
+
+    @staticmethod
+    def forward(context, x: torch.Tensor, memory: int) -> torch.Tensor:
+        images, channels, height, width = context.shape = x.shape
+        pixels = height * width
+        beside = x.new_zeros(images, channels + memory, pixels + memory)
+        beside[:, :channels, :pixels] = x.flatten(2)
+        beside[:, channels:, pixels:] = torch.eye(memory, dtype=x.dtype, device=x.device)
+        return beside
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        _, channels, height, width = context.shape
+        return _as_images(gradient[:, :channels, : height * width], height, width), None
+
+
+def _as_images(matrices: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[N, C, HW] -> [N, C, H, W] in channels_last, as convolutions are computed fastest."""
+    return matrices.unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
+
+
+def rms_norm(norm: package.RMSNorm, x: torch.Tensor) -> torch.Tensor:
+    return ScaledNorm.apply(x, norm.g * norm.scale)
+
+
+def block(
+    self: package.Block,
+    x: torch.Tensor,
+    scale_shift: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Convolution, norm, scale and shift by the time embedding, SiLU."""
+    x = self.proj(x)
+    gain = self.norm.g * self.norm.scale
+    if scale_shift is None:
+        return F.silu(ScaledNorm.apply(x, gain))
+    scale, shift = scale_shift
+    normed = ScaledNorm.apply(x, gain * (scale.to(gain.dtype) + 1))
+    return F.silu(normed + shift.to(x.dtype))
+
+
+def _projections(
+    self: package.LinearAttention | package.Attention, x: torch.Tensor, memory: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries [N, heads x d, HW], keys and values [N, heads x d, HW + m], the last m from memory:
+    [2, heads, d, m]."""
+    images, channels = x.shape[:2]
+    beside = BesideMemory.apply(x, memory.shape[-1])
+    for_queries, for_keys, for_values = self.to_qkv.weight.to(x.dtype).flatten(1).chunk(3)
+    key_memory, value_memory = memory.to(x.dtype).flatten(1, 2)
+    pixels = beside[:, :channels, : x.shape[2] * x.shape[3]]
+    return (
+        torch.bmm(_each(for_queries, images), pixels),
+        torch.bmm(_each(torch.cat((for_keys, key_memory), 1), images), beside),
+        torch.bmm(_each(torch.cat((for_values, value_memory), 1), images), beside),
+    )
+
+
+def _each(matrix: torch.Tensor, images: int) -> torch.Tensor:
+    """The same matrix for each image: [N, out, in]."""
+    return matrix.expand(images, *matrix.shape)
+
+
+def _by_head(projection: torch.Tensor, heads: int) -> torch.Tensor:
+    """[N, heads x d, pixels] -> [N x heads, d, pixels]."""
+    return projection.unflatten(1, (heads, -1)).flatten(0, 1)
+
+
+def _output(layer: nn.Conv2d, heads: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The output projection of [N x heads, d, HW] as images in the shape of `like`."""
+    images, _, height, width = like.shape
+    weight = layer.weight.to(heads.dtype).flatten(1)
+    projected = torch.bmm(_each(weight, images), heads.reshape(images, weight.shape[1], -1))
+    return _as_images(projected, height, width) + layer.bias.to(heads.dtype)[:, None, None]
+
+
+def linear_attention(self: package.LinearAttention, x: torch.Tensor) -> torch.Tensor:
+    """Shen et al. 2021, "Efficient Attention"; softmax over d for queries, over pixels for keys."""
+    x = _in_compute_type(self.norm(x))
+    with torch.autocast(x.device.type, enabled=False):
+        queries, keys, values = _projections(self, x, self.mem_kv)
+        queries = _by_head(queries, self.heads).softmax(1)
+        keys = _by_head(keys.softmax(2), self.heads)
+        context = torch.bmm(_by_head(values, self.heads), keys.transpose(1, 2)) * self.scale
+        projected = _output(self.to_out[0], torch.bmm(context, queries), x)
+    return self.to_out[1](projected)
+
+
+def full_attention(self: package.Attention, x: torch.Tensor) -> torch.Tensor:
+    """Vaswani et al. 2017, eq. 1."""
+    x = _in_compute_type(self.norm(x))
+    with torch.autocast(x.device.type, enabled=False):
+        memory = self.mem_kv.transpose(-1, -2)
+        queries, keys, values = (
+            _by_head(item, self.heads) for item in _projections(self, x, memory)
+        )
+        scores = torch.bmm(queries.transpose(1, 2), keys) * queries.shape[1] ** -0.5
+        attended = torch.bmm(values, scores.softmax(2).transpose(1, 2))
+        return _output(self.to_out, attended, x)
+
+
+def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+FORWARD = {
+    package.RMSNorm: rms_norm,
+    package.Block: block,
+    package.LinearAttention: linear_attention,
+    package.Attention: full_attention,
+}
+
+
+def compute_for_cpu(model: nn.Module) -> nn.Module:
+    """Let the blocks of a network of denoising-diffusion-pytorch be computed as above."""
+    for module in model.modules():
+        if type(module) in FORWARD:
+            module.forward = functools.partial(FORWARD[type(module)], module)
+    return model
