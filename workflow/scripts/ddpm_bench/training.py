@@ -221,9 +221,19 @@ class Trainer:
 
     def train_one_step(self) -> None:
         """One optimiser step on this process's share of the global batch."""
-        images, times, noise = self._share_of_batch()
+        loss = self._backpropagate(*self._share_of_batch())
+        norm = self.optimizer.step(self.step)
+        self.step += 1
+        self.averages.update(self.step)
+        self.recent.append(torch.stack((loss, norm)))
 
-        # Forward and backward, one micro-batch at a time; gradients are averaged at the last.
+    def _backpropagate(
+        self, images: torch.Tensor, times: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Forward and backward pass of a share of a batch, one micro-batch at a time.
+
+        Gradients are averaged over processes at the last. Returns the mean loss of the share.
+        """
         sees = self.job.stage.model.self_condition and sees_estimate(self.keys.seed, self.step)
         starts = range(0, self.share, self.micro_batch_size)
         total = torch.zeros((), device=self.device)
@@ -240,11 +250,7 @@ class Trainer:
                 ) / len(starts)
                 (loss * self.optimizer.scale).backward()
             total += loss.detach()
-
-        norm = self.optimizer.step(self.step)
-        self.step += 1
-        self.averages.update(self.step)
-        self.recent.append(torch.stack((total, norm)))
+        return total
 
     def _share_of_batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """This process's images of the next batch, float32 [n, C, H, W] in [-1, 1], with their
