@@ -1,27 +1,23 @@
 """The training loop: one job takes an experiment from wherever it stands to the job's last step."""
 
 import math
-import os
-import shutil
 import sys
-import sysconfig
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 
 from . import diffusion
+from .acceleration import build_accelerator, compiling_is_asked_for, keep_compiled_code
 from .agreement import Agreement, StopSignal
 from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
-from .config.training import TrainRun, TrainStage, divisors, misfit
+from .config.training import TrainRun, TrainStage, unfit_micro_batch
 from .cpu_blocks import compute_for_cpu
-from .devices import usable_cores
 from .model import build_model, in_channels_last, recompute_activations
 from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
@@ -57,7 +53,7 @@ def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | N
     images: uint8 [N, H, W, C], memory-mapped. `owner` is None in all processes but the first: they
     compute and write nothing. Returns 0, or 75 when a signal stopped it after saving.
     """
-    accelerator = _accelerator(job, folder)
+    accelerator = build_accelerator(job.stage.train, job.run, folder.path)
     missing, step = _what_is_left(job, folder, accelerator)
     if not missing:
         accelerator.end_training()
@@ -99,24 +95,27 @@ class Trainer:
     ) -> None:
         self.job, self.images, self.folder, self.owner = job, images, folder, owner
         self.keys = keys = job.stage.train
-        self.accelerator = accelerator = accelerator or _accelerator(job, folder)
+        if accelerator is None:
+            accelerator = build_accelerator(keys, job.run, folder.path)
+        self.accelerator = accelerator
         self.device = accelerator.device
         self.processes = accelerator.num_processes
         self.share = keys.batch_size // self.processes  # images of this process in each step
-        self.micro_batch_size = _micro_batch_size(job, self.share)
+        self.micro_batch_size = job.run.micro_batch_size or self.share
+        if self.share % self.micro_batch_size:
+            raise UserError(unfit_micro_batch(self.micro_batch_size, self.share))
 
         # Build the network, its averages and the optimiser.
         network = build_model(job.stage.model, images.shape[3], keys.seed)
         network = in_channels_last(network.to(self.device))
         self.parameters = dict(network.named_parameters())
-        compiles = job.run.compile is True
-        compiles = compiles or (job.run.compile == "auto" and _compiling_pays(self.device))
+        compiles = compiling_is_asked_for(job.run, self.device)
         if self.device.type == "cpu" and not compiles:
             compute_for_cpu(network)
         if job.run.activation_checkpointing:
             recompute_activations(network)
         if compiles:
-            _keep_compiled_code(folder)
+            keep_compiled_code(folder.experiment_folder / "training" / "compiled")
             network = torch.compile(network)
         self.network = network
         self.model = accelerator.prepare_model(network)
@@ -383,49 +382,3 @@ class Trainer:
             f"training of {self.folder.experiment_folder.name} diverged: {what}. "
             f"Try {', or '.join(advice)}. The states of before are kept in {self.folder.states}"
         )
-
-
-def _compiling_pays(device: torch.device) -> bool:
-    """Whether torch.compile should be used: on GPUs, where Triton finds what it compiles with."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
-    if device.type == "cuda" and not (compiler and headers):
-        print("no C compiler or no Python.h: training without torch.compile", file=sys.stderr)
-    return device.type == "cuda" and bool(compiler) and headers
-
-
-def _accelerator(job: Job, folder: TrainingFolder) -> Accelerator:
-    keys = job.stage.train
-    torch.set_num_threads(usable_cores(job.run.cpus))
-    if keys.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
-        torch.use_deterministic_algorithms(True)
-    elif torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32
-        torch.backends.cudnn.benchmark = True
-    # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="no",
-        log_with=job.run.tracker,
-        project_config=ProjectConfiguration(logging_dir=str(folder.path / "tracker")),
-    )
-    if keys.batch_size % accelerator.num_processes:
-        raise UserError(f"train.{misfit(keys.batch_size, accelerator.num_processes)}")
-    return accelerator
-
-
-def _micro_batch_size(job: Job, share: int) -> int:
-    size = job.run.micro_batch_size or share
-    if share % size:
-        raise UserError(
-            f"run.micro_batch_size = {size} must divide the {share} images of each process; sizes "
-            f"that do: {divisors(share)}"
-        )
-    return size
-
-
-def _keep_compiled_code(folder: TrainingFolder) -> None:
-    """Let the next job find what torch.compile has made: on a cluster /tmp is gone by then."""
-    place = folder.experiment_folder / "training" / "compiled"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place.absolute()))

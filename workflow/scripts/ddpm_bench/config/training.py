@@ -140,10 +140,7 @@ class Train(Optimisation):
         elif self.run.micro_batch_size is not None:
             share = self.batch_size // self.run.gpus
             if share % self.run.micro_batch_size:
-                yield (
-                    f"run.micro_batch_size = {self.run.micro_batch_size} must divide the {share} "
-                    f"images of each process; sizes that do: {divisors(share)}"
-                )
+                yield unfit_micro_batch(self.run.micro_batch_size, share)
         if self.lr_schedule_steps is not None and self.lr_schedule_steps < self.steps:
             yield (
                 f"lr_schedule_steps = {self.lr_schedule_steps} is below steps = {self.steps}: "
@@ -163,6 +160,14 @@ def nearest_multiples(value: int, unit: int) -> str:
 def divisors(value: int) -> str:
     """The numbers that divide `value`, as text."""
     return ", ".join(str(size) for size in range(1, value + 1) if value % size == 0)
+
+
+def unfit_micro_batch(size: int, share: int) -> str:
+    """What to do about a micro-batch that does not divide the images of a process."""
+    return (
+        f"run.micro_batch_size = {size} must divide the {share} images of each process; sizes "
+        f"that do: {divisors(share)}"
+    )
 
 
 def misfit(batch_size: int, processes: int) -> str:

@@ -1,0 +1,55 @@
+"""What a training runs on: processes, threads, the device's fast paths, compiled code."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+
+from .config.training import Optimisation, TrainRun, misfit
+from .devices import usable_cores
+from .program import UserError
+
+
+def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
+    """accelerate's view of this process and the others of the training.
+
+    folder: where trackers write. Raises UserError when the batch does not divide over processes.
+    """
+    torch.set_num_threads(usable_cores(run.cpus))
+    if keys.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
+        torch.use_deterministic_algorithms(True)
+    elif torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32
+        torch.backends.cudnn.benchmark = True
+    # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
+        log_with=run.tracker,
+        project_config=ProjectConfiguration(logging_dir=str(folder / "tracker")),
+    )
+    if keys.batch_size % accelerator.num_processes:
+        raise UserError(f"train.{misfit(keys.batch_size, accelerator.num_processes)}")
+    return accelerator
+
+
+def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
+    """Whether to use torch.compile; with `auto` on GPUs, where Triton finds what it needs."""
+    if run.compile != "auto" or device.type != "cuda":
+        return run.compile is True
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    if not (compiler and headers):
+        print("no C compiler or no Python.h: training without torch.compile", file=sys.stderr)
+    return bool(compiler) and headers
+
+
+def keep_compiled_code(place: Path) -> None:
+    """Let the next job find what torch.compile has made: on a cluster /tmp is gone by then."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place.absolute()))
