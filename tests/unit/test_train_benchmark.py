@@ -58,6 +58,7 @@ def test_the_trainer_runs_in_its_own_precision_and_in_ours(images):
     assert found["tflop_per_second"] == pytest.approx(reached, rel=0.02, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_usual_loop_of_diffusers_trains_the_same_network(images):
     found = result(images, "--precision", "fp32", "--peer", "diffusers")
     assert_measured(found, "ours", "peer")

@@ -1,5 +1,9 @@
 """`keep`: scored checkpoints are thinned by a real run, and nothing is made again for it."""
 
+import pytest
+
+pytestmark = pytest.mark.long  # test_thinning.py shows the same without Snakemake
+
 
 def checkpoints(study) -> set[int]:
     return {int(path.stem.removeprefix("step-")) for path in study.results.glob("checkpoints/*")}
