@@ -3,7 +3,14 @@
 import numpy as np
 import torch
 
-from ddpm_bench.randomness import batch_positions, derived_seed, image_generator, step_draws
+from ddpm_bench.randomness import (
+    batch_flips,
+    batch_positions,
+    derived_seed,
+    image_generator,
+    sees_estimate,
+    step_draws,
+)
 
 CPU = torch.device("cpu")
 
@@ -56,3 +63,29 @@ def test_images_of_a_set_have_generators_of_their_own():
     draws = [torch.randn(3, generator=image_generator(0, image)) for image in (0, 1, 0)]
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
+
+
+def test_flips_depend_on_the_seed_and_the_image_seen_alone():
+    whole = batch_flips(3, 0, 300, images=100)  # three epochs
+    assert whole.dtype == bool and 0.4 < whole.mean() < 0.6
+    parts = [batch_flips(3, start, 20, images=100) for start in range(0, 300, 20)]
+    assert (np.concatenate(parts) == whole).all()
+    assert (whole[:100] != whole[100:200]).any(), "each epoch has its own"
+    assert (batch_flips(4, 0, 300, images=100) != whole).any()
+
+
+def test_half_of_the_steps_see_an_estimate():
+    seen = [sees_estimate(0, step) for step in range(400)]
+    assert 0.4 < np.mean(seen) < 0.6
+    assert seen[:50] == [sees_estimate(0, step) for step in range(50)]
+    assert seen != [sees_estimate(1, step) for step in range(400)]
+
+
+def test_offset_noise_adds_one_value_to_each_channel_and_leaves_the_other_draws_alone():
+    shape = (500, 3, 4, 4)
+    plain, times = step_draws(0, 7, shape, 1000, CPU)
+    noise, same_times = step_draws(0, 7, shape, 1000, CPU, offset_noise=0.5)
+    offsets = noise - plain
+    assert torch.equal(times, same_times)
+    torch.testing.assert_close(offsets, offsets[..., :1, :1].expand(shape), rtol=0, atol=1e-6)
+    assert abs(offsets[..., 0, 0].std().item() - 0.5) < 0.03

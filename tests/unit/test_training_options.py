@@ -155,3 +155,9 @@ def test_an_average_that_is_not_kept_cannot_be_sampled(tmp_path):
 def test_checkpoints_can_be_read_without_us(tmp_path):
     weights = load_file(run_to_end(tmp_path, small_stage()).checkpoint(10))
     assert all(value.dtype == torch.float32 for value in weights.values())
+
+
+def test_recomputed_activations_train_the_same_model(tmp_path):
+    plain = weights_after(small_trainer(tmp_path, small_stage()), 5)
+    recomputed = small_trainer(tmp_path, small_stage(), activation_checkpointing=True)
+    assert difference(weights_after(recomputed, 5), plain) == 0.0
