@@ -1,0 +1,309 @@
+"""The sides that a training benchmark compares: ours, the Trainer and diffusers' usual loop.
+
+Each trains without end, with a gate before each step. All that the benchmark knows of
+ddpm_bench.training stands here: how ours trains, and what its step consists of.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+# Not torch, which each side imports for itself: the benchmark's own process does without.
+import numpy as np
+from train_turns import Gate, Side, Work, synchronize
+
+from ddpm_bench.config.training import TrainRun, TrainStage
+
+SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # that the Trainer's Dataset reads
+BEYOND_THE_RUN = 10**9  # steps
+MATRIX_SECONDS = 1.0
+
+
+def photographs(folder: Path) -> list[Path]:
+    return sorted(path for suffix in SUFFIXES for path in folder.glob(f"**/*.{suffix}"))
+
+
+def describe(network) -> dict[str, object]:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "tf32": cuda and torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def train_ours(work: Work, side: Side, gate: Gate) -> None:
+    """The training job of the workflow, with a gate before each step."""
+    from ddpm_bench.checkpoints import TrainingFolder
+    from ddpm_bench.ownership import owning
+    from ddpm_bench.training import Job, Trainer
+
+    class GatedTrainer(Trainer):
+        def train_one_step(self) -> None:
+            gate.before_step()
+            super().train_one_step()
+
+    how = TrainRun(
+        gpus=side.processes,
+        cpus=max(1, work.threads // side.processes),
+        compile=work.compile,
+        save_seconds=BEYOND_THE_RUN,
+    )
+    job = Job(0, BEYOND_THE_RUN, our_stage(work, side.precision), how, about="{}")
+    images = np.load(Path(work.prepared, "train.npy"), mmap_mode="r", allow_pickle=False)
+    experiment = Path(work.folder, side.name)
+    with ExitStack() as held:
+        owner = None
+        if int(os.environ.get("RANK", "0")) == 0:
+            owner = held.enter_context(owning(experiment / "training", 10.0))
+        folder = TrainingFolder(experiment, "benchmark", owner and owner.check)
+        trainer = GatedTrainer(job, images, folder, owner)
+        gate.about = describe(trainer.network)
+        gate.parts = lambda: parts_of_step(trainer, side.precision)
+        trainer.begin_or_go_on(None)
+        trainer.run(save_at=set())
+
+
+def our_stage(work: Work, precision: str) -> TrainStage:
+    network = {"name": "unet", "dim": work.dim, "dim_mults": work.dim_mults}
+    if work.network == "unet2d":
+        network = {"name": "unet2d", **unet2d_keys(work)}
+    train = {
+        "batch_size": work.batch_size,
+        "checkpoint_every": BEYOND_THE_RUN,
+        "horizontal_flips": True,  # as both peers do
+        "precision": precision,
+    }
+    return TrainStage.model_validate({"version": 1, "model": network, "train": train})
+
+
+def unet2d_keys(work: Work) -> dict[str, object]:
+    """Attention on the last level but one, as in accelerate's example."""
+    return {
+        "block_out_channels": [work.dim * multiple for multiple in work.dim_mults],
+        "attention_levels": [max(0, len(work.dim_mults) - 2)],
+        "norm_num_groups": math.gcd(32, work.dim),
+    }
+
+
+@contextmanager
+def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
+    """Fills in the seconds that the parts of our steps take inside the block, and at its end the
+    floating point operations of a step and the device's rate in matrix products.
+
+    The device is waited for at both ends of each part: on a GPU they take longer than they do
+    when they follow each other unwatched.
+    """
+    import torch
+
+    from ddpm_bench import training
+
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(part: str, function: Callable) -> Callable:
+        def call(*arguments, **keywords):
+            synchronize()
+            began = time.perf_counter()
+            result = function(*arguments, **keywords)
+            synchronize()
+            seconds[part] += time.perf_counter() - began
+            return result
+
+        return call
+
+    places = {
+        "batch": (trainer, "_share_of_batch"),
+        "noise": (training, "step_draws"),  # within the batch
+        "loss": (trainer, "_backpropagate"),
+        "forward": (trainer, "_predict"),  # within it
+        "backward": (torch.Tensor, "backward"),  # within it
+        "optimizer": (trainer.optimizer, "step"),
+        "averages": (trainer.averages, "update"),
+    }
+    with ExitStack() as watched:
+        for part, (owner, name) in places.items():
+            replacement = timed(part, getattr(owner, name))
+            watched.enter_context(mock.patch.object(owner, name, replacement))
+        yield seconds
+    seconds["batch"] -= seconds["noise"]
+    seconds["loss"] -= seconds["forward"] + seconds["backward"]
+    seconds["step_flop"] = step_flop(trainer)
+    seconds["matrix_flop_per_second"] = matrix_rate(precision, trainer.device)
+
+
+def step_flop(trainer) -> float:
+    """Floating point operations of forward and backward pass of one step, in all processes."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ddpm_bench.training import Trainer
+
+    counter = FlopCounterMode(display=False)
+    # Compiled code would hide its operations.
+    with torch.compiler.set_stance("force_eager"), counter:
+        Trainer.train_one_step(trainer)  # past the gate
+    return counter.get_total_flops() * trainer.processes
+
+
+def matrix_rate(precision: str, device) -> float:
+    """Floating point operations per second of a large matrix product: the best of many."""
+    import torch
+
+    size = 8192 if device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    left @ right
+    best, until = math.inf, time.perf_counter() + MATRIX_SECONDS
+    while time.perf_counter() < until:
+        synchronize()
+        began = time.perf_counter()
+        left @ right
+        synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+def train_with_trainer(work: Work, side: Side, gate: Gate) -> None:
+    """denoising-diffusion-pytorch as its users call it, with a gate before each batch."""
+    from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
+
+    network = Unet(dim=work.dim, dim_mults=work.dim_mults)
+    trainer = Trainer(
+        GaussianDiffusion(network, image_size=work.image_size),
+        work.images,
+        train_batch_size=work.batch_size,
+        train_num_steps=BEYOND_THE_RUN,
+        save_and_sample_every=BEYOND_THE_RUN,
+        results_folder=str(Path(work.folder, side.name)),
+        calculate_fid=False,
+        amp=side.precision != "fp32",
+        mixed_precision_type=side.precision,
+    )
+    gate.about = describe(network)
+    trainer.dl = gated(trainer.dl, gate)
+    trainer.train()
+
+
+def gated(batches: Iterator, gate: Gate) -> Iterator:
+    while True:
+        gate.before_step()
+        yield next(batches)
+
+
+def train_with_diffusers(work: Work, side: Side, gate: Gate) -> None:
+    """The usual loop around UNet2DModel: what accelerate's unconditional example does."""
+    import torch
+    from accelerate import Accelerator
+    from diffusers import DDPMScheduler
+    from diffusers.optimization import get_scheduler
+    from diffusers.training_utils import EMAModel
+    from tqdm import tqdm
+
+    accelerator = Accelerator(mixed_precision="no" if side.precision == "fp32" else side.precision)
+    network = peer_unet2d(work)
+    average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6
+    )
+    rates = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
+    loader = torch.utils.data.DataLoader(
+        Photographs(work.images, work.image_size), batch_size=work.batch_size, shuffle=True
+    )
+    network, optimizer, loader, rates = accelerator.prepare(network, optimizer, loader, rates)
+    average.to(accelerator.device)
+    noising = DDPMScheduler(num_train_timesteps=1000)
+    gate.about = describe(network)
+    progress = tqdm(total=BEYOND_THE_RUN)
+    network.train()
+    for images in gated(without_end(loader), gate):
+        with accelerator.accumulate(network):
+            noise = torch.randn_like(images)
+            times = torch.randint(1000, (len(images),), device=images.device)
+            prediction = network(noising.add_noise(images, noise, times), times).sample
+            loss = torch.nn.functional.mse_loss(prediction.float(), noise.float())
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            rates.step()
+            optimizer.zero_grad()
+        average.step(network.parameters())
+        progress.update(1)
+        progress.set_postfix(loss=loss.detach().item(), lr=rates.get_last_lr()[0])
+
+
+def peer_unet2d(work: Work):
+    from diffusers import UNet2DModel
+
+    keys = unet2d_keys(work)
+    has_attention = [level in keys["attention_levels"] for level in range(len(work.dim_mults))]
+    return UNet2DModel(
+        sample_size=work.image_size,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=2,
+        block_out_channels=keys["block_out_channels"],
+        norm_num_groups=keys["norm_num_groups"],
+        attention_head_dim=None,
+        down_block_types=["AttnDownBlock2D" if has else "DownBlock2D" for has in has_attention],
+        up_block_types=["AttnUpBlock2D" if has else "UpBlock2D" for has in has_attention[::-1]],
+    )
+
+
+class Photographs:
+    """A dataset of photographs, float32 [C, H, W] in [-1, 1], mirrored by chance."""
+
+    def __init__(self, folder: str, size: int) -> None:
+        import torch
+        from torchvision.transforms import v2
+
+        self.files = photographs(Path(folder))
+        self.transform = v2.Compose(
+            [
+                v2.Resize(size),
+                v2.CenterCrop(size),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize([0.5], [0.5]),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int):
+        from PIL import Image
+
+        with Image.open(self.files[index]) as image:
+            return self.transform(image.convert("RGB"))
+
+
+def without_end(loader) -> Iterator:
+    while True:
+        yield from loader
+
+
+PROGRAMS = {
+    "ours": train_ours,
+    "trainer": train_with_trainer,
+    "diffusers": train_with_diffusers,
+}
+
+
+def serve(text: str) -> None:
+    """Be the process of a side, until stdin ends."""
+    keys = json.loads(text)
+    keys["work"]["dim_mults"] = tuple(keys["work"]["dim_mults"])
+    reply = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    side = Side(**keys["side"])
+    PROGRAMS[side.program](Work(**keys["work"]), side, Gate(reply))

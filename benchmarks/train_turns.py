@@ -1,0 +1,178 @@
+"""The sides of a training benchmark, and how they take turns.
+
+A side is one or more processes that train as long as the benchmark lasts. `Running` starts them and
+asks, as a line of JSON on their stdin, for some steps; the `Gate` in each process lets its training
+loop take these, waits, and answers on stdout with the seconds that they took and the peak memory.
+"""
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ddpm_bench.program import UserError
+
+SECONDS_TO_LEAVE = 60
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all sides do."""
+
+    images: str
+    prepared: str
+    folder: str
+    image_size: int
+    batch_size: int
+    network: str
+    dim: int
+    dim_mults: tuple[int, ...]
+    threads: int
+    compile: bool | str
+
+
+@dataclass(frozen=True)
+class Side:
+    """Who does it, and how."""
+
+    name: str
+    program: str
+    precision: str
+    processes: int = 1
+
+
+class Running:
+    """A side at work: its processes, which are asked all the same things."""
+
+    def __init__(self, side: Side, work: Work, command: list[str]) -> None:
+        """`command` starts a process of the side when work and side, as JSON, are its last word."""
+        self.side, self._work, self._command = side, work, command
+        self._log = Path(work.folder, f"{side.name}.log")
+        self._processes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "Running":
+        began = time.perf_counter()
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        keys = json.dumps({"work": asdict(self._work), "side": asdict(self.side)})
+        with self._log.open("wb") as log:
+            for rank in range(self.side.processes):
+                self._processes.append(
+                    subprocess.Popen(
+                        [*self._command, keys],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        env=self._environment(rank, port),
+                    )
+                )
+        self.first = self.ask(warm_up=1, steps=0)
+        self.seconds_to_first_step = time.perf_counter() - began
+        return self
+
+    def _environment(self, rank: int, port: int) -> dict[str, str]:
+        count = self.side.processes
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(max(1, self._work.threads // count)),
+        }
+        if count > 1:  # as torchrun sets them
+            ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
+            ranks |= {"LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+            environment |= {name: str(value) for name, value in ranks.items()}
+            environment["MASTER_ADDR"] = "localhost"
+        return environment
+
+    def ask(self, warm_up: int, steps: int, parts: bool = False) -> dict:
+        """Let it train; returns its answer, the largest figures of all its processes."""
+        request = json.dumps({"warm_up": warm_up, "steps": steps, "parts": parts}) + "\n"
+        for process in self._processes:
+            try:
+                process.stdin.write(request.encode())
+                process.stdin.flush()
+            except BrokenPipeError:
+                raise self._failure() from None
+        answers = [process.stdout.readline() for process in self._processes]
+        if not all(answers):
+            raise self._failure()
+        first, *others = map(json.loads, answers)
+        for name in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
+            if name in first:
+                first[name] = max(answer[name] for answer in (first, *others))
+        return first
+
+    def images_per_second(self, warm_up: int, steps: int) -> float:
+        self.last = self.ask(warm_up, steps)
+        return steps * self._work.batch_size / self.last["seconds"]
+
+    def _failure(self) -> UserError:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        said = "\n".join(lines[-15:])
+        return UserError(f"the process of {self.side.name} ({self.side.program}) ended:\n{said}")
+
+    def __exit__(self, *exception) -> None:
+        for process in self._processes:
+            process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(SECONDS_TO_LEAVE if exception[0] is None else 1)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+class Gate:
+    """Lets a training loop take the steps that are asked for on stdin, and wait in between.
+
+    A loop calls `before_step` before each step, so what is measured is the loop as it is.
+    """
+
+    def __init__(self, reply) -> None:
+        self._reply = reply
+        self._steps = self._serve()
+        self.about: dict[str, object] = {}  # part of each answer
+        self.parts: Callable[[], object] = nullcontext  # measures what a step consists of
+
+    def before_step(self) -> None:
+        if next(self._steps, "no more") == "no more":
+            raise SystemExit(0)
+
+    def _serve(self) -> Iterator[None]:
+        for line in sys.stdin:
+            request = json.loads(line)
+            for _ in range(request["warm_up"]):
+                yield
+            with self.parts() if request["parts"] else nullcontext() as parts:
+                synchronize()
+                began = time.perf_counter()
+                for _ in range(request["steps"]):
+                    yield
+                synchronize()
+                seconds = time.perf_counter() - began
+            self._answer(seconds=seconds, parts=parts, **self.about)
+
+    def _answer(self, **answer) -> None:
+        import torch
+
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer["peak_memory_mb"] = round(rss / 1e6, 1)
+        if torch.cuda.is_available():
+            answer["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        self._reply.write(json.dumps(answer) + "\n")
+        self._reply.flush()
+
+
+def synchronize() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
