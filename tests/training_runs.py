@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import psutil
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
@@ -151,13 +152,23 @@ def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
             time.sleep(0.0005)
         time.sleep(chance.uniform(0, 0.05) if kill % 3 else 0)
         assert process.poll() is None, process.stderr.read()
-        os.killpg(process.pid, signal.SIGKILL)  # all of its processes at once
-        process.communicate()
+        kill_with_all_that_it_started(process)
         half_written += bool(run.half_written())
     process = run.start(0, last)
     _, printed = process.communicate(timeout=900)
     assert process.returncode == 0, printed
     return half_written
+
+
+def kill_with_all_that_it_started(process: subprocess.Popen) -> None:
+    """SIGKILL for each process of a training: those of torchrun's agent have sessions of their own,
+    and would save and leave when only the agent is killed."""
+    agent = psutil.Process(process.pid)
+    started = agent.children(recursive=True)
+    for one in (*started, agent):
+        one.kill()
+    psutil.wait_procs(started)
+    process.communicate()
 
 
 def assert_same_outcome(run: Run, undisturbed: Run, last: int) -> None:
