@@ -201,8 +201,11 @@ def test_an_error_in_one_of_two_processes_is_one_clear_message_too(folder):
     assert "Traceback" not in printed
 
 
-def launched(folder, name: str, how: dict, launcher: list[str], number: int) -> Run:
-    """Start a job, signal its whole group or its launcher once a state is saved, see it leave."""
+def launched(folder, name: str, how: dict, launcher: list[str], number: int) -> tuple[Run, int]:
+    """Start a job, signal its whole group or its launcher once a state is saved, see it leave.
+
+    Returns the run and the launcher's exit status.
+    """
     run = Run(folder, name, how={"save_seconds": 0.1, **how})
     process = run.start(0, 4000, launcher)
     wait_until(lambda: len(run.states()) > 0, process)
@@ -216,22 +219,21 @@ def launched(folder, name: str, how: dict, launcher: list[str], number: int) -> 
     assert "stopped by a signal; the state of step" in printed
     (stopped,) = run.events("stopped by a signal")
     assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
-    run.status = process.returncode
-    return run
+    return run, process.returncode
 
 
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_a_signal_to_the_whole_group_as_rules_run_it_saves_and_leaves(folder, gpus):
     log = folder / f"group{gpus}.log"
     launcher = [str(SCRIPTS / "with_log"), str(log), sys.executable]
-    run = launched(folder, f"group{gpus}", {"gpus": gpus}, launcher, signal.SIGINT)
-    assert run.status == 75
+    _, status = launched(folder, f"group{gpus}", {"gpus": gpus}, launcher, signal.SIGINT)
+    assert status == 75
     assert "train group" in log.read_text()
 
 
 def test_under_torchrun_a_signal_saves_once_and_leaves_and_the_next_start_goes_on(folder):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    run = launched(folder, "torchrun", {"gpus": 2}, launcher, signal.SIGTERM)
+    run, _ = launched(folder, "torchrun", {"gpus": 2}, launcher, signal.SIGTERM)
     stopped = run.events("stopped by a signal")[0]["step"]
     last = (stopped // 20 + 1) * 20
     run.how = {"gpus": 2}
@@ -241,7 +243,8 @@ def test_under_torchrun_a_signal_saves_once_and_leaves_and_the_next_start_goes_o
 
 def test_under_accelerate_launch_a_signal_saves_and_leaves(folder):
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-    launched(folder, "accelerate", {}, launcher, signal.SIGUSR1)
+    _, status = launched(folder, "accelerate", {}, launcher, signal.SIGUSR1)
+    assert status != 0, "the launcher reports that its program has not finished"
 
 
 def test_a_second_trainer_is_told_who_trains(folder):

@@ -1,5 +1,7 @@
 """Averages of the weights over training, which samples are drawn from."""
 
+import functools
+
 import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -14,6 +16,7 @@ def exponential_decay(ema_decay: float, step: int) -> float:
     return min(ema_decay, (1 + step) / (10 + step))
 
 
+@functools.cache
 def power_exponent(sigma_rel: float) -> float:
     """gamma of the power-function average whose profile t**gamma has the relative width sigma_rel.
 

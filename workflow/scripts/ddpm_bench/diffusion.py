@@ -115,18 +115,6 @@ def estimated_image(
     return signal * noised - spread * prediction
 
 
-def loss(
-    schedule: Schedule,
-    model: torch.nn.Module,
-    images: torch.Tensor,
-    times: torch.Tensor,
-    noise: torch.Tensor,
-    estimator: torch.nn.Module | None = None,
-) -> torch.Tensor:
-    """The mean over the batch of `image_losses`, a float32 scalar."""
-    return image_losses(schedule, model, images, times, noise, estimator).mean()
-
-
 def image_losses(
     schedule: Schedule,
     model: torch.nn.Module,

@@ -19,9 +19,12 @@ class ScoreRecord(Keys):
 
     feature_space: str
     reference: Literal["train", "eval", "all"]
+    fid_reference: str  # `reference`, or the name of published statistics
+    fid_backend: Literal["torch-fidelity", "pytorch-fid"]
     images_generated: int
     images_reference: int
     fid: float | None
+    fid_std: float | None  # over bootstrap resamples
     is_mean: float | None
     is_std: float | None
     kid_mean: float | None
@@ -29,6 +32,15 @@ class ScoreRecord(Keys):
     kid_subset_size: int | None
     precision: float | None
     recall: float | None
+    density: float | None
+    coverage: float | None
+    # Distances to the nearest training image in feature space: medians; the probability that a
+    # generated image is closer than a held-out one; the share of generated images that are closer
+    # than 95% of the held-out ones.
+    nearest_generated: float | None
+    nearest_heldout: float | None
+    closer_than_heldout: float | None
+    memorised_share: float | None
     feature_dimensions: int
     weights_sha256: str | None
     classifier_accuracy: float | None

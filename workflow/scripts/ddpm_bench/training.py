@@ -239,14 +239,15 @@ class Trainer:
         for start in starts:
             part = slice(start, start + self.micro_batch_size)
             with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
-                loss = diffusion.loss(
+                losses = diffusion.image_losses(
                     self.schedule,
                     self._predict,
                     images[part],
                     times[part],
                     noise[part],
                     estimator=self._estimate if sees else None,
-                ) / len(starts)
+                )
+                loss = losses.mean() / len(starts)
                 (loss * self.optimizer.scale).backward()
             total += loss.detach()
         return total

@@ -18,13 +18,19 @@ PUBLISHED_INCEPTION_URLS = (
 )
 
 
-class InceptionWeights(Keys):
-    """A local file of weights for the Inception network, in torch-fidelity's layout."""
+# torch-fidelity's names of the DINOv2 networks, and the dimensions of their features.
+DINOV2_DIMENSIONS = {"vit-s-14": 384, "vit-b-14": 768, "vit-l-14": 1024, "vit-g-14": 1536}
+
+
+class Weights(Keys):
+    """A local file of weights: Inception's in torch-fidelity's layout, or DINOv2's safetensors."""
 
     path: str = Field(description="The file; relative to where snakemake is started.")
     sha256: Sha256 = Field(PUBLISHED_INCEPTION_SHA256, description="Checksum of the file.")
     name: Name | None = Field(
-        None, description="What tables and figures call weights other than the published ones."
+        None,
+        description="What tables and figures call weights other than the published Inception's; "
+        f"of dinov2: {', '.join(DINOV2_DIMENSIONS)}.",
     )
 
     def problems(self) -> Iterator[str]:
@@ -33,6 +39,13 @@ class InceptionWeights(Keys):
                 "weights with another sha256 than the published one need a `name`, "
                 "which marks their scores everywhere; the published weights take none"
             )
+
+
+class Statistics(Keys):
+    """Published statistics of a dataset: an .npz with mu [D] and sigma [D, D] of its features."""
+
+    path: str = Field(description="The file; relative to where snakemake is started.")
+    name: Name = Field(description="What tables and figures call it, such as cifar10-train.")
 
 
 class ScoreRun(Keys):
@@ -50,28 +63,58 @@ class Measuring(Keys):
     )
     kid_subsets: PositiveInt = Field(100, description="Random subsets that KID is averaged over.")
     isc_splits: PositiveInt = Field(10, description="Parts of the set that IS is averaged over.")
-    prc_neighborhood: PositiveInt = Field(3, description="k of the k-nearest-neighbour manifolds.")
-    seed: Seed = Field(2020, lt=2**32, description="Of KID's subsets and of IS's splits.")
+    prc_neighborhood: PositiveInt = Field(
+        3, description="k of precision's and recall's manifolds (Kynkaanniemi et al. 2019)."
+    )
+    density_neighborhood: PositiveInt = Field(
+        5, description="k of density's and coverage's manifolds (Naeem et al. 2020)."
+    )
+    fid_backend: Literal["torch-fidelity", "pytorch-fid"] = Field(
+        "torch-fidelity",
+        description="Whose resize FID's features have; pytorch-fid takes a second pass.",
+    )
+    fid_bootstrap: int = Field(
+        20, ge=0, description="Resamples of both sides for FID's standard deviation; 0: none."
+    )
+    seed: Seed = Field(
+        2020, lt=2**32, description="Of KID's subsets, of IS's splits and of FID's bootstrap."
+    )
 
 
 class Score(Measuring):
     """One way to score; it is applied to every set of samples of its experiment."""
 
-    features: Literal["classifier", "inception"] = Field(
+    features: Literal["classifier", "inception", "dinov2"] = Field(
         description="classifier: trained on the dataset's labels, which it needs (sub-folders, or "
-        "a labelled dataset); inception: the field's network."
+        "a labelled dataset); inception: the field's network; dinov2: of local `weights`."
     )
     reference: Literal["train", "eval", "all"] = Field(
         "train", description="Images that samples are held against; the literature takes train."
     )
-    weights: InceptionWeights | None = Field(
-        None, description="Local Inception weights; null: the published file, downloaded once."
+    fid_statistics: Statistics | None = Field(
+        None, description="What FID is held against; null: `reference`, as all other scores are."
+    )
+    weights: Weights | None = Field(
+        None,
+        description="Local weights; null: the published Inception file, downloaded once.",
     )
     run: ScoreRun = Field(default_factory=ScoreRun, description="How scoring is run.")
 
     def problems(self) -> Iterator[str]:
-        if self.weights is not None and self.features != "inception":
-            yield "`weights` are an option of `features: inception`; remove them"
+        if self.weights is not None and self.features == "classifier":
+            yield "`weights` are an option of `features: inception` and `dinov2`; remove them"
+        if self.features == "dinov2" and (
+            self.weights is None or self.weights.name not in DINOV2_DIMENSIONS
+        ):
+            yield (
+                "`features: dinov2` needs local `weights: {path, sha256, name}`, with a name of "
+                f"{', '.join(DINOV2_DIMENSIONS)}"
+            )
+        if self.features != "inception":
+            if self.fid_backend == "pytorch-fid":
+                yield "`fid_backend: pytorch-fid` is Inception's; set `features: inception`"
+            if self.fid_statistics is not None:
+                yield "`fid_statistics` are of Inception's features; set `features: inception`"
 
     @property
     def feature_space(self) -> str:
@@ -85,13 +128,14 @@ class FeatureStage(Keys):
     """What determines the features of images: a program's `--what`."""
 
     version: PositiveInt
-    features: Literal["classifier", "inception"]
+    # pytorch-fid: the same network after that program's own resize, for `fid_backend`.
+    features: Literal["classifier", "inception", "dinov2", "pytorch-fid"]
     weights_sha256: Sha256 | None = None
     weights_name: Name | None = None  # of weights other than the published ones
 
     def problems(self) -> Iterator[str]:
-        if (self.features == "inception") != (self.weights_sha256 is not None):
-            yield "`features: inception` needs weights_sha256, and only it takes one"
+        if (self.features == "classifier") != (self.weights_sha256 is None):
+            yield "every feature space but the classifier's needs weights_sha256"
 
     @property
     def feature_space(self) -> str:
@@ -105,5 +149,6 @@ class ScoreStage(Keys):
     version: PositiveInt
     images: PositiveInt
     reference: Literal["train", "eval", "all"]
+    fid_statistics: Name | None = None  # their name; their content is an input
     features: FeatureStage
     measuring: Measuring = Field(default_factory=Measuring)
