@@ -1,5 +1,6 @@
 """Local jobs lease the GPUs that they asked for, and no two hold the same one."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -36,17 +37,19 @@ def hold(count: int, seconds: float) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_no_two_jobs_hold_the_same_device(machine):
-    jobs = [hold(count, 0.7) for count in (1, 2, 1, 2, 1, 3)]
+def test_eight_jobs_on_four_devices_never_share_one(machine):
+    counts = (1, 2, 1, 4, 1, 2, 3, 1)
+    jobs = [hold(count, 0.5) for count in counts]
     held = []
-    for count, job in zip((1, 2, 1, 2, 1, 3), jobs, strict=True):
-        first, last = job.communicate(timeout=60)[0].splitlines()
+    for count, job in zip(counts, jobs, strict=True):
+        printed, _ = job.communicate(timeout=60)
+        first, last = printed.splitlines()
         start, *names = first.split()
         assert len(set(names)) == count
         held += [(name, float(start), float(last)) for name in names]
-    for name, start, end in held:
-        others = [item for item in held if item != (name, start, end) and item[0] == name]
-        assert all(other_end <= start or end <= other_start for _, other_start, other_end in others)
+    assert len(held) == sum(counts)
+    for (one, start, end), (other, other_start, other_end) in itertools.combinations(held, 2):
+        assert one != other or end <= other_start or other_end <= start
 
 
 def test_the_device_of_a_killed_job_is_free_at_once(machine):
