@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -109,9 +111,17 @@ class Study:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Study:
-    """The small study, run to its end. Tests must not write into it: they use `study`."""
-    study = Study(tmp_path_factory.mktemp("study"))
-    study.run()
+    """The small study, run to its end, once for all processes that run tests. Tests must not write
+    into it: they use `study`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    study, done = Study(folder / "finished-study"), folder / "finished-study.done"
+    with FileLock(folder / "finished-study.lock"):
+        if not done.exists():
+            study.folder.mkdir()
+            study.run()
+            done.touch()
     return study
 
 
