@@ -15,15 +15,16 @@ from labelled_digits import digits, write_digits
 from pytorch_fid.fid_score import calculate_frechet_distance
 
 from ddpm_bench.config.scoring import FeatureStage, Measuring, ScoreRun, ScoreStage
-from ddpm_bench.features import (
+from ddpm_bench.metrics import SCORE_NAMES, frechet_distance, measure
+from ddpm_bench.program import UserError
+from ddpm_bench.references import (
     Reference,
     feature_statistics,
     read_reference,
     reference_features,
     write_reference,
 )
-from ddpm_bench.metrics import SCORE_NAMES, frechet_distance, measure, score_samples
-from ddpm_bench.program import UserError
+from ddpm_bench.scoring import score_samples
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 GENERATED, REAL = 30, 24  # photographs; different counts, so that no mix-up goes unseen

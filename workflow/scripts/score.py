@@ -30,7 +30,7 @@ def main() -> None:
     given = arguments.parse_args()
 
     with lease(1):
-        from ddpm_bench.metrics import score_samples
+        from ddpm_bench.scoring import score_samples
 
         scores = score_samples(given.what, given.samples, given.reference, given.weights, given.how)
     write_json(given.output, scores)

@@ -1,0 +1,38 @@
+"""Feature spaces and what they are made from, for tests."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from labelled_digits import write_digits
+
+from ddpm_bench.classifier import WEIGHTS_NAME, train_classifier, write_classifier
+from ddpm_bench.config.dataset import Classifier
+from ddpm_bench.config.scoring import FeatureStage
+
+CPU = torch.device("cpu")
+CLASSIFIER = FeatureStage(version=1, features="classifier")
+
+
+def inception_stage(content: bytes, name: str | None = "untrained") -> FeatureStage:
+    digest = hashlib.sha256(content).hexdigest()
+    return FeatureStage(version=1, features="inception", weights_sha256=digest, weights_name=name)
+
+
+def small_classifier(folder: Path) -> Path:
+    """The weights of a classifier of digits with 8 features, barely trained."""
+    dataset = write_digits(folder / "digits", train=60, held_out=20)
+    keys = Classifier(steps=10, batch_size=16, features=8)
+    write_classifier(folder / "classifier", *train_classifier(dataset, keys))
+    return folder / "classifier" / WEIGHTS_NAME
+
+
+class Malicious:
+    """Unpickled without restriction, it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
