@@ -1,39 +1,109 @@
 #!/usr/bin/env python
-"""Score a checkpoint's samples: FID, IS, KID, precision and recall from one pass of one network."""
+"""Score images against others: FID, IS, KID, precision, recall and more from one pass.
 
+On its own it scores a folder of images (or .npy files) against another folder, a prepared dataset
+or an .npz, and prints a table: score.py --samples generated --reference photographs. The workflow
+calls it with --what and with what reference_features.py wrote.
+"""
+
+import argparse
 from pathlib import Path
 
-from ddpm_bench.config.scoring import ScoreRun, ScoreStage
+from pydantic import ValidationError
+
+from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import write_json
-from ddpm_bench.program import keys, parser, run
+from ddpm_bench.program import UserError, keys, parser, run
+
+
+def arguments() -> argparse.Namespace:
+    options = parser(__doc__)
+    add = options.add_argument
+    add("--samples", type=Path, nargs="+", required=True, help="a folder, or .npy files")
+    add("--reference", type=Path, nargs="+", required=True, help="a folder, a dataset or an .npz")
+    add("--weights", type=Path, help="the network's; the published Inception's without it")
+    add("--output", type=Path, help="JSON file to write")
+
+    add = options.add_argument_group("on its own").add_argument
+    add("--split", choices=("train", "eval", "all"), default="train", help="of a prepared dataset")
+    add("--images", type=int, help="the first N of the samples; all without it")
+    add("--features", default="inception", help="inception, dinov2 or classifier")
+    add("--weights-sha256", help="of weights other than the published Inception's")
+    add("--weights-name", help="what those are called; of dinov2 vit-s-14, vit-b-14, ...")
+    add("--save-reference", type=Path, help=".npz to write: the reference's features, for later")
+    for name, field in (Measuring.model_fields | ScoreRun.model_fields).items():
+        add(f"--{name.replace('_', '-')}", default=field.default, help=field.description)
+
+    add = options.add_argument_group("in the workflow").add_argument
+    add("--what", type=keys(ScoreStage), help="JSON: the stage's keys")
+    add("--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys")
+    add("--fid-reference", type=Path, nargs="+", default=[], help="FID's, where it has its own")
+    add("--train", type=Path, help="features of the training images")
+    add("--heldout", type=Path, help="features of the held-out images")
+    add("--nearest", type=Path, help=".npz to write: distances to the nearest training images")
+    given = options.parse_args()
+    if given.what is not None and (given.output is None or given.weights is None):
+        options.error("--what needs --weights and --output")
+    return given
+
+
+def in_the_workflow(given: argparse.Namespace) -> None:
+    from ddpm_bench.scoring import ScoreFiles, score_samples, write_nearest
+
+    files = ScoreFiles(
+        samples=given.samples,
+        reference=given.reference,
+        weights=given.weights,
+        fid_reference=given.fid_reference,
+        train=given.train,
+        heldout=given.heldout,
+    )
+    scored = score_samples(given.what, files, given.how)
+    if given.nearest is not None:
+        write_nearest(given.nearest, scored.nearest)
+    write_json(given.output, scored.record)
+
+
+def score_keys(given: argparse.Namespace) -> Score:
+    """The keys that the config would hold for this score."""
+    keys = {name: getattr(given, name) for name in Measuring.model_fields}
+    keys["run"] = {name: getattr(given, name) for name in ScoreRun.model_fields}
+    if given.weights_sha256 is not None:
+        other = {"sha256": given.weights_sha256, "name": given.weights_name}
+        keys["weights"] = {"path": str(given.weights), **other}
+    try:
+        return Score(features=given.features, **keys)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc']))} {one['msg']}" for one in error.errors())
+        raise UserError(f"the options do not fit: {'; '.join(problems)}") from None
+
+
+def on_its_own(given: argparse.Namespace) -> None:
+    keys = score_keys(given)
+    if len(given.reference) > 1:
+        raise UserError("--reference is one folder or file: put the images in one folder")
+    from ddpm_bench.standalone import DEFAULT_WEIGHTS, Request, score_images, summary_lines
+
+    request = Request(
+        samples=given.samples,
+        reference=given.reference[0],
+        split=given.split,
+        images=given.images,
+        keys=keys,
+        weights=given.weights or DEFAULT_WEIGHTS,
+        save_reference=given.save_reference,
+    )
+    record = score_images(request)
+    print("\n".join(summary_lines(record)))
+    if given.output is not None:
+        write_json(given.output, record)
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--what", type=keys(ScoreStage), required=True, help="JSON: the stage's keys"
-    )
-    arguments.add_argument(
-        "--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys"
-    )
-    arguments.add_argument(
-        "--samples", type=Path, nargs="+", required=True, help="images-<first>-<last>.npy files"
-    )
-    arguments.add_argument(
-        "--reference", type=Path, required=True, help="what reference_features.py wrote"
-    )
-    arguments.add_argument(
-        "--weights", type=Path, required=True, help="classifier.safetensors or the Inception file"
-    )
-    arguments.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    given = arguments.parse_args()
-
+    given = arguments()
     with lease(1):
-        from ddpm_bench.scoring import score_samples
-
-        scores = score_samples(given.what, given.samples, given.reference, given.weights, given.how)
-    write_json(given.output, scores)
+        on_its_own(given) if given.what is None else in_the_workflow(given)
 
 
 if __name__ == "__main__":

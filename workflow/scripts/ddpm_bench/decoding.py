@@ -95,7 +95,7 @@ def _decode(file: BinaryIO, square: Square, outcome: Outcome) -> np.ndarray:
         warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = _upright(_open(file, square, outcome))
+            image = upright(_open(file, square, outcome))
         except (UnusableError, MemoryError):
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -118,7 +118,7 @@ def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
     up to four times faster, but moved pixels of photographs by up to 35 and 11 grey levels.
     """
     Image.MAX_IMAGE_PIXELS = None  # the size is judged below, when it can be written down
-    image = Image.open(file, formats=_formats())
+    image = Image.open(file, formats=formats())
     outcome.width, outcome.height, outcome.mode = *image.size, image.mode
     limit = int(square.max_megapixels * 1e6)
     if image.width * image.height > limit:
@@ -131,7 +131,7 @@ def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is new in Pillow 11.3
 
@@ -141,7 +141,7 @@ def too_large(square: Square) -> str:
     return f"larger than {square.max_megapixels:g} megapixels"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turned and mirrored as EXIF says; EXIF that cannot be read says nothing."""
     try:
         turn = TURNS.get(image.getexif().get(EXIF_ORIENTATION))

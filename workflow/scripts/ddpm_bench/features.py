@@ -24,11 +24,7 @@ def open_images(paths: Sequence[Path]) -> list[np.ndarray]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as images ({error}); make it again") from None
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in (1, 3):
-            raise UserError(
-                f"{path}: holds {array.dtype} {list(array.shape)}; images are uint8 [N, H, W, C] "
-                "with 1 or 3 channels"
-            )
+        _check_images(path, array)
         if arrays and array.shape[1:] != arrays[0].shape[1:]:
             raise UserError(
                 f"{path}: its images are {list(array.shape[1:])} and those of {paths[0]} are "
@@ -36,6 +32,18 @@ def open_images(paths: Sequence[Path]) -> list[np.ndarray]:
             )
         arrays.append(array)
     return arrays
+
+
+def _check_images(path: Path, array: np.ndarray) -> None:
+    """UserError when an array is no uint8 images [N, H, W, C]."""
+    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in (1, 3):
+        return
+    held = f"{array.dtype} {list(array.shape)}"
+    if array.dtype != np.uint8 and array.dtype.kind in "iuf" and array.size:
+        held += f" with values from {array.min():g} to {array.max():g}"
+    raise UserError(
+        f"{path}: holds {held}; images are uint8 [N, H, W, C] from 0 to 255 with 1 or 3 channels"
+    )
 
 
 def open_samples(paths: Sequence[Path], count: int) -> list[np.ndarray]:
@@ -107,10 +115,11 @@ def extract(
     count: int,
     batch_size: int,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Features [count, D] and logits [count, K], float32, of the first `count` images.
 
-    `arrays` hold uint8 images [N, H, W, C]. Raises UserError when the network takes other shapes.
+    `arrays` hold uint8 images [N, H, W, C]. The logits are None where the network has none. Raises
+    UserError when the network takes other shapes, or gives a feature that is not finite.
     """
     shape = arrays[0].shape[1:]
     if space.image_shape is not None and shape != space.image_shape:
@@ -119,15 +128,30 @@ def extract(
             f"{list(space.image_shape)}; both must come from one dataset"
         )
     features = np.empty((count, space.dimensions), np.float32)
-    logits: list[np.ndarray] = []
+    logits: np.ndarray | None = None
     here = 0
     with tqdm(total=count, desc=f"{space.name} features", unit="image") as progress:
         for images in _batches(arrays, count, batch_size):
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
             batch_features, batch_logits = space.network(pixels)
-            features[here : here + len(images)] = batch_features.cpu().numpy()
-            logits.append(batch_logits.cpu().numpy())
+            rows = slice(here, here + len(images))
+            features[rows] = batch_features.cpu().numpy()
+            _check_finite(space, features[rows], here)
+            if batch_logits is not None:
+                if logits is None:  # whole at once: a list of batches would need twice the memory
+                    logits = np.empty((count, batch_logits.shape[1]), np.float32)
+                logits[rows] = batch_logits.cpu().numpy()
             here += len(images)
             progress.update(len(images))
     assert here == count
-    return features, np.concatenate(logits)
+    return features, logits
+
+
+def _check_finite(space: FeatureSpace, features: np.ndarray, first: int) -> None:
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"image {first + int(finite.argmin())} has {space.name} features that are not finite, "
+            f"so there are no scores: the weights (sha256 {space.weights_sha256}) are broken; "
+            "fetch or train them again"
+        )

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,43 +14,92 @@ from .files import replacing
 from .program import UserError
 from .spaces import open_feature_space
 
+Backend = Literal["torch-fidelity", "pytorch-fid"]
+# In which each package sums its means.
+MEAN_TYPES = {"torch-fidelity": np.float32, "pytorch-fid": np.float64}
+ROWS = 4096  # of features in float64 at a time: 67 MB of 2,048 dimensions
+
+NOT_READABLE = (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile)
+
 
 @dataclass(frozen=True)
 class Reference:
-    """The dataset's images in a feature space."""
+    """Images in a feature space; or the published statistics of some, without their features."""
 
-    features: np.ndarray  # float32 [N, D]
-    mu: np.ndarray  # float64 [D]
-    sigma: np.ndarray  # float64 [D, D]
-    weights_sha256: str
+    features: np.ndarray | None  # float32 [N, D]
+    mu: np.ndarray  # float64 [D]; NaN of fewer than two images
+    sigma: np.ndarray  # float64 [D, D]; likewise
+    weights_sha256: str | None  # None: published statistics do not say
+    image_shape: tuple[int, ...] | None = None  # H, W, C; None: not known
+
+    @property
+    def images(self) -> int | None:
+        """Their number; None: published statistics do not say."""
+        return None if self.features is None else len(self.features)
 
 
-def feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D, D], float64, of float32 features [N, D] with N > 1.
+def feature_statistics(
+    features: np.ndarray, backend: Backend = "torch-fidelity"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and covariance [D, D], float64, of float32 features [N, D]; NaN where N < 2.
 
     The mean is summed in float32 because torch-fidelity's is: at 50,000 images the two differ by
-    as much as scores may differ from it.
+    as much as scores may differ from it; pytorch-fid's is summed in float64. The covariance is
+    numpy.cov's up to rounding, of some rows at a time: numpy.cov would copy all of them twice.
     """
-    return features.mean(axis=0).astype(np.float64), np.cov(features, rowvar=False)
+    count, dimensions = features.shape
+    if count < 2:
+        return np.full(dimensions, np.nan), np.full((dimensions, dimensions), np.nan)
+    mean = features.mean(axis=0, dtype=np.float64)
+    sigma = np.zeros((dimensions, dimensions))
+    for first in range(0, count, ROWS):
+        centred = features[first : first + ROWS] - mean
+        sigma += centred.T @ centred
+    mu = features.mean(axis=0, dtype=MEAN_TYPES[backend]).astype(np.float64)
+    return mu, sigma / (count - 1)
 
 
 def reference_features(
     stage: FeatureStage, images: Sequence[Path], weights: Path, run: ScoreRun
 ) -> Reference:
     """The features and statistics of all images of the listed arrays, in order."""
-    arrays = open_images(images)
-    count = sum(len(array) for array in arrays)
-    if count < 2:
-        names = ", ".join(map(str, images))
-        raise UserError(f"{names}: {count} images; a reference needs two or more: add images")
+    return features_of(stage, open_images(images), weights, run)
+
+
+def features_of(
+    stage: FeatureStage, arrays: Sequence[np.ndarray], weights: Path, run: ScoreRun
+) -> Reference:
+    """The features and statistics of all images in `arrays`, uint8 [N, H, W, C]."""
     device = computing_device(run)
     space = open_feature_space(stage, weights, device)
+    count = sum(len(array) for array in arrays)
     features, _ = extract(space, arrays, count, run.batch_size, device)
-    return Reference(features, *feature_statistics(features), space.weights_sha256)
+    statistics = feature_statistics(features, backend_of(stage))
+    return Reference(features, *statistics, space.weights_sha256, arrays[0].shape[1:])
+
+
+def backend_of(stage: FeatureStage) -> Backend:
+    """Whose features a stage computes, and so whose mean they have."""
+    return "pytorch-fid" if stage.features == "pytorch-fid" else "torch-fidelity"
+
+
+def join_references(
+    references: Sequence[Reference], backend: Backend = "torch-fidelity"
+) -> Reference:
+    """All images of several references together, in order."""
+    first, *others = references
+    if not others:
+        return first
+    features = np.concatenate([reference.features for reference in references])
+    statistics = feature_statistics(features, backend)
+    return Reference(features, *statistics, first.weights_sha256, first.image_shape)
+
+
+# On disk
 
 
 def write_reference(path: Path, reference: Reference) -> None:
-    """Write a reference as .npz, atomically and without pickle."""
+    """Write a reference with features as .npz, atomically and without pickle."""
     with replacing(path) as temporary:
         np.savez(
             temporary,
@@ -57,21 +107,62 @@ def write_reference(path: Path, reference: Reference) -> None:
             mu=reference.mu,
             sigma=reference.sigma,
             weights_sha256=np.array(reference.weights_sha256),
+            image_shape=np.array(reference.image_shape or (), np.int64),
         )
 
 
-def read_reference(path: Path) -> Reference:
-    """Read what `write_reference` wrote. Raises UserError when it is something else."""
+def read_reference(paths: Sequence[Path], backend: Backend = "torch-fidelity") -> Reference:
+    """Read what `write_reference` wrote; several files, such as train's and eval's, are joined.
+
+    Raises UserError when one is something else, or of other weights or images than the first.
+    """
+    references = [_read_one(path) for path in paths]
+    first = references[0]
+    for path, other in zip(paths, references, strict=True):
+        ours = (other.weights_sha256, other.image_shape)
+        if ours != (first.weights_sha256, first.image_shape):
+            raise UserError(
+                f"{path}: was made with other weights or of other images than {paths[0]}; make "
+                "both again (workflow/scripts/reference_features.py)"
+            )
+    return join_references(references, backend)
+
+
+def _read_one(path: Path) -> Reference:
     try:
         with np.load(path, allow_pickle=False) as stored:
+            shape = stored.get("image_shape", ())  # older files
             return Reference(
                 features=stored["features"],
                 mu=stored["mu"],
                 sigma=stored["sigma"],
                 weights_sha256=str(stored["weights_sha256"]),
+                image_shape=tuple(map(int, shape)) or None,
             )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except NOT_READABLE as error:
         raise UserError(
             f"{path}: cannot be read as reference features ({error}); make it again "
             "(workflow/scripts/reference_features.py)"
         ) from None
+
+
+def read_statistics(path: Path) -> Reference:
+    """Published statistics, an .npz with mu [D] and sigma [D, D] of Inception's features.
+
+    Raises UserError when it is something else, or when a number is not finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            mu, sigma = stored["mu"].astype(np.float64), stored["sigma"].astype(np.float64)
+    except NOT_READABLE as error:
+        raise UserError(
+            f"{path}: cannot be read as statistics ({error}); they are an .npz with mu and sigma"
+        ) from None
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+        raise UserError(
+            f"{path}: mu is {list(mu.shape)} and sigma {list(sigma.shape)}; statistics are mu [D] "
+            "and sigma [D, D]"
+        )
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError(f"{path}: holds numbers that are not finite; fetch it again")
+    return Reference(None, mu, sigma, weights_sha256=None)

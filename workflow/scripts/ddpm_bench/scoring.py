@@ -1,60 +1,183 @@
-"""Scoring a set of samples, from files to the record of its scores."""
+"""Scoring a set of samples: from files, or from images at hand, to the record of its scores."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from .config.scoring import FeatureStage, ScoreRun, ScoreStage
 from .features import computing_device, extract, open_samples
-from .metrics import kid_subset_size, measure
+from .files import replacing
+from .metrics import Against, Nearest, kid_subset_size, measure
 from .program import UserError
-from .references import read_reference
-from .spaces import open_feature_space
+from .references import read_reference, read_statistics
+from .spaces import FeatureSpace, open_feature_space, repeats_channels
 
 
-def score_samples(
+@dataclass(frozen=True)
+class ScoreFiles:
+    """What one set of samples is scored from."""
+
+    samples: Sequence[Path]  # images-<first>-<last>.npy
+    reference: Sequence[Path]  # what reference_features.py wrote; of `all`: train's and eval's
+    weights: Path
+    fid_reference: Sequence[Path] = ()  # of pytorch-fid's pass, or one of published statistics
+    train: Path | None = None  # features of the images that were trained on
+    heldout: Path | None = None  # and of those that were not
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score's record, and what its figures need beside it."""
+
+    record: dict[str, Any]  # as of tables.ScoreRecord
+    nearest: Nearest | None
+
+
+def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:
+    """Score the first `stage.images` samples against references in the same feature space.
+
+    A score that cannot be had is None, with the reason in `warning`. Raises UserError, before the
+    network runs, when the samples are too few or of another shape than the reference, a reference
+    is of other weights, or KID's subset exceeds either side.
+    """
+    samples = open_samples(files.samples, stage.images)
+    against = read_against(stage, files)
+    name = f"{files.samples[0]}, ..." if len(files.samples) > 1 else str(files.samples[0])
+    return score(stage, samples, name, against, files.weights, run)
+
+
+def read_against(stage: ScoreStage, files: ScoreFiles) -> Against:
+    """The references that a set of samples is held against, from their files."""
+    reference = read_reference(files.reference)
+    # The reference is one of these in most cases, and may be large.
+    held = {files.reference[0]: reference} if len(files.reference) == 1 else {}
+    train, heldout = (
+        None if path is None else (held.get(path) or read_reference([path])).features
+        for path in (files.train, files.heldout)
+    )
+    fid = reference
+    if stage.fid_statistics is not None:
+        fid = read_statistics(files.fid_reference[0])
+    elif stage.measuring.fid_backend == "pytorch-fid":
+        fid = read_reference(files.fid_reference, "pytorch-fid")
+    return Against(reference, fid, train, heldout if heldout is not None and len(heldout) else None)
+
+
+def score(
     stage: ScoreStage,
-    samples: Sequence[Path],
-    reference_path: Path,
+    samples: Sequence[np.ndarray],
+    name: str,
+    against: Against,
     weights: Path,
     run: ScoreRun,
-) -> dict[str, Any]:
-    """Score the first `stage.images` samples against a reference in the same feature space.
+) -> Scored:
+    """Score the first `stage.images` of `samples`, arrays of uint8 images [N, H, W, C].
 
-    Returns what a score's JSON file holds: the scores (None where one cannot be had, with the
-    reason in `warning`) and what they are of. Raises UserError, before the network runs, when the
-    samples are too few, the reference is of other weights, or KID's subset exceeds either.
+    `name`: what errors call the samples. Errors: as of `score_samples`.
     """
-    arrays = open_samples(samples, stage.images)
-    reference = read_reference(reference_path)
-    kid_subset_size(stage.measuring, stage.images, len(reference.features))
+    check_comparable(stage, samples, name, against.reference.image_shape, against.reference.images)
     device = computing_device(run)
     space = open_feature_space(stage.features, weights, device)
-    if reference.weights_sha256 != space.weights_sha256:
-        raise UserError(
-            f"{reference_path}: was made with weights {reference.weights_sha256} and {weights} has "
-            f"{space.weights_sha256}; make the reference again (reference_features.py)"
-        )
-    features, logits = extract(space, arrays, stage.images, run.batch_size, device)
-    scores, warnings = measure(features, logits, reference, stage.measuring)
-    warnings = _warnings_of_space(stage.features) + warnings
-    return {
-        **scores,
+    _check_space(space, against)
+    generated, logits = extract(space, samples, stage.images, run.batch_size, device)
+    record = {
         "feature_space": space.name,
         "feature_dimensions": space.dimensions,
         "weights_sha256": space.weights_sha256,
         "classifier_accuracy": space.classifier_accuracy,
-        "channels_repeated": stage.features.features == "inception" and arrays[0].shape[3] == 1,
+        "channels_repeated": repeats_channels(stage.features) and samples[0].shape[3] == 1,
         "reference": stage.reference,
+        "fid_reference": stage.fid_statistics or stage.reference,
+        "fid_backend": stage.measuring.fid_backend,
         "images_generated": stage.images,
-        "images_reference": len(reference.features),
-        "warning": "; ".join(warnings),
+        "images_reference": against.reference.images,
     }
+    fid_generated = None
+    if stage.measuring.fid_backend == "pytorch-fid":
+        del space  # makes room for the second network
+        fid_generated = _second_pass(stage, samples, weights, run, device)
+    measured = measure(generated, logits, against, stage.measuring, fid_generated)
+    warnings = _warnings_of_space(stage.features) + measured.warnings
+    record |= {**measured.scores, "warning": "; ".join(warnings)}
+    return Scored(record, measured.nearest)
+
+
+def _second_pass(
+    stage: ScoreStage,
+    samples: Sequence[np.ndarray],
+    weights: Path,
+    run: ScoreRun,
+    device: torch.device,
+) -> np.ndarray:
+    """The features of pytorch-fid's pass over the same images."""
+    second = stage.features.model_copy(update={"features": "pytorch-fid"})
+    space = open_feature_space(second, weights, device)
+    features, _ = extract(space, samples, stage.images, run.batch_size, device)
+    return features
 
 
 def _warnings_of_space(stage: FeatureStage) -> list[str]:
-    if stage.weights_name is None:
+    if stage.weights_name is None or stage.features == "dinov2":
         return []
     return [
         f"weights {stage.weights_name} are not the published Inception's: compare with no paper"
     ]
+
+
+# What is refused
+
+
+def check_comparable(
+    stage: ScoreStage,
+    samples: Sequence[np.ndarray],
+    name: str,
+    image_shape: tuple[int, ...] | None,
+    images: int | None,
+) -> None:
+    """UserError when the samples cannot be held against a reference of so many such images.
+
+    Tells before any network runs. None: the shape or number of the reference is not known.
+    """
+    shape = samples[0].shape[1:]
+    if image_shape is not None and shape != image_shape:
+        raise UserError(
+            f"{name}: images are {list(shape)} (H, W, C) and the reference's are "
+            f"{list(image_shape)}; score images of one shape"
+        )
+    if images is None:
+        return
+    if images < 2:
+        raise UserError(
+            f"the reference ({stage.reference}) has {images} images and needs two or more: add "
+            "images, or take another split"
+        )
+    kid_subset_size(stage.measuring, stage.images, images)
+
+
+def _check_space(space: FeatureSpace, against: Against) -> None:
+    """UserError when a reference is not of this network."""
+    for reference in (against.reference, against.fid):
+        if reference.weights_sha256 not in (None, space.weights_sha256):
+            raise UserError(
+                f"the reference was made with weights {reference.weights_sha256} and the samples' "
+                f"are {space.weights_sha256}; make the reference again (reference_features.py)"
+            )
+        if len(reference.mu) != space.dimensions:
+            raise UserError(
+                f"the reference has {len(reference.mu)} dimensions and {space.name} features have "
+                f"{space.dimensions}; give statistics of the same features"
+            )
+
+
+# On disk
+
+
+def write_nearest(path: Path, nearest: Nearest | None) -> None:
+    """Write the distances to the nearest training images as .npz; arrays of none without them."""
+    empty = Nearest(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
+    with replacing(path) as temporary:
+        np.savez(temporary, **vars(nearest or empty))

@@ -1,8 +1,9 @@
 """Feature spaces: the networks that turn images into features, loaded from checked weights.
 
-Two spaces: `inception`, the network that the field's scores are defined by, and `classifier`, a
-small network trained on the dataset's own labels (classifier.py). One pass of either gives features
-and logits, all that the scores need.
+`inception`, the network that the field's scores are defined by; `pytorch-fid`, the same network
+after that program's own resize, for FIDs that equal its own; `dinov2` (dinov2.py); `classifier`, a
+small network trained on the dataset's own labels (classifier.py). One pass of `inception` or
+`classifier` gives features and logits, all that the scores need.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 
 from .classifier import read_classifier, to_unit_range
-from .config.scoring import PUBLISHED_INCEPTION_URLS, FeatureStage
+from .config.scoring import DINOV2_DIMENSIONS, PUBLISHED_INCEPTION_URLS, FeatureStage
 from .program import UserError
 
-# uint8 [N, C, H, W] to features [N, D] and logits [N, K], float32.
-Network = Callable[[Tensor], tuple[Tensor, Tensor]]
+# uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
+Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class FeatureSpace:
     network: Network
     dimensions: int
     weights_sha256: str
-    image_shape: tuple[int, int, int] | None  # H, W, C that it takes; None: any size, C 1 or 3
-    classifier_accuracy: float | None  # on held-out images
+    image_shape: tuple[int, int, int] | None = None  # H, W, C it takes; None: any size, C 1 or 3
+    classifier_accuracy: float | None = None  # on held-out images
 
 
 def open_feature_space(stage: FeatureStage, weights: Path, device: torch.device) -> FeatureSpace:
@@ -41,9 +42,17 @@ def open_feature_space(stage: FeatureStage, weights: Path, device: torch.device)
     Raises UserError when the weights are missing, are not the ones that the stage pins, or do not
     fit the network. Nothing of the file is interpreted before its sha256 is found right.
     """
-    if stage.features == "inception":
-        return _inception_space(stage, weights, device)
-    return _classifier_space(stage, weights, device)
+    if stage.features == "classifier":
+        return _classifier_space(stage, weights, device)
+    openers = {
+        "inception": _inception_network,
+        "pytorch-fid": _pytorch_fid_network,
+        "dinov2": _dinov2_network,
+    }
+    content = _checked_bytes(stage, weights)
+    network, dimensions = openers[stage.features](stage, content, weights, device)
+    assert stage.weights_sha256 is not None
+    return FeatureSpace(stage.feature_space, network, dimensions, stage.weights_sha256)
 
 
 def _classifier_space(stage: FeatureStage, weights: Path, device: torch.device) -> FeatureSpace:
@@ -64,22 +73,59 @@ def _classifier_space(stage: FeatureStage, weights: Path, device: torch.device) 
     )
 
 
-def _inception_space(stage: FeatureStage, weights: Path, device: torch.device) -> FeatureSpace:
-    inception = _load_inception(_checked_bytes(stage, weights), weights)
+def repeats_channels(stage: FeatureStage) -> bool:
+    """Whether the network takes three channels only, so that grayscale is repeated to three."""
+    return stage.features != "classifier"
+
+
+def _three_channels(images: Tensor) -> Tensor:
+    """[N, 1 or 3, H, W] to [N, 3, H, W]: grayscale is repeated."""
+    return images.expand(-1, 3, -1, -1)
+
+
+def _inception_network(
+    stage: FeatureStage, content: bytes, weights: Path, device: torch.device
+) -> tuple[Network, int]:
+    inception = _fidelity_inception(_inception_tensors(content, weights), weights)
     inception.to(device, memory_format=torch.channels_last)  # up to twice as fast on CPU
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        return inception(images.expand(-1, 3, -1, -1))  # grayscale is repeated
+        return inception(_three_channels(images))
 
-    assert stage.weights_sha256 is not None
-    return FeatureSpace(
-        name=stage.feature_space,
-        network=network,
-        dimensions=2048,
-        weights_sha256=stage.weights_sha256,
-        image_shape=None,
-        classifier_accuracy=None,
-    )
+    return network, 2048
+
+
+def _pytorch_fid_network(
+    stage: FeatureStage, content: bytes, weights: Path, device: torch.device
+) -> tuple[Network, int]:
+    """pytorch-fid's network, given the images as its program gives them: torchvision's ToTensor."""
+    inception = _pytorch_fid_inception(_inception_tensors(content, weights), weights)
+    inception.to(device, memory_format=torch.channels_last)
+
+    def network(images: Tensor) -> tuple[Tensor, None]:
+        pixels = _three_channels(images).to(torch.float32).div(255)
+        (features,) = inception(pixels)  # it resizes, in PyTorch's way, and scales to [-1, 1]
+        return features.flatten(1), None
+
+    return network, 2048
+
+
+def _dinov2_network(
+    stage: FeatureStage, content: bytes, weights: Path, device: torch.device
+) -> tuple[Network, int]:
+    from .dinov2 import load_dinov2  # imports transformers, which takes seconds
+
+    assert stage.weights_name is not None
+    extractor = load_dinov2(stage.weights_name, content, weights).to(device)
+
+    def network(images: Tensor) -> tuple[Tensor, None]:
+        (features,) = extractor(_three_channels(images))
+        return features, None
+
+    return network, DINOV2_DIMENSIONS[stage.weights_name]
+
+
+# Weights
 
 
 def _checked_bytes(stage: FeatureStage, path: Path) -> bytes:
@@ -94,20 +140,34 @@ def _checked_bytes(stage: FeatureStage, path: Path) -> bytes:
                 f"--output {path.name}`, or download {PUBLISHED_INCEPTION_URLS[0]}, "
                 "and copy the file there"
             )
+        network = "DINOv2" if stage.features == "dinov2" else "Inception"
         raise UserError(
-            f"{path}: the Inception weights cannot be read ({error.strerror}); {remedy}"
+            f"{path}: the {network} weights cannot be read ({error.strerror}); {remedy}"
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != stage.weights_sha256:
         raise UserError(
             f"{path}: its sha256 is {digest} and not {stage.weights_sha256}; it was not opened; "
-            "fetch the right file, or name these weights (`weights: {path, sha256, name}`)"
+            "fetch the right file, or name these weights (`weights: {path, sha256, name}`; of "
+            "score.py on its own: --weights-sha256 and --weights-name)"
         )
     return content
 
 
-def _load_inception(content: bytes, path: Path) -> torch.nn.Module:
-    """torch-fidelity's Inception with the weights in `content`, giving features and logits.
+def _inception_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors in `content`, read by the restricted loader, which runs nothing."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: holds something else than tensors and was refused ({first_line}); "
+            "use the published weights"
+        ) from None
+
+
+def _fidelity_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module:
+    """torch-fidelity's Inception with these weights, giving features and logits.
 
     Its constructor unpickles without restriction whatever it is given, so it is given a copy that
     is written here, of what the restricted loader found to be tensors and nothing else.
@@ -115,14 +175,6 @@ def _load_inception(content: bytes, path: Path) -> torch.nn.Module:
     # Here and not above: this import takes seconds, and classifier features do without it.
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: holds something else than tensors and was refused ({first_line}); "
-            "use the published weights"
-        ) from None
     copy = io.BytesIO()
     torch.save(state, copy)
     copy.seek(0)
@@ -131,8 +183,29 @@ def _load_inception(content: bytes, path: Path) -> torch.nn.Module:
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=copy
         )
     except (RuntimeError, TypeError, AttributeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: is not an Inception network in torch-fidelity's layout ({first_line}); "
-            "use the published weights"
-        ) from None
+        raise _other_network(path, error) from None
+
+
+def _pytorch_fid_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module:
+    """pytorch-fid's Inception with these weights, giving the features of its last pooling.
+
+    Its constructor downloads the weights; what it calls for that gives it these, for the moment.
+    """
+    from pytorch_fid import inception
+
+    download = inception.load_state_dict_from_url
+    inception.load_state_dict_from_url = lambda *_, **__: state
+    try:
+        return inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise _other_network(path, error) from None
+    finally:
+        inception.load_state_dict_from_url = download
+
+
+def _other_network(path: Path, error: Exception) -> UserError:
+    first_line = str(error).splitlines()[0]
+    return UserError(
+        f"{path}: is not an Inception network in torch-fidelity's layout ({first_line}); "
+        "use the published weights"
+    )

@@ -1,0 +1,100 @@
+"""Folders of images as they are, neither resized nor cropped: what score.py takes on its own."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .decoding import formats, upright
+from .devices import usable_cores
+from .program import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files below a folder by their suffix, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); name another folder")
+    return files
+
+
+def read_images(files: list[Path], cpus: int) -> np.ndarray:
+    """All images of files of one shape: uint8 [N, H, W, C], C 1 when all of them are grayscale.
+
+    They lie in a temporary file that is mapped into memory, so that many need no more memory than
+    few. Raises UserError that names the file when one cannot be read, has more than 8 bits or
+    transparent pixels, or is of another shape than the first.
+    """
+    rows = tempfile.TemporaryFile(prefix="ddpm-bench-", suffix=".images")  # noqa: SIM115
+    gray = True
+    with ThreadPoolExecutor(usable_cores(cpus)) as threads:
+        shown = tqdm(threads.map(read_image, files), "reading", len(files), unit="image")
+        for pixels, is_gray in _of_one_shape(files, shown):
+            gray = gray and is_gray
+            rows.write(pixels)
+            shape = pixels.shape
+    rows.flush()
+    images = np.memmap(rows, np.uint8, "r", shape=(len(files), *shape))
+    return images[..., :1] if gray else images
+
+
+def _of_one_shape(
+    files: list[Path], images: Iterable[tuple[np.ndarray, bool]]
+) -> Iterator[tuple[np.ndarray, bool]]:
+    first: tuple[int, ...] | None = None
+    for path, (pixels, gray) in zip(files, images, strict=True):
+        first = first or pixels.shape
+        if pixels.shape != first:
+            (height, width, _), (first_height, first_width, _) = pixels.shape, first
+            raise UserError(
+                f"{path}: is {width}x{height} pixels and {files[0]} is {first_width}x"
+                f"{first_height}; images that are scored must be of one size: prepare or resize "
+                "them"
+            )
+        yield pixels, gray
+
+
+def read_image(path: Path) -> tuple[np.ndarray, bool]:
+    """One image as uint8 [H, W, 3], upright as its EXIF says, and whether it is grayscale."""
+    try:
+        with Image.open(path, formats=formats()) as image:
+            _check(path, image)
+            image.load()
+            image = _opaque(path, upright(image))
+            gray = image.mode in ("1", "L")
+            return np.asarray(image.convert("RGB")), gray
+    except UserError:
+        raise
+    except Exception as error:  # each of Pillow's decoders has its own errors for broken files
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}); make it again or take it away"
+        ) from None
+
+
+def _check(path: Path, image: Image.Image) -> None:
+    """Refuse, before the pixels are decoded, what is no picture of 8 bits."""
+    stored = " ".join(str(tile[3]) for tile in image.tile)  # 16 bits of RGB show in it alone
+    if image.mode == "F" or image.mode.startswith("I") or ";16" in stored:
+        raise UserError(
+            f"{path}: has more than 8 bits a channel (mode {image.mode}); scores are of images "
+            "from 0 to 255: save it with 8 bits"
+        )
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise UserError(f"{path}: has {image.n_frames} frames; save one of them as an image")
+
+
+def _opaque(path: Path, image: Image.Image) -> Image.Image:
+    """The image without its alpha channel, which may hide nothing."""
+    if not image.has_transparency_data:
+        return image
+    gray = image.mode == "LA"
+    image = image.convert("RGBA")
+    if image.getextrema()[3][0] < 255:
+        raise UserError(f"{path}: has transparent pixels; put it on a background, without alpha")
+    return image.convert("L" if gray else "RGB")

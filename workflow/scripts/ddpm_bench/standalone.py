@@ -1,0 +1,216 @@
+"""Scores of any images against any others, outside the workflow: what score.py does on its own."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .config.scoring import (
+    PUBLISHED_INCEPTION_FILE,
+    PUBLISHED_INCEPTION_SHA256,
+    FeatureStage,
+    Measuring,
+    Score,
+    ScoreRun,
+    ScoreStage,
+)
+from .features import open_images, open_samples
+from .folders import image_files, read_images
+from .metrics import Against
+from .program import UserError
+from .references import (
+    Reference,
+    features_of,
+    join_references,
+    read_reference,
+    read_statistics,
+    write_reference,
+)
+from .scoring import check_comparable, score
+from .stages import VERSIONS
+from .tables import METRICS
+
+DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
+SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is scored, against what, and how."""
+
+    samples: Sequence[Path]  # a folder of images, or .npy files
+    reference: (
+        Path  # a folder of images, a prepared dataset, .npy, or .npz of features or mu, sigma
+    )
+    split: Literal["train", "eval", "all"]  # of a prepared dataset
+    images: int | None  # the first of the samples; None: all
+    keys: Score
+    weights: Path
+    save_reference: Path | None = None
+
+
+def score_images(request: Request) -> dict[str, Any]:
+    """The record of the scores, with the names of both sides.
+
+    Raises UserError, before a network runs where that can be told, when the two sides cannot be
+    compared.
+    """
+    run = request.keys.run
+    samples = open_pictures(request.samples, run)
+    count = request.images or sum(len(array) for array in samples)
+    if count > sum(len(array) for array in samples):
+        raise UserError(
+            f"{count} samples are asked for and {sum(map(len, samples))} are given; give more, or "
+            "lower --images"
+        )
+    stage = _stage(request, count)
+    name = ", ".join(map(str, request.samples))
+    against = _against(request, stage, samples, name, run)
+    if request.save_reference is not None:
+        write_reference(request.save_reference, against.reference)
+    record = score(stage, samples, name, against, request.weights, run).record
+    of = f"{request.reference} ({request.split})" if _is_prepared(request.reference) else None
+    named = of or str(request.reference)
+    return record | {"samples": name, "reference": named, "fid_reference": named}
+
+
+def _stage(request: Request, count: int) -> ScoreStage:
+    """The keys of a score as the workflow's programs take them."""
+    keys, pinned = request.keys, None
+    if keys.features != "classifier":
+        pinned = keys.weights.sha256 if keys.weights else PUBLISHED_INCEPTION_SHA256
+    features = FeatureStage(
+        version=VERSIONS["features"],
+        features=keys.features,
+        weights_sha256=pinned,
+        weights_name=keys.weights.name if keys.weights else None,
+    )
+    measuring = Measuring(**{name: getattr(keys, name) for name in Measuring.model_fields})
+    return ScoreStage(
+        version=VERSIONS["score"],
+        images=count,
+        reference=request.split,
+        features=features,
+        measuring=measuring,
+    )
+
+
+# Images
+
+
+def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
+    """The images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
+
+    A folder of the workflow's samples (images-<first>-<last>.npy) is read in their order, any other
+    by the names of its image files.
+    """
+    arrays: list[np.ndarray] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: is neither a folder nor a file; give one that is there")
+        drawn = sorted(path.glob("images-*.npy")) if path.is_dir() else []
+        if drawn:
+            arrays += open_samples(drawn, 1)
+        elif path.is_dir():
+            arrays.append(read_images(image_files(path), run.cpus))
+    files = [path for path in paths if path.is_file()]
+    named = [re.fullmatch(r"images-\d+-\d+\.npy", path.name) for path in files]
+    arrays += open_samples(files, 1) if files and all(named) else open_images(files)
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        raise UserError(
+            f"{', '.join(map(str, paths))}: hold images of several shapes, "
+            f"{', '.join(str(list(shape)) for shape in sorted(shapes))}; score one shape at a time"
+        )
+    return arrays
+
+
+# References
+
+
+def _is_prepared(path: Path) -> bool:
+    return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
+
+
+def _against(
+    request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
+) -> Against:
+    """What the samples are held against; a prepared dataset tells what was trained on too."""
+    if request.reference.suffix == ".npz":
+        return _stored(request, stage)
+    if _is_prepared(request.reference):
+        splits = {
+            split: open_images([request.reference / f"{split}.npy"]) for split in ("train", "eval")
+        }
+    else:
+        splits = {"train": open_pictures([request.reference], run)}
+    chosen = SPLITS[request.split] if len(splits) > 1 else ("train",)
+    images = sum(len(array) for split in chosen for array in splits[split])
+    shape = splits["train"][0].shape[1:]
+    check_comparable(stage, samples, name, shape, images)
+
+    def features(stage: FeatureStage, wanted: Sequence[str]) -> dict[str, Reference]:
+        return {split: features_of(stage, splits[split], request.weights, run) for split in wanted}
+
+    held = features(stage.features, list(splits))
+    reference = fid = join_references([held[split] for split in chosen])
+    if stage.measuring.fid_backend == "pytorch-fid":
+        second = stage.features.model_copy(update={"features": "pytorch-fid"})
+        fid = join_references(list(features(second, chosen).values()), "pytorch-fid")
+    if len(splits) == 1:
+        return Against(reference, fid, None, None)
+    heldout = held["eval"].features
+    return Against(reference, fid, held["train"].features, heldout if len(heldout) else None)
+
+
+def _stored(request: Request, stage: ScoreStage) -> Against:
+    """A reference of features that score.py or the workflow has saved, or published statistics."""
+    path = request.reference
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            with_features = "features" in stored
+    except (OSError, ValueError, AttributeError, TypeError):
+        with_features = False  # the next says what is wrong
+    if not with_features:
+        if stage.features.features != "inception":
+            raise UserError(f"{path}: mu and sigma are Inception's; take --features inception")
+        statistics = read_statistics(path)
+        return Against(statistics, statistics, None, None)
+    if stage.measuring.fid_backend == "pytorch-fid":
+        raise UserError(
+            f"{path}: holds features of torch-fidelity's pass, and pytorch-fid's FID needs those "
+            "of its own; give the reference's images, or take --fid-backend torch-fidelity"
+        )
+    reference = read_reference([path])
+    return Against(reference, reference, None, None)
+
+
+# For the terminal
+
+
+def summary_lines(record: dict[str, Any]) -> list[str]:
+    """The scores as lines for people: what of, each score that there is, and the warnings."""
+    space = f"{record['feature_space']} ({record['feature_dimensions']} dimensions)"
+    if record["channels_repeated"]:
+        space += ", grayscale repeated to three channels"
+    images = record["images_reference"]
+    lines = [
+        ("features", space),
+        ("samples", f"{record['images_generated']} images, {record['samples']}"),
+        ("reference", f"{images or 'unknown number of'} images, {record['reference']}"),
+    ]
+    if record["fid_backend"] != "torch-fidelity":
+        lines.append(("FID's backend", record["fid_backend"]))
+    for metric in METRICS.values():
+        value = record.get(metric.column)
+        if value is None:
+            continue
+        std = record.get(metric.std) if metric.std else None
+        spread = "" if std is None else f" ± {std:.{metric.decimals}f}"
+        lines.append((metric.name, f"{value:.{metric.decimals}f}{spread}"))
+    lines += [("warning", warning) for warning in record["warning"].split("; ") if warning]
+    width = max(len(name) for name, _ in lines)
+    return [f"{name:<{width}}  {value}" for name, value in lines]
