@@ -49,7 +49,7 @@ wildcard_constraints:
     samples=r"[^/]+",
     score=r"[^/]+",
     space=r"[^/]+",
-    reference=r"train|eval|all",
+    split=r"train|eval",
     step=r"\d{8}",
     first=r"\d+",
     last=r"\d+",

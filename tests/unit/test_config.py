@@ -147,6 +147,46 @@ def test_two_weights_files_cannot_share_a_feature_space(raw):
     assert "two files of weights" in problems(raw)
 
 
+def test_two_files_of_statistics_cannot_share_a_name(raw):
+    raw["experiments"]["digits"]["scores"] = {
+        f"s{path}": {"features": "inception", "fid_statistics": {"path": path, "name": "theirs"}}
+        for path in "ab"
+    }
+    assert "two files of statistics have the name 'theirs'" in problems(raw)
+
+
+OWN = {"path": "x", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        ({"features": "dinov2"}, "needs local `weights: {path, sha256, name}`"),
+        ({"features": "dinov2", "weights": {**OWN, "name": "vit-x"}}, "vit-s-14, vit-b-14"),
+        (
+            {
+                "features": "dinov2",
+                "weights": {**OWN, "name": "vit-s-14"},
+                "fid_backend": "pytorch-fid",
+            },
+            "`fid_backend: pytorch-fid` is Inception's",
+        ),
+        (
+            {"features": "classifier", "fid_statistics": {"path": "x", "name": "theirs"}},
+            "`fid_statistics` are of Inception's features",
+        ),
+        (
+            {"features": "inception", "fid_statistics": {"path": "x", "name": "train"}},
+            "tables would take it for a split",
+        ),
+        ({"features": "inception", "fid_bootstrap": 1}, "one resample has no deviation"),
+    ],
+)  # fmt: skip
+def test_a_score_that_cannot_be_had_is_refused(raw, score, expected):
+    raw["experiments"]["digits"]["scores"] = {"mine": score}
+    assert expected in problems(raw)
+
+
 @pytest.mark.parametrize("name", ["a b", "../x", "x;rm", ""])
 def test_names_that_are_not_plain_are_refused(raw, name):
     raw["experiments"][name] = raw["experiments"].pop("digits")

@@ -1,12 +1,13 @@
 """Jobs are cut by what lies on disk: what is done stands, only the rest is cut."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ddpm_bench import plan
+from ddpm_bench import plan, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.program import UserError
 
@@ -98,10 +99,83 @@ def test_a_set_is_cut_into_files_that_cover_it(tmp_path):
     assert Path(files[0]).parent == tmp_path / "digits/samples/dpm20/step-00000300"
 
 
-def test_a_local_weights_file_that_is_not_there_is_named(tmp_path):
+def scored(tmp_path, eval_fraction=0.2, **score):
+    """The demo with one more way to score, `inception`."""
     raw = copy.deepcopy(DEMO)
-    raw["experiments"]["digits"]["scores"] = {
-        "inception": {"features": "inception", "weights": {"path": str(tmp_path / "none.pth")}}
-    }
-    with pytest.raises(UserError, match=r"experiments\.digits\.scores\.inception\.weights\.path"):
-        plan.check_local_files(check_config(raw))
+    raw["results_dir"] = str(tmp_path)
+    raw["datasets"]["digits"]["eval_fraction"] = eval_fraction
+    raw["experiments"]["digits"]["scores"]["inception"] = {"features": "inception", **score}
+    return check_config(raw)
+
+
+def features_of(tmp_path, files):
+    folder = tmp_path / "datasets" / "digits" / "features"
+    return [Path(file).relative_to(folder).as_posix() for file in files]
+
+
+@pytest.mark.parametrize(
+    ("eval_fraction", "reference", "expected"),
+    [
+        (0.2, "train", ["inception/train.npz"]),
+        (0.2, "eval", ["inception/eval.npz"]),
+        (0.2, "all", ["inception/train.npz", "inception/eval.npz"]),
+        (0, "all", ["inception/train.npz"]),
+    ],
+)
+def test_a_reference_of_all_images_is_both_splits(tmp_path, eval_fraction, reference, expected):
+    given = scored(tmp_path, eval_fraction, reference=reference)
+    assert features_of(tmp_path, plan.reference_files(given, "digits", "inception")) == expected
+
+
+@pytest.mark.parametrize(
+    ("eval_fraction", "expected"), [(0.2, ["inception/eval.npz"]), (0, [])]
+)  # fmt: skip
+def test_distances_to_training_images_are_compared_with_held_out_ones(
+    tmp_path, eval_fraction, expected
+):
+    given = scored(tmp_path, eval_fraction)
+    train = plan.train_features(given, "digits", "inception")
+    assert features_of(tmp_path, [train]) == ["inception/train.npz"]
+    heldout = plan.heldout_features(given, "digits", "inception")
+    assert features_of(tmp_path, heldout) == expected
+
+
+def test_the_pass_of_pytorch_fid_has_features_of_its_own(tmp_path):
+    given = scored(tmp_path, fid_backend="pytorch-fid", reference="all")
+    files = plan.fid_reference_files(given, "digits", "inception")
+    assert features_of(tmp_path, files) == ["pytorch-fid/train.npz", "pytorch-fid/eval.npz"]
+    score = plan.score_of_space(given, "digits", "pytorch-fid")
+    stage = json.loads(stages.feature_stage(score, "pytorch-fid"))
+    assert stage["features"] == "pytorch-fid"
+    assert json.loads(stages.feature_stage(score, "inception"))["features"] == "inception"
+
+
+def test_fid_has_no_reference_of_its_own_unless_asked_for(tmp_path):
+    assert plan.fid_reference_files(scored(tmp_path), "digits", "inception") == []
+
+
+def test_published_statistics_stand_in_for_the_reference_of_fid(tmp_path):
+    statistics = {"path": "cifar10.npz", "name": "cifar10-train"}
+    given = scored(tmp_path, fid_statistics=statistics, fid_backend="pytorch-fid")
+    assert plan.fid_reference_files(given, "digits", "inception") == ["cifar10.npz"]
+    stage = json.loads(stages.score_stage(given, "digits", "dpm20", "inception"))
+    assert stage["fid_statistics"] == "cifar10-train"
+
+
+def test_distances_to_training_images_lie_beside_the_scores(tmp_path):
+    given = scored(tmp_path)
+    names = plan.nearest_files(given, "digits", "inception", "dpm20")
+    scores = [file for file in plan.score_files(given, "digits") if "/inception/" in file]
+    assert names == [file.removesuffix(".json") + ".nearest.npz" for file in scores]
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"weights": {"path": "none.pth"}}, "weights"),
+        ({"fid_statistics": {"path": "none.npz", "name": "theirs"}}, "fid_statistics"),
+    ],
+)
+def test_a_local_file_that_is_not_there_is_named(tmp_path, keys, named):
+    with pytest.raises(UserError, match=rf"experiments\.digits\.scores\.inception\.{named}\.path"):
+        plan.check_local_files(scored(tmp_path, **keys))

@@ -121,9 +121,15 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.scores.<name>.kid_subsets", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.isc_splits", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.prc_neighborhood", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.density_neighborhood", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.fid_backend", "unet2d", "pytorch-fid", SCORES),
+    ("experiments.<name>.scores.<name>.fid_bootstrap", "unet", 7, SCORES),
+    ("experiments.<name>.scores.<name>.fid_statistics.path", "unet2d", "other.npz", SCORES),
+    ("experiments.<name>.scores.<name>.fid_statistics.name", "unet2d", "others", SCORES),
     ("experiments.<name>.scores.<name>.seed", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.features", "unet", "inception", {"fetch_inception", *SPACE}),
-    ("experiments.<name>.scores.<name>.reference", "unet", "eval", SPACE),
+    # The features of both splits are there: distances to training images want them.
+    ("experiments.<name>.scores.<name>.reference", "unet", "eval", SCORES),
     ("experiments.<name>.scores.<name>.weights.path", "unet2d", "other.pth", SPACE),
     ("experiments.<name>.scores.<name>.weights.sha256", "unet2d", "1" * 64, SPACE),
     ("experiments.<name>.scores.<name>.weights.name", "unet2d", "others", SPACE),
@@ -139,7 +145,8 @@ def study(folder: Path) -> dict:
         (folder / name).mkdir()
         for file in ("1.png", "2.png"):
             (folder / name / file).write_text(name)
-    for name in ("inception.pth", "other.pth", "weights.safetensors", "moved.safetensors"):
+    given = ("inception.pth", "other.pth", "published.npz", "other.npz")
+    for name in (*given, "weights.safetensors", "moved.safetensors"):
         (folder / name).touch()
     train = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
     unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
@@ -147,8 +154,9 @@ def study(folder: Path) -> dict:
     image = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
     url = {"url": "file:///archive.zip", "sha256": SHA}
     commit = {"url": "file:///repository", "commit": "0" * 40}
-    given = {"path": "weights.safetensors", "sha256": SHA}
+    checkpoint = {"path": "weights.safetensors", "sha256": SHA}
     weights = {"path": "inception.pth", "sha256": SHA, "name": "mine"}
+    statistics = {"path": "published.npz", "name": "theirs"}
     return {
         "datasets": {
             "digits": {"source": {"kind": "sklearn-digits"}, **image, "classifier": {}},
@@ -176,10 +184,16 @@ def study(folder: Path) -> dict:
                     "lr_schedule": "cosine",
                     "lr_schedule_steps": 40,
                     "ema_sigma_rels": [0.1],
-                    "init_from": given,
+                    "init_from": checkpoint,
                 },
                 "samples": {"set": {"scheduler": "ddim", "steps": 4, "images": 32}},
-                "scores": {"score": {"features": "inception", "weights": weights}},
+                "scores": {
+                    "score": {
+                        "features": "inception",
+                        "weights": weights,
+                        "fid_statistics": statistics,
+                    },
+                },
                 "keep": {"every": 2},
             },
             "of-repository": {**bare, "dataset": "repository"},

@@ -1,9 +1,10 @@
 """Samples in, scores out.
 
-In:  results/<experiment>/samples/<set>/step-<step>/images-*.npy, prepared images, Inception weights
+In:  results/<experiment>/samples/<set>/step-<step>/images-*.npy, prepared images, weights
 Out: results/datasets/<dataset>/classifier/                     a classifier on the dataset's labels
      results/datasets/<dataset>/features/<space>/<split>.npz    reference features
      results/<experiment>/scores/<score>/<set>/step-<step>.json
+     results/<experiment>/scores/<score>/<set>/step-<step>.nearest.npz
 """
 
 
@@ -47,18 +48,16 @@ rule train_classifier:
 rule reference_features:
     """Features of a dataset's own images, once per feature space and split."""
     input:
-        images=lambda wildcards: plan.reference_arrays(
-            CONFIG, wildcards.dataset, wildcards.reference
-        ),
+        images=lambda wildcards: plan.prepared_images(CONFIG, wildcards.dataset, wildcards.split),
         weights=lambda wildcards: plan.feature_weights(
             CONFIG,
             wildcards.dataset,
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space),
         ),
     output:
-        f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{reference}}.npz",
+        f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{split}}.npz",
     log:
-        f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{reference}}.log",
+        f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{split}}.log",
     priority: 10
     conda:
         "../../envs/environment.yaml"
@@ -70,7 +69,7 @@ rule reference_features:
         gpu=1,
     params:
         what=lambda wildcards: stages.feature_stage(
-            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space)
+            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space), wildcards.space
         ),
     shell:
         "exec with_log {log:q} reference_features.py --what {params.what:q}"
@@ -79,12 +78,20 @@ rule reference_features:
 
 
 rule score:
-    """FID, IS, KID, precision and recall of one checkpoint's set, from one pass of one network."""
+    """Every score of one checkpoint's set, from one pass of one network, and how near its images
+    come to those that were trained on."""
     input:
         samples=lambda wildcards: plan.sample_files(
             CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
         ),
-        reference=lambda wildcards: plan.reference_file(
+        reference=lambda wildcards: plan.reference_files(
+            CONFIG, wildcards.experiment, wildcards.score
+        ),
+        fid_reference=lambda wildcards: plan.fid_reference_files(
+            CONFIG, wildcards.experiment, wildcards.score
+        ),
+        train=lambda wildcards: plan.train_features(CONFIG, wildcards.experiment, wildcards.score),
+        heldout=lambda wildcards: plan.heldout_features(
             CONFIG, wildcards.experiment, wildcards.score
         ),
         weights=lambda wildcards: plan.feature_weights(
@@ -93,7 +100,8 @@ rule score:
             CONFIG.experiments[wildcards.experiment].scores[wildcards.score],
         ),
     output:
-        f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.json",
+        scores=f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.json",
+        nearest=f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.nearest.npz",
     log:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
     conda:
@@ -111,4 +119,6 @@ rule score:
     shell:
         "exec with_log {log:q} score.py --what {params.what:q} --how {resources.how:q}"
         " --samples {input.samples:q} --reference {input.reference:q}"
-        " --weights {input.weights:q} --output {output:q}"
+        " --fid-reference {input.fid_reference:q} --train {input.train:q}"
+        " --heldout {input.heldout:q} --weights {input.weights:q}"
+        " --output {output.scores:q} --nearest {output.nearest:q}"

@@ -12,7 +12,7 @@ ddpm_bench/checkpoints.py. Each job goes on where the one before it ended.
 rule train:
     """Train from step `first` to step `last`, from the last saved state if there is one."""
     input:
-        images=lambda wildcards: plan.reference_arrays(
+        images=lambda wildcards: plan.prepared_images(
             CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
         ),
         before=lambda wildcards: plan.manifest_before(
@@ -49,10 +49,10 @@ rule validate:
     """The loss of a job's checkpoints on held-out and on training images, at fixed noise."""
     input:
         manifest=rules.train.output,
-        eval=lambda wildcards: plan.reference_arrays(
+        eval=lambda wildcards: plan.prepared_images(
             CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "eval"
         ),
-        train=lambda wildcards: plan.reference_arrays(
+        train=lambda wildcards: plan.prepared_images(
             CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
         ),
     output:

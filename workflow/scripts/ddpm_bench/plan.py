@@ -192,19 +192,64 @@ def local_listings(config: Config) -> dict[str, str]:
     return listings
 
 
-def reference_file(config: Config, experiment: str, score: str) -> str:
+def nearest_files(config: Config, experiment: str, score: str, samples: str) -> list[str]:
+    """The distances to training images of each checkpoint, in the order of `checkpoint_steps`."""
+    folder = Path(config.results_dir, experiment, "scores", score, samples)
+    return [
+        str(folder / f"{checkpoint_name(step)}.nearest.npz")
+        for step in checkpoint_steps(config, experiment, samples)
+    ]
+
+
+def reference_files(config: Config, experiment: str, score: str) -> list[str]:
     """The features that a score holds samples against; shared by all experiments on a dataset."""
     keys = config.experiments[experiment]
-    folder = Path(
-        dataset_folder(config, keys.dataset), "features", keys.scores[score].feature_space
-    )
-    return str(folder / f"{keys.scores[score].reference}.npz")
+    splits = _reference_splits(config, keys.dataset, keys.scores[score].reference)
+    space = keys.scores[score].feature_space
+    return [_feature_file(config, keys.dataset, space, split) for split in splits]
 
 
-def reference_arrays(config: Config, dataset: str, reference: str) -> list[str]:
-    """The prepared images of a reference split: train, eval, or both."""
-    splits = ("train", "eval") if reference == "all" else (reference,)
-    return [str(Path(dataset_folder(config, dataset), f"{split}.npy")) for split in splits]
+def fid_reference_files(config: Config, experiment: str, score: str) -> list[str]:
+    """What FID alone is held against: published statistics, or features of pytorch-fid's pass; none
+    where FID has the reference of the other scores."""
+    keys = config.experiments[experiment]
+    own = keys.scores[score]
+    if own.fid_statistics is not None:
+        return [own.fid_statistics.path]
+    if own.fid_space == own.feature_space:
+        return []
+    splits = _reference_splits(config, keys.dataset, own.reference)
+    return [_feature_file(config, keys.dataset, own.fid_space, split) for split in splits]
+
+
+def train_features(config: Config, experiment: str, score: str) -> str:
+    """The features of the images that the experiment is trained on."""
+    keys = config.experiments[experiment]
+    return _feature_file(config, keys.dataset, keys.scores[score].feature_space, "train")
+
+
+def heldout_features(config: Config, experiment: str, score: str) -> list[str]:
+    """The features of the images that are held out of training; none where there are no such."""
+    keys = config.experiments[experiment]
+    if not config.datasets[keys.dataset].eval_fraction:
+        return []
+    return [_feature_file(config, keys.dataset, keys.scores[score].feature_space, "eval")]
+
+
+def _feature_file(config: Config, dataset: str, space: str, split: str) -> str:
+    return str(Path(dataset_folder(config, dataset), "features", space, f"{split}.npz"))
+
+
+def _reference_splits(config: Config, dataset: str, reference: str) -> list[str]:
+    """The splits of a reference; all that there are where nothing is held out is the first."""
+    if reference != "all":
+        return [reference]
+    return ["train", "eval"] if config.datasets[dataset].eval_fraction else ["train"]
+
+
+def prepared_images(config: Config, dataset: str, split: str) -> str:
+    """The prepared images of a split: train or eval."""
+    return str(Path(dataset_folder(config, dataset), f"{split}.npy"))
 
 
 def score_of_space(config: Config, dataset: str, space: str) -> Score:
@@ -213,7 +258,7 @@ def score_of_space(config: Config, dataset: str, space: str) -> Score:
         score
         for keys in config.experiments.values()
         for score in keys.scores.values()
-        if keys.dataset == dataset and score.feature_space == space
+        if keys.dataset == dataset and space in (score.feature_space, score.fid_space)
     )
 
 
@@ -228,27 +273,39 @@ def feature_weights(config: Config, dataset: str, score: Score) -> str:
 
 def check_local_files(config: Config) -> None:
     """Raise UserError for files that the config names and that are not on this machine."""
-    missing = [
-        f"experiments.{experiment}.scores.{name}.weights.path = {score.weights.path!r}"
-        for experiment, keys in config.experiments.items()
-        for name, score in keys.scores.items()
-        if score.weights is not None and not Path(score.weights.path).is_file()
-    ]
+    weights, statistics, checkpoints = [], [], []
+    for experiment, keys in config.experiments.items():
+        where = f"experiments.{experiment}"
+        for name, score in keys.scores.items():
+            if score.weights is not None:
+                weights.append((f"{where}.scores.{name}.weights.path", score.weights.path))
+            if score.fid_statistics is not None:
+                path = score.fid_statistics.path
+                statistics.append((f"{where}.scores.{name}.fid_statistics.path", path))
+        if given := given_weights(config, experiment):
+            checkpoints.append((f"{where}.train.init_from.path", given))
+    _refuse_missing(
+        weights,
+        "Give the path of a file of weights, or remove `weights` to have the published ones of "
+        "Inception downloaded",
+    )
+    _refuse_missing(
+        statistics,
+        "Give the path of an .npz file with mu and sigma, or remove `fid_statistics` to hold FID "
+        "against the dataset",
+    )
+    _refuse_missing(
+        checkpoints,
+        "Give the path of a checkpoint, or remove `init_from` to begin with weights drawn from the "
+        "seed",
+    )
+
+
+def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
+    """Raise UserError when one of the files, each with the key that names it, is missing."""
+    missing = [f"{key} = {path!r}" for key, path in named if not Path(path).is_file()]
     if missing:
-        raise UserError(
-            f"no such file: {'; '.join(missing)}. Give the path of a file of Inception weights, or "
-            "remove `weights` to have the published ones downloaded"
-        )
-    missing = [
-        f"experiments.{experiment}.train.init_from.path = {path!r}"
-        for experiment in config.experiments
-        if (path := given_weights(config, experiment)) and not Path(path).is_file()
-    ]
-    if missing:
-        raise UserError(
-            f"no such file: {'; '.join(missing)}. Give the path of a checkpoint, or remove "
-            "`init_from` to begin with weights drawn from the seed"
-        )
+        raise UserError(f"no such file: {'; '.join(missing)}. {remedy}")
 
 
 def retrainings(config: Config) -> list[str]:

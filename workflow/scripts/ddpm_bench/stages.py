@@ -21,11 +21,11 @@ VERSIONS = {
     "sample": 2,
     "grid": 1,
     "features": 1,
-    "score": 1,
-    "collect": 1,
+    "score": 2,
+    "collect": 2,
     "thin": 1,
-    "plot": 1,
-    "compare": 1,
+    "plot": 2,
+    "compare": 2,
 }
 
 
@@ -97,8 +97,9 @@ def sample_stage(config: Config, experiment: str, name: str) -> str:
     )
 
 
-def feature_stage(score: Score) -> str:
-    return stage("features", **_features(score))
+def feature_stage(score: Score, space: str) -> str:
+    """Of one of the two spaces that a score may need: its own, and that of its FID."""
+    return stage("features", **_features(score, space))
 
 
 def score_stage(config: Config, experiment: str, samples: str, score: str) -> str:
@@ -110,7 +111,8 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
         "score",
         images=config.experiments[experiment].samples[samples].images,
         reference=keys.reference,
-        features={"version": VERSIONS["features"], **_features(keys)},
+        fid_statistics=keys.fid_statistics.name if keys.fid_statistics else None,
+        features={"version": VERSIONS["features"], **_features(keys, keys.feature_space)},
         measuring=measuring,
     )
 
@@ -135,12 +137,14 @@ def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> 
     )
 
 
-def _features(score: Score) -> dict[str, Any]:
-    keys: dict[str, Any] = {"features": score.features}
-    if score.features == "inception":
-        keys["weights_sha256"] = (
-            score.weights.sha256 if score.weights else PUBLISHED_INCEPTION_SHA256
-        )
-        if score.weights and score.weights.name:
-            keys["weights_name"] = score.weights.name
+def _features(score: Score, space: str) -> dict[str, Any]:
+    if score.features == "classifier":
+        return {"features": "classifier"}
+    network = score.features if space == score.feature_space else score.fid_backend
+    keys: dict[str, Any] = {
+        "features": network,
+        "weights_sha256": score.weights.sha256 if score.weights else PUBLISHED_INCEPTION_SHA256,
+    }
+    if score.weights and score.weights.name:
+        keys["weights_name"] = score.weights.name
     return keys

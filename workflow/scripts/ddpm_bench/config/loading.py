@@ -56,16 +56,24 @@ class Config(Keys):
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named experiments.")
 
     def problems(self) -> Iterator[str]:
-        files: dict[tuple[str, str], str] = {}
+        """Two files of one name: tables would take their scores for comparable."""
+        weights: dict[tuple[str, str], str] = {}
+        statistics: dict[str, str] = {}
         for experiment, keys in self.experiments.items():
             for name, score in keys.scores.items():
-                if score.weights is None:
-                    continue
-                space = (keys.dataset, score.feature_space)
-                if files.setdefault(space, score.weights.sha256) != score.weights.sha256:
+                where = f"experiments.{experiment}.scores.{name}"
+                if score.weights is not None:
+                    space = (keys.dataset, score.feature_space)
+                    if weights.setdefault(space, score.weights.sha256) != score.weights.sha256:
+                        yield (
+                            f"{where}.weights: two files of weights have the name "
+                            f"{score.weights.name!r}; give each its own"
+                        )
+                given = score.fid_statistics
+                if given and statistics.setdefault(given.name, given.path) != given.path:
                     yield (
-                        f"experiments.{experiment}.scores.{name}.weights: two files of weights "
-                        f"have the name {score.weights.name!r}; give each its own"
+                        f"{where}.fid_statistics: two files of statistics have the name "
+                        f"{given.name!r}; give each its own"
                     )
 
 

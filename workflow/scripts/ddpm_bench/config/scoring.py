@@ -47,6 +47,10 @@ class Statistics(Keys):
     path: str = Field(description="The file; relative to where snakemake is started.")
     name: Name = Field(description="What tables and figures call it, such as cifar10-train.")
 
+    def problems(self) -> Iterator[str]:
+        if self.name in ("train", "eval", "all"):
+            yield f"name = {self.name!r}: tables would take it for a split; say of which dataset"
+
 
 class ScoreRun(Keys):
     """How scoring is run; never changes a result."""
@@ -110,6 +114,8 @@ class Score(Measuring):
                 "`features: dinov2` needs local `weights: {path, sha256, name}`, with a name of "
                 f"{', '.join(DINOV2_DIMENSIONS)}"
             )
+        if self.fid_bootstrap == 1:
+            yield "fid_bootstrap = 1: one resample has no deviation; take 2 or more, or 0 for none"
         if self.features != "inception":
             if self.fid_backend == "pytorch-fid":
                 yield "`fid_backend: pytorch-fid` is Inception's; set `features: inception`"
@@ -119,9 +125,18 @@ class Score(Measuring):
     @property
     def feature_space(self) -> str:
         """Its name in paths and tables: classifier, inception, inception-NAME of other weights."""
-        if self.weights is None or self.weights.name is None:
-            return self.features
-        return f"{self.features}-{self.weights.name}"
+        return _named(self.features, self.weights)
+
+    @property
+    def fid_space(self) -> str:
+        """The feature space of FID: another than the rest's with the backend pytorch-fid."""
+        if self.fid_backend == "torch-fidelity":
+            return self.feature_space
+        return _named(self.fid_backend, self.weights)
+
+
+def _named(space: str, weights: Weights | None) -> str:
+    return space if weights is None or weights.name is None else f"{space}-{weights.name}"
 
 
 class FeatureStage(Keys):
