@@ -1,19 +1,16 @@
-"""FID, IS, KID, precision and recall, by torch-fidelity's own functions on features and logits.
+"""All scores of one set of samples from its features and logits.
 
-Its functions take the generated images first and the real ones second; precision and recall, and
-the draws of KID's subsets, depend on that order.
+IS, KID, precision and recall are torch-fidelity's own functions. They take the generated images
+first and the real ones second; precision and recall, and the draws of KID's subsets, depend on that
+order.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-from torch_fidelity.metric_isc import (
-    KEY_METRIC_ISC_MEAN,
-    KEY_METRIC_ISC_STD,
-    isc_features_to_metric,
-)
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import (
     KEY_METRIC_KID_MEAN,
     KEY_METRIC_KID_STD,
@@ -26,70 +23,139 @@ from torch_fidelity.metric_prc import (
 )
 
 from .config.scoring import Measuring
+from .coverage import density_and_coverage
+from .frechet import fid
+from .memorising import Nearest, memorising_scores, nearest_training_images
 from .program import UserError
-from .references import Reference, feature_statistics
+from .references import Reference
+from .uncertainty import fid_deviation, published
 
 LARGEST_KID_SUBSET = 1000  # the literature's
-LARGEST_DISTANCE_MATRIX = 10_000  # images; beyond, distances are taken in parts to save memory
+# Beyond, precision and recall hold no matrix of all distances: 100 MB each at this size.
+LARGEST_DISTANCE_MATRIX = 5000
+DISTANCE_ROWS = 500  # of such a matrix at once: 100 MB of 50,000 distances, a few times over
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
-    "fid",
-    "is_mean",
-    "is_std",
-    "kid_mean",
-    "kid_std",
-    "kid_subset_size",
-    "precision",
-    "recall",
+    *("fid", "fid_std"),
+    *("is_mean", "is_std"),
+    *("kid_mean", "kid_std", "kid_subset_size"),
+    *("precision", "recall"),
+    *("density", "coverage"),
+    *("nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share"),
 )
 
 
-def measure(
-    generated: np.ndarray, logits: np.ndarray, reference: Reference, measuring: Measuring
-) -> tuple[Scores, list[str]]:
-    """All scores of generated features [N, D] and logits [N, K] (float32), and warnings about them.
+@dataclass(frozen=True)
+class Against:
+    """What a set of samples is held against, all in its feature space but `fid`."""
 
-    A score that cannot be had of so few images, or that is not finite, is None, with a warning.
+    reference: Reference
+    fid: Reference  # the same, or pytorch-fid's pass over it, or published statistics
+    train: np.ndarray | None  # float32 [T, D], features of the images that were trained on
+    heldout: np.ndarray | None  # float32 [M, D], of those that were not; None: nothing is held out
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The scores of a set of samples, and what has to be known before they are believed."""
+
+    scores: Scores  # under SCORE_NAMES; None where one cannot be had
+    warnings: list[str]
+    nearest: Nearest | None  # None without training images
+
+
+def measure(
+    generated: np.ndarray,
+    logits: np.ndarray | None,
+    against: Against,
+    measuring: Measuring,
+    fid_generated: np.ndarray | None = None,
+) -> Measured:
+    """All scores of generated features [N, D] and logits [N, K], float32.
+
+    `fid_generated`: the features of pytorch-fid's pass where FID has that backend. Without logits
+    there is no IS. A score that cannot be had of so few images, or that is not finite, is None with
+    a warning. Raises UserError when features are not finite.
     """
-    if not (np.isfinite(generated).all() and np.isfinite(reference.features).all()):
-        return dict.fromkeys(SCORE_NAMES), [
-            "features are not finite, so there are no scores: the weights are broken"
-        ]
+    fid_generated = generated if fid_generated is None else fid_generated
+    _refuse_broken_features(generated, logits, fid_generated, against)
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     warnings: list[str] = []
-    smaller = min(len(generated), len(reference.features))
-    if smaller < 2:
-        warnings.append(f"FID and KID need 2 images on both sides; there are {smaller}")
-    else:
-        scores |= _frechet(generated, reference)
-        scores |= _kernel(generated, reference, measuring)
-        warnings += _few_images(generated, reference)
-    if len(logits) < measuring.isc_splits:
-        warnings.append(
-            f"IS in {measuring.isc_splits} parts needs as many images; lower isc_splits"
-        )
-    else:
-        scores |= _inception_score(logits, measuring)
-    if smaller <= measuring.prc_neighborhood:
-        warnings.append(
-            f"precision and recall need more than prc_neighborhood = {measuring.prc_neighborhood} "
-            f"images on both sides; there are {smaller}"
-        )
-    else:
-        scores |= _precision_recall(generated, reference, measuring)
+    for found, warning in (
+        _frechet(fid_generated, against.fid, measuring),
+        _inception_score(logits, measuring),
+        _kernel(generated, against.reference, measuring),
+        _manifolds(generated, against.reference, measuring),
+    ):
+        scores |= found
+        warnings += warning
+    nearest = None
+    if against.train is not None:
+        nearest = nearest_training_images(generated, against.train, against.heldout)
+        scores |= memorising_scores(nearest)
     for name, value in scores.items():
         if value is not None and not math.isfinite(value):
             scores[name] = None
             warnings.append(f"{name} is left out: it came out as {value}")
-    return scores, warnings
+    return Measured(scores, warnings, nearest)
 
 
-def _few_images(generated: np.ndarray, reference: Reference) -> list[str]:
+def _refuse_broken_features(
+    generated: np.ndarray, logits: np.ndarray | None, fid_generated: np.ndarray, against: Against
+) -> None:
+    """Raise UserError when a feature is not finite: no score of it would mean anything."""
+    sides = {
+        "samples": [generated, logits, fid_generated],
+        "reference": [against.reference.features, against.fid.mu, against.fid.features],
+        "training images": [against.train],
+        "held-out images": [against.heldout],
+    }
+    for side, arrays in sides.items():
+        if not all(array is None or _finite(array) for array in arrays):
+            raise UserError(
+                f"features of the {side} are not finite: the feature network's weights are "
+                "broken; fetch or train them again"
+            )
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Whether all values are finite; their sum is not when one of them is not."""
+    return bool(np.isfinite(array.sum(dtype=np.float64)))
+
+
+Found = tuple[Scores, list[str]]
+
+
+def _frechet(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
+    """FID, Heusel et al. 2017, and its deviation over resamples of the images."""
+    smaller = _smaller(generated, real)
+    if smaller < 2:
+        return {}, [f"FID needs 2 images on both sides; there are {smaller}"]
+    resampled = published(real.mu, real.sigma) if real.features is None else real.features
+    scores = {
+        "fid": fid(generated, real.mu, real.sigma, measuring.fid_backend),
+        "fid_std": fid_deviation(
+            generated, resampled, resamples=measuring.fid_bootstrap, seed=measuring.seed
+        ),
+    }
+    return scores, _few_images(generated, real)
+
+
+def _smaller(generated: np.ndarray, real: Reference) -> int:
+    """Images of the smaller side; of published statistics the number is not known."""
+    return len(generated) if real.features is None else min(len(generated), len(real.features))
+
+
+def _few_images(generated: np.ndarray, real: Reference) -> list[str]:
     """A covariance of fewer images than dimensions is rank-deficient, and FID too large."""
     dimensions = generated.shape[1]
-    sides = {"reference": len(reference.features), "set of samples": len(generated)}
-    few = [f"the {side} has {count}" for side, count in sides.items() if count < dimensions]
+    sides = {"reference": real.features, "set of samples": generated}
+    few = [
+        f"the {side} has {len(features)}"
+        for side, features in sides.items()
+        if features is not None and len(features) < dimensions
+    ]
     if not few:
         return []
     return [
@@ -97,25 +163,27 @@ def _few_images(generated: np.ndarray, reference: Reference) -> list[str]:
     ]
 
 
-def frechet_distance(
-    mu_1: np.ndarray, sigma_1: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray
-) -> float:
-    """|mu_1 - mu_2|^2 + Tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), Heusel et al. 2017; float64."""
-    statistics = {"mu": mu_1, "sigma": sigma_1}, {"mu": mu_2, "sigma": sigma_2}
-    return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+def _inception_score(logits: np.ndarray | None, measuring: Measuring) -> Found:
+    """IS, Salimans et al. 2016, over parts of the shuffled set.
 
-
-def _frechet(generated: np.ndarray, reference: Reference) -> Scores:
-    mu, sigma = feature_statistics(generated)
-    return {"fid": frechet_distance(mu, sigma, reference.mu, reference.sigma)}
-
-
-def _inception_score(logits: np.ndarray, measuring: Measuring) -> Scores:
-    """Salimans et al. 2016, over parts of the shuffled set."""
-    found = isc_features_to_metric(
-        torch.from_numpy(logits), splits=measuring.isc_splits, shuffle=True, rng_seed=measuring.seed
-    )
-    return {"is_mean": found[KEY_METRIC_ISC_MEAN], "is_std": found[KEY_METRIC_ISC_STD]}
+    The shuffle and the parts are those of torch-fidelity, which is given one part at a time: at
+    once, its float64 probabilities of 50,000 images are 1.2 GB.
+    """
+    if logits is None:
+        return {}, []
+    count, parts = len(logits), measuring.isc_splits
+    if count < parts:
+        return {}, [f"IS in {parts} parts needs as many images; lower isc_splits"]
+    order = np.random.RandomState(measuring.seed).permutation(count)
+    scores = [
+        isc_features_to_metric(
+            torch.from_numpy(logits[order[part * count // parts : (part + 1) * count // parts]]),
+            splits=1,
+            shuffle=False,
+        )[KEY_METRIC_ISC_MEAN]
+        for part in range(parts)
+    ]
+    return {"is_mean": float(np.mean(scores)), "is_std": float(np.std(scores))}, []
 
 
 def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int:
@@ -131,12 +199,17 @@ def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int
     return size
 
 
-def _kernel(generated: np.ndarray, reference: Reference, measuring: Measuring) -> Scores:
+def _kernel(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
     """KID, Binkowski et al. 2018: the unbiased squared MMD with a cubic kernel, over subsets."""
-    size = kid_subset_size(measuring, len(generated), len(reference.features))
+    if real.features is None:
+        return {}, []
+    smaller = _smaller(generated, real)
+    if smaller < 2:
+        return {}, [f"KID needs 2 images on both sides; there are {smaller}"]
+    size = kid_subset_size(measuring, len(generated), len(real.features))
     found = kid_features_to_metric(
         torch.from_numpy(generated),
-        torch.from_numpy(reference.features),
+        torch.from_numpy(real.features),
         kid_subsets=measuring.kid_subsets,
         kid_subset_size=size,
         rng_seed=measuring.seed,
@@ -146,16 +219,43 @@ def _kernel(generated: np.ndarray, reference: Reference, measuring: Measuring) -
         "kid_mean": found[KEY_METRIC_KID_MEAN],
         "kid_std": found[KEY_METRIC_KID_STD],
         "kid_subset_size": size,
-    }
+    }, []
 
 
-def _precision_recall(generated: np.ndarray, reference: Reference, measuring: Measuring) -> Scores:
+def _manifolds(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
+    """The scores that look at which images lie among the k nearest of which."""
+    if real.features is None:
+        return {}, []
+    scores: Scores = {}
+    warnings = []
+    smaller = _smaller(generated, real)
+    if smaller > measuring.prc_neighborhood:
+        scores |= _precision_recall(generated, real.features, measuring)
+    else:
+        warnings.append(
+            f"precision and recall need more than prc_neighborhood = {measuring.prc_neighborhood} "
+            f"images on both sides; there are {smaller}"
+        )
+    k = measuring.density_neighborhood
+    if len(real.features) > k:
+        density, coverage = density_and_coverage(generated, real.features, k)
+        scores |= {"density": density, "coverage": coverage}
+    else:
+        warnings.append(
+            f"density and coverage need more than density_neighborhood = {k} reference images; "
+            f"there are {len(real.features)}"
+        )
+    return scores, warnings
+
+
+def _precision_recall(generated: np.ndarray, real: np.ndarray, measuring: Measuring) -> Scores:
     """Kynkaanniemi et al. 2019: shares of images inside the other side's k-nearest balls."""
+    large = max(len(generated), len(real)) > LARGEST_DISTANCE_MATRIX
     found = prc_features_to_metric(
         torch.from_numpy(generated),
-        torch.from_numpy(reference.features),
+        torch.from_numpy(real),
         prc_neighborhood=measuring.prc_neighborhood,
-        save_cpu_ram=max(len(generated), len(reference.features)) > LARGEST_DISTANCE_MATRIX,
+        **({"save_cpu_ram": True, "prc_batch_size": DISTANCE_ROWS} if large else {}),
         verbose=False,
     )
     return {"precision": found[KEY_METRIC_PRECISION], "recall": found[KEY_METRIC_RECALL]}

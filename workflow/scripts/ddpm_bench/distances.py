@@ -1,0 +1,50 @@
+"""Euclidean distances between the rows of two arrays, a block of rows at a time.
+
+All distances between 50,000 images and 50,000 others are 10 GB; a block of them is BLOCK_BYTES.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 2**27
+
+
+def distance_blocks(rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    """Which rows of `rows` [N, D], and their distances [n, M] to all of `others` [M, D].
+
+    float32. By matrix products, so those of nearly equal rows carry an error of 1e-3 of the rows'
+    length; what must tell copies from neighbours measures again (`exact_distance`).
+    """
+    size = max(1, BLOCK_BYTES // (4 * max(1, len(others))))
+    columns = torch.from_numpy(others)
+    for first in range(0, len(rows), size):
+        block = slice(first, first + size)
+        yield block, torch.cdist(torch.from_numpy(rows[block]), columns)
+
+
+def neighbour_distance(rows: np.ndarray, k: int) -> np.ndarray:
+    """The distance of each row [N, D] to its k-th nearest other row, float32 [N]; k < N."""
+    found = np.empty(len(rows), np.float32)
+    for block, distances in distance_blocks(rows, rows):
+        # The nearest of all is the row itself.
+        found[block] = distances.kthvalue(k + 1, dim=1).values.numpy()
+    return found
+
+
+def nearest_row(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of `others` [M, D] to each row [N, D]: its index, int64 [N], and its distance,
+    float32 [N], 0 for a copy."""
+    index = np.empty(len(rows), np.int64)
+    distance = np.empty(len(rows), np.float32)
+    for block, distances in distance_blocks(rows, others):
+        index[block] = distances.argmin(dim=1).numpy()
+        distance[block] = exact_distance(rows[block], others[index[block]])
+    return index, distance
+
+
+def exact_distance(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The distance of each row [N, D] to the row of `others` [N, D] beside it, float32 [N]."""
+    return np.linalg.norm(rows - others, axis=1)

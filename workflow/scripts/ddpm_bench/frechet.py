@@ -1,0 +1,63 @@
+"""FID from statistics of features, by the function of whichever package it is to be equal to.
+
+Both compute |mu_1 - mu_2|^2 + Tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), Heusel et al. 2017, in float64.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+from .references import feature_statistics
+
+# mu_1 [D], sigma_1 [D, D], mu_2, sigma_2, all float64.
+FrechetDistance = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], float]
+
+
+def fidelity_distance(
+    mu_1: np.ndarray, sigma_1: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray
+) -> float:
+    """torch-fidelity's: the root's trace from the eigenvalues of the product."""
+    statistics = {"mu": mu_1, "sigma": sigma_1}, {"mu": mu_2, "sigma": sigma_2}
+    return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+
+
+def pytorch_fid_distance(
+    mu_1: np.ndarray, sigma_1: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray
+) -> float:
+    """pytorch-fid's: the root itself, which takes several times longer.
+
+    Where covariances are singular it adds 1e-6 to their diagonals, and says so on standard output;
+    where the root comes out complex it raises ValueError, and there is no FID of pytorch-fid's to
+    be equal to: NaN.
+    """
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # Of scipy's sqrtm(disp=False), which 1.18 will not have; pyproject.toml stays below.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return float(calculate_frechet_distance(mu_1, sigma_1, mu_2, sigma_2))
+        except ValueError:
+            return float("nan")
+
+
+def pytorch_fid_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and covariance [D, D] as pytorch-fid has them: the mean is summed in float64."""
+    _, sigma = feature_statistics(features)
+    return features.mean(axis=0, dtype=np.float64), sigma
+
+
+BACKENDS: dict[str, tuple[Callable, FrechetDistance]] = {
+    "torch-fidelity": (feature_statistics, fidelity_distance),
+    "pytorch-fid": (pytorch_fid_statistics, pytorch_fid_distance),
+}
+
+
+def fid(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, backend: str) -> float:
+    """FID of generated features, float32 [N, D] with N > 1, against statistics of real ones."""
+    statistics, distance = BACKENDS[backend]
+    return distance(*statistics(features), mu, sigma)

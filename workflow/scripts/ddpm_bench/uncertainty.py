@@ -1,0 +1,137 @@
+"""How far FID would move had other images been drawn: a bootstrap over the images of both sides.
+
+Fewer images than feature dimensions make FID too large (its covariances are rank-deficient), and a
+resample, which holds about 63% of the images, more so. So only the spread of the resampled FIDs is
+used, and never their level.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from tqdm import tqdm
+
+ROWS_AT_ONCE = 4096  # of a side of many images, in float64
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The mean and covariance of images in feature space; the covariance in one of two forms."""
+
+    mu: np.ndarray  # float64 [D]
+    trace: float  # of the covariance
+    factor: np.ndarray | None  # float64 [n, D], n <= D: the covariance is factor^T factor
+    sigma: np.ndarray | None  # float64 [D, D]
+
+
+def fid_deviation(
+    generated: np.ndarray,
+    real: np.ndarray | Gaussian,
+    *,
+    resamples: int,
+    seed: int,
+) -> float | None:
+    """The standard deviation of FID over resamples of the images, drawn with replacement.
+
+    `generated` and `real` are features, float32 [N, D] and [M, D]; statistics in place of `real`
+    stay as they are. None for fewer than two resamples.
+    """
+    if resamples < 2:
+        return None
+    fids = list(resampled_fids(generated, real, resamples=resamples, seed=seed))
+    return float(np.std(fids, ddof=1))
+
+
+def resampled_fids(
+    generated: np.ndarray, real: np.ndarray | Gaussian, *, resamples: int, seed: int
+) -> Iterator[float]:
+    """FID of each resample."""
+    random = np.random.default_rng(seed)
+    for _ in tqdm(range(resamples), desc="FID bootstrap", unit="resample", leave=False):
+        one = gaussian(generated, draw(random, len(generated)))
+        two = real if isinstance(real, Gaussian) else gaussian(real, draw(random, len(real)))
+        yield frechet(one, two)
+
+
+def draw(random: np.random.Generator, count: int) -> np.ndarray:
+    """How often each of `count` images is in a resample of as many, int64 [count]."""
+    return np.bincount(random.integers(count, size=count), minlength=count)
+
+
+def published(mu: np.ndarray, sigma: np.ndarray) -> Gaussian:
+    """Statistics mu [D] and sigma [D, D], of which no images are known; factored for all resamples
+    at once."""
+    return Gaussian(mu, float(np.trace(sigma)), factor=symmetric_root(sigma), sigma=None)
+
+
+def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
+    """The Gaussian of features [N, D], float32, of which the i-th counts `times[i]` times."""
+    present = np.flatnonzero(times)
+    weights = times[present].astype(np.float64)
+    degrees = weights.sum() - 1
+    if len(present) < features.shape[1]:
+        rows = features[present].astype(np.float64)
+        mu = weights @ rows / weights.sum()
+        rows -= mu
+        rows *= np.sqrt(weights / degrees)[:, None]
+        return Gaussian(mu, float(np.vdot(rows, rows)), factor=rows, sigma=None)
+    mu = np.zeros(features.shape[1])
+    for rows, counted in _blocks(features, present, weights):
+        mu += counted @ rows
+    mu /= weights.sum()
+    sigma = np.zeros((len(mu), len(mu)), order="F")
+    for rows, counted in _blocks(features, present, weights):
+        rows -= mu
+        rows *= np.sqrt(counted / degrees)[:, None]
+        # Half the work of a product: only the upper triangle, added in place.
+        sigma = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=sigma, overwrite_c=True)
+    sigma = np.triu(sigma) + np.triu(sigma, 1).T
+    return Gaussian(mu, float(np.trace(sigma)), factor=None, sigma=sigma)
+
+
+def _blocks(
+    features: np.ndarray, present: np.ndarray, weights: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The present rows in float64 [n, D] with their weights [n], a part at a time."""
+    for first in range(0, len(present), ROWS_AT_ONCE):
+        part = slice(first, first + ROWS_AT_ONCE)
+        yield features[present[part]].astype(np.float64), weights[part]
+
+
+def frechet(one: Gaussian, two: Gaussian) -> float:
+    """The Frechet distance of two Gaussians, Heusel et al. 2017."""
+    apart = one.mu - two.mu
+    return float(apart @ apart + one.trace + two.trace - 2 * trace_of_root(one, two))
+
+
+def trace_of_root(one: Gaussian, two: Gaussian) -> float:
+    """Tr((S_1 S_2)^(1/2)): the sum of the roots of the eigenvalues of S_1 S_2.
+
+    With S_1 = A^T A those are, but for zeros, the eigenvalues of A S_2 A^T: symmetric, and as large
+    as A has rows. So few images make a small problem of a large one.
+    """
+    if one.factor is None and two.factor is not None:
+        one, two = two, one
+    if one.factor is None:
+        one_root = symmetric_root(one.sigma)
+        return roots_sum(one_root @ two.sigma @ one_root)
+    if two.factor is None:
+        return roots_sum(one.factor @ two.sigma @ one.factor.T)
+    cross = one.factor @ two.factor.T
+    return roots_sum(cross @ cross.T if cross.shape[0] < cross.shape[1] else cross.T @ cross)
+
+
+def symmetric_root(sigma: np.ndarray) -> np.ndarray:
+    """The square root of a symmetric positive semi-definite matrix."""
+    values, vectors = scipy.linalg.eigh(sigma)
+    return vectors * np.sqrt(values.clip(0)) @ vectors.T
+
+
+def roots_sum(matrix: np.ndarray) -> float:
+    """The sum of the roots of the eigenvalues of a symmetric positive semi-definite matrix.
+
+    Eigenvalues that are zero come out as rounding noise of either sign.
+    """
+    values = scipy.linalg.eigvalsh(matrix)
+    return float(np.sqrt(values.clip(0)).sum())
