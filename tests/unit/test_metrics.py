@@ -1,159 +1,19 @@
-"""Scores equal the field's on the same images and weights, and say so when they cannot be had."""
-
-import hashlib
-import json
-import subprocess
-import sys
-from pathlib import Path
+"""All scores of a set of samples: which there are, which are left out and why."""
 
 import numpy as np
 import pytest
-import torch
-import torch_fidelity
-from inception_weights import calibrated_weights, photographs
-from labelled_digits import digits, write_digits
-from pytorch_fid.fid_score import calculate_frechet_distance
 
-from ddpm_bench.config.scoring import FeatureStage, Measuring, ScoreRun, ScoreStage
-from ddpm_bench.metrics import SCORE_NAMES, frechet_distance, measure
+from ddpm_bench.config.scoring import Measuring
+from ddpm_bench.metrics import SCORE_NAMES, Against, measure
 from ddpm_bench.program import UserError
-from ddpm_bench.references import (
-    Reference,
-    feature_statistics,
-    read_reference,
-    reference_features,
-    write_reference,
-)
-from ddpm_bench.scoring import score_samples
+from ddpm_bench.references import Reference, feature_statistics
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-GENERATED, REAL = 30, 24  # photographs; different counts, so that no mix-up goes unseen
-
-
-class Photographs(torch.utils.data.Dataset):
-    """uint8 [N, H, W, C] as torch-fidelity takes images: one uint8 tensor [C, H, W] each."""
-
-    def __init__(self, images):
-        self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
-# Against torch-fidelity and pytorch-fid
-
-
-def noisier_and_noisier(images: np.ndarray) -> np.ndarray:
-    """Untouched first, three fifths noise last: far enough from photographs for every score."""
-    noise = np.random.default_rng(0).integers(0, 256, images.shape)
-    share = np.linspace(0, 0.6, len(images))[:, None, None, None]
-    return (images * (1 - share) + noise * share).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def inception_scores(sysu_shape, tmp_path_factory):
-    """Ours and torch-fidelity's scores of noisy cars against aeroplanes and bicycles."""
-    folder = tmp_path_factory.mktemp("inception")
-    content = calibrated_weights(sysu_shape)
-    weights = folder / "untrained.pth"
-    weights.write_bytes(content)
-    generated = noisier_and_noisier(photographs(sysu_shape / "car", GENERATED))
-    real = np.concatenate(
-        [photographs(sysu_shape / name, REAL // 2) for name in ("airplane", "bicycle")]
-    )
-    samples = [folder / "images-000000-000019.npy", folder / "images-000020-000029.npy"]
-    np.save(samples[0], generated[:20])
-    np.save(samples[1], generated[20:])
-    np.save(folder / "train.npy", real)
-    stage = ScoreStage(
-        version=1,
-        images=GENERATED,
-        reference="train",
-        features=FeatureStage(
-            version=1,
-            features="inception",
-            weights_sha256=hashlib.sha256(content).hexdigest(),
-            weights_name="untrained",
-        ),
-    )
-    run = ScoreRun(cpus=1, batch_size=16)
-    reference = reference_features(stage.features, [folder / "train.npy"], weights, run)
-    write_reference(folder / "train.npz", reference)
-    ours = score_samples(stage, samples, folder / "train.npz", weights, run)
-    theirs = torch_fidelity.calculate_metrics(
-        input1=Photographs(generated),
-        input2=Photographs(real),
-        cuda=False,
-        batch_size=16,
-        isc=True,
-        fid=True,
-        kid=True,
-        prc=True,
-        feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(weights),
-        kid_subset_size=REAL,
-        save_cpu_ram=True,
-        cache=False,
-        verbose=False,
-    )
-    return ours, theirs
-
-
-@pytest.mark.parametrize(
-    ("name", "their_name"),
-    [
-        ("fid", "frechet_inception_distance"),
-        ("is_mean", "inception_score_mean"),
-        ("is_std", "inception_score_std"),
-        ("kid_mean", "kernel_inception_distance_mean"),
-        ("kid_std", "kernel_inception_distance_std"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-    ],
-)
-def test_scores_equal_torch_fidelitys(inception_scores, name, their_name):
-    ours, theirs = inception_scores
-    assert ours[name] == pytest.approx(theirs[their_name], rel=1e-5)
-
-
-def test_the_scores_compared_are_those_of_a_network_that_sees(inception_scores):
-    _, theirs = inception_scores
-    assert theirs["frechet_inception_distance"] > 1
-    assert theirs["inception_score_mean"] > 1.1
-    assert theirs["kernel_inception_distance_mean"] > 0.1
-    assert 0 < theirs["precision"] < 1
-    assert 0 < theirs["recall"] < 1
-    assert theirs["precision"] != theirs["recall"]
-
-
-def test_scores_say_what_they_are_of(inception_scores):
-    ours, _ = inception_scores
-    assert ours["feature_space"] == "inception-untrained"
-    assert ours["feature_dimensions"] == 2048
-    assert (ours["images_generated"], ours["images_reference"]) == (GENERATED, REAL)
-    assert ours["kid_subset_size"] == REAL
-    assert ours["classifier_accuracy"] is None and ours["channels_repeated"] is False
-    assert "weights untrained are not the published Inception's" in ours["warning"]
-    assert "the reference has 24 images for 2048 dimensions" not in ours["warning"]
-    assert "the reference has 24 and the set of samples has 30 images" in ours["warning"]
-
-
-@pytest.mark.parametrize("dimensions", [2, 64, 200])
-def test_the_frechet_distance_equals_pytorch_fids(dimensions):
-    random = np.random.default_rng(dimensions)
-    statistics = []
-    for _ in range(2):
-        factor = random.normal(size=(dimensions, dimensions))
-        statistics += [random.normal(size=dimensions), factor @ factor.T + np.eye(dimensions)]
-    expected = calculate_frechet_distance(*statistics)
-    assert expected > 1
-    assert frechet_distance(*statistics) == pytest.approx(expected, rel=1e-5)
-
-
-# Which side is which
+FRECHET = {"fid", "fid_std"}
+KERNEL = {"kid_mean", "kid_std", "kid_subset_size"}
+INCEPTION = {"is_mean", "is_std"}
+MANIFOLDS = {"precision", "recall"}
+DENSITY = {"density", "coverage"}
+MEMORISING = {"nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share"}
 
 
 def points(seed: int, count: int, spread: float) -> np.ndarray:
@@ -164,9 +24,90 @@ def reference_of(features: np.ndarray) -> Reference:
     return Reference(features, *feature_statistics(features), weights_sha256="a" * 64)
 
 
+def published(features: np.ndarray) -> Reference:
+    return Reference(None, *feature_statistics(features), weights_sha256=None)
+
+
 def scores_of(generated, real, **keys):
+    """Against one reference that was trained on, with as many images held out."""
     logits = points(5, len(generated), 2.0)
-    return measure(generated, logits, reference_of(real), Measuring(**keys))
+    reference = reference_of(real)
+    against = Against(reference, reference, real, points(6, 30, 1.0))
+    measured = measure(generated, logits, against, Measuring(**keys))
+    return measured.scores, measured.warnings
+
+
+def test_every_score_is_measured_where_there_is_all_that_it_needs():
+    scores, warnings = scores_of(points(0, 200, 1.0), points(1, 300, 1.0))
+    assert set(scores) == {*SCORE_NAMES}
+    assert {name for name, value in scores.items() if value is None} == set()
+    assert warnings == []
+
+
+# What a score is of
+
+
+def missing_scores(logits=True, reference=reference_of, fid=reference_of, train=True, heldout=True):
+    """The scores that are None, and the warnings, of sides of which some are not there."""
+    real = points(1, 60, 1.0)
+    measured = measure(
+        points(0, 50, 1.0),
+        points(5, 50, 2.0) if logits else None,
+        Against(
+            reference(real),
+            fid(real),
+            points(2, 60, 1.0) if train else None,
+            points(3, 20, 1.0) if heldout else None,
+        ),
+        Measuring(),
+    )
+    return {name for name, value in measured.scores.items() if value is None}, measured
+
+
+def test_without_logits_there_is_no_is_and_no_warning():
+    missing, measured = missing_scores(logits=False)
+    assert missing == INCEPTION and measured.warnings == []
+
+
+def test_published_statistics_as_the_reference_give_fid_alone():
+    missing, measured = missing_scores(reference=published, fid=published)
+    assert missing == {*KERNEL, *MANIFOLDS, *DENSITY} and measured.warnings == []
+
+
+def test_published_statistics_of_fid_leave_the_other_scores_as_they_are():
+    missing, measured = missing_scores(fid=published)
+    assert missing == set() and measured.warnings == []
+
+
+def test_without_held_out_images_only_the_distance_to_training_images_stands():
+    missing, measured = missing_scores(heldout=False)
+    assert missing == MEMORISING - {"nearest_generated"}
+    assert len(measured.nearest.heldout_distance) == 0
+
+
+def test_without_training_images_there_are_no_distances_to_them():
+    missing, measured = missing_scores(train=False)
+    assert missing == MEMORISING and measured.nearest is None
+
+
+def test_fid_is_of_the_second_pass_and_the_rest_of_the_first():
+    first, second = points(0, 50, 1.0), points(1, 50, 3.0)
+    real, real_second = reference_of(points(2, 60, 1.0)), reference_of(points(3, 60, 3.0))
+    measuring = Measuring(fid_backend="pytorch-fid")
+    both = measure(first, None, Against(real, real_second, None, None), measuring, second).scores
+    alone = measure(second, None, Against(real_second, real_second, None, None), measuring).scores
+    plain = measure(first, None, Against(real, real, None, None), Measuring()).scores
+    assert (both["fid"], both["fid_std"]) == (alone["fid"], alone["fid_std"])
+    assert both["kid_mean"] == plain["kid_mean"] and both["density"] == plain["density"]
+    assert both["fid"] != plain["fid"]
+
+
+def test_no_resamples_are_no_deviation():
+    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 30, 1.0), fid_bootstrap=0)
+    assert scores["fid_std"] is None and scores["fid"] is not None and warnings == []
+
+
+# Which side is which
 
 
 def test_samples_of_one_mode_are_precise_and_recall_little():
@@ -202,11 +143,11 @@ def test_a_kid_subset_larger_than_either_side_names_the_largest_that_fits():
 @pytest.mark.parametrize(
     ("generated", "missing"),
     [
-        (1, set(SCORE_NAMES)),
-        (2, {"is_mean", "is_std", "precision", "recall"}),
-        (3, {"is_mean", "is_std", "precision", "recall"}),
-        (4, {"is_mean", "is_std"}),
-        (9, {"is_mean", "is_std"}),
+        (1, {*FRECHET, *KERNEL, *INCEPTION, *MANIFOLDS}),
+        (2, {*INCEPTION, *MANIFOLDS}),
+        (3, {*INCEPTION, *MANIFOLDS}),
+        (4, INCEPTION),
+        (9, INCEPTION),
         (10, set()),
     ],
 )
@@ -217,16 +158,50 @@ def test_few_samples_give_nulls_with_a_reason_and_never_a_crash(generated, missi
 
 
 def _words_of(missing):
-    words = {"fid": "FID and KID need 2", "is_mean": "IS in 10 parts", "recall": "prc_neighborhood"}
+    words = {
+        "fid": "FID needs 2",
+        "kid_mean": "KID needs 2",
+        "is_mean": "IS in 10 parts",
+        "recall": "prc_neighborhood",
+    }
     return [word for name, word in words.items() if name in missing]
 
 
-def test_features_that_are_not_finite_give_nulls_with_a_reason():
-    generated = points(0, 40, 1.0)
-    generated[3, 2] = np.nan
-    scores, warnings = scores_of(generated, points(1, 30, 1.0))
-    assert set(scores.values()) == {None}
-    assert warnings == ["features are not finite, so there are no scores: the weights are broken"]
+def test_a_reference_smaller_than_a_neighbourhood_has_no_density():
+    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 5, 1.0))
+    assert (scores["density"], scores["coverage"]) == (None, None)
+    assert scores["precision"] is not None
+    assert any("more than density_neighborhood = 5" in warning for warning in warnings)
+
+
+BROKEN = points(0, 40, 1.0)
+BROKEN[3, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"generated": BROKEN}, "samples"),
+        ({"logits": BROKEN}, "samples"),
+        ({"fid_generated": BROKEN}, "samples"),
+        ({"reference": BROKEN}, "reference"),
+        ({"train": BROKEN}, "training images"),
+        ({"heldout": BROKEN}, "held-out images"),
+    ],
+)
+def test_features_that_are_not_finite_are_refused_with_their_side(given, named):
+    whole = {name: points(1, 40, 1.0) for name in ("generated", "reference", "train", "heldout")}
+    sides = whole | given
+    reference = reference_of(sides["reference"])
+    against = Against(reference, reference, sides["train"], sides["heldout"])
+    with pytest.raises(UserError, match=f"features of the {named} are not finite: "):
+        measure(
+            sides["generated"],
+            given.get("logits"),
+            against,
+            Measuring(),
+            given.get("fid_generated"),
+        )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -248,83 +223,3 @@ def test_a_side_of_fewer_images_than_dimensions_warns_of_a_biased_fid(generated,
     _, warnings = scores_of(points(0, generated, 1.0), points(1, real, 1.0), isc_splits=2)
     assert "; ".join(warnings).startswith(said)
     assert bool(said) == ("FID is biased upwards" in "; ".join(warnings))
-
-
-# The programs, one after the other
-
-
-def run_program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def scored_digits(tmp_path_factory):
-    """The folder in which the three programs ran on digits, real digits standing for samples."""
-    folder = tmp_path_factory.mktemp("results")
-    dataset = write_digits(folder / "digits", train=200, held_out=40)
-    images, _ = digits()
-    np.save(folder / "images-000000-000063.npy", images[300:364])
-    classifier = '{"version": 1, "classifier": {"steps": 20, "batch_size": 32}}'
-    features = {"version": 1, "features": "classifier"}
-    scoring = {"version": 1, "images": 64, "reference": "train", "features": features}
-    weights = folder / "classifier" / "classifier.safetensors"
-    steps = [
-        run_program(
-            *("train_classifier", "--what", classifier),
-            *("--dataset", dataset, "--output", folder / "classifier"),
-        ),
-        run_program(
-            *("reference_features", "--what", json.dumps(features)),
-            *("--images", dataset / "train.npy", "--how", '{"cpus": 1}'),
-            *("--weights", weights, "--output", folder / "train.npz"),
-        ),
-        run_program(
-            *("score", "--what", json.dumps(scoring), "--reference", folder / "train.npz"),
-            *("--samples", folder / "images-000000-000063.npy", "--weights", weights),
-            *("--output", folder / "scores" / "step-00000300.json", "--how", '{"cpus": 1}'),
-        ),
-    ]
-    assert [step.returncode for step in steps] == [0, 0, 0], [step.stderr for step in steps]
-    return folder
-
-
-def test_the_programs_score_samples_with_classifier_features(scored_digits):
-    scores = json.loads((scored_digits / "scores" / "step-00000300.json").read_text())
-    summary = json.loads((scored_digits / "classifier" / "summary.json").read_text())
-    assert set(scores) == {
-        *SCORE_NAMES,
-        *("feature_space", "feature_dimensions", "weights_sha256", "classifier_accuracy"),
-        *("channels_repeated", "reference", "images_generated", "images_reference", "warning"),
-    }
-    assert scores["feature_space"] == "classifier" and scores["reference"] == "train"
-    assert scores["weights_sha256"] == summary["classifier_sha256"]
-    assert scores["classifier_accuracy"] == summary["accuracy_eval"]
-    assert (scores["images_generated"], scores["images_reference"]) == (64, 200)
-    assert scores["warning"] == ""
-    assert all(isinstance(scores[name], float | int) for name in SCORE_NAMES)
-
-
-def score_again(folder: Path, reference: Path, images: int) -> None:
-    stage = ScoreStage(
-        version=1,
-        images=images,
-        reference="train",
-        features=FeatureStage(version=1, features="classifier"),
-    )
-    weights = folder / "classifier" / "classifier.safetensors"
-    samples = [folder / "images-000000-000063.npy"]
-    score_samples(stage, samples, reference, weights, ScoreRun(cpus=1))
-
-
-def test_too_few_samples_are_refused(scored_digits):
-    with pytest.raises(UserError, match="65 samples are asked for and 64 are given; draw the rest"):
-        score_again(scored_digits, scored_digits / "train.npz", images=65)
-
-
-def test_a_reference_of_other_weights_is_refused(scored_digits, tmp_path):
-    reference = read_reference(scored_digits / "train.npz")
-    other = Reference(reference.features, reference.mu, reference.sigma, weights_sha256="0" * 64)
-    write_reference(tmp_path / "train.npz", other)
-    with pytest.raises(UserError, match="make the reference again"):
-        score_again(scored_digits, tmp_path / "train.npz", images=64)

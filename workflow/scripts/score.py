@@ -38,9 +38,9 @@ def arguments() -> argparse.Namespace:
     add = options.add_argument_group("in the workflow").add_argument
     add("--what", type=keys(ScoreStage), help="JSON: the stage's keys")
     add("--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys")
-    add("--fid-reference", type=Path, nargs="+", default=[], help="FID's, where it has its own")
+    add("--fid-reference", type=Path, nargs="*", default=[], help="FID's, where it has its own")
     add("--train", type=Path, help="features of the training images")
-    add("--heldout", type=Path, help="features of the held-out images")
+    add("--heldout", type=Path, nargs="?", help="features of the held-out images")
     add("--nearest", type=Path, help=".npz to write: distances to the nearest training images")
     given = options.parse_args()
     if given.what is not None and (given.output is None or given.weights is None):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from .references import feature_statistics
+from .references import Backend, feature_statistics
 
 # mu_1 [D], sigma_1 [D, D], mu_2, sigma_2, all float64.
 FrechetDistance = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], float]
@@ -30,34 +30,29 @@ def pytorch_fid_distance(
 ) -> float:
     """pytorch-fid's: the root itself, which takes several times longer.
 
-    Where covariances are singular it adds 1e-6 to their diagonals, and says so on standard output;
-    where the root comes out complex it raises ValueError, and there is no FID of pytorch-fid's to
-    be equal to: NaN.
+    Where the root is not finite it adds 1e-6 to the diagonals of the covariances, and says so on
+    standard output; where the root comes out complex it raises ValueError, and there is no FID of
+    pytorch-fid's to be equal to: NaN. Between singular covariances, of fewer images than dimensions
+    or of units that never fire, both distances are equal to 1e-8.
     """
     from pytorch_fid.fid_score import calculate_frechet_distance
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # Of scipy's sqrtm(disp=False), which 1.18 will not have; pyproject.toml stays below.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Of scipy's sqrtm: that 1.18 will not have disp=False (pyproject.toml stays below), and
+        # that a product is singular, as every one of few images is.
+        warnings.simplefilter("ignore")
         try:
             return float(calculate_frechet_distance(mu_1, sigma_1, mu_2, sigma_2))
         except ValueError:
             return float("nan")
 
 
-def pytorch_fid_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D, D] as pytorch-fid has them: the mean is summed in float64."""
-    _, sigma = feature_statistics(features)
-    return features.mean(axis=0, dtype=np.float64), sigma
-
-
-BACKENDS: dict[str, tuple[Callable, FrechetDistance]] = {
-    "torch-fidelity": (feature_statistics, fidelity_distance),
-    "pytorch-fid": (pytorch_fid_statistics, pytorch_fid_distance),
+DISTANCES: dict[str, FrechetDistance] = {
+    "torch-fidelity": fidelity_distance,
+    "pytorch-fid": pytorch_fid_distance,
 }
 
 
-def fid(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, backend: str) -> float:
+def fid(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, backend: Backend) -> float:
     """FID of generated features, float32 [N, D] with N > 1, against statistics of real ones."""
-    statistics, distance = BACKENDS[backend]
-    return distance(*statistics(features), mu, sigma)
+    return DISTANCES[backend](*feature_statistics(features, backend), mu, sigma)

@@ -107,7 +107,7 @@ def _refuse_broken_features(
     """Raise UserError when a feature is not finite: no score of it would mean anything."""
     sides = {
         "samples": [generated, logits, fid_generated],
-        "reference": [against.reference.features, against.fid.mu, against.fid.features],
+        "reference": [against.reference.features, against.fid.features],
         "training images": [against.train],
         "held-out images": [against.heldout],
     }

@@ -1,0 +1,75 @@
+"""Copies of training images are told from new images of the same distribution."""
+
+import numpy as np
+import pytest
+
+from ddpm_bench import distances
+from ddpm_bench.memorising import (
+    closer_than_heldout,
+    memorising_scores,
+    nearest_training_images,
+)
+
+TRAIN, HELD_OUT, GENERATED = 2000, 1000, 1500
+
+
+def images(seed: int, count: int) -> np.ndarray:
+    """Features of images of one distribution, none near the origin: float32 [count, 8]."""
+    return np.random.default_rng(seed).normal(10, 1, (count, 8)).astype(np.float32)
+
+
+def scores_of(generated: np.ndarray) -> dict:
+    return memorising_scores(
+        nearest_training_images(generated, images(0, TRAIN), images(1, HELD_OUT))
+    )
+
+
+def test_new_images_are_as_near_to_training_images_as_held_out_ones():
+    scores = scores_of(images(2, GENERATED))
+    assert scores["closer_than_heldout"] == pytest.approx(0.5, abs=0.04)
+    assert scores["memorised_share"] == pytest.approx(0.05, abs=0.025)
+    assert scores["nearest_generated"] == pytest.approx(scores["nearest_heldout"], rel=0.05)
+
+
+def test_copies_of_training_images_are_found_all():
+    scores = scores_of(images(0, TRAIN)[::-1].copy())
+    assert scores["closer_than_heldout"] == 1
+    assert scores["memorised_share"] == 1
+    assert scores["nearest_generated"] == 0
+
+
+def test_a_share_of_near_copies_is_found():
+    generated = images(2, GENERATED)
+    copies = GENERATED * 3 // 10
+    generated[:copies] = images(0, TRAIN)[:copies] + 0.01
+    assert scores_of(generated)["memorised_share"] == pytest.approx(0.3 + 0.7 * 0.05, abs=0.02)
+
+
+def test_images_far_from_all_others_are_not_memorised():
+    scores = scores_of(images(2, GENERATED) + 50)
+    assert scores["closer_than_heldout"] == 0
+    assert scores["memorised_share"] == 0
+
+
+@pytest.mark.parametrize("block_bytes", [2**27, 5000])
+def test_the_nearest_training_image_is_its_row(monkeypatch, block_bytes):
+    monkeypatch.setattr(distances, "BLOCK_BYTES", block_bytes)
+    train, generated = images(0, 40), images(2, 30)
+    found = nearest_training_images(generated, train, None)
+    apart = np.linalg.norm(generated[:, None] - train[None], axis=2)
+    assert found.nearest_train.tolist() == apart.argmin(axis=1).tolist()
+    assert found.generated_distance == pytest.approx(apart.min(axis=1), rel=1e-5)
+    assert (found.generated_distance.dtype, found.nearest_train.dtype) == (np.float32, np.int64)
+
+
+def test_a_copy_is_at_distance_zero_however_long_its_features():
+    train = 1000 * images(0, 60)
+    found = nearest_training_images(train[20:30], train, None)
+    assert found.nearest_train.tolist() == list(range(20, 30))
+    assert found.generated_distance.tolist() == [0] * 10
+
+
+def test_ties_count_half():
+    generated, heldout = np.float32([1, 2]), np.float32([1, 2, 3])
+    wins = sum((g < h) + (g == h) / 2 for g in generated for h in heldout)
+    assert closer_than_heldout(generated, heldout) == pytest.approx(wins / 6)
