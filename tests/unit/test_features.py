@@ -1,7 +1,10 @@
 """Images to features: which images are read, and that a pass depends on them alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from feature_spaces import CLASSIFIER, CPU, Malicious, small_classifier
 from labelled_digits import digits
 
@@ -102,3 +105,22 @@ def test_arrays_that_are_no_images_are_refused(tmp_path):
     np.save(tmp_path / "train.npy", np.zeros((4, 16, 16), np.float32))
     with pytest.raises(UserError, match=r"float32 \[4, 16, 16\]"):
         open_images([tmp_path / "train.npy"])
+
+
+def test_arrays_of_other_values_than_bytes_say_what_they_hold(tmp_path):
+    np.save(tmp_path / "train.npy", np.full((4, 8, 8, 3), -1, np.float32))
+    with pytest.raises(UserError, match=r"values from -1 to -1; images are uint8 .* from 0 to 255"):
+        open_images([tmp_path / "train.npy"])
+
+
+def test_a_feature_that_is_not_finite_is_refused_with_the_images_number(classifier_space):
+    def network(images):
+        features, logits = classifier_space.network(images)
+        features[images.sum(dim=(1, 2, 3)) == 0] = torch.nan  # the black image's
+        return features, logits
+
+    images = digits()[0][:20].copy()
+    images[13] = 0
+    broken = dataclasses.replace(classifier_space, network=network)
+    with pytest.raises(UserError, match="image 13 has classifier features that are not finite"):
+        extract(broken, [images], 20, 8, CPU)

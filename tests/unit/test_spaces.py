@@ -9,9 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_fid.inception
 import torch
-from feature_spaces import CLASSIFIER, CPU, Malicious, inception_stage
+from feature_spaces import (
+    CLASSIFIER,
+    CPU,
+    Malicious,
+    inception_stage,
+    weights_of_pytorch_fid,
+    write_pngs,
+)
 from inception_weights import calibrated_weights, photographs
+from pytorch_fid.fid_score import get_activations
+from pytorch_fid.inception import InceptionV3
 
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, FeatureStage
 from ddpm_bench.features import extract
@@ -30,6 +40,20 @@ def test_inception_sees_grayscale_as_three_equal_channels(sysu_shape, tmp_path):
     three_channels, _ = extract(space, [gray.repeat(3, axis=3)], 3, 3, CPU)
     assert np.ptp(one_channel, axis=0).max() > 0.1
     assert np.array_equal(one_channel, three_channels)
+
+
+def test_pytorch_fids_features_are_those_of_its_program(sysu_shape, tmp_path, monkeypatch):
+    content = calibrated_weights(sysu_shape)
+    weights = weights_of_pytorch_fid(tmp_path, content)
+    images = photographs(sysu_shape, 4)
+    stage = inception_stage(content).model_copy(update={"features": "pytorch-fid"})
+    ours, logits = extract(open_feature_space(stage, weights, CPU), [images], 4, 4, CPU)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    files = write_pngs(tmp_path / "images", images)
+    theirs = get_activations(files, InceptionV3([3]), batch_size=4, num_workers=0)
+    assert logits is None and stage.feature_space == "pytorch-fid-untrained"
+    assert np.ptp(theirs, axis=0).max() > 0.1
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_weights_in_the_older_file_format_give_the_same_features(sysu_shape, tmp_path):
@@ -87,13 +111,15 @@ def test_weights_of_another_sha256_are_refused_before_anything_is_loaded(tmp_pat
         )
 
 
-def test_tensors_of_another_network_are_refused(tmp_path):
-    content = io.BytesIO()
+@pytest.mark.parametrize("features", ["inception", "pytorch-fid"])
+def test_tensors_of_another_network_are_refused(tmp_path, features):
+    content, download = io.BytesIO(), pytorch_fid.inception.load_state_dict_from_url
     torch.save({"weight": torch.zeros(3)}, content)
     (tmp_path / "weights.pth").write_bytes(content.getvalue())
+    stage = inception_stage(content.getvalue()).model_copy(update={"features": features})
     with pytest.raises(UserError, match="not an Inception network"):
-        stage = inception_stage(content.getvalue())
         open_feature_space(stage, tmp_path / "weights.pth", CPU)
+    assert pytorch_fid.inception.load_state_dict_from_url is download  # as pytorch-fid has it
 
 
 def test_missing_inception_weights_say_in_one_line_how_to_get_them_without_network(tmp_path):
