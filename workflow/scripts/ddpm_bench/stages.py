@@ -20,7 +20,7 @@ VERSIONS = {
     "validate": 1,
     "sample": 2,
     "grid": 1,
-    "features": 1,
+    "features": 2,
     "score": 2,
     "collect": 2,
     "thin": 1,
