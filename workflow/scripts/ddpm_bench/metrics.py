@@ -1,8 +1,8 @@
 """All scores of one set of samples from its features and logits.
 
-IS, KID, precision and recall are torch-fidelity's own functions. They take the generated images
-first and the real ones second; precision and recall, and the draws of KID's subsets, depend on that
-order.
+IS, precision and recall are torch-fidelity's own functions, FID and KID made of its parts. They take
+the generated images first and the real ones second; precision and recall, and the draws of KID's
+subsets, depend on that order.
 """
 
 import math
@@ -11,11 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-from torch_fidelity.metric_kid import (
-    KEY_METRIC_KID_MEAN,
-    KEY_METRIC_KID_STD,
-    kid_features_to_metric,
-)
 from torch_fidelity.metric_prc import (
     KEY_METRIC_PRECISION,
     KEY_METRIC_RECALL,
@@ -25,6 +20,7 @@ from torch_fidelity.metric_prc import (
 from .config.scoring import Measuring
 from .coverage import density_and_coverage
 from .frechet import fid
+from .kernel_distance import kernel_distance
 from .memorising import Nearest, memorising_scores, nearest_training_images
 from .program import UserError
 from .references import Reference
@@ -200,26 +196,17 @@ def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int
 
 
 def _kernel(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
-    """KID, Binkowski et al. 2018: the unbiased squared MMD with a cubic kernel, over subsets."""
+    """KID, over subsets."""
     if real.features is None:
         return {}, []
     smaller = _smaller(generated, real)
     if smaller < 2:
         return {}, [f"KID needs 2 images on both sides; there are {smaller}"]
     size = kid_subset_size(measuring, len(generated), len(real.features))
-    found = kid_features_to_metric(
-        torch.from_numpy(generated),
-        torch.from_numpy(real.features),
-        kid_subsets=measuring.kid_subsets,
-        kid_subset_size=size,
-        rng_seed=measuring.seed,
-        verbose=False,
+    mean, std = kernel_distance(
+        generated, real.features, subsets=measuring.kid_subsets, size=size, seed=measuring.seed
     )
-    return {
-        "kid_mean": found[KEY_METRIC_KID_MEAN],
-        "kid_std": found[KEY_METRIC_KID_STD],
-        "kid_subset_size": size,
-    }, []
+    return {"kid_mean": mean, "kid_std": std, "kid_subset_size": size}, []
 
 
 def _manifolds(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
