@@ -192,8 +192,8 @@ def test_a_summary_prints_scores_best_checkpoint_and_places(project):
     (results / "report.html").write_text("<html>")
     done = run("summary")
     assert done.returncode == 0, done.stderr
-    assert "8.16*" in done.stdout
-    assert "step 1,200, FID 8.16" in done.stdout
+    assert "8.16 ± 0.44*" in done.stdout
+    assert "step 1,200, FID 8.16 ± 0.44" in done.stdout
     assert "results/digits/checkpoints/step-00001200.safetensors" in done.stdout
     assert f"figures: {report}" in done.stdout
     assert "results/report.html" in done.stdout

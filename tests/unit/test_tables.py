@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_results import INCEPTION, SMALL_REFERENCE, score, write_score, write_scores
+from fake_results import INCEPTION, score, write_score, write_scores
 
 from ddpm_bench import tables
 from ddpm_bench.program import UserError
@@ -154,26 +154,65 @@ def test_a_table_of_another_version_is_refused(tmp_path):
         tables.read_table(tmp_path / "t.csv", tables.EVALUATION_COLUMNS)
 
 
-def test_the_terminal_table_stars_the_best_of_each_column(tmp_path):
-    write_score(tmp_path, "digits", "dpm20", "classifier", 300, score(0.5, fid=9.0, is_mean=5.0))
-    write_score(tmp_path, "digits", "dpm20", "classifier", 75_000, score(0.5, fid=12, is_mean=4.0))
+@pytest.mark.parametrize(
+    ("changed", "label"),
+    [
+        ({}, "FID (Inception features)"),
+        ({"fid_backend": "pytorch-fid"}, "FID (Inception features, pytorch-fid)"),
+        ({"fid_reference": "theirs"}, "FID (Inception features, against theirs)"),
+        ({"feature_space": "classifier"}, "FID (classifier features)"),
+        ({"feature_space": "dinov2-vit-b-14"}, "FID (DINOv2 ViT-B/14 features)"),
+        (
+            {"feature_space": "inception-mine"},
+            "FID (Inception features, weights 'mine', not comparable)",
+        ),
+    ],
+)
+def test_no_two_fids_that_differ_have_one_label(tmp_path, changed, label):
+    write_scores(tmp_path, **{**INCEPTION, **changed})
+    row = evaluation_of(tmp_path).iloc[0]
+    assert tables.metric_label(row, tables.METRICS["fid"]) == label
+
+
+def test_the_backend_of_fid_is_no_matter_of_kid(tmp_path):
+    write_scores(tmp_path, **INCEPTION, fid_backend="pytorch-fid", fid_reference="theirs")
+    row = evaluation_of(tmp_path).iloc[0]
+    assert tables.metric_label(row, tables.METRICS["kid_mean"]) == "KID (Inception features)"
+
+
+@pytest.mark.parametrize("key", ["fid_backend", "fid_reference"])
+def test_the_best_of_one_fid_says_nothing_about_another(tmp_path, key):
+    other = {"fid_backend": "pytorch-fid", "fid_reference": "theirs"}[key]
+    write_scores(tmp_path, name="one", **INCEPTION)
+    write_scores(tmp_path, name="other", **INCEPTION, **{key: other})
+    best = tables.best_scores(evaluation_of(tmp_path))
+    assert best.loc[best["metric"] == "fid", key].tolist() == [
+        {"fid_backend": "torch-fidelity", "fid_reference": "train"}[key],
+        other,
+    ]
+
+
+def test_the_best_value_has_its_deviation_beside_it(tmp_path):
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, score(0.5, fid=9.0, fid_std=0.7))
+    best = tables.best_scores(evaluation_of(tmp_path)).set_index("metric")
+    assert best.loc["fid", "std"] == 0.7
+    assert best["std"].isna()["precision"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [
+        (INCEPTION, "kid_mean"),  # 1,437 images for 2,048 dimensions
+        ({**INCEPTION, "images_reference": 2048}, "fid"),
+        ({**INCEPTION, "fid_reference": "theirs"}, "fid"),
+        ({}, "fid"),
+    ],
+)
+def test_kid_is_read_first_where_the_reference_is_small(tmp_path, changed, first):
+    write_scores(tmp_path, **changed)
     evaluation = evaluation_of(tmp_path)
-    lines = tables.score_table(evaluation, tables.best_scores(evaluation)).splitlines()
-    (early,) = (line for line in lines if line.split()[0] == "300")
-    (late,) = (line for line in lines if line.split()[0] == "75,000")
-    assert "9.00*" in early and "5.00 ± 0.21*" in early
-    assert "*" not in late
-    assert early.index("9.00*") + len("9.00") == late.index("12.00") + len("12.00")
-
-
-def test_the_terminal_table_names_feature_space_counts_and_warnings(tmp_path):
-    write_scores(
-        tmp_path, **{**INCEPTION, "feature_space": "inception-mine"}, warning=SMALL_REFERENCE
-    )
-    text = tables.score_table(evaluation_of(tmp_path), tables.best_scores(evaluation_of(tmp_path)))
-    assert "weights 'mine', not comparable" in text
-    assert "512 generated against 1,437 reference images (train)" in text
-    assert text.count(SMALL_REFERENCE) == 1
+    assert tables.ordered_metrics(evaluation)[0].column == first
+    assert tables.best_scores(evaluation)["metric"].iloc[0] == first
 
 
 def collect(results: Path, experiment: str, files: list[Path]) -> subprocess.CompletedProcess:
@@ -190,7 +229,7 @@ def test_collect_writes_both_tables(tmp_path):
     assert run.returncode == 0, run.stderr
     report = tmp_path / "digits" / "report"
     assert len(tables.read_table(report / "evaluation_results.csv", tables.EVALUATION_COLUMNS)) == 8
-    assert len(tables.read_table(report / "best_scores.csv", tables.BEST_COLUMNS)) == 10
+    assert len(tables.read_table(report / "best_scores.csv", tables.BEST_COLUMNS)) == 14
     assert sorted(path.name for path in report.iterdir()) == [
         "best_scores.csv",
         "evaluation_results.csv",

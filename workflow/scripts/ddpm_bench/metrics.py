@@ -1,7 +1,7 @@
 """All scores of one set of samples from its features and logits.
 
-IS, precision and recall are torch-fidelity's own functions, FID and KID made of its parts. They take
-the generated images first and the real ones second; precision and recall, and the draws of KID's
+IS, precision and recall are torch-fidelity's own functions, KID is made of its parts. They take the
+generated images first and the real ones second; precision and recall, and the draws of KID's
 subsets, depend on that order.
 """
 

@@ -18,12 +18,12 @@ from .program import UserError
 from .tables import (
     VALIDATION_COLUMNS,
     best_scores,
-    best_table,
     join_tables,
     score_row,
     table_of,
     write_table,
 )
+from .terminal import best_table
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from . import plan
 from .config.loading import Config
 from .tables import (
-    BEST_COLUMNS,
     EVALUATION_COLUMNS,
-    METRICS,
-    feature_space_label,
+    GROUP,
+    best_row,
+    metric_label,
+    ordered_metrics,
     read_table,
-    score_table,
 )
+from .terminal import score_table, value_text
 
 
 def summary(config: Config, command: str) -> Iterator[str]:
@@ -28,7 +31,7 @@ def summary(config: Config, command: str) -> Iterator[str]:
 
 
 def experiment_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
-    """The table of scores of one experiment, its best checkpoint by FID, and its figures."""
+    """The table of scores of one experiment, its best checkpoints, and its figures."""
     keys = config.experiments[experiment]
     folder = Path(config.results_dir, experiment, "report")
     evaluation_file, best_file = folder / "evaluation_results.csv", folder / "best_scores.csv"
@@ -37,17 +40,24 @@ def experiment_summary(config: Config, experiment: str, command: str) -> Iterato
         yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
         return
     evaluation = read_table(evaluation_file, EVALUATION_COLUMNS)
-    best = read_table(best_file, BEST_COLUMNS)
     if evaluation.empty:
         yield "  the config asks for no scores of it"
     else:
-        yield score_table(evaluation, best)
-        for row in best[best["metric"] == "fid"].to_dict("records"):
-            name = f"{plan.checkpoint_name(row['training_step'])}.safetensors"
-            yield (
-                f"best checkpoint by FID ({feature_space_label(row['feature_space'])}, "
-                f"samples {row['samples']}): step {row['training_step']:,}, "
-                f"FID {row['value']:.{METRICS['fid'].decimals}f}, "
-                f"{Path(config.results_dir, experiment, 'checkpoints', name)}"
-            )
+        yield score_table(evaluation)
+        yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
     yield f"figures: {folder}"
+
+
+def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
+    """A line for each group of scores: the best by FID, or by KID where FID is biased."""
+    for _, group in evaluation.groupby(GROUP, sort=True):
+        metric = ordered_metrics(group)[0]
+        best = best_row(group, metric)
+        if best is None:
+            continue
+        name = f"{plan.checkpoint_name(best['training_step'])}.safetensors"
+        yield (
+            f"best checkpoint by {metric_label(best, metric)}, samples {best['samples']}: "
+            f"step {best['training_step']:,}, {metric.name} {value_text(best, metric)}, "
+            f"{folder / 'checkpoints' / name}"
+        )

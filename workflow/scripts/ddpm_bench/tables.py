@@ -1,5 +1,5 @@
-"""The tables of scores: all of them, the best checkpoints, and the one for the terminal; and of
-validation losses."""
+"""The tables: all scores, the best checkpoints, validation losses; and the names of what stands in
+them."""
 
 import re
 from dataclasses import dataclass
@@ -55,23 +55,30 @@ class Metric:
     column: str
     name: str
     lower_is_better: bool
-    std: str | None  # column of its standard deviation
+    # Column of its standard deviation: FID's over bootstrap resamples of the images, KID's over
+    # subsets of them, IS's over parts.
+    std: str | None
     decimals: int  # in the terminal's table
 
 
 METRICS = {
     metric.column: metric
     for metric in (
-        Metric("fid", "FID", lower_is_better=True, std=None, decimals=2),
+        Metric("fid", "FID", lower_is_better=True, std="fid_std", decimals=2),
         Metric("kid_mean", "KID", lower_is_better=True, std="kid_std", decimals=5),
         Metric("is_mean", "IS", lower_is_better=False, std="is_std", decimals=2),
         Metric("precision", "precision", lower_is_better=False, std=None, decimals=3),
         Metric("recall", "recall", lower_is_better=False, std=None, decimals=3),
+        Metric("density", "density", lower_is_better=False, std=None, decimals=3),
+        Metric("coverage", "coverage", lower_is_better=False, std=None, decimals=3),
     )
 }
 
 # A group is scored alike: within it, and nowhere else, are values compared.
-GROUP = ["experiment", "dataset", "samples", "score", "feature_space", "reference"]
+GROUP = [
+    *("experiment", "dataset", "samples", "score"),
+    *("feature_space", "reference", "fid_reference", "fid_backend"),
+]
 EVALUATION_COLUMNS = [
     *GROUP,
     "training_step",
@@ -81,6 +88,7 @@ BEST_COLUMNS = [
     *GROUP,
     "metric",
     "value",
+    "std",
     "training_step",
     "images_generated",
     "images_reference",
@@ -89,8 +97,10 @@ BEST_COLUMNS = [
 ]
 VALIDATION_COLUMNS = ["step", "images", "eval_loss", "train_loss", "gap_standard_error"]
 FLOAT_COLUMNS = {
-    *("fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"),
-    *("classifier_accuracy", "value"),
+    *("fid", "fid_std", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"),
+    *("density", "coverage", "nearest_generated", "nearest_heldout"),
+    *("closer_than_heldout", "memorised_share"),
+    *("classifier_accuracy", "value", "std"),
     *("eval_loss", "train_loss", "gap_standard_error"),
 }
 INTEGER_COLUMNS = {
@@ -174,11 +184,12 @@ def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for _, group in evaluation.groupby(GROUP, sort=True):
-        for metric in METRICS.values():
+        for metric in ordered_metrics(group):
             best = best_row(group, metric)
             if best is not None:
                 kept = {name: best[name] for name in BEST_COLUMNS if name in best}
-                rows.append(kept | {"metric": metric.column, "value": best[metric.column]})
+                measured = {"metric": metric.column, "value": best[metric.column]}
+                rows.append(kept | measured | {"std": best[metric.std] if metric.std else None})
     return typed(pd.DataFrame(rows, columns=BEST_COLUMNS))
 
 
@@ -188,6 +199,21 @@ def best_row(rows: pd.DataFrame, metric: Metric) -> pd.Series | None:
         [metric.column, "training_step"], ascending=[metric.lower_is_better, True], kind="stable"
     )
     return None if measured.empty else measured.iloc[0]
+
+
+def reference_is_small(rows: pd.DataFrame) -> bool:
+    """Whether FID is held against fewer images than it has dimensions: KID is then read first.
+
+    Of published statistics the number of images is not known.
+    """
+    own = rows["fid_reference"] == rows["reference"]
+    return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
+
+
+def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:
+    """All metrics in the order in which rows of one group are read."""
+    first = ["kid_mean"] if reference_is_small(rows) else []
+    return [METRICS[column] for column in dict.fromkeys([*first, *METRICS])]
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -250,79 +276,25 @@ def join_tables(files: list[Path], columns: list[str]) -> pd.DataFrame:
 
 def feature_space_label(feature_space: str) -> str:
     """What axes and tables call a feature space, so that no two are taken for each other."""
-    if feature_space == "classifier":
-        return "classifier features"
-    if feature_space == "inception":
-        return "Inception features"
+    if feature_space in ("classifier", "inception"):
+        return f"{feature_space.replace('inception', 'Inception')} features"
+    if feature_space.startswith("dinov2-"):
+        network = feature_space.removeprefix("dinov2-")  # as vit-b-14
+        size, patch = network.removeprefix("vit-").split("-")
+        return f"DINOv2 ViT-{size.upper()}/{patch} features"
     name = feature_space.removeprefix("inception-")
     return f"Inception features, weights '{name}', not comparable"
 
 
-def score_table(evaluation: pd.DataFrame, best: pd.DataFrame) -> str:
-    """The scores as text for a terminal: a block per group, the best of each column starred."""
-    blocks = []
-    for names, group in evaluation.groupby(GROUP, sort=True):
-        _, _, samples, score, feature_space, reference = names
-        chosen = best[(best[GROUP] == list(names)).all(axis=1)]
-        stars = set(zip(chosen["metric"], chosen["training_step"], strict=True))
-        head = (
-            f"samples {samples}, score {score}: {feature_space_label(feature_space)}, "
-            f"{counts(group['images_generated'])} generated against "
-            f"{counts(group['images_reference'])} reference images ({reference})"
-        )
-        accuracy = group["classifier_accuracy"].dropna()
-        if len(accuracy):
-            head += f", classifier accuracy {accuracy.iloc[0]:.1%}"
-        warnings = [f"warning: {text}" for text in group["warning"].unique() if text]
-        blocks.append("\n".join([head, *_table_lines(group, stars), *warnings]))
-    return "\n\n".join(blocks)
-
-
-def _table_lines(group: pd.DataFrame, stars: set[tuple[str, int]]) -> list[str]:
-    """Aligned lines of one group's values by training step."""
-    lines = [["step", *(metric.name + " " for metric in METRICS.values())]]
-    for _, row in group.sort_values("training_step").iterrows():
-        cells = [f"{row['training_step']:,}"]
-        for metric in METRICS.values():
-            star = "*" if (metric.column, row["training_step"]) in stars else " "
-            cells.append(value_text(row, metric) + star)
-        lines.append(cells)
-    return aligned(lines)
-
-
-def best_table(best: pd.DataFrame) -> str:
-    """The best checkpoints as text for a terminal."""
-    lines = [["samples", "score", "metric", "best", "step"]]
-    for _, row in best.iterrows():
-        metric = METRICS[row["metric"]]
-        value = f"{row['value']:.{metric.decimals}f}"
-        lines.append(
-            [row["samples"], row["score"], metric.name, value, f"{row['training_step']:,}"]
-        )
-    return "\n".join(aligned(lines, names=3))
-
-
-def aligned(lines: list[list[str]], names: int = 0) -> list[str]:
-    """Cells as indented lines: the first `names` columns begin, the others end, at one place."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        [
-            cell.ljust(width) if column < names else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    )
-    return ["  " + "   ".join(cells).rstrip() for cells in padded]
-
-
-def value_text(row: pd.Series, metric: Metric) -> str:
-    """A value with its standard deviation, where the metric has one; "-" when not measured."""
-    if pd.isna(row[metric.column]):
-        return "-"
-    text = f"{row[metric.column]:.{metric.decimals}f}"
-    if metric.std and not pd.isna(row[metric.std]):
-        text += f" ± {row[metric.std]:.{metric.decimals}f}"
-    return text
+def metric_label(row: pd.Series, metric: Metric) -> str:
+    """As "FID (Inception features, pytorch-fid, against cifar10-train)": no two are mistaken."""
+    parts = [feature_space_label(row["feature_space"])]
+    if metric.column == "fid":
+        if row["fid_backend"] == "pytorch-fid":
+            parts.append("pytorch-fid")
+        if row["fid_reference"] != row["reference"]:
+            parts.append(f"against {row['fid_reference']}")
+    return f"{metric.name} ({', '.join(parts)})"
 
 
 def counts(numbers: pd.Series) -> str:

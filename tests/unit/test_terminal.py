@@ -1,0 +1,82 @@
+from fake_results import INCEPTION, SMALL_REFERENCE, score, write_score, write_scores
+
+from ddpm_bench import tables, terminal
+
+
+def evaluation_of(results, experiment="digits"):
+    files = sorted((results / experiment / "scores").glob("*/*/*.json"))
+    return tables.evaluation_table(files, experiment=experiment, dataset="digits-16")
+
+
+def text_of(results, **changed):
+    write_scores(results, **changed)
+    return terminal.score_table(evaluation_of(results))
+
+
+def columns_of(text):
+    (names,) = (line for line in text.splitlines() if line.split()[:1] == ["step"])
+    return names.split()
+
+
+def test_the_best_of_each_column_is_starred(tmp_path):
+    early = score(0.5, fid=9.0, fid_std=0.5, is_mean=5.0)
+    late = score(0.5, fid=12, fid_std=0.25, is_mean=4.0)
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, early)
+    write_score(tmp_path, "digits", "dpm20", "classifier", 75_000, late)
+    lines = terminal.score_table(evaluation_of(tmp_path)).splitlines()
+    (early,) = (line for line in lines if line.split()[0] == "300")
+    (late,) = (line for line in lines if line.split()[0] == "75,000")
+    assert "9.00 ± 0.50*" in early and "5.00 ± 0.21*" in early
+    assert "*" not in late
+    assert early.index("0.50*") == late.index("0.25")
+
+
+def test_feature_space_counts_and_warnings_are_named(tmp_path):
+    changed = {**INCEPTION, "feature_space": "inception-mine"}
+    text = text_of(tmp_path, **changed, warning=SMALL_REFERENCE)
+    assert "weights 'mine', not comparable" in text
+    assert "512 generated against 1,437 reference images (train)" in text
+    assert text.count(SMALL_REFERENCE) == 1
+
+
+def test_kid_leads_where_the_reference_is_small(tmp_path):
+    assert columns_of(text_of(tmp_path / "small", **INCEPTION))[1:3] == ["KID", "FID"]
+    assert columns_of(text_of(tmp_path / "large"))[1:3] == ["FID", "KID"]
+
+
+def test_a_fid_of_another_kind_is_named_under_its_table(tmp_path):
+    changed = {"fid_backend": "pytorch-fid", "fid_reference": "cifar10-train"}
+    text = text_of(tmp_path / "other", **INCEPTION, **changed)
+    assert "  FID (Inception features, pytorch-fid, against cifar10-train)\n" in text
+    assert "FID (" not in text_of(tmp_path / "plain", **INCEPTION)
+
+
+def test_what_the_deviation_of_fid_is_of_is_said_where_there_is_one(tmp_path):
+    assert "over bootstrap resamples" in text_of(tmp_path / "with")
+    assert "over bootstrap resamples" not in text_of(tmp_path / "without", fid_std=None)
+
+
+def test_repeated_channels_are_said(tmp_path):
+    sentence = "grayscale images are repeated to three channels"
+    assert sentence in text_of(tmp_path / "gray", channels_repeated=True)
+    assert sentence not in text_of(tmp_path / "colour", channels_repeated=False)
+
+
+def test_the_share_of_memorised_samples_is_said_where_it_is_known(tmp_path):
+    write_scores(tmp_path, checkpoints=2)
+    text = terminal.score_table(evaluation_of(tmp_path))
+    assert "memorised: 5.3% to 5.9% of the samples are closer to a training image than" in text
+    assert "memorised" not in text_of(tmp_path / "none", memorised_share=None)
+
+
+def test_a_table_of_large_values_fits_a_terminal(tmp_path):
+    large = {"fid": 175.25, "fid_std": 12.34, "is_mean": 11.24, "kid_mean": -0.00012}
+    text = text_of(tmp_path, every=75_000, **INCEPTION, **large)
+    table = [line for line in text.splitlines() if line.startswith("  ")]
+    assert max(map(len, table)) <= 110
+
+
+def test_the_best_checkpoints_have_their_deviations(tmp_path):
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, score(0.5, fid=9.0, fid_std=0.5))
+    lines = terminal.best_table(tables.best_scores(evaluation_of(tmp_path))).splitlines()
+    assert lines[1].split() == ["dpm20", "classifier", "FID", "9.00", "±", "0.50", "300"]
