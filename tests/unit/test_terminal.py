@@ -65,7 +65,7 @@ def test_repeated_channels_are_said(tmp_path):
 def test_the_share_of_memorised_samples_is_said_where_it_is_known(tmp_path):
     write_scores(tmp_path, checkpoints=2)
     text = terminal.score_table(evaluation_of(tmp_path))
-    assert "memorised: 5.3% to 5.9% of the samples are closer to a training image than" in text
+    assert "memorised: 5.3% to 5.9% of samples are closer to a training image than" in text
     assert "memorised" not in text_of(tmp_path / "none", memorised_share=None)
 
 
