@@ -71,8 +71,8 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     memorised = group["memorised_share"].dropna()
     if len(memorised):
         yield (
-            f"  memorised: {shares(memorised)} of samples are closer to a training image than 95% of "
-            "held-out ones; chance: 5%"
+            f"  memorised: {shares(memorised)} of samples are closer to a training image than 95% "
+            "of held-out ones; chance: 5%"
         )
     yield from (f"warning: {text}" for text in group["warning"].unique() if text)
 
