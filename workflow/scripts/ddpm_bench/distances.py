@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 2**27
+BLOCK_BYTES = 2**25
 
 
 def distance_blocks(rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, Tensor]]:

@@ -29,7 +29,7 @@ from .uncertainty import fid_deviation, published
 LARGEST_KID_SUBSET = 1000  # the literature's
 # Beyond, precision and recall hold no matrix of all distances: 100 MB each at this size.
 LARGEST_DISTANCE_MATRIX = 5000
-DISTANCE_ROWS = 500  # of such a matrix at once: 100 MB of 50,000 distances, a few times over
+DISTANCE_ROWS = 200  # of such a matrix at once: 40 MB of 50,000 distances, a few times over
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
