@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ddpm_bench.frechet import fidelity_distance
+from ddpm_bench.references import Reference
 from ddpm_bench.uncertainty import draw, fid_deviation, published, resampled_fids
 
 
@@ -17,6 +18,10 @@ def features(seed: int, count: int, dimensions: int = 48, shift: float = 0.0) ->
 def plain_statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.astype(np.float64)
     return rows.mean(axis=0), np.cov(rows, rowvar=False)
+
+
+def reference_of(rows: np.ndarray) -> Reference:
+    return Reference(rows, *plain_statistics(rows), weights_sha256=None)
 
 
 def plain_fids(generated, real, resamples, seed):
@@ -68,17 +73,18 @@ def test_the_deviation_is_that_over_fresh_images():
         for seed in range(100, 200)
     ]
     ours = fid_deviation(
-        features(0, 400, 8, shift=0.2), published(mu, sigma), resamples=200, seed=0
+        features(0, 400, 8, shift=0.2), Reference(None, mu, sigma, None), resamples=200, seed=0
     )
     assert ours == pytest.approx(np.std(fresh, ddof=1), rel=0.25)
 
 
 def test_a_seed_gives_the_same_deviation_and_another_seed_another():
-    sides = features(0, 30), features(1, 40)
+    sides = features(0, 30), reference_of(features(1, 40))
     first, again, other = (fid_deviation(*sides, resamples=5, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
 @pytest.mark.parametrize("resamples", [0, 1])
 def test_fewer_than_two_resamples_have_no_deviation(resamples):
-    assert fid_deviation(features(0, 30), features(1, 40), resamples=resamples, seed=0) is None
+    sides = features(0, 30), reference_of(features(1, 40))
+    assert fid_deviation(*sides, resamples=resamples, seed=0) is None

@@ -24,7 +24,7 @@ from .kernel_distance import kernel_distance
 from .memorising import Nearest, memorising_scores, nearest_training_images
 from .program import UserError
 from .references import Reference
-from .uncertainty import fid_deviation, published
+from .uncertainty import fid_deviation
 
 LARGEST_KID_SUBSET = 1000  # the literature's
 # Beyond, precision and recall hold no matrix of all distances: 100 MB each at this size.
@@ -128,11 +128,10 @@ def _frechet(generated: np.ndarray, real: Reference, measuring: Measuring) -> Fo
     smaller = _smaller(generated, real)
     if smaller < 2:
         return {}, [f"FID needs 2 images on both sides; there are {smaller}"]
-    resampled = published(real.mu, real.sigma) if real.features is None else real.features
     scores = {
         "fid": fid(generated, real.mu, real.sigma, measuring.fid_backend),
         "fid_std": fid_deviation(
-            generated, resampled, resamples=measuring.fid_bootstrap, seed=measuring.seed
+            generated, real, resamples=measuring.fid_bootstrap, seed=measuring.seed
         ),
     }
     return scores, _few_images(generated, real)

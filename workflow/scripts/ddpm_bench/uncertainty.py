@@ -12,6 +12,8 @@ import numpy as np
 import scipy.linalg
 from tqdm import tqdm
 
+from .references import Reference
+
 ROWS_AT_ONCE = 4096  # of a side of many images, in float64
 
 
@@ -26,27 +28,24 @@ class Gaussian:
 
 
 def fid_deviation(
-    generated: np.ndarray,
-    real: np.ndarray | Gaussian,
-    *,
-    resamples: int,
-    seed: int,
+    generated: np.ndarray, real: Reference, *, resamples: int, seed: int
 ) -> float | None:
     """The standard deviation of FID over resamples of the images, drawn with replacement.
 
-    `generated` and `real` are features, float32 [N, D] and [M, D]; statistics in place of `real`
-    stay as they are. None for fewer than two resamples.
+    `generated`: features, float32 [N, D]. Published statistics, of which no images are known, stay
+    as they are. None for fewer than two resamples.
     """
     if resamples < 2:
         return None
-    fids = list(resampled_fids(generated, real, resamples=resamples, seed=seed))
+    held = published(real.mu, real.sigma) if real.features is None else real.features
+    fids = list(resampled_fids(generated, held, resamples=resamples, seed=seed))
     return float(np.std(fids, ddof=1))
 
 
 def resampled_fids(
     generated: np.ndarray, real: np.ndarray | Gaussian, *, resamples: int, seed: int
 ) -> Iterator[float]:
-    """FID of each resample."""
+    """FID of each resample; `real`: features [M, D], or a Gaussian that stays as it is."""
     random = np.random.default_rng(seed)
     for _ in tqdm(range(resamples), desc="FID bootstrap", unit="resample", leave=False):
         one = gaussian(generated, draw(random, len(generated)))
