@@ -104,13 +104,24 @@ def target(
 def estimated_image(
     schedule: Schedule, noised: torch.Tensor, times: torch.Tensor, prediction: torch.Tensor
 ) -> torch.Tensor:
-    """x_0 as the prediction for x_t implies it: (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Ho et
-    al. 2020, eq. 4), or sqrt(abar_t) x_t - sqrt(1 - abar_t) v (Salimans & Ho 2022, appendix D)."""
-    if schedule.objective == "pred_x0":
-        return prediction
+    """x_0 as the prediction for x_t implies it."""
     signal = _at(schedule.sqrt_alphas_cumprod, times)
     spread = _at(schedule.sqrt_one_minus_alphas_cumprod, times)
-    if schedule.objective == "pred_noise":
+    return implied_image(schedule.objective, noised, signal, spread, prediction)
+
+
+def implied_image(
+    objective: str,
+    noised: torch.Tensor,
+    signal: torch.Tensor | float,
+    spread: torch.Tensor | float,
+    prediction: torch.Tensor,
+) -> torch.Tensor:
+    """x_0 of noised = signal x_0 + spread eps: (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Ho et
+    al. 2020, eq. 4), or sqrt(abar_t) x_t - sqrt(1 - abar_t) v (Salimans & Ho 2022, appendix D)."""
+    if objective == "pred_x0":
+        return prediction
+    if objective == "pred_noise":
         return (noised - spread * prediction) / signal
     return signal * noised - spread * prediction
 

@@ -16,6 +16,7 @@ from typing import Any
 from . import stages
 from .config.dataset import Folder
 from .config.loading import Config
+from .config.sampling import CheckpointRange
 from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
 from .listing import folder_sha256
 from .program import UserError
@@ -38,8 +39,11 @@ def checkpoint_steps(config: Config, experiment: str, samples: str) -> list[int]
     """The training steps whose checkpoints a set of samples is drawn from, ascending."""
     train = config.experiments[experiment].train
     chosen = config.experiments[experiment].samples[samples].checkpoints
+    made = range(train.checkpoint_every, train.steps + 1, train.checkpoint_every)
+    if isinstance(chosen, CheckpointRange):
+        return chosen.chosen(made)
     if chosen == "all":
-        return list(range(train.checkpoint_every, train.steps + 1, train.checkpoint_every))
+        return list(made)
     return [train.steps] if chosen == "latest" else sorted(set(chosen))
 
 
@@ -134,6 +138,12 @@ def sample_files(config: Config, experiment: str, samples: str, step: int) -> li
         str(folder / f"images-{start:0{IMAGE_DIGITS}}-{stop - 1:0{IMAGE_DIGITS}}.npy")
         for start, stop in pieces
     ]
+
+
+def timing_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
+    """How long the drawing of each of these files took, in the same order."""
+    files = sample_files(config, experiment, samples, step)
+    return [str(Path(file).with_suffix(".json")) for file in files]
 
 
 def all_sample_files(config: Config, experiment: str) -> list[str]:

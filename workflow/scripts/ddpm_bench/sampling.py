@@ -7,69 +7,15 @@ gives the same bytes on the same hardware.
 
 from collections.abc import Iterator
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import SchedulerMixin
 
-from .config.sampling import Drawing, SampleStage
+from .config.sampling import SampleStage
 from .cpu_blocks import compute_for_cpu
-from .diffusion import build_schedule, estimated_image, to_uint8
+from .diffusion import implied_image, noise_schedule, to_uint8
 from .model import build_model, in_channels_last
 from .randomness import image_generator
-
-# Our names of what the network predicts, and diffusers'.
-PREDICTION_TYPES = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
-
-
-def build_scheduler(drawing: Drawing, betas: np.ndarray, objective: str) -> SchedulerMixin:
-    """The sampler of a set, from diffusers, on our betas (float32 [T]) and objective.
-
-    ddpm: Ho et al. 2020; ddim: Song et al. 2021; dpmsolver++: Lu et al. 2022, multistep, order 2.
-    """
-    common = {
-        "num_train_timesteps": len(betas),
-        "trained_betas": betas,
-        "prediction_type": PREDICTION_TYPES[objective],
-    }
-    visited = visited_timesteps(drawing.timestep_spacing, len(betas), drawing.steps)
-    if drawing.scheduler == "ddim":
-        # It takes no list; where `steps` divides T, which the config asks for, its own is ours.
-        scheduler = diffusers.DDIMScheduler(
-            **common, clip_sample=True, timestep_spacing=drawing.timestep_spacing
-        )
-        scheduler.set_timesteps(drawing.steps)
-        assert scheduler.timesteps.tolist() == visited
-        return scheduler
-    if drawing.scheduler == "ddpm":
-        scheduler = diffusers.DDPMScheduler(**common, clip_sample=True)
-    else:
-        scheduler = diffusers.DPMSolverMultistepScheduler(
-            **common, algorithm_type="dpmsolver++", solver_order=2
-        )
-    scheduler.set_timesteps(timesteps=visited)
-    return scheduler
-
-
-def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
-    """The timesteps that a sampler visits, descending in 0 .. timesteps - 1 (Lin et al. 2024,
-    table 2); all are different for every steps <= timesteps.
-
-    Computed in integers: with floating-point steps, some counts end in a timestep of -1.
-    """
-    if spacing == "trailing":  # T, then down in equal steps to one step above 0
-        above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
-        return [time - 1 for time in above_zero]
-    if spacing == "leading":  # whole strides up from 0
-        return [count * (timesteps // steps) for count in range(steps - 1, -1, -1)]
-    if steps == 1:
-        return [timesteps - 1]
-    return [rounded((timesteps - 1) * count, steps - 1) for count in range(steps - 1, -1, -1)]
-
-
-def rounded(numerator: int, denominator: int) -> int:
-    """The quotient of two integers, not negative, rounded half up."""
-    return (2 * numerator + denominator) // (2 * denominator)
+from .solvers import Estimate, Level, solve
 
 
 class Sampler:
@@ -84,32 +30,56 @@ class Sampler:
         self.stage, self.device = stage, device
         model = build_model(stage.model, stage.channels)
         model.load_state_dict(weights)
-        self._schedule = build_schedule(stage.diffusion, device)
-        self._betas = self._schedule.betas.cpu().numpy()
+        self._betas = noise_schedule(stage.diffusion).numpy()
         self._model = in_channels_last(model.to(device)).eval()
         if device.type == "cpu":
             compute_for_cpu(self._model)
 
-    @torch.inference_mode()
     def draw(self, first: int, count: int) -> torch.Tensor:
         """Images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
-        stage, drawing = self.stage, self.stage.drawing
-        scheduler = build_scheduler(drawing, self._betas, stage.diffusion.objective)
-        generators = [image_generator(drawing.seed, first + index) for index in range(count)]
+        for images, _ in self.denoise(first, count):
+            last = images
+        return to_uint8(last).cpu()
+
+    @torch.inference_mode()
+    def denoise(self, first: int, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The way to these images: after each solver step the images as they are then, and the
+        estimate of the clean ones that was its last.
+
+        Both float32 [count, C, H, W], x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps; the last
+        images are those that `draw` clips and rounds.
+        """
+        stage, seed = self.stage, self.stage.drawing.seed
+        generators = [image_generator(seed, first + index) for index in range(count)]
         shape = (stage.channels, stage.image_size, stage.image_size)
-        noise = [torch.randn(shape, generator=generator) for generator in generators]
-        images = torch.stack(noise).to(self.device) * scheduler.init_noise_sigma
-        options = {} if drawing.scheduler != "ddim" else {"eta": drawing.eta}
+        noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
+        noise = noise.to(self.device, memory_format=torch.channels_last)
+        yield from solve(stage.drawing, self._betas, self._estimate(), noise, generators)
+
+    def _estimate(self) -> Estimate:
+        """The network as a solver asks it; it remembers what a self-conditioned one has said."""
+        stage = self.stage
         seen: tuple[torch.Tensor, ...] = ()
-        for time in scheduler.timesteps:
-            times = time.to(self.device).expand(count)
-            prediction = self._model(images.to(memory_format=torch.channels_last), times, *seen)
+
+        def estimate(noised: torch.Tensor, level: Level) -> torch.Tensor:
+            nonlocal seen
+            prediction = self._predict(noised, level.time, *seen)
+            clean = implied_image(
+                stage.diffusion.objective, noised, level.signal, level.spread, prediction
+            )
             if stage.model.self_condition:  # on the last estimate (Chen et al. 2022, algorithm 2)
-                estimate = estimated_image(self._schedule, images, times, prediction)
-                seen = (estimate.clamp(-1.0, 1.0),)
-            step = scheduler.step(prediction, time, images, generator=generators, **options)
-            images = step.prev_sample
-        return to_uint8(images).cpu()
+                seen = (clean.clamp(-1.0, 1.0),)
+            return clean
+
+        return estimate
+
+    def _predict(self, noised: torch.Tensor, time: float, *seen: torch.Tensor) -> torch.Tensor:
+        """The network's prediction in float32, computed in the precision of the set."""
+        times = torch.full((len(noised),), time, device=self.device)
+        in_bf16 = self.stage.drawing.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16):
+            prediction = self._model(noised, times, *seen)
+        return prediction.float()
 
 
 def draw_range(sampler: Sampler, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -16,7 +16,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class Keys(BaseModel):
     """A block of keys: unknown ones are refused, values are not changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Aliases: a key may be a word that Python keeps for itself, such as `from`.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
     def problems(self) -> Iterator[str]:
         """What does not fit together in this block, in words; each with its remedy."""

@@ -1,6 +1,7 @@
 """`samples:`, named sets of images drawn from checkpoints."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,18 +22,75 @@ class SampleRun(Keys):
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
 
 
+class TimestepRange(Keys):
+    """Timesteps from one down to another at equal distances; the last is there if one meets it."""
+
+    first: int = Field(ge=0, alias="from", description="The first and highest.")
+    last: int = Field(ge=0, alias="to", description="None is below it.")
+    every: PositiveInt = Field(description="Their distance.")
+
+    def problems(self) -> Iterator[str]:
+        if self.first < self.last:
+            yield f"from = {self.first} is below to = {self.last}: timesteps descend; swap them"
+
+
+Timesteps = tuple[Annotated[int, Field(ge=0)] | TimestepRange, ...]
+
+
+def expanded_timesteps(timesteps: Timesteps) -> list[int]:
+    """Every timestep of a list of single ones and ranges, in its order."""
+    expanded: list[int] = []
+    for item in timesteps:
+        if isinstance(item, int):
+            expanded.append(item)
+        else:
+            expanded += range(item.first, item.last - 1, -item.every)
+    return expanded
+
+
+# Which options belong to which schedulers; other ones refuse them.
+OPTIONS = {
+    "eta": ("ddim",),
+    "solver_order": ("dpmsolver++", "unipc"),
+    "karras_sigmas": ("dpmsolver++", "unipc", "euler", "heun"),
+}
+
+
 class Drawing(Keys):
     """What decides the bytes of each image of a set."""
 
-    scheduler: Literal["ddpm", "ddim", "dpmsolver++"] = Field(
-        "dpmsolver++", description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022)."
+    scheduler: Literal[
+        "ddpm", "ddim", "dpmsolver++", "unipc", "euler", "euler-ancestral", "heun"
+    ] = Field(
+        "dpmsolver++",
+        description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022, Zhao 2023, Karras "
+        "2022).",
+    )
+    solver_order: int | None = Field(
+        None, ge=1, le=3, description="Order of dpmsolver++ and unipc; null: 2."
     )
     steps: PositiveInt = Field(
-        20, description="Network evaluations per image; at most `timesteps`."
+        20,
+        description="Solver steps, at most diffusion.timesteps; one network evaluation each, but "
+        "two in those of heun, except in the last.",
     )
     eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
         "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
+    )
+    timesteps: Annotated[Timesteps, Field(min_length=1)] | None = Field(
+        None,
+        description="The visited timesteps instead of `steps` and `timestep_spacing`, descending "
+        "from at most diffusion.timesteps - 1: numbers and ranges such as "
+        "`[{from: 999, to: 219, every: 20}, {from: 199, to: 0, every: 1}]`.",
+    )
+    karras_sigmas: bool = Field(
+        False,
+        description="Noise levels of Karras 2022, eq. 5, from the schedule's highest to its "
+        "lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Of the network; the solver's steps are in float32."
     )
     ema_sigma_rel: float | None = Field(
         None,
@@ -42,11 +100,63 @@ class Drawing(Keys):
     batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
     seed: Seed = Field(0, description="Image i of a set depends on the seed and i alone.")
 
+    def solver_steps(self) -> int:
+        """How many timesteps are visited."""
+        return len(expanded_timesteps(self.timesteps)) if self.timesteps else self.steps
+
     def problems(self) -> Iterator[str]:
-        if self.eta and self.scheduler != "ddim":
-            yield f"eta = {self.eta} is an option of scheduler ddim; remove it"
-        if self.scheduler == "ddim" and self.timestep_spacing == "linspace":
-            yield "scheduler ddim steps evenly: timestep_spacing must be trailing or leading"
+        for option, schedulers in OPTIONS.items():
+            value = getattr(self, option)
+            if value and self.scheduler not in schedulers:
+                yield (
+                    f"{option} = {value} is an option of {' and '.join(schedulers)}, not of "
+                    f"{self.scheduler}; remove it"
+                )
+        if self.timesteps is not None:
+            yield from self._misfits_of_timesteps(self.timesteps)
+        if self.karras_sigmas and self.timestep_spacing != "trailing":
+            yield (
+                f"timestep_spacing = {self.timestep_spacing}: karras_sigmas chooses the noise "
+                "levels itself; remove one of the two"
+            )
+
+    def _misfits_of_timesteps(self, timesteps: Timesteps) -> Iterator[str]:
+        for other in ("steps", "timestep_spacing", "karras_sigmas"):
+            if other in self.model_fields_set and getattr(self, other):
+                yield f"timesteps and {other} both say which timesteps are visited; remove one"
+        expanded = expanded_timesteps(timesteps)
+        for before, after in itertools.pairwise(expanded):
+            if before <= after:
+                yield f"timesteps has {after} after {before}: they must descend"
+                return
+
+
+class CheckpointRange(Keys):
+    """Checkpoints at equal distances."""
+
+    every: PositiveInt | None = Field(
+        None, description="Steps between them, a multiple of train.checkpoint_every; null: all."
+    )
+    first: PositiveInt | None = Field(
+        None, alias="from", description="None is before this step; null: from the first on."
+    )
+    last: PositiveInt | None = Field(
+        None, alias="to", description="None is after this step; null: up to the last."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.first is not None and self.last is not None and self.first > self.last:
+            yield f"from = {self.first} is above to = {self.last}; swap them"
+
+    def chosen(self, steps: Iterable[int]) -> list[int]:
+        """Those of a training's checkpoint steps that are meant."""
+        return [
+            step
+            for step in steps
+            if step % (self.every or 1) == 0
+            and (self.first or 0) <= step
+            and (self.last is None or step <= self.last)
+        ]
 
 
 class Samples(Drawing):
@@ -54,8 +164,14 @@ class Samples(Drawing):
 
     images: PositiveInt = Field(le=10**6, description="Images per checkpoint.")
     checkpoints: (
-        Literal["all", "latest"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    ) = Field("all", description="all, latest, or a list of training steps.")
+        Literal["all", "latest"]
+        | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+        | CheckpointRange
+    ) = Field(
+        "all",
+        description="all, latest, a list of training steps, or `{every: 5000, from: 10000, "
+        "to: 50000}` with any of the three.",
+    )
     run: SampleRun = Field(default_factory=SampleRun, description="How sampling is run.")
 
     def problems(self) -> Iterator[str]:

@@ -1,0 +1,252 @@
+"""Solvers: the way from noise to an image, by estimates of the clean image on it.
+
+Every noise level is x = signal x_0 + spread eps with signal^2 + spread^2 = 1 (Ho et al. 2020, eq.
+4), and the network is asked about images on this scale. Which levels are visited is decided here,
+the same for all solvers; the steps between them are those of diffusers' schedulers, but for ddim,
+whose scheduler there steps by T // steps only.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import SchedulerMixin
+
+from .config.sampling import Drawing, expanded_timesteps
+
+LEAST_SIGNAL = 2.0**-16  # float32 steps from a noise level of 65,536 to 0 within half a grey level
+KARRAS_RHO = 7.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """A noise level: factors of image and noise, and the timestep that has it, a fraction where
+    it lies between two."""
+
+    time: float
+    signal: float
+    spread: float
+
+    @property
+    def sigma(self) -> float:
+        """The noise of x / signal, that is of x_0 + sigma eps (Karras et al. 2022, table 1)."""
+        return self.spread / self.signal
+
+
+CLEAN = Level(-1.0, 1.0, 0.0)
+
+# (images float32 [N, C, H, W] at the level) -> the network's estimate of the clean ones, likewise
+Estimate = Callable[[torch.Tensor, Level], torch.Tensor]
+# After a solver step: the images as they are then, and the estimate of the clean ones.
+Steps = Iterator[tuple[torch.Tensor, torch.Tensor]]
+
+
+def solve(
+    drawing: Drawing,
+    betas: np.ndarray,
+    estimate: Estimate,
+    noise: torch.Tensor,
+    generators: Sequence[torch.Generator],
+) -> Steps:
+    """Lead noise to images; yields after each solver step.
+
+    betas: float64 [T]; noise: float32 [N, C, H, W], standard normal, the images at the first level;
+    generators: one per image, for the solvers that add noise.
+    """
+    levels = visited_levels(drawing, betas)
+    if drawing.scheduler == "ddim":
+        return ddim_steps(levels, drawing.eta, estimate, noise, generators)
+    if drawing.scheduler == "ddpm":
+        scheduler = ddpm_scheduler(levels, betas)
+    else:
+        scheduler = sigma_scheduler(drawing, levels, betas)
+    return scheduler_steps(scheduler, levels, estimate, noise, generators)
+
+
+def network_evaluations(drawing: Drawing) -> int:
+    """How often the network is asked about an image."""
+    steps = drawing.solver_steps()
+    return 2 * steps - 1 if drawing.scheduler == "heun" else steps
+
+
+def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
+    """The noise levels that a set visits, descending; the last step goes from there to the image.
+
+    betas: float64 [T].
+    """
+    if drawing.karras_sigmas:
+        return karras_levels(betas, drawing.steps)
+    if drawing.timesteps is not None:
+        times = expanded_timesteps(drawing.timesteps)
+    else:
+        times = visited_timesteps(drawing.timestep_spacing, len(betas), drawing.steps)
+    alphas_cumprod = signal_powers(betas)
+    return [level_at(time, alphas_cumprod[time]) for time in times]
+
+
+def level_at(time: float, alpha_cumprod: float) -> Level:
+    return Level(float(time), float(alpha_cumprod) ** 0.5, (1.0 - float(alpha_cumprod)) ** 0.5)
+
+
+def signal_powers(betas: np.ndarray) -> np.ndarray:
+    """The products of 1 - beta up to each timestep, float64 [T], kept away from 0.
+
+    A schedule may end in noise alone, where sigma would be infinite. All levels stay different:
+    the floor is up to twice as high for earlier timesteps.
+    """
+    floor = LEAST_SIGNAL**2 * (2.0 - np.arange(len(betas)) / len(betas))
+    return np.maximum(np.cumprod(1.0 - betas), floor)
+
+
+def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
+    """The timesteps that a sampler visits, descending in 0 .. timesteps - 1 (Lin et al. 2024,
+    table 2); all are different for every steps <= timesteps.
+
+    Computed in integers: with floating-point steps, some counts end in a timestep of -1.
+    """
+    if spacing == "trailing":  # T, then down in equal steps to one step above 0
+        above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
+        return [time - 1 for time in above_zero]
+    if spacing == "leading":  # whole strides up from 0
+        return [count * (timesteps // steps) for count in range(steps - 1, -1, -1)]
+    if steps == 1:
+        return [timesteps - 1]
+    return [rounded((timesteps - 1) * count, steps - 1) for count in range(steps - 1, -1, -1)]
+
+
+def rounded(numerator: int, denominator: int) -> int:
+    """The quotient of two integers, not negative, rounded half up."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def karras_levels(betas: np.ndarray, steps: int) -> list[Level]:
+    """Levels from the schedule's highest sigma to its lowest, evenly in sigma^(1/7) (Karras et al.
+    2022, eq. 5); the timestep of each is interpolated in log sigma."""
+    alphas_cumprod = signal_powers(betas)
+    sigmas = np.sqrt(1.0 / alphas_cumprod - 1.0)
+    ends = sigmas[[-1, 0]] ** (1.0 / KARRAS_RHO)
+    chosen = np.linspace(*ends, steps) ** KARRAS_RHO
+    times = np.interp(np.log(chosen), np.log(sigmas), np.arange(len(sigmas)))
+    return [
+        level_at(time, 1.0 / (1.0 + sigma**2)) for time, sigma in zip(times, chosen, strict=True)
+    ]
+
+
+def ddim_steps(
+    levels: list[Level],
+    eta: float,
+    estimate: Estimate,
+    images: torch.Tensor,
+    generators: Sequence[torch.Generator],
+) -> Steps:
+    """Song et al. 2021, eq. 12, with the noise of eq. 16; eta 0 adds none, eta 1 as much as DDPM.
+
+    Estimates are clipped to [-1, 1], and the direction to x_t is that to the clipped one.
+    """
+    for level, following in itertools.pairwise([*levels, CLEAN]):
+        clean = estimate(images, level)
+        clipped = clean.clamp(-1.0, 1.0)
+        direction = (images - level.signal * clipped) / level.spread
+        added = eta * ddpm_noise(level, following)
+        images = following.signal * clipped
+        images = images + (following.spread**2 - added**2) ** 0.5 * direction
+        if added:
+            images = images + added * fresh_noise(images, generators)
+        yield images, clean
+
+
+def ddpm_noise(level: Level, following: Level) -> float:
+    """The standard deviation of the noise that a step of DDPM adds: sigma of Song et al. 2021, eq.
+    16, with eta 1."""
+    kept = (level.signal / following.signal) ** 2
+    return following.spread / level.spread * (1.0 - kept) ** 0.5
+
+
+def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Standard normal [N, C, H, W], each image's from its own generator."""
+    drawn = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+    return torch.stack(drawn).to(like)
+
+
+def ddpm_scheduler(levels: list[Level], betas: np.ndarray) -> SchedulerMixin:
+    """Ho et al. 2020, eq. 7, between the visited timesteps; estimates are clipped to [-1, 1]."""
+    scheduler = diffusers.DDPMScheduler(
+        len(betas), trained_betas=betas, prediction_type="sample", clip_sample=True
+    )
+    scheduler.alphas_cumprod = torch.from_numpy(signal_powers(betas))
+    scheduler.set_timesteps(timesteps=[int(level.time) for level in levels])
+    return scheduler
+
+
+def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) -> SchedulerMixin:
+    """A solver that steps from sigma to sigma.
+
+    dpmsolver++: Lu et al. 2022, multistep; unipc: Zhao et al. 2023, with its corrector; euler and
+    heun: Karras et al. 2022, algorithm 2 without noise; euler-ancestral: k-diffusion's.
+    """
+    order = {"solver_order": drawing.solver_order or 2}
+    kind, options = {
+        "dpmsolver++": (diffusers.DPMSolverMultistepScheduler, order),
+        "unipc": (diffusers.UniPCMultistepScheduler, order),
+        "euler": (diffusers.EulerDiscreteScheduler, {}),
+        "euler-ancestral": (diffusers.EulerAncestralDiscreteScheduler, {}),
+        "heun": (diffusers.HeunDiscreteScheduler, {}),
+    }[drawing.scheduler]
+    prediction = "v_prediction" if drawing.scheduler == "euler-ancestral" else "sample"
+    scheduler = kind(len(betas), trained_betas=betas, prediction_type=prediction, **options)
+    scheduler.set_timesteps(len(levels))
+    # Not every one takes a list, and their own spacings differ from each other.
+    sigmas = torch.tensor([*(level.sigma for level in levels), 0.0], dtype=torch.float64)
+    times = torch.tensor([level.time for level in levels])
+    if drawing.scheduler == "heun":  # asks twice in each step but the last
+        sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
+        times = torch.cat([times[:1], times[1:].repeat_interleave(2)])
+    scheduler.sigmas, scheduler.timesteps = sigmas, times
+    scheduler.set_begin_index(0)  # where it would look for the first timestep, which may come twice
+    return scheduler
+
+
+def scheduler_steps(
+    scheduler: SchedulerMixin,
+    levels: list[Level],
+    estimate: Estimate,
+    noise: torch.Tensor,
+    generators: Sequence[torch.Generator],
+) -> Steps:
+    """The steps of one of diffusers' schedulers that visits these levels."""
+    evaluations = [levels[0], *levels[1:]]
+    if isinstance(scheduler, diffusers.HeunDiscreteScheduler):
+        evaluations = [levels[0], *(level for level in levels[1:] for _ in range(2))]
+    following = iter([*levels[1:], CLEAN])
+    images = noise / scale(scheduler, levels[0])
+    options = {"generator": list(generators)} if adds_noise(scheduler) else {}
+    for level, time in zip(evaluations, scheduler.timesteps, strict=True):
+        noised = scheduler.scale_model_input(images, time)
+        clean = estimate(noised, level)
+        given = clean
+        if scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022, section 4
+            given = (level.signal * noised - clean) / level.spread
+        images = scheduler.step(given, time, images, **options).prev_sample
+        if getattr(scheduler, "state_in_first_order", True) or level is levels[-1]:
+            yield images * scale(scheduler, next(following)), clean
+
+
+ON_THE_SIGMA_SCALE = (
+    diffusers.EulerDiscreteScheduler,
+    diffusers.EulerAncestralDiscreteScheduler,
+    diffusers.HeunDiscreteScheduler,
+)
+
+
+def scale(scheduler: SchedulerMixin, level: Level) -> float:
+    """By what a scheduler's images at a level are multiplied to be on ours."""
+    return level.signal if isinstance(scheduler, ON_THE_SIGMA_SCALE) else 1.0
+
+
+def adds_noise(scheduler: SchedulerMixin) -> bool:
+    return isinstance(
+        scheduler, diffusers.DDPMScheduler | diffusers.EulerAncestralDiscreteScheduler
+    )
