@@ -27,7 +27,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from train_turns import Running, Side, Work
 
 from ddpm_bench.config.dataset import Folder, PrepareStage
 from ddpm_bench.data import prepare
-from ddpm_bench.devices import present_devices
+from ddpm_bench.devices import present_devices, processor
 from ddpm_bench.files import write_json
 from ddpm_bench.program import UserError, run
 from ddpm_bench.sources import fetch
@@ -219,13 +218,6 @@ def described(sides: list[Running], args: argparse.Namespace, images: int) -> di
         **{name.replace("-", "_"): importlib.metadata.version(name) for name in packages},
         "machine": f"{cores} cores, {processor()}",
     }
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def print_summary(result: dict[str, object]) -> None:

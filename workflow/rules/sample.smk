@@ -1,7 +1,8 @@
 """Checkpoints in, images out.
 
 In:  results/<experiment>/training/job-*.json
-Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, grid.png
+Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, .json (how
+     long it took), grid.png
 """
 
 
@@ -12,7 +13,8 @@ rule sample:
             CONFIG, wildcards.experiment, int(wildcards.step)
         ),
     output:
-        f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.npy",
+        images=f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.npy",
+        timing=f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.json",
     log:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.log",
     benchmark:
@@ -30,7 +32,8 @@ rule sample:
     shell:
         "exec with_log {log:q} sample.py --what {params.what:q} --how {resources.how:q}"
         " --manifest {input:q} --step {wildcards.step}"
-        " --first {wildcards.first} --last {wildcards.last} --output {output:q}"
+        " --first {wildcards.first} --last {wildcards.last}"
+        " --output {output.images:q} --timing {output.timing:q}"
 
 
 rule sample_grid:

@@ -1,14 +1,21 @@
 #!/usr/bin/env python
-"""Draw images first .. last of a set of samples from one checkpoint, into one .npy file."""
+"""Draw images first .. last of a set of samples from one checkpoint, into one .npy file.
 
+Batches are kept beside it as soon as they are drawn, until the file is whole: a job that is killed
+and started again draws only what is missing.
+"""
+
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease, usable_cores
-from ddpm_bench.files import allocate, replacing
+from ddpm_bench.files import allocate, replacing, write_json
 from ddpm_bench.program import keys, parser, run
 
 
@@ -23,6 +30,7 @@ def main() -> None:
     options.add_argument("--first", type=int, default=0, help="position of the first image")
     options.add_argument("--last", type=int, required=True, help="position of the last image")
     options.add_argument("--output", type=Path, required=True, help="uint8 [n, H, W, C], .npy")
+    options.add_argument("--timing", type=Path, required=True, help="how long it took, JSON")
     args = options.parse_args()
     with lease(1):
         draw(args)
@@ -32,27 +40,51 @@ def draw(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.checkpoints import load_checkpoint
-    from ddpm_bench.sampling import Sampler, draw_range
+    from ddpm_bench.checkpoints import checkpoint_entry, load_checkpoint
+    from ddpm_bench.sampling import Sampler, draw_batches, timing
 
     stage: SampleStage = args.what
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    weights = load_checkpoint(args.manifest, args.step, stage.drawing.ema_sigma_rel)
-    sampler = Sampler(stage, weights, device)
+    checkpoint = (args.manifest, args.step, stage.drawing.ema_sigma_rel)
+    sampler = Sampler(stage, load_checkpoint(*checkpoint), device)
+    name = fingerprint(stage, checkpoint_entry(*checkpoint)["sha256"])
+    kept = KeptBatches(args.output.parent, name)
+    kept.remove_others()
+    size = stage.drawing.batch_size
+    starts = batch_starts(size, args.first, args.last)
+    found = sum(map(kept.has, starts))
+    if found:
+        print(
+            f"found {found} of {len(starts)} batches of {size} images from before: drawing the "
+            f"other {len(starts) - found}",
+            file=sys.stderr,
+        )
+    seconds = write_images(args, draw_batches(sampler, starts, kept))
+    write_json(args.timing, timing(sampler, args.last - args.first + 1, seconds))
+    kept.remove(starts)
+
+
+def write_images(args, batches: Iterable[Batch]) -> float:
+    """Put what is asked for of each batch into the output; returns the seconds of all of them."""
+    stage: SampleStage = args.what
     count = args.last - args.first + 1
     shape = (count, stage.image_size, stage.image_size, stage.channels)
     name = f"sample {args.output.parent.parent.name} {args.output.parent.name}"
+    seconds = 0.0
     with (
         replacing(args.output) as temporary,
         tqdm(total=count, desc=name, unit="image", dynamic_ncols=True) as bar,
     ):
         images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
         allocate(temporary)
-        for position, batch in draw_range(sampler, args.first, args.last):
-            images[position - args.first : position - args.first + len(batch)] = batch
-            bar.update(len(batch))
+        for batch in batches:
+            asked = batch.between(args.first, args.last)
+            images[bar.n : bar.n + len(asked)] = asked
+            seconds += batch.seconds
+            bar.update(len(asked))
         images.flush()
+    return seconds
 
 
 if __name__ == "__main__":

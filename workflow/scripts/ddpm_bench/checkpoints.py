@@ -315,18 +315,16 @@ def publish(source: Path, target: Path, check: Callable[[], None] = allowed) -> 
             shutil.copyfile(source, temporary)
 
 
-def load_checkpoint(
+def checkpoint_entry(
     manifest_path: Path, step: int, sigma_rel: float | None = None
-) -> dict[str, torch.Tensor]:
-    """The averaged weights that a manifest names for a step, after a check of their sha256.
+) -> dict[str, Any]:
+    """What a manifest says of a step's averaged weights: their file and its sha256.
 
-    sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
-    the manifest has no such checkpoint, or the file is thinned, missing or changed.
+    Raises UserError when it has no such checkpoint.
     """
-    manifest = read_json(manifest_path)
     entries = {
         entry["step"]: entry
-        for entry in manifest["checkpoints"]
+        for entry in read_json(manifest_path)["checkpoints"]
         if entry.get("ema_sigma_rel") == sigma_rel
     }
     if step not in entries:
@@ -335,16 +333,29 @@ def load_checkpoint(
             f"{manifest_path}: has no checkpoint of step {step}{average}; it has "
             f"{', '.join(map(str, entries)) or 'none'}"
         )
-    path = manifest_path.parent.parent / entries[step]["file"]
+    return entries[step]
+
+
+def load_checkpoint(
+    manifest_path: Path, step: int, sigma_rel: float | None = None
+) -> dict[str, torch.Tensor]:
+    """The averaged weights that a manifest names for a step, after a check of their sha256.
+
+    sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
+    the manifest has no such checkpoint, or the file is thinned, missing or changed.
+    """
+    entry = checkpoint_entry(manifest_path, step, sigma_rel)
+    path = manifest_path.parent.parent / entry["file"]
     remedy = (
         f"delete {manifest_path} and run snakemake again: it comes back from the training folder"
     )
     if not path.exists():
-        thinned = _thinned(manifest_path.parent / manifest["fingerprint"] / "thinned.json")
+        training = manifest_path.parent / read_json(manifest_path)["fingerprint"]
+        thinned = _thinned(training / "thinned.json")
         if path.name in thinned:
             raise UserError(_thinned_away(path, sigma_rel, thinned))
         raise UserError(f"{path}: this checkpoint is missing; {remedy}")
-    if sha256(path) != entries[step]["sha256"]:
+    if sha256(path) != entry["sha256"]:
         raise UserError(
             f"{path}: not the weights that its manifest names (sha256 differs); {remedy}"
         )

@@ -10,6 +10,7 @@ between programs that were started side by side inside it, and nothing outside i
 import itertools
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def usable_cores(wanted: int) -> int:
     """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(wanted, cores))
+
+
+def processor() -> str:
+    """The CPU's name, as its maker has it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def lock_folder() -> Path:

@@ -5,17 +5,20 @@ of its own, and batches are cut at fixed positions and always computed whole, so
 gives the same bytes on the same hardware.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
 import torch
 
+from .batches import Batch, KeptBatches
 from .config.sampling import SampleStage
 from .cpu_blocks import compute_for_cpu
+from .devices import processor
 from .diffusion import implied_image, noise_schedule, to_uint8
 from .model import build_model, in_channels_last
 from .randomness import image_generator
-from .solvers import Estimate, Level, solve
+from .solvers import Estimate, Level, network_evaluations, solve
 
 
 class Sampler:
@@ -82,14 +85,41 @@ class Sampler:
         return prediction.float()
 
 
-def draw_range(sampler: Sampler, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Images first .. last of a set, a batch at a time, as (position of its first, uint8 array).
+def draw_batch(sampler: Sampler, start: int) -> Batch:
+    """The whole batch at a position of the set."""
+    began = time.perf_counter()
+    images = sampler.draw(start, sampler.stage.drawing.batch_size).numpy()
+    return Batch(start, images, time.perf_counter() - began)
 
-    Batches start at the multiples of batch_size; what a batch has outside the range is drawn too
-    and dropped, so that no image depends on where a job's range begins or ends.
-    """
-    size = sampler.stage.drawing.batch_size
-    for start in range(first // size * size, last + 1, size):
-        batch = sampler.draw(start, size).numpy()
-        begin, end = max(first, start), min(last + 1, start + size)
-        yield begin, batch[begin - start : end - start]
+
+def draw_batches(sampler: Sampler, starts: Iterable[int], kept: KeptBatches) -> Iterator[Batch]:
+    """The batches at these positions; those that an earlier attempt has kept are not drawn again,
+    others are kept as soon as they are drawn."""
+    for start in starts:
+        batch = kept.find(start)
+        if batch is None:
+            batch = draw_batch(sampler, start)
+            kept.keep(batch)
+        yield batch
+
+
+def timing(sampler: Sampler, images: int, seconds: float) -> dict[str, Any]:
+    """What is noted of the drawing of a job's images: `seconds` is that of its batches, without
+    start and loading, and with what the batches at its ends hold beyond its range."""
+    drawing = sampler.stage.drawing
+    return {
+        "images": images,
+        "seconds": seconds,
+        "batch_size": drawing.batch_size,
+        "precision": drawing.precision,
+        "device": described(sampler.device),
+        "network_evaluations": network_evaluations(drawing),
+    }
+
+
+def described(device: torch.device) -> str:
+    """What computes, in words: the GPU's name, or the CPU's and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"

@@ -18,7 +18,7 @@ VERSIONS = {
     "train": 2,
     "schedule": 1,
     "validate": 1,
-    "sample": 2,
+    "sample": 3,
     "grid": 1,
     "features": 2,
     "score": 2,

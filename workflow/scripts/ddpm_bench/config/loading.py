@@ -16,9 +16,9 @@ from .diffusion import Diffusion
 from .keeping import Keep
 from .keys import Keys, Name
 from .networks import Model
-from .sampling import Samples
+from .sampling import CheckpointRange, Samples
 from .scoring import Score
-from .training import Train, Validation
+from .training import Train, Validation, nearest_multiples
 
 UNIONS = (Union, types.UnionType)
 # Folders of results_dir that are not experiments.
@@ -157,44 +157,66 @@ def _cross_references(merged: dict[str, Any]) -> Iterator[str]:
 
 
 def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]:
-    """Sets of samples that ask for steps or checkpoints that there are not."""
+    """Sets of samples that ask for timesteps, averages or checkpoints that there are not."""
     default = Diffusion.model_fields["timesteps"].default
     timesteps = _whole(experiment, "diffusion", "timesteps") or default
-    every, last = (
-        _whole(experiment, "train", "checkpoint_every"),
-        _whole(experiment, "train", "steps"),
-    )
     samples = experiment.get("samples")
     for name, keys in samples.items() if isinstance(samples, dict) else ():
         if not isinstance(keys, dict):
             continue
-        steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
-        if steps > timesteps:
-            yield (
-                f"{where}.samples.{name}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
-            )
-        elif keys.get("scheduler") == "ddim" and timesteps % steps:
-            below = next(count for count in range(steps, 0, -1) if timesteps % count == 0)
-            above = next(count for count in range(steps, timesteps + 1) if timesteps % count == 0)
-            yield (
-                f"{where}.samples.{name}.steps = {steps}: ddim steps evenly, so steps must divide "
-                f"diffusion.timesteps = {timesteps}; the nearest that do: {below} or {above}"
-            )
+        here = f"{where}.samples.{name}"
+        yield from _timestep_mismatches(here, keys, timesteps)
         average, averages = keys.get("ema_sigma_rel"), _at(experiment, "train", "ema_sigma_rels")
         if average is not None and average not in (averages or []):
             yield (
-                f"{where}.samples.{name}.ema_sigma_rel = {average}: training keeps no such "
-                f"average; add it to {where}.train.ema_sigma_rels, which are {averages or 'none'}"
+                f"{here}.ema_sigma_rel = {average}: training keeps no such average; add it to "
+                f"{where}.train.ema_sigma_rels, which are {averages or 'none'}"
             )
-        chosen = keys.get("checkpoints")
-        if isinstance(chosen, list) and every and last:
-            wrong = [step for step in chosen if not isinstance(step, int)]
-            wrong = wrong or [step for step in chosen if step % every or step > last]
-            if wrong:
-                yield (
-                    f"{where}.samples.{name}.checkpoints has {wrong}: there are checkpoints at the "
-                    f"multiples of {every} up to {last}"
-                )
+        yield from _checkpoint_mismatches(here, keys.get("checkpoints"), experiment)
+
+
+def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Iterator[str]:
+    """`timesteps`: how many the forward process has."""
+    given = keys.get("timesteps")
+    if given is None:
+        steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
+        if steps > timesteps:
+            yield f"{here}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
+    elif isinstance(given, list):
+        starts = [item.get("from") if isinstance(item, dict) else item for item in given]
+        beyond = [start for start in starts if isinstance(start, int) and start >= timesteps]
+        if beyond:
+            yield (
+                f"{here}.timesteps has {beyond[0]}: with diffusion.timesteps = {timesteps} the "
+                f"highest is {timesteps - 1}"
+            )
+
+
+def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -> Iterator[str]:
+    every = _whole(experiment, "train", "checkpoint_every")
+    last = _whole(experiment, "train", "steps")
+    if not (every and last):
+        return
+    there_are = f"there are checkpoints at the multiples of {every} up to {last}"
+    if isinstance(chosen, list):
+        wrong = [step for step in chosen if not isinstance(step, int)]
+        wrong = wrong or [step for step in chosen if step % every or step > last]
+        if wrong:
+            yield f"{here}.checkpoints has {wrong}: {there_are}"
+    elif isinstance(chosen, dict):
+        distance = _whole(chosen, "every")
+        if distance and distance % every:
+            yield (
+                f"{here}.checkpoints.every = {distance}: {there_are}; the nearest that fit: "
+                f"{nearest_multiples(distance, every)}"
+            )
+            return
+        try:
+            meant = CheckpointRange.model_validate(chosen).chosen(range(every, last + 1, every))
+        except ValidationError:
+            return  # reported where it stands
+        if not meant:
+            yield f"{here}.checkpoints = {chosen}: none is in this range; {there_are}"
 
 
 def _at(block: Any, *path: str) -> Any:

@@ -1,0 +1,87 @@
+"""Batches of a set of samples, kept on disk until the file of their job is whole.
+
+    samples/<set>/step-00000300/.batch-<fingerprint>-00000128.npz
+
+They are named by their position in the set, so a job that is started again, or cut otherwise, goes
+on where the one before was killed. The fingerprint is that of all that decides their bytes.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .config.keys import canonical_json, what_keys
+from .config.sampling import SampleStage
+from .files import replacing, sha256_text
+from .plan import padded_step
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of a set that were drawn together: uint8 [N, H, W, C], from a position on, and how
+    long it took."""
+
+    start: int
+    images: np.ndarray
+    seconds: float
+
+    def between(self, first: int, last: int) -> np.ndarray:
+        """Those at positions first .. last of the set."""
+        return self.images[max(first - self.start, 0) : last + 1 - self.start]
+
+
+def batch_starts(size: int, first: int, last: int) -> list[int]:
+    """The positions of the batches that hold images first .. last of a set.
+
+    Batches start at the multiples of `size`, so that no image depends on where a job's range
+    begins or ends; what they hold beyond it is drawn too, and dropped.
+    """
+    return list(range(first // size * size, last + 1, size))
+
+
+def fingerprint(stage: SampleStage, weights_sha256: str) -> str:
+    """16 hexadecimal digits that name what is drawn: all keys of the set, and the weights."""
+    keys = {"stage": what_keys(stage), "weights": weights_sha256}
+    return sha256_text(canonical_json(keys))[:16]
+
+
+class KeptBatches:
+    """The batches of one fingerprint in the folder of a set's checkpoint."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._prefix = folder, f".batch-{name}-"
+
+    def remove_others(self) -> None:
+        """Remove batches of other keys or weights: nothing will use them."""
+        for path in self._folder.glob("*.batch-*.npz"):
+            if self._prefix not in path.name:
+                path.unlink(missing_ok=True)
+
+    def has(self, start: int) -> bool:
+        return self.find(start) is not None
+
+    def find(self, start: int) -> Batch | None:
+        """The batch at a position, if it is here and whole."""
+        try:
+            with np.load(self._path(start), allow_pickle=False) as file:
+                return Batch(start, file["images"], float(file["seconds"]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def keep(self, batch: Batch) -> None:
+        with replacing(self._path(batch.start)) as temporary:
+            np.savez(temporary, images=batch.images, seconds=batch.seconds)
+
+    def remove(self, starts: Sequence[int]) -> None:
+        """Remove batches, and what killed processes left half-written of them."""
+        for start in starts:
+            path = self._path(start)
+            path.unlink(missing_ok=True)
+            for leftover in self._folder.glob(f".{path.stem}.*.partial.npz"):
+                leftover.unlink(missing_ok=True)
+
+    def _path(self, start: int) -> Path:
+        return self._folder / f"{self._prefix}{padded_step(start)}.npz"
