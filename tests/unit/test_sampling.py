@@ -1,6 +1,5 @@
 """A sample depends on the weights, the keys of its set, the seed and its number alone."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -15,10 +14,9 @@ from training_runs import SCRIPTS
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.diffusion import build_schedule
 from ddpm_bench.files import sha256
 from ddpm_bench.model import build_model
-from ddpm_bench.sampling import Sampler, build_scheduler, draw_range, visited_timesteps
+from ddpm_bench.sampling import Sampler, draw_batches, draw_batch
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
 CPU = torch.device("cpu")
@@ -82,56 +80,6 @@ def test_ddim_without_noise_and_with_it_differ():
     plain = images(sampler(scheduler="ddim", steps=4, eta=0), 0, 3)
     noisy = images(sampler(scheduler="ddim", steps=4, eta=1), 0, 3)
     assert (plain != noisy).any()
-
-
-@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
-def test_every_number_of_steps_visits_so_many_different_timesteps(spacing):
-    for steps in range(1, 1001):
-        visited = visited_timesteps(spacing, 1000, steps)
-        assert len(visited) == steps
-        assert all(earlier > later for earlier, later in itertools.pairwise(visited))
-        assert visited[-1] >= 0 and visited[0] <= 999
-    assert visited == list(range(999, -1, -1))
-
-
-def test_timesteps_are_those_of_the_paper():
-    # Lin et al. 2024, table 2, for T = 1000 and S = 10, counted from 0 instead of 1.
-    assert visited_timesteps("trailing", 1000, 10) == list(range(999, 0, -100))
-    assert visited_timesteps("leading", 1000, 10) == list(range(900, -1, -100))
-    assert visited_timesteps("linspace", 1000, 10) == list(range(999, -1, -111))
-
-
-@pytest.mark.parametrize("scheduler", ["ddpm", "dpmsolver++"])
-def test_an_odd_number_of_steps_is_visited_as_it_is(scheduler):
-    betas = build_schedule(Diffusion(), CPU).betas.numpy()
-    steps = build_scheduler(Drawing(scheduler=scheduler, steps=61), betas, "pred_v")
-    assert steps.timesteps.tolist() == visited_timesteps("trailing", 1000, 61)
-
-
-@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmsolver++"])
-@pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
-def test_a_perfect_network_leads_back_to_the_image(scheduler, objective):
-    """A network that always knows the one clean image must be led to it by every sampler."""
-    schedule = build_schedule(Diffusion(objective=objective), CPU)
-    clean = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
-    steps = build_scheduler(
-        Drawing(scheduler=scheduler, steps=50), schedule.betas.numpy(), objective
-    )
-    noised = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    generators = [torch.Generator().manual_seed(index) for index in range(2)]
-    for time in steps.timesteps:
-        signal, spread = (
-            schedule.sqrt_alphas_cumprod[time],
-            schedule.sqrt_one_minus_alphas_cumprod[time],
-        )
-        noise = (noised - signal * clean) / spread
-        prediction = {
-            "pred_noise": noise,
-            "pred_x0": clean,
-            "pred_v": signal * noise - spread * clean,
-        }[objective]
-        noised = steps.step(prediction, time, noised, generator=generators).prev_sample
-    assert float((noised - clean).abs().max()) < 0.02
 
 
 def test_the_program_refuses_weights_that_are_not_the_manifests(tmp_path):

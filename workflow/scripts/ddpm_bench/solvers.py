@@ -18,7 +18,7 @@ from diffusers import SchedulerMixin
 from .config.sampling import Drawing, expanded_timesteps
 
 LEAST_SIGNAL = 2.0**-16  # float32 steps from a noise level of 65,536 to 0 within half a grey level
-KARRAS_RHO = 7.0
+KARRAS_RHO, KARRAS_HIGHEST = 7.0, 80.0  # Karras et al. 2022, table 1
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,12 @@ def rounded(numerator: int, denominator: int) -> int:
 
 
 def karras_levels(betas: np.ndarray, steps: int) -> list[Level]:
-    """Levels from the schedule's highest sigma to its lowest, evenly in sigma^(1/7) (Karras et al.
-    2022, eq. 5); the timestep of each is interpolated in log sigma."""
-    alphas_cumprod = signal_powers(betas)
-    sigmas = np.sqrt(1.0 / alphas_cumprod - 1.0)
-    ends = sigmas[[-1, 0]] ** (1.0 / KARRAS_RHO)
-    chosen = np.linspace(*ends, steps) ** KARRAS_RHO
+    """Levels evenly in sigma^(1/7), from 80 or the schedule's highest sigma to its lowest (Karras
+    et al. 2022, eq. 5 and table 1); the timestep of each is interpolated in log sigma."""
+    sigmas = np.sqrt(1.0 / signal_powers(betas) - 1.0)
+    highest = min(sigmas[-1], KARRAS_HIGHEST)
+    roots = np.linspace(highest ** (1 / KARRAS_RHO), sigmas[0] ** (1 / KARRAS_RHO), steps)
+    chosen = roots**KARRAS_RHO
     times = np.interp(np.log(chosen), np.log(sigmas), np.arange(len(sigmas)))
     return [
         level_at(time, 1.0 / (1.0 + sigma**2)) for time, sigma in zip(times, chosen, strict=True)
@@ -217,20 +217,19 @@ def scheduler_steps(
     generators: Sequence[torch.Generator],
 ) -> Steps:
     """The steps of one of diffusers' schedulers that visits these levels."""
-    evaluations = [levels[0], *levels[1:]]
-    if isinstance(scheduler, diffusers.HeunDiscreteScheduler):
-        evaluations = [levels[0], *(level for level in levels[1:] for _ in range(2))]
+    asks_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
+    asked = levels if not asks_twice else [levels[0], *np.repeat(levels[1:], 2)]
     following = iter([*levels[1:], CLEAN])
     images = noise / scale(scheduler, levels[0])
     options = {"generator": list(generators)} if adds_noise(scheduler) else {}
-    for level, time in zip(evaluations, scheduler.timesteps, strict=True):
+    for number, (level, time) in enumerate(zip(asked, scheduler.timesteps, strict=True), 1):
         noised = scheduler.scale_model_input(images, time)
         clean = estimate(noised, level)
         given = clean
         if scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022, section 4
             given = (level.signal * noised - clean) / level.spread
         images = scheduler.step(given, time, images, **options).prev_sample
-        if getattr(scheduler, "state_in_first_order", True) or level is levels[-1]:
+        if not asks_twice or number % 2 == 0 or number == len(asked):
             yield images * scale(scheduler, next(following)), clean
 
 

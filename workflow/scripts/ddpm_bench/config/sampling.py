@@ -64,10 +64,15 @@ class Drawing(Keys):
     ] = Field(
         "dpmsolver++",
         description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022, Zhao 2023, Karras "
-        "2022).",
+        "2022). From schedules that end in almost pure noise (cosine, sigmoid) heun needs "
+        "karras_sigmas, or many steps.",
     )
     solver_order: int | None = Field(
-        None, ge=1, le=3, description="Order of dpmsolver++ and unipc; null: 2."
+        None,
+        ge=1,
+        le=3,
+        description="Order of dpmsolver++ and unipc, to which unipc's corrector adds one; null: 2. "
+        "dpmsolver++ of order 3, as diffusers has it, errs less than 2, but in the limit as 2 does.",
     )
     steps: PositiveInt = Field(
         20,
@@ -86,8 +91,8 @@ class Drawing(Keys):
     )
     karras_sigmas: bool = Field(
         False,
-        description="Noise levels of Karras 2022, eq. 5, from the schedule's highest to its "
-        "lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun.",
+        description="Noise levels of Karras 2022, eq. 5, from 80 (or the schedule's highest) to "
+        "the schedule's lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Of the network; the solver's steps are in float32."
@@ -135,7 +140,7 @@ class CheckpointRange(Keys):
     """Checkpoints at equal distances."""
 
     every: PositiveInt | None = Field(
-        None, description="Steps between them, a multiple of train.checkpoint_every; null: all."
+        None, description="Those at its multiples, one of train.checkpoint_every; null: all."
     )
     first: PositiveInt | None = Field(
         None, alias="from", description="None is before this step; null: from the first on."
