@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease, usable_cores
-from ddpm_bench.files import allocate, replacing, write_json
+from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.program import keys, parser, run
 
 
@@ -51,6 +51,7 @@ def draw(args) -> None:
     name = fingerprint(stage, checkpoint_entry(*checkpoint)["sha256"])
     kept = KeptBatches(args.output.parent, name)
     kept.remove_others()
+    remove_half_written(args.output)
     size = stage.drawing.batch_size
     starts = batch_starts(size, args.first, args.last)
     found = sum(map(kept.has, starts))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .config.keys import canonical_json, what_keys
 from .config.sampling import SampleStage
-from .files import replacing, sha256_text
+from .files import remove_half_written, replacing, sha256_text
 from .plan import padded_step
 
 
@@ -78,10 +78,8 @@ class KeptBatches:
     def remove(self, starts: Sequence[int]) -> None:
         """Remove batches, and what killed processes left half-written of them."""
         for start in starts:
-            path = self._path(start)
-            path.unlink(missing_ok=True)
-            for leftover in self._folder.glob(f".{path.stem}.*.partial.npz"):
-                leftover.unlink(missing_ok=True)
+            self._path(start).unlink(missing_ok=True)
+            remove_half_written(self._path(start))
 
     def _path(self, start: int) -> Path:
         return self._folder / f"{self._prefix}{padded_step(start)}.npz"

@@ -49,6 +49,12 @@ def replacing(
         temporary.unlink(missing_ok=True)
 
 
+def remove_half_written(path: Path) -> None:
+    """Remove what processes left that were killed while `replacing` a file; for its owner alone."""
+    for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing_folder(
     path: Path, check: Callable[[], None] = allowed, size: int | None = None

@@ -71,8 +71,8 @@ class Drawing(Keys):
         None,
         ge=1,
         le=3,
-        description="Order of dpmsolver++ and unipc, to which unipc's corrector adds one; null: 2. "
-        "dpmsolver++ of order 3, as diffusers has it, errs less than 2, but in the limit as 2 does.",
+        description="Order of dpmsolver++ and unipc, to which unipc's corrector adds one; null: "
+        "2. dpmsolver++ of order 3, as diffusers has it, errs less than 2, but falls no faster.",
     )
     steps: PositiveInt = Field(
         20,
