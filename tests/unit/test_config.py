@@ -11,6 +11,7 @@ from ddpm_bench import stages
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.config.loading import check_config, read_config
 from ddpm_bench.config.reference import config_reference, config_schema
+from ddpm_bench.config.sampling import SampleStage, expanded_timesteps
 from ddpm_bench.program import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +67,6 @@ def test_what_does_not_fit_together_is_reported_beside_other_problems(raw):
     raw["experiments"]["digits"]["samples"] = {
         "long": {"images": 10, "steps": 5000},
         "noisy": {"images": 10, "eta": 0.5, "batch_size": 8, "run": {"images_per_job": 100}},
-        "uneven": {"images": 10, "scheduler": "ddim", "steps": 60},
     }
     text = problems(raw)
     for line in (
@@ -74,10 +74,8 @@ def test_what_does_not_fit_together_is_reported_beside_other_problems(raw):
         "run.steps_per_job = 500 must be a multiple",
         "run.gpus = 2: batch_size = 63 does not divide over 2 processes",
         "samples.long.steps = 5000: exceeds diffusion.timesteps",
-        "eta = 0.5 is an option of scheduler ddim",
+        "eta = 0.5 is an option of ddim",
         "images_per_job = 100 must be a multiple of batch_size = 8; the nearest that are: 96 or",
-        "samples.uneven.steps = 60: ddim steps evenly",
-        "the nearest that do: 50 or 100",
     ):
         assert line in text
 
@@ -117,7 +115,44 @@ def test_sizes_that_do_not_divide_are_refused_with_the_nearest_that_do(raw, bloc
     [
         ("samples.dpm20.steps", 2000, "exceeds diffusion.timesteps"),
         ("samples.dpm20.checkpoints", [500], "multiples of 300 up to 1200"),
+        ("samples.dpm20.checkpoints", {"every": 500}, "the nearest that fit: 300 or 600"),
+        ("samples.dpm20.checkpoints", {"from": 1300}, "multiples of 300 up to 1200"),
+        ("samples.dpm20.checkpoints", {"from": 400, "to": 500}, "multiples of 300 up to 1200"),
+        ("samples.dpm20.checkpoints", {"from": 900, "to": 300}, "swap them"),
+        ("samples.dpm20.checkpoints", {"evry": 300}, "did you mean 'every'?"),
+        ("samples.dpm20.checkpoints", {"first": 300}, "allowed: every, from, to"),
+        ("samples.dpm20.checkpoints", "last", "'all' or 'latest'"),
         ("samples.dpm20.eta", 0.5, "remove it"),
+        (
+            "samples.dpm20",
+            {"images": 9, "scheduler": "ddpm", "solver_order": 3},
+            "not of ddpm; remove it",
+        ),
+        (
+            "samples.dpm20",
+            {"images": 9, "scheduler": "euler-ancestral", "karras_sigmas": True},
+            "remove it",
+        ),
+        (
+            "samples.dpm20",
+            {"images": 9, "karras_sigmas": True, "timestep_spacing": "leading"},
+            "remove one",
+        ),
+        (
+            "samples.dpm20",
+            {"images": 9, "timesteps": [{"from": 2000, "to": 9, "every": 5}]},
+            "highest is 999",
+        ),
+        (
+            "samples.dpm20",
+            {"images": 9, "timesteps": [9, {"from": 9, "to": 0, "every": 1}]},
+            "must descend",
+        ),
+        (
+            "samples.dpm20",
+            {"images": 9, "timesteps": [{"from": 1, "to": 9, "every": 1}]},
+            "swap them",
+        ),
         ("scores.classifier.weights", {"path": "x.pth"}, "option of `features: inception`"),
         ("model.dim_mults", [1, 2, 4, 8, 8, 8], "a multiple of 32 is needed"),
         ("dataset", "other", "there are: digits"),
@@ -130,6 +165,47 @@ def test_what_does_not_fit_together_is_refused(raw, path, value, expected):
         block = block[key]
     block[last] = value
     assert expected in problems(raw)
+
+
+@pytest.mark.parametrize(
+    ("drawing", "expected"),
+    [
+        ({"scheduler": "ddpm", "solver_order": 3}, "not of ddpm; remove it"),
+        ({"scheduler": "euler-ancestral", "karras_sigmas": True}, "remove it"),
+        ({"karras_sigmas": True, "timestep_spacing": "leading"}, "remove one"),
+        ({"karras_sigmas": True, "timesteps": [9]}, "remove one"),
+        ({"steps": 20, "timesteps": [9]}, "timesteps and steps both"),
+        ({"timesteps": [1000, 9]}, "the highest is 999"),
+        ({"timesteps": [{"from": 2000, "to": 9, "every": 5}]}, "the highest is 999"),
+        ({"timesteps": [9, {"from": 9, "to": 0, "every": 1}]}, "has 9 after 9: they must descend"),
+        ({"timesteps": [{"from": 1, "to": 9, "every": 1}]}, "samples.short.timesteps.0: from = 1"),
+        ({"timesteps": [{"from": 9, "every": 1}]}, "samples.short.timesteps.0.to: is missing"),
+        (
+            {"timesteps": [{"frm": 9, "to": 1, "every": 1}]},
+            "0.frm: unknown key; did you mean",
+        ),
+        ({"timesteps": []}, "at least 1 item"),
+    ],
+)
+def test_options_of_a_sampler_that_do_not_fit_are_refused(raw, drawing, expected):
+    raw["experiments"]["digits"]["samples"] = {"short": {"images": 9, **drawing}}
+    assert expected in problems(raw)
+
+
+def test_timesteps_are_numbers_and_ranges_and_survive_the_way_to_a_job(raw):
+    """Few steps at first, many in the end."""
+    samples = raw["experiments"]["digits"]["samples"]["dpm20"]
+    del samples["steps"]
+    samples["timesteps"] = [
+        {"from": 999, "to": 219, "every": 20},
+        205,
+        {"from": 199, "to": 0, "every": 1},
+    ]
+    what = stages.sample_stage(check_config(raw), "digits", "dpm20")
+    drawing = SampleStage.model_validate_json(what).drawing
+    expected = [*range(999, 218, -20), 205, *range(199, -1, -1)]
+    assert expanded_timesteps(drawing.timesteps) == expected
+    assert drawing.solver_steps() == len(expected)
 
 
 def test_a_reference_needs_held_out_images(raw):

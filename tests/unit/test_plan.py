@@ -80,7 +80,16 @@ def test_every_job_has_validation_losses_unless_nothing_is_held_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("chosen", "steps"),
-    [("all", [300, 600, 900, 1200]), ("latest", [1200]), ([900, 300], [300, 900])],
+    [
+        ("all", [300, 600, 900, 1200]),
+        ("latest", [1200]),
+        ([900, 300], [300, 900]),
+        ({}, [300, 600, 900, 1200]),
+        ({"every": 600}, [600, 1200]),
+        ({"from": 400}, [600, 900, 1200]),
+        ({"to": 900}, [300, 600, 900]),
+        ({"every": 600, "from": 700, "to": 1200}, [1200]),
+    ],
 )
 def test_checkpoints_of_a_set(tmp_path, chosen, steps):
     raw = copy.deepcopy(DEMO)
@@ -97,6 +106,16 @@ def test_a_set_is_cut_into_files_that_cover_it(tmp_path):
         "images-000000-000255.npy", "images-000256-000511.npy",
     ]  # fmt: skip
     assert Path(files[0]).parent == tmp_path / "digits/samples/dpm20/step-00000300"
+
+
+def test_each_file_of_samples_has_its_timing_beside_it(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    raw["results_dir"] = str(tmp_path)
+    raw["experiments"]["digits"]["samples"]["dpm20"]["run"] = {"images_per_job": 256}
+    files = plan.timing_files(check_config(raw), "digits", "dpm20", 300)
+    assert [Path(file).name for file in files] == [
+        "images-000000-000255.json", "images-000256-000511.json",
+    ]  # fmt: skip
 
 
 def scored(tmp_path, eval_fraction=0.2, **score):

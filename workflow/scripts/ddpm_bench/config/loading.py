@@ -261,9 +261,16 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
     for error in errors:
         by_path.setdefault(_written_path(error["loc"], raw), []).append(error)
     for (path, block), group in by_path.items():
+        # A value that may be a block, and is one, is no other kind of value: that says nothing.
+        group = [error for error in group if error["type"] == "value_error"] or group
         error = group[0]
+        if error["type"] != "value_error" and any(
+            other.startswith(f"{path}.") for other, _ in by_path
+        ):
+            continue
         if error["type"] == "extra_forbidden":
-            known = list(block.model_fields) if block else []
+            fields = block.model_fields if block else {}
+            known = [field.alias or name for name, field in fields.items()]
             nearest = _nearest(str(error["loc"][-1]), known)
             yield f"{path}: unknown key{nearest}; allowed: {', '.join(known)}"
         elif error["type"] == "missing":
@@ -293,10 +300,11 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
             here = _bare(field.annotation) if field else None
         elif typing.get_origin(here) is dict:
             here = _bare(typing.get_args(here)[1])
+        elif typing.get_origin(here) is tuple and isinstance(part, int):
+            here = _bare(typing.get_args(here)[0])
         elif typing.get_origin(here) in UNIONS:
-            here = next(
-                (member for member in typing.get_args(here) if _has_kind(member, part)), None
-            )
+            members = map(_bare, typing.get_args(here))
+            here = next((member for member in members if _is_meant(member, part)), None)
             continue
         elif here is None and not isinstance(part, int):
             continue
@@ -320,9 +328,12 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _has_kind(member: Any, tag: int | str) -> bool:
-    """Whether a member of a union is the one of this `kind` (source) or `name` (model)."""
+def _is_meant(member: Any, tag: int | str) -> bool:
+    """Whether a member of a union is the one of this `kind` (source) or `name` (model), or else the
+    block that pydantic names as `function-after[_fits_together(), CheckpointRange]`."""
     fields = getattr(member, "model_fields", {})
+    if fields and str(tag).endswith(f" {member.__name__}]"):
+        return True
     return any(
         tag in typing.get_args(fields[key].annotation) for key in ("kind", "name") if key in fields
     )

@@ -59,7 +59,8 @@ def _blocks(model: type[Keys], where: str, seen: set[type]) -> Iterator[str]:
     yield f"{(model.__doc__ or '').strip()}\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     for name, field in model.model_fields.items():
-        yield f"| `{name}` | {_kind(field)} | {_default(field)} | {field.description or ''} |"
+        cells = (f"`{field.alias or name}`", _kind(field), _default(field), field.description or "")
+        yield f"| {' | '.join(cells)} |"
     for name, field in model.model_fields.items():
         for inner, path in _inner_models(field.annotation, name):
             prefix = "" if where == "the file itself" else f"{where}."
