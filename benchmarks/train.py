@@ -35,8 +35,8 @@ from pathlib import Path
 
 # Not torch: on Linux a process inherits the peak memory of the one that starts it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
-from train_sides import PROGRAMS, SUFFIXES, photographs, serve
-from train_turns import Running, Side, Work
+from train_sides import PROGRAMS, SUFFIXES, Training, photographs, serve
+from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
 from ddpm_bench.config.dataset import Folder, PrepareStage
 from ddpm_bench.data import prepare
@@ -47,7 +47,6 @@ from ddpm_bench.sources import fetch
 
 FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # that the Trainer takes
 FEWEST_PAIRS = 5
-MOST_LOAD = 0.5  # cores, of other programs
 
 
 def arguments() -> argparse.Namespace:
@@ -136,46 +135,6 @@ def sides_of(args: argparse.Namespace) -> list[Side]:
     return sides
 
 
-def measure(sides: list[Running], args: argparse.Namespace) -> list[dict[str, float]]:
-    """Images per second of each side in each round of turns."""
-    rounds = []
-    for number in range(1, args.pairs + 1):
-        speeds = {
-            running.side.name: running.images_per_second(args.warm_up, args.steps)
-            for running in sides
-        }
-        rounds.append(speeds)
-        text = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
-        print(f"pair {number} of {args.pairs}: {text} images/s", file=sys.stderr, flush=True)
-    return rounds
-
-
-def ratios(rounds: list[dict[str, float]], peer: str) -> dict[str, float]:
-    """Of our images per second to the peer's: median, smallest and largest."""
-    values = [speeds["ours"] / speeds[peer] for speeds in rounds]
-    kinds = {"median": statistics.median, "min": min, "max": max}
-    return {kind: round(function(values), 3) for kind, function in kinds.items()}
-
-
-def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, object]:
-    """What has been measured, under the names of the JSON line."""
-    result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
-    for running in sides:
-        name = running.side.name
-        if name == "peer_like_for_like":
-            for kind, value in ratios(rounds, name).items():
-                result[f"ratio_like_for_like_{kind}"] = value
-        speed = statistics.median(speeds[name] for speeds in rounds)
-        result[f"images_per_second_{name}"] = round(speed, 2)
-        for figure in ("peak_memory_mb", "peak_gpu_memory_mb"):
-            if figure in running.last:
-                result[f"{figure}_{name}"] = running.last[figure]
-        result[f"precision_{name}"] = running.side.precision
-        result[f"processes_{name}"] = running.side.processes
-        result[f"seconds_to_first_step_{name}"] = round(running.seconds_to_first_step, 2)
-    return result
-
-
 def profile(ours: Running, args: argparse.Namespace, seconds_per_step: float) -> dict[str, float]:
     """The parts of our step, in milliseconds and as shares, and the FLOP/s that it reaches."""
     answer = ours.ask(args.warm_up, args.steps, parts=True)
@@ -220,20 +179,7 @@ def described(sides: list[Running], args: argparse.Namespace, images: int) -> di
     }
 
 
-def print_summary(result: dict[str, object]) -> None:
-    for name in ("ours", "peer", "peer_like_for_like"):
-        if f"images_per_second_{name}" not in result:
-            continue
-        print(
-            f"{name.replace('_', ' ')}, {result[f'precision_{name}']}: "
-            f"{result[f'images_per_second_{name}']} images/s, "
-            f"{result[f'peak_memory_mb_{name}']} MB, "
-            f"first step after {result[f'seconds_to_first_step_{name}']} s"
-        )
-    for key, title in (("ratio", "ratio"), ("ratio_like_for_like", "like for like")):
-        if f"{key}_median" in result:
-            median, low, high = (result[f"{key}_{kind}"] for kind in ("median", "min", "max"))
-            print(f"{title}: {median} ({low} to {high})")
+def print_parts(result: dict[str, object]) -> None:
     if "share_outside" in result:
         parts = {name: value for name, value in result.items() if name.startswith("ms_")}
         print(", ".join(f"{name.removeprefix('ms_')} {value} ms" for name, value in parts.items()))
@@ -249,15 +195,9 @@ def main() -> None:
         return serve(sys.argv[2])
     args = arguments()
     check(args)
-    load = os.getloadavg()[0]
-    if load > MOST_LOAD:
-        print(
-            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): "
-            "threads then wait for each other, and what is measured tells little",
-            file=sys.stderr,
-        )
+    load = load_before()
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
-        work = Work(
+        work = Training(
             images=str(args.images.absolute()),
             prepared=str(prepared_images(args, Path(temporary))),
             folder=temporary,
@@ -272,13 +212,14 @@ def main() -> None:
         command = [sys.executable, __file__, "--serve"]
         sides = [running.enter_context(Running(side, work, command)) for side in sides_of(args)]
         about = described(sides, args, len(photographs(args.images)))
-        rounds = measure(sides, args)
+        rounds = in_turns(sides, args.pairs, args.warm_up, args.steps)
         result = {"benchmark": "train", **compared(sides, rounds), **about}
         result["load_before"] = round(load, 2)
         if args.profile:
             speed = statistics.median(speeds["ours"] for speeds in rounds)
             result |= profile(sides[0], args, args.batch_size / speed)
-    print_summary(result)
+    print_speeds(result)
+    print_parts(result)
     print(json.dumps(result))
 
 

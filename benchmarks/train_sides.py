@@ -4,22 +4,38 @@ Each trains without end, with a gate before each step. All that the benchmark kn
 ddpm_bench.training stands here: how ours trains, and what its step consists of.
 """
 
-import json
 import math
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 # Not torch, which each side imports for itself: the benchmark's own process does without.
 import numpy as np
-from train_turns import Gate, Side, Work, synchronize
+from turns import Gate, Side, serve_side, synchronize
 
 from ddpm_bench.config.training import TrainRun, TrainStage
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all sides do."""
+
+    images: str
+    prepared: str
+    folder: str
+    image_size: int
+    batch_size: int
+    network: str
+    dim: int
+    dim_mults: tuple[int, ...]
+    threads: int
+    compile: bool | str
+
 
 SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # that the Trainer's Dataset reads
 BEYOND_THE_RUN = 10**9  # steps
@@ -41,7 +57,7 @@ def describe(network) -> dict[str, object]:
     }
 
 
-def train_ours(work: Work, side: Side, gate: Gate) -> None:
+def train_ours(work: Training, side: Side, gate: Gate) -> None:
     """The training job of the workflow, with a gate before each step."""
     from ddpm_bench.checkpoints import TrainingFolder
     from ddpm_bench.ownership import owning
@@ -73,7 +89,7 @@ def train_ours(work: Work, side: Side, gate: Gate) -> None:
         trainer.run(save_at=set())
 
 
-def our_stage(work: Work, precision: str) -> TrainStage:
+def our_stage(work: Training, precision: str) -> TrainStage:
     network = {"name": "unet", "dim": work.dim, "dim_mults": work.dim_mults}
     if work.network == "unet2d":
         network = {"name": "unet2d", **unet2d_keys(work)}
@@ -86,7 +102,7 @@ def our_stage(work: Work, precision: str) -> TrainStage:
     return TrainStage.model_validate({"version": 1, "model": network, "train": train})
 
 
-def unet2d_keys(work: Work) -> dict[str, object]:
+def unet2d_keys(work: Training) -> dict[str, object]:
     """Attention on the last level but one, as in accelerate's example."""
     return {
         "block_out_channels": [work.dim * multiple for multiple in work.dim_mults],
@@ -172,7 +188,7 @@ def matrix_rate(precision: str, device) -> float:
     return 2 * size**3 / best
 
 
-def train_with_trainer(work: Work, side: Side, gate: Gate) -> None:
+def train_with_trainer(work: Training, side: Side, gate: Gate) -> None:
     """denoising-diffusion-pytorch as its users call it, with a gate before each batch."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
@@ -199,7 +215,7 @@ def gated(batches: Iterator, gate: Gate) -> Iterator:
         yield next(batches)
 
 
-def train_with_diffusers(work: Work, side: Side, gate: Gate) -> None:
+def train_with_diffusers(work: Training, side: Side, gate: Gate) -> None:
     """The usual loop around UNet2DModel: what accelerate's unconditional example does."""
     import torch
     from accelerate import Accelerator
@@ -240,7 +256,7 @@ def train_with_diffusers(work: Work, side: Side, gate: Gate) -> None:
         progress.set_postfix(loss=loss.detach().item(), lr=rates.get_last_lr()[0])
 
 
-def peer_unet2d(work: Work):
+def peer_unet2d(work: Training):
     from diffusers import UNet2DModel
 
     keys = unet2d_keys(work)
@@ -301,9 +317,4 @@ PROGRAMS = {
 
 def serve(text: str) -> None:
     """Be the process of a side, until stdin ends."""
-    keys = json.loads(text)
-    keys["work"]["dim_mults"] = tuple(keys["work"]["dim_mults"])
-    reply = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    side = Side(**keys["side"])
-    PROGRAMS[side.program](Work(**keys["work"]), side, Gate(reply))
+    serve_side(text, Training, PROGRAMS)

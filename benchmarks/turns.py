@@ -1,14 +1,16 @@
-"""The sides of a training benchmark, and how they take turns.
+"""The sides of a benchmark of training or sampling, and how they take turns.
 
-A side is one or more processes that train as long as the benchmark lasts. `Running` starts them and
-asks, as a line of JSON on their stdin, for some steps; the `Gate` in each process lets its training
-loop take these, waits, and answers on stdout with the seconds that they took and the peak memory.
+A side is one or more processes that work as long as the benchmark lasts. `Running` starts them and
+asks, as a line of JSON on their stdin, for some steps; the `Gate` in each process lets its loop
+take these, waits, and answers on stdout with the seconds that they took and the peak memory. A step
+is one of training, or the drawing of one batch of images.
 """
 
 import json
 import os
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -16,26 +18,20 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ddpm_bench.program import UserError
 
 SECONDS_TO_LEAVE = 60
+MOST_LOAD = 0.5  # cores, of other programs
 
 
-@dataclass(frozen=True)
-class Work:
-    """What all sides do."""
+class Work(Protocol):
+    """What all sides do; a dataclass of texts and numbers."""
 
-    images: str
-    prepared: str
     folder: str
-    image_size: int
     batch_size: int
-    network: str
-    dim: int
-    dim_mults: tuple[int, ...]
     threads: int
-    compile: bool | str
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class Running:
         return environment
 
     def ask(self, warm_up: int, steps: int, parts: bool = False) -> dict:
-        """Let it train; returns its answer, the largest figures of all its processes."""
+        """Let it work; returns its answer, the largest figures of all its processes."""
         request = json.dumps({"warm_up": warm_up, "steps": steps, "parts": parts}) + "\n"
         for process in self._processes:
             try:
@@ -131,7 +127,7 @@ class Running:
 
 
 class Gate:
-    """Lets a training loop take the steps that are asked for on stdin, and wait in between.
+    """Lets a loop take the steps that are asked for on stdin, and wait in between.
 
     A loop calls `before_step` before each step, so what is measured is the loop as it is.
     """
@@ -171,8 +167,87 @@ class Gate:
         self._reply.flush()
 
 
+def serve_side(text: str, kind: type[Work], programs: dict[str, Callable]) -> None:
+    """Be the process of a side, until stdin ends.
+
+    text: work and side, as `Running` gives them; kind: the dataclass of the work.
+    """
+    keys = json.loads(text)
+    keys["work"]["dim_mults"] = tuple(keys["work"]["dim_mults"])
+    reply = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    side = Side(**keys["side"])
+    programs[side.program](kind(**keys["work"]), side, Gate(reply))
+
+
 def synchronize() -> None:
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def load_before() -> float:
+    """The cores that other programs keep busy; warns of too many."""
+    load = os.getloadavg()[0]
+    if load > MOST_LOAD:
+        print(
+            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): "
+            "threads then wait for each other, and what is measured tells little",
+            file=sys.stderr,
+        )
+    return load
+
+
+def in_turns(sides: list[Running], pairs: int, warm_up: int, steps: int) -> list[dict[str, float]]:
+    """Images per second of each side in each round of turns."""
+    rounds = []
+    for number in range(1, pairs + 1):
+        speeds = {running.side.name: running.images_per_second(warm_up, steps) for running in sides}
+        rounds.append(speeds)
+        text = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
+        print(f"pair {number} of {pairs}: {text} images/s", file=sys.stderr, flush=True)
+    return rounds
+
+
+def ratios(rounds: list[dict[str, float]], peer: str) -> dict[str, float]:
+    """Of our images per second to the peer's: median, smallest and largest."""
+    values = [speeds["ours"] / speeds[peer] for speeds in rounds]
+    kinds = {"median": statistics.median, "min": min, "max": max}
+    return {kind: round(function(values), 3) for kind, function in kinds.items()}
+
+
+def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, object]:
+    """What has been measured, under the names of the JSON line."""
+    result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
+    for running in sides:
+        name = running.side.name
+        if name == "peer_like_for_like":
+            for kind, value in ratios(rounds, name).items():
+                result[f"ratio_like_for_like_{kind}"] = value
+        speed = statistics.median(speeds[name] for speeds in rounds)
+        result[f"images_per_second_{name}"] = round(speed, 2)
+        for figure in ("peak_memory_mb", "peak_gpu_memory_mb"):
+            if figure in running.last:
+                result[f"{figure}_{name}"] = running.last[figure]
+        result[f"precision_{name}"] = running.side.precision
+        result[f"processes_{name}"] = running.side.processes
+        result[f"seconds_to_first_step_{name}"] = round(running.seconds_to_first_step, 2)
+    return result
+
+
+def print_speeds(result: dict[str, object]) -> None:
+    """The lines of a result that are for people: each side, and the ratios."""
+    for name in ("ours", "peer", "peer_like_for_like"):
+        if f"images_per_second_{name}" not in result:
+            continue
+        print(
+            f"{name.replace('_', ' ')}, {result[f'precision_{name}']}: "
+            f"{result[f'images_per_second_{name}']} images/s, "
+            f"{result[f'peak_memory_mb_{name}']} MB, "
+            f"first step after {result[f'seconds_to_first_step_{name}']} s"
+        )
+    for key, title in (("ratio", "ratio"), ("ratio_like_for_like", "like for like")):
+        if f"{key}_median" in result:
+            median, low, high = (result[f"{key}_{kind}"] for kind in ("median", "min", "max"))
+            print(f"{title}: {median} ({low} to {high})")

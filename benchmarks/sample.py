@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Sampling: ours against GaussianDiffusion.sample of denoising-diffusion-pytorch.
+
+Both sides draw by the same network with the same weights in the same number of DDIM steps, with the
+same batch and threads on the same device; they give the same images from the same noise, as a test
+shows. Each is a process of its own; they take turns (A B A B ...), and the one that waits computes
+nothing. A turn is `--batches` batches from noise to bytes on the CPU.
+
+Where ours is in bf16 the peer runs in float32, its default, and in bf16 too, as a third side.
+
+    --demo results   instead: on the last checkpoint of the demo's finished run in this folder, 20
+                     steps of dpmsolver++ against 1,000 of ddpm, and the FID of both (features of the
+                     demo's classifier, against its training images). Both sides are ours, in one
+                     process; they take turns, a batch each.
+
+Ratios are our images per second over the peer's: above 1, ours is faster. Peak memory is that of a
+side's process, in MB of 10^6 bytes. The last line is one JSON object.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+# Not torch: on Linux a process inherits the peak memory of the one that starts it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+from sample_sides import Sampling
+from turns import Running, Side, compared, in_turns, load_before, print_speeds
+
+from ddpm_bench.devices import processor
+from ddpm_bench.program import UserError, run
+
+FEWEST_PAIRS = 3
+
+
+def arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cores = len(os.sched_getaffinity(0))
+    add = options.add_argument
+    add("--precision", choices=("fp32", "bf16"), default="bf16", help="ours (bf16)")
+    add("--image-size", type=int, default=32, help="pixels (32)")
+    add("--batch-size", type=int, default=64, help="images (64)")
+    add("--dim", type=int, default=32, help="channels of the first level (32)")
+    add("--dim-mults", type=int, nargs="+", default=[1, 2, 4], help="of each level (1 2 4)")
+    add("--sampling-steps", type=int, default=50, help="of DDIM, for an image (50)")
+    add("--pairs", type=int, default=5, help=f"turns of each side, at least {FEWEST_PAIRS} (5)")
+    add("--batches", type=int, default=1, help="measured in each turn (1)")
+    add("--threads", type=int, default=cores, help=f"of each side ({cores})")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
+    add("--demo", type=Path, metavar="RESULTS", help="results folder of the demo's finished run")
+    return options.parse_args()
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises UserError for what could only fail later."""
+    names = ("image_size", "batch_size", "dim", "sampling_steps", "batches", "threads")
+    for name in names:
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
+    if args.pairs < FEWEST_PAIRS:
+        raise UserError(f"--pairs {args.pairs}: fewer than {FEWEST_PAIRS} tell too little")
+    multiple = 2 ** (len(args.dim_mults) - 1)
+    if args.image_size % multiple:
+        raise UserError(f"--image-size {args.image_size}: must be a multiple of {multiple}")
+
+
+def sides_of(precision: str) -> list[Side]:
+    sides = [Side("ours", "ours", precision), Side("peer", "package", "fp32")]
+    if precision != "fp32":
+        sides.append(Side("peer_like_for_like", "package", precision))
+    return sides
+
+
+def described(sides: list[Running], args: argparse.Namespace) -> dict[str, object]:
+    packages = ("torch", "denoising-diffusion-pytorch", "diffusers")
+    cores = len(os.sched_getaffinity(0))
+    names = ("image_size", "batch_size", "dim", "dim_mults", "sampling_steps", "pairs", "batches")
+    return {
+        "peer": "GaussianDiffusion.sample",
+        **{name: getattr(args, name) for name in (*names, "threads")},
+        "parameters": sides[0].first["parameters"],
+        "device": sides[0].first["device"],
+        **{name.replace("-", "_"): importlib.metadata.version(name) for name in packages},
+        "machine": f"{cores} cores, {processor()}",
+    }
+
+
+def main() -> None:
+    args = arguments()
+    check(args)
+    load = load_before()
+    if args.demo:
+        from sample_demo import compare_on_the_demo
+
+        result = compare_on_the_demo(args.demo, args.threads)
+    else:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            names = ("image_size", "batch_size", "dim", "sampling_steps", "threads", "device")
+            work = Sampling(
+                folder=folder,
+                dim_mults=tuple(args.dim_mults),
+                **{name: getattr(args, name) for name in names},
+            )
+            command = [sys.executable, str(Path(__file__).with_name("sample_sides.py"))]
+            sides = [
+                running.enter_context(Running(side, work, command))
+                for side in sides_of(args.precision)
+            ]
+            rounds = in_turns(sides, args.pairs, 0, args.batches)
+            result = {**compared(sides, rounds), **described(sides, args)}
+        print_speeds(result)
+    print(json.dumps({"benchmark": "sample", **result, "load_before": round(load, 2)}))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,102 @@
+"""The sides that a sampling benchmark compares: ours, and GaussianDiffusion.sample.
+
+Each draws batches of images without end, by a network of the same weights, with a gate before each
+batch.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+# Not torch, which each side imports for itself: the benchmark's own process does without.
+from turns import Gate, Side, serve_side
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What all sides do."""
+
+    folder: str
+    image_size: int
+    batch_size: int
+    dim: int
+    dim_mults: tuple[int, ...]
+    sampling_steps: int
+    threads: int
+    device: str
+
+
+def our_stage(work: Sampling, precision: str):
+    from ddpm_bench.config.sampling import SampleStage
+
+    drawing = {"scheduler": "ddim", "steps": work.sampling_steps, "batch_size": work.batch_size}
+    keys = {
+        "version": 1,
+        "image_size": work.image_size,
+        "channels": 3,
+        "model": {"name": "unet", "dim": work.dim, "dim_mults": work.dim_mults},
+        "drawing": {**drawing, "precision": precision},
+    }
+    return SampleStage.model_validate(keys)
+
+
+def device_of(work: Sampling):
+    import torch
+
+    torch.set_num_threads(work.threads)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(found if work.device == "auto" else work.device)
+
+
+def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
+    """What a job of the workflow does for each batch: images from noise to bytes."""
+    from ddpm_bench.model import build_model
+    from ddpm_bench.sampling import Sampler, described
+
+    stage, device = our_stage(work, side.precision), device_of(work)
+    sampler = Sampler(stage, build_model(stage.model, stage.channels).state_dict(), device)
+    gate.about = about(sampler._model, described(device))
+    drawn = 0
+    while True:
+        gate.before_step()
+        sampler.draw(drawn, work.batch_size)
+        drawn += work.batch_size
+
+
+def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
+    """denoising-diffusion-pytorch as its users call it, with the same objective and schedule."""
+    import torch
+    from denoising_diffusion_pytorch import GaussianDiffusion
+
+    from ddpm_bench.model import build_model
+    from ddpm_bench.sampling import described
+
+    stage, device = our_stage(work, side.precision), device_of(work)
+    diffusion = GaussianDiffusion(
+        build_model(stage.model, stage.channels),
+        image_size=work.image_size,
+        timesteps=stage.diffusion.timesteps,
+        sampling_timesteps=work.sampling_steps,
+        objective=stage.diffusion.objective,
+        beta_schedule=stage.diffusion.beta_schedule,
+    )
+    diffusion.to(device).eval()
+    gate.about = about(diffusion.model, described(device))
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=side.precision == "bf16")
+    while True:
+        gate.before_step()
+        with bf16:
+            diffusion.sample(batch_size=work.batch_size).cpu()
+
+
+def about(network, device: str) -> dict[str, object]:
+    return {"parameters": sum(value.numel() for value in network.parameters()), "device": device}
+
+
+PROGRAMS: dict[str, Callable] = {"ours": draw_ours, "package": draw_with_the_package}
+
+
+if __name__ == "__main__":
+    serve_side(sys.argv[1], Sampling, PROGRAMS)
