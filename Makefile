@@ -79,6 +79,7 @@ bench: env ## measure against what users would otherwise run: make bench IMAGES=
 	@test -n "$(IMAGES)" || { echo "error: name a folder of photographs: make bench IMAGES=folder"; exit 2; }
 	@$(BIN)/python benchmarks/prepare.py --images "$(IMAGES)"
 	@$(BIN)/python benchmarks/train.py --images "$(IMAGES)" --profile
+	@$(BIN)/python benchmarks/sample.py
 
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm

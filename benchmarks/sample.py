@@ -9,9 +9,9 @@ nothing. A turn is `--batches` batches from noise to bytes on the CPU.
 Where ours is in bf16 the peer runs in float32, its default, and in bf16 too, as a third side.
 
     --demo results   instead: on the last checkpoint of the demo's finished run in this folder, 20
-                     steps of dpmsolver++ against 1,000 of ddpm, and the FID of both (features of the
-                     demo's classifier, against its training images). Both sides are ours, in one
-                     process; they take turns, a batch each.
+                     steps of dpmsolver++ against 1,000 of ddpm, and the FID of both (features of
+                     the demo's classifier, against its training images). Both sides are ours, in
+                     one process; they take turns, a batch each.
 
 Ratios are our images per second over the peer's: above 1, ours is faster. Peak memory is that of a
 side's process, in MB of 10^6 bytes. The last line is one JSON object.
