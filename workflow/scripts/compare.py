@@ -7,7 +7,8 @@ What is of different datasets, feature spaces or references gets panels of its o
 from pathlib import Path
 
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.figures import comparison_figures, save_figure
+from ddpm_bench.figures import comparison_figures
+from ddpm_bench.house_style import save_figure
 from ddpm_bench.program import keys, parser, run
 from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, join_tables, write_table
 

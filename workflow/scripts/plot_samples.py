@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.figures import save_figure
+from ddpm_bench.house_style import save_figure
 from ddpm_bench.pictures import samples_over_training
 from ddpm_bench.program import keys, parser, run
 

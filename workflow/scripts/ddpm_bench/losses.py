@@ -10,15 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from .figures import (
-    COLOURS,
-    NOTE_COLOUR,
-    PANEL_WIDTH,
-    empty_figure,
-    house_style,
-    number,
-    scale_steps,
-)
+from .house_style import COLOURS, NOTE_COLOUR, PANEL_WIDTH, empty_figure, house_style, number
+from .panels import scale_steps
 from .program import UserError
 
 COLUMNS = ["step", "images_seen", "loss", "learning_rate"]

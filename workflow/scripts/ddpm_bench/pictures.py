@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import DPI, house_style
 from .grids import image_grid
+from .house_style import DPI, house_style
 from .program import UserError
 
 MOST_CHECKPOINTS = 12  # columns of samples_over_training

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .config.diffusion import WITH_ENDS, Diffusion
 from .diffusion import build_schedule, noise_schedule
-from .figures import COLOURS, PANEL_WIDTH, house_style, number
+from .house_style import COLOURS, PANEL_WIDTH, house_style, number
 from .losses import LOG_FROM_RATIO
 
 PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the velocity v"}

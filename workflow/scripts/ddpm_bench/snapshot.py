@@ -121,7 +121,8 @@ def write_scores(evaluation: pd.DataFrame, folder: Path) -> list[Path]:
     """The tables and score figures of one experiment; nothing where nothing is scored."""
     if evaluation.empty:
         return []
-    from .figures import save_figure, score_figures  # seaborn takes seconds to import
+    from .figures import score_figures  # seaborn takes seconds to import
+    from .house_style import save_figure
 
     write_table(folder / "evaluation_results.csv", evaluation)
     write_table(folder / "best_scores.csv", best_scores(evaluation))
@@ -137,7 +138,7 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
     written = []
     metrics = Path(config.results_dir, experiment, "metrics.csv")
     if metrics.exists():
-        from .figures import save_figure
+        from .house_style import save_figure
         from .losses import loss_figure, read_losses
 
         done = [path for path in map(Path, plan.validations(config, experiment)) if path.exists()]
@@ -149,7 +150,7 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
         firsts = map(Path, plan.first_sample_files(config, experiment, samples))
         drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
         if drawn:
-            from .figures import save_figure
+            from .house_style import save_figure
             from .pictures import samples_over_training
 
             title = "Samples over training"
@@ -161,7 +162,8 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
 
 def write_comparison(evaluation: pd.DataFrame, folder: Path) -> None:
     """The tables and figures of all experiments together."""
-    from .figures import comparison_figures, save_figure
+    from .figures import comparison_figures
+    from .house_style import save_figure
 
     write_table(folder / "all_scores.csv", evaluation)
     write_table(folder / "best_scores.csv", best_scores(evaluation))

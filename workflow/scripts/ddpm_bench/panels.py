@@ -1,0 +1,280 @@
+"""One panel of a figure of scores: curves of a metric against training steps."""
+
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+from .house_style import number, say_in_axes, write_notes
+from .tables import Metric, best_row, counts, feature_space_label
+
+SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
+LOG_FROM_RATIO = 20  # largest over smallest value from which an axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Expectation(Metric):
+    """A metric that is best at no end of its scale: it is held against what is to be expected."""
+
+    expected: float
+    meaning: str  # of the expected value, in words
+
+
+def draw_panel(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
+    """One metric of rows that may be compared: curves, bands, stars, axes and notes."""
+    measured = rows.dropna(subset=[metric.column]).sort_values(["curve", "training_step"])
+    if measured.empty:
+        needs = " It needs held-out images." if isinstance(metric, Expectation) else ""
+        text = f"{metric.name} could not be measured at any of these checkpoints."
+        say_in_axes(axes, text + needs)
+    else:
+        draw_curves(axes, with_segments(rows, metric), metric, looks)
+        scale_values(axes, measured, metric)
+        scale_steps(axes, rows["training_step"])
+        if isinstance(metric, Expectation):
+            draw_expectation(axes, metric)
+        else:
+            mark_best(axes, measured, metric, looks)
+        write_legend(axes, measured, metric, looks)
+    name_axes(axes, rows, metric)
+    write_notes(axes, notes(rows, metric))
+
+
+def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
+    """Title, image counts and axis labels: whoever sees a panel alone knows what it shows."""
+    first = rows.iloc[0]
+    title = textwrap.wrap(f"{first['dataset']} · {feature_space_label(first['feature_space'])}", 80)
+    axes.set_title("\n".join(title), loc="left", pad=34)
+    subtitle = f"{counts(rows['images_generated'])} generated against {held_against(rows, metric)}"
+    accuracy = rows["classifier_accuracy"].dropna()
+    if len(accuracy):
+        subtitle += f"; classifier accuracy {accuracy.iloc[0]:.1%}"
+    axes.annotate(
+        subtitle, (0, 1), xytext=(0, 11), xycoords="axes fraction", textcoords="offset points",
+        fontsize=13, color="0.25",
+    )  # fmt: skip
+    label = textwrap.wrap(metric_label(first, metric), 32)
+    axes.set(xlabel="training steps", ylabel="\n".join([*label, *how_to_read(axes, rows, metric)]))
+
+
+def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
+    """The further lines of an axis label: the band, which direction is good, and what to mind."""
+    parts = []
+    if has_std(rows, metric):
+        parts.append("± 1 bootstrap std" if metric.column == "fid" else "± 1 std")
+    if isinstance(metric, Expectation):
+        parts.append(metric.meaning)
+    else:
+        parts.append("lower is better" if metric.lower_is_better else "higher is better")
+    if axes.get_yscale() == "log":
+        parts.append("log axis")
+    lines = textwrap.wrap(", ".join(parts), 42)
+    if metric.column == "fid" and reference_is_small(rows):
+        lines.append("biased upwards: read KID first")
+    return lines
+
+
+def metric_label(row: pd.Series, metric: Metric) -> str:
+    """As "FID (Inception features, pytorch-fid, against cifar10-train)": no two are mistaken."""
+    parts = [feature_space_label(row["feature_space"])]
+    if metric.column == "fid":
+        if row["fid_backend"] == "pytorch-fid":
+            parts.append("pytorch-fid")
+        if row["fid_reference"] != row["reference"]:
+            parts.append(f"against {row['fid_reference']}")
+    return f"{metric.name} ({', '.join(parts)})"
+
+
+def held_against(rows: pd.DataFrame, metric: Metric) -> str:
+    """What the images of a panel are held against, in words."""
+    first = rows.iloc[0]
+    if metric.column == "fid" and first["fid_reference"] != first["reference"]:
+        return f"the published statistics {first['fid_reference']}"
+    if isinstance(metric, Expectation):
+        return "held-out images by their nearest training images"
+    return f"{counts(rows['images_reference'])} reference images ({first['reference']})"
+
+
+def reference_is_small(rows: pd.DataFrame) -> bool:
+    """Whether FID is held against fewer images than it has dimensions: KID is then read first.
+
+    Of published statistics the number of images is not known.
+    """
+    own = rows["fid_reference"] == rows["reference"]
+    return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
+
+
+def has_std(rows: pd.DataFrame, metric: Metric) -> bool:
+    """Whether a metric of these rows was measured with its standard deviation."""
+    return metric.std is not None and bool(rows[metric.std].notna().any())
+
+
+def with_segments(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """The measured rows, numbered by unbroken stretch: a line must not run over a missing value."""
+    ordered = rows.sort_values(["curve", "training_step"])
+    missing = ordered[metric.column].isna()
+    return ordered.assign(segment=missing.cumsum(), step=ordered["training_step"].astype("int64"))[
+        ~missing
+    ]
+
+
+def draw_curves(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
+    """Lines with markers; a band of one standard deviation where the metric has one."""
+    crowded = rows.groupby("curve").size().max() > 30
+    sns.lineplot(
+        rows, x="step", y=metric.column, hue="curve", style="curve", units="segment",
+        estimator=None, legend=False, ax=axes, linewidth=2, markersize=5 if crowded else 8,
+        palette={curve: look[0] for curve, look in looks.items()},
+        markers={curve: look[1] for curve, look in looks.items()},
+        dashes={curve: look[2] for curve, look in looks.items()},
+    )  # fmt: skip
+    if not has_std(rows, metric):
+        return
+    for (curve, _), stretch in rows.groupby(["curve", "segment"]):
+        steps, middle, std = (stretch[name] for name in ("step", metric.column, metric.std))
+        if len(stretch) > 1:
+            axes.fill_between(
+                steps, middle - std, middle + std, color=looks[curve][0], alpha=0.18, linewidth=0
+            )
+        else:
+            axes.errorbar(steps, middle, std, color=looks[curve][0], capsize=5, linewidth=2)
+
+
+class PlainNumbers(ScalarFormatter):
+    """Tick labels of equal decimals, without powers of ten; none below `floor`.
+
+    FID is never negative, KID may be: room left under a curve must not look like values.
+    """
+
+    def __init__(self, floor: float) -> None:
+        super().__init__(useOffset=False)
+        self.set_scientific(False)
+        self.floor = floor
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return "" if x < self.floor else super().__call__(x, pos)
+
+
+def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
+    """Logarithmic where values span much, fixed limits for shares, room for the best value."""
+    values = measured[metric.column]
+    if metric.column in SHARES:
+        axes.set_ylim(-0.03, 1.2)
+        axes.set_yticks(np.linspace(0, 1, 6))
+        return
+    if isinstance(metric, Expectation):
+        axes.set_ylim(0, 1.15 * max(values.max(), 2 * metric.expected))
+        return
+    lowest = (values - measured[metric.std].fillna(0)).min() if metric.std else values.min()
+    if metric.lower_is_better and lowest > 0 and values.max() / lowest > LOG_FROM_RATIO:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    else:
+        axes.yaxis.set_major_formatter(PlainNumbers(0 if lowest >= 0 else -np.inf))
+    transform = axes.yaxis.get_transform()
+    low, high = transform.transform(np.array(axes.get_ylim()))
+    room = 0.2 * (high - low)
+    low, high = (low - room, high) if metric.lower_is_better else (low, high + room)
+    axes.set_ylim(*transform.inverted().transform(np.array([low, high])))
+    if axes.get_yscale() == "linear" and low < 0 < high:
+        axes.axhline(0, color="0.4", linewidth=1.2, zorder=1)
+
+
+def scale_steps(axes: Axes, steps: pd.Series) -> None:
+    """From the start of training to a little after the last checkpoint; steps as 75,000."""
+    shown, last = np.unique([0, *steps]), int(steps.max())
+    axes.set_xlim(0, 1.05 * last)
+    if len(shown) <= 7 and np.diff(shown).min() > 0.1 * last:
+        axes.set_xticks(shown)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def draw_expectation(axes: Axes, metric: Expectation) -> None:
+    """The line at the value that is to be expected."""
+    axes.axhline(metric.expected, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
+    axes.annotate(
+        f"{metric.expected:g} expected", (0, metric.expected), xytext=(4, 4), va="bottom",
+        xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=13,
+        color="0.25", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+    )  # fmt: skip
+
+
+def mark_best(axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
+    """A star at the best checkpoint of each curve, and value and step at the best of the panel."""
+    crowded = measured["curve"].nunique() > 2
+    best_of_all = best_row(measured, metric)
+    for curve, rows in measured.groupby("curve", sort=True):
+        best = best_row(rows, metric)
+        axes.plot(
+            best["training_step"], best[metric.column], marker="*", linestyle="none",
+            color=looks[curve][0], markersize=15 if crowded else 21, markeredgecolor="black",
+            clip_on=False, markeredgewidth=1.2, zorder=6 if best.name == best_of_all.name else 5,
+        )  # fmt: skip
+    annotate_best(axes, best_of_all, metric)
+
+
+def write_legend(
+    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple]
+) -> None:
+    """Each curve by name, its best value, or its latest where there is no best."""
+    several_counts = measured["images_generated"].nunique() > 1
+    handles = []
+    for curve, rows in measured.groupby("curve", sort=True):
+        colour, marker, dashes = looks[curve]
+        if isinstance(metric, Expectation):
+            row, sign = rows.iloc[-1], "latest:"
+        else:
+            row, sign = best_row(rows, metric), "★"
+        size = f" ({row['images_generated']:,} images)" if several_counts else ""
+        label = f"{curve}{size}\n{sign} {value_at(row, metric)}"
+        line = Line2D([], [], color=colour, marker=marker, linewidth=2, markersize=8, label=label)
+        if dashes:
+            line.set_dashes(dashes)
+        handles.append(line)
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False,
+        fontsize=13, handlelength=3.2,
+    )  # fmt: skip
+
+
+def value_at(row: pd.Series, metric: Metric) -> str:
+    """As "7.612 at step 900"."""
+    return f"{number(row[metric.column])} at step {row['training_step']:,}"
+
+
+def annotate_best(axes: Axes, best: pd.Series, metric: Metric) -> None:
+    """Value and step of the best checkpoint on the side of it that no curve reaches."""
+    across = best["training_step"] / axes.get_xlim()[1]
+    away = -1 if metric.lower_is_better else 1
+    std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
+    axes.annotate(
+        value_at(best, metric),
+        (best["training_step"], best[metric.column] + away * std),
+        xytext=(0, 15 * away),
+        textcoords="offset points",
+        ha="left" if across < 0.15 else "right" if across > 0.85 else "center",
+        va="top" if metric.lower_is_better else "bottom",
+        fontsize=14,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        zorder=7,
+    )
+
+
+def notes(rows: pd.DataFrame, metric: Metric) -> list[str]:
+    """What has to be known before a panel is believed."""
+    found = [f"Warning: {text}" for text in rows["warning"].unique() if text]
+    missing = int(rows[metric.column].isna().sum())
+    if 0 < missing < len(rows):
+        found.append(
+            f"{metric.name} is missing at {missing} of {len(rows)} points; lines break there."
+        )
+    return found
