@@ -58,7 +58,7 @@ def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         subtitle, (0, 1), xytext=(0, 11), xycoords="axes fraction", textcoords="offset points",
         fontsize=13, color="0.25",
     )  # fmt: skip
-    label = textwrap.wrap(metric_label(first, metric), 32)
+    label = textwrap.wrap(metric_label(first, metric), 42)
     axes.set(xlabel="training steps", ylabel="\n".join([*label, *how_to_read(axes, rows, metric)]))
 
 
