@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Show the samples of all checkpoints side by side, drawn from the same noise."""
+"""Show the samples of all checkpoints, drawn from the same noise: side by side, and animated."""
 
 from pathlib import Path
 
+from ddpm_bench.animations import save_animation, training_frames
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.pictures import samples_over_training
@@ -20,11 +21,13 @@ def main() -> None:
         help="first file of samples of each checkpoint, in the order of --steps",
     )  # fmt: skip
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    arguments.add_argument("--animation", type=Path, required=True, help="GIF to write")
     given = arguments.parse_args()
 
     *_, experiment, _, samples, _, _ = given.samples[0].absolute().parts
     title = f"{experiment}: samples {samples}"
     save_figure(samples_over_training(given.steps, given.samples, title), given.output)
+    save_animation(training_frames(given.steps, given.samples, title), given.animation)
 
 
 if __name__ == "__main__":

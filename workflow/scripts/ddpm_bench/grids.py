@@ -27,3 +27,10 @@ def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> 
         y, x = gap + index // columns * step_y, gap + index % columns * step_x
         canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` of the indices 0 to count - 1, evenly spread, first and last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(index) for index in np.linspace(0, count - 1, most)]

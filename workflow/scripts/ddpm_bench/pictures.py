@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .grids import image_grid
+from .grids import image_grid, spread
 from .house_style import DPI, house_style
 from .program import UserError
 
@@ -49,11 +49,24 @@ def sample_grid(files: list[Path], images: int) -> Image.Image:
     return image_grid(np.concatenate(parts))
 
 
-def spread(count: int, most: int) -> list[int]:
-    """Up to `most` of the indices 0 to count - 1, evenly spread, first and last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(index) for index in np.linspace(0, count - 1, most)]
+def first_images(
+    steps: list[int], samples: list[Path], shown: list[int], count: int
+) -> list[np.ndarray]:
+    """The first images of the files at the places `shown`, each uint8 [<= count, H, W, C].
+
+    Raises UserError where files and steps do not pair, or images differ in shape.
+    """
+    if len(steps) != len(samples) or not steps:
+        raise UserError(
+            f"{len(steps)} training steps and {len(samples)} files of samples are given; "
+            "give one file for each step, and at least one"
+        )
+    parts = [np.asarray(open_samples(samples[index])[:count]) for index in shown]
+    for index, part in zip(shown, parts, strict=True):
+        if part.shape[1:] != parts[0].shape[1:]:
+            raise UserError(f"{samples[index]}: its images differ in shape from the others'")
+    fewest = min(map(len, parts))
+    return [part[:fewest] for part in parts]
 
 
 def samples_over_training(steps: list[int], samples: list[Path], title: str) -> Figure:
@@ -62,26 +75,21 @@ def samples_over_training(steps: list[int], samples: list[Path], title: str) -> 
     `samples` holds the first file of each checkpoint, in the order of `steps`; where they are many,
     evenly spread ones are shown, and the title says so.
     """
-    if len(steps) != len(samples) or not steps:
-        raise UserError(
-            f"{len(steps)} training steps and {len(samples)} files of samples are given; "
-            "give one file for each step, and at least one"
-        )
     shown = spread(len(steps), MOST_CHECKPOINTS)
-    columns = [np.asarray(open_samples(samples[index])[:ROWS]) for index in shown]
-    for index, column in zip(shown, columns, strict=True):
-        if column.shape[1:] != columns[0].shape[1:]:
-            raise UserError(f"{samples[index]}: its images differ in shape from the others'")
+    columns = first_images(steps, samples, shown, ROWS)
     if len(shown) < len(steps):
         title += f" ({len(shown)} of {len(steps)} checkpoints)"
     canvas, side = tiled(columns)
     return labelled(canvas, side, [steps[index] for index in shown], title)
 
 
-def tiled(columns: list[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Images [n, H, W, C] of each column as one white canvas [h, w, 3], and the width of a tile."""
+def tiled(columns: list[np.ndarray], shown_side: int = SHOWN_SIDE) -> tuple[np.ndarray, int]:
+    """Images [n, H, W, C] of each column as one white canvas [h, w, 3], and the width of a tile.
+
+    They are enlarged by the least whole factor that makes them `shown_side` pixels wide.
+    """
     count, height, width = min(map(len, columns)), *columns[0].shape[1:3]
-    factor = max(1, -(-SHOWN_SIDE // width))
+    factor = max(1, -(-shown_side // width))
     tile_y, tile_x = height * factor + GAP, width * factor + GAP
     canvas = np.full((count * tile_y - GAP, len(columns) * tile_x - GAP, 3), 255, np.uint8)
     for x, column in enumerate(columns):

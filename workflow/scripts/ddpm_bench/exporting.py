@@ -1,0 +1,71 @@
+"""Images as a folder of PNG files, for programs that read nothing else."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .files import replacing_folder
+from .pictures import open_samples
+from .program import UserError
+
+DIGITS = 6
+
+
+def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndarray], int]:
+    """The images of files and of folders of samples, uint8 [n, H, W, C] each, memory-mapped, and
+    how many of the first to write (`count` None: all).
+
+    Raises UserError where a folder holds no whole set, images differ in shape, or are too few.
+    """
+    files = [file for path in paths for file in (samples_of(path) if path.is_dir() else [path])]
+    arrays = [open_samples(file) for file in files]
+    for file, array in zip(files, arrays, strict=True):
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise UserError(
+                f"{file}: its images are {list(array.shape[1:])}, those of {files[0]} "
+                f"{list(arrays[0].shape[1:])}; export them into folders of their own"
+            )
+    there = sum(map(len, arrays))
+    if count is not None and not 0 < count <= there:
+        raise UserError(f"--count {count}: there are {there} images; ask for 1 to {there}")
+    return arrays, count or there
+
+
+def samples_of(folder: Path) -> list[Path]:
+    """The files images-<first>-<last>.npy of a checkpoint, which must follow each other."""
+    files = sorted(folder.glob("images-*.npy"))
+    if not files:
+        raise UserError(
+            f"{folder}: holds no images-*.npy; give the folder of one set and checkpoint, "
+            "<experiment>/samples/<set>/step-<step>, or files"
+        )
+    here = 0
+    for file in files:
+        match = re.fullmatch(r"images-(\d+)-(\d+)\.npy", file.name)
+        if match is None or int(match[1]) != here:
+            raise UserError(
+                f"{file}: does not go on at image {here}; finish the sampling, or name the files "
+                "to export"
+            )
+        here = int(match[2]) + 1
+    return files
+
+
+def export_images(arrays: list[np.ndarray], folder: Path, count: int) -> Iterator[int]:
+    """Write the first `count` images as 000000.png, 000001.png, ... into a folder; yields the
+    number of each when it is written.
+
+    The folder appears when all is in it. Raises UserError when it is there and holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is not empty; name a new folder, or remove what is in it")
+    images = itertools.islice(itertools.chain.from_iterable(arrays), count)
+    with replacing_folder(folder) as temporary:
+        for number, image in enumerate(images):
+            picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+            picture.save(temporary / f"{number:0{DIGITS}}.png")
+            yield number

@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+"""Show how a few images of a set come from noise: an animation over the solver's steps.
+
+Above the images as they are, below the estimates of the clean ones. They are the first of the set.
+"""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ddpm_bench.config.sampling import SampleRun, SampleStage
+from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--what", type=keys(SampleStage), required=True, help="keys, JSON or @file"
+    )
+    options.add_argument("--how", type=keys(SampleRun), default="{}", help="the run: block, JSON")
+    options.add_argument("--manifest", type=Path, required=True, help="of the training job, JSON")
+    options.add_argument("--step", type=int, required=True, help="the checkpoint's training step")
+    options.add_argument("--title", default="From noise to image", help="what the heading says")
+    options.add_argument("--output", type=Path, required=True, help="GIF to write")
+    args = options.parse_args()
+    with lease(1):
+        draw(args)
+
+
+def draw(args) -> None:
+    # torch is imported after the lease, which decides the GPUs that it sees.
+    import torch
+
+    from ddpm_bench.animations import denoising_frames, frames_of, save_animation
+    from ddpm_bench.checkpoints import load_checkpoint
+    from ddpm_bench.sampling import Sampler
+    from ddpm_bench.trajectories import denoising_steps
+
+    stage: SampleStage = args.what
+    torch.set_num_threads(usable_cores(args.how.cpus))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights = load_checkpoint(args.manifest, args.step, stage.drawing.ema_sigma_rel)
+    sampler = Sampler(stage, weights, device)
+    most, images = frames_of(stage.image_size, stage.image_size, rows=2)
+    of = stage.drawing.solver_steps()
+    steps = tqdm(
+        denoising_steps(sampler, images, most),
+        total=min(most, of), desc="plot_trajectory", unit="frame", dynamic_ncols=True,
+    )  # fmt: skip
+    save_animation(denoising_frames(steps, of, args.title), args.output)
+
+
+if __name__ == "__main__":
+    run(main)
