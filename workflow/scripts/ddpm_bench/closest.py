@@ -1,0 +1,162 @@
+"""The generated images that are closest to training images, beside those, and how close they all
+are compared with images that were held out of training."""
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from .house_style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
+from .pictures import open_samples
+from .program import UserError
+from .tables import feature_space_label
+
+PAIRS = 12
+PAIR_COLUMNS = 3
+BINS = 30
+CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts what is below it
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Of images to their nearest training images, in feature space."""
+
+    generated: np.ndarray  # float32 [N]
+    nearest_train: np.ndarray  # int64 [N], rows of train.npy
+    heldout: np.ndarray  # float32 [M]; empty where nothing is held out
+
+
+def read_distances(path: Path) -> Distances:
+    """Read the file step-<step>.nearest.npz of a score. Raises UserError when it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Distances(
+                arrays["generated_distance"], arrays["nearest_train"], arrays["heldout_distance"]
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read as distances of a score ({error}); score it again"
+        ) from None
+    if found.generated.shape != found.nearest_train.shape:
+        raise UserError(f"{path}: its arrays differ in length; score it again")
+    return found
+
+
+def closest_pairs(
+    distances: Distances, samples: list[Path], train: Path
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """The closest pairs of a generated image and its nearest training image, both uint8
+    [H, W, C], with their distance; the closest first, of equal ones the earlier image.
+
+    samples: the files of the set, in order; train: the prepared training images.
+    """
+    generated, trained = [open_samples(path) for path in samples], open_samples(train)
+    if sum(map(len, generated)) < len(distances.generated):
+        raise UserError(
+            f"there are {sum(map(len, generated))} samples, and {len(distances.generated)} were "
+            "scored: give all files of the set"
+        )
+    if len(distances.generated) and distances.nearest_train.max() >= len(trained):
+        raise UserError(
+            f"{train}: holds {len(trained)} images, and a sample is nearest to number "
+            f"{distances.nearest_train.max()}; score the samples again"
+        )
+    order = np.argsort(distances.generated, kind="stable")[:PAIRS]
+    return [
+        (
+            image_at(generated, index),
+            np.asarray(trained[distances.nearest_train[index]]),
+            float(distances.generated[index]),
+        )
+        for index in order
+    ]
+
+
+def image_at(arrays: list[np.ndarray], index: int) -> np.ndarray:
+    """Image `index` of several arrays that follow each other."""
+    for array in arrays:
+        if index < len(array):
+            return np.asarray(array[index])
+        index -= len(array)
+    raise IndexError(index)
+
+
+def closest_figure(
+    distances: Distances,
+    pairs: list[tuple[np.ndarray, np.ndarray, float]],
+    feature_space: str,
+    title: str,
+) -> Figure:
+    """Left the distributions of both distances, right the closest pairs."""
+    with house_style():
+        figure = Figure((18, 9), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+        figure.suptitle(title, fontsize=21, fontweight="bold")
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03)
+        axes = left.subplots()
+        if len(distances.generated):
+            draw_distributions(axes, distances)
+            axes.set(
+                xlabel=f"distance to the nearest training image\n"
+                f"({feature_space_label(feature_space)})",
+                ylabel="share of the images",
+            )
+            draw_pairs(right, pairs)
+        else:
+            say_in_axes(axes, "No distances to training images were measured with this score.")
+    return figure
+
+
+def draw_distributions(axes: Axes, distances: Distances) -> None:
+    """Histograms of equal area, and the distance below which the closest held-out images are."""
+    kinds = {"generated": distances.generated, "held out of training": distances.heldout}
+    kinds = {f"{name} ({len(kind):,})": kind for name, kind in kinds.items() if len(kind)}
+    rows = pd.concat(
+        [pd.DataFrame({"distance": kind, "images": name}) for name, kind in kinds.items()],
+        ignore_index=True,
+    )
+    sns.histplot(
+        rows, x="distance", hue="images", stat="proportion", common_norm=False, bins=BINS,
+        element="step", alpha=0.3, linewidth=2, palette=COLOURS[: len(kinds)], ax=axes,
+    )  # fmt: skip
+    axes.set_xlim(left=0)
+    sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
+    if not len(distances.heldout):
+        note = "Nothing is held out of training, so nothing says what distance is to be expected."
+    else:
+        close = np.quantile(distances.heldout, CLOSE_SHARE)
+        share = (distances.generated < close).mean()
+        axes.axvline(close, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)))
+        note = (
+            f"Left of the line at {number(close)} are {CLOSE_SHARE:.0%} of the held-out images and "
+            f"{share:.1%} of the generated ones. Many more than {CLOSE_SHARE:.0%} would be a sign "
+            "of memorising."
+        )
+    axes.annotate(
+        "\n".join(textwrap.wrap(note, 62)), (0, 0), xytext=(0, -86), xycoords="axes fraction",
+        textcoords="offset points", va="top", fontsize=13.5, color=NOTE_COLOUR,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def draw_pairs(figure: SubFigure, pairs: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
+    """Each pair as one picture, the generated image left, its distance below."""
+    figure.suptitle(
+        f"The {len(pairs)} closest: generated | nearest training image, and their distance",
+        fontsize=15,
+    )
+    rows = -(-len(pairs) // PAIR_COLUMNS)
+    grid = list(figure.subplots(rows, PAIR_COLUMNS, squeeze=False).flat)
+    for axes in grid[len(pairs) :]:
+        axes.set_axis_off()
+    for axes, (generated, trained, distance) in zip(grid, pairs, strict=False):
+        gap = np.full((len(generated), max(1, generated.shape[1] // 16), 3), 255, np.uint8)
+        colour = [image.repeat(3 // image.shape[2], axis=2) for image in (generated, trained)]
+        axes.imshow(np.concatenate([colour[0], gap, colour[1]], axis=1), interpolation="nearest")
+        axes.set_xlabel(number(distance), fontsize=14)
+        axes.set(xticks=[], yticks=[], frame_on=False)

@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Show the generated images that are closest to training images, and how close all of them are."""
+
+from pathlib import Path
+
+from ddpm_bench.closest import closest_figure, closest_pairs, read_distances
+from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.house_style import save_figure
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--nearest", type=Path, required=True, help="distances to training images, .npz of a score"
+    )
+    arguments.add_argument(
+        "--samples", type=Path, nargs="+", required=True, help="files of samples, in their order"
+    )
+    arguments.add_argument("--train", type=Path, required=True, help="prepared training images")
+    arguments.add_argument("--feature-space", required=True, help="in which distances are taken")
+    arguments.add_argument("--title", default="Closest training images", help="of the figure")
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    distances = read_distances(given.nearest)
+    pairs = closest_pairs(distances, given.samples, given.train)
+    save_figure(closest_figure(distances, pairs, given.feature_space, given.title), given.output)
+
+
+if __name__ == "__main__":
+    run(main)
