@@ -16,7 +16,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import plan, stages
+from ddpm_bench import plan, reported, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -73,7 +73,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        plan.targets(CONFIG),
+        reported.targets(CONFIG),
 
 
 include: "workflow/rules/data.smk"

@@ -118,6 +118,7 @@ def write_samples(
     size: int = 16,
     channels: int = 1,
     first: int = 0,
+    samples: str = "dpm20",
 ) -> Path:
     """A file of samples of one checkpoint: a ring per image, the sharper the later the step."""
     noise = np.random.default_rng(0)
@@ -128,8 +129,43 @@ def write_samples(
         rough = noise.uniform(0, 255, (size, size)) * math.exp(-step / 500)
         rings.append(np.clip(ring + rough, 0, 255).astype(np.uint8))
     array = np.stack(rings)[..., None].repeat(channels, axis=3)
-    folder = results / experiment / "samples" / "dpm20" / f"step-{step:08}"
+    folder = results / experiment / "samples" / samples / f"step-{step:08}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"images-{first:06}-{first + images - 1:06}.npy"
     np.save(path, array)
+    return path
+
+
+def write_timing(
+    results: Path, samples: str, step: int, seconds: float, *, images: int = 16, **changed: Any
+) -> Path:
+    """How long a file of samples took; `seconds` is of one image."""
+    folder = results / "digits" / "samples" / samples / f"step-{step:08}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"images-000000-{images - 1:06}.json"
+    timing = {
+        "images": images,
+        "seconds": seconds * images,
+        "batch_size": 64,
+        "precision": "fp32",
+        "device": "NVIDIA H200",
+        "network_evaluations": 20,
+    }
+    path.write_text(json.dumps({**timing, **changed}))
+    return path
+
+
+def write_nearest(
+    results: Path, name: str, step: int, *, images: int = 16, trained: int = 20, heldout: int = 30
+) -> Path:
+    """Distances to training images, of a set and of images held out."""
+    noise = np.random.default_rng(3)
+    path = results / "digits" / "scores" / name / "dpm20" / f"step-{step:08}.nearest.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        generated_distance=noise.gamma(4, 1, images).astype(np.float32),
+        nearest_train=noise.integers(0, trained, images),
+        heldout_distance=noise.gamma(4, 1, heldout).astype(np.float32),
+    )
     return path

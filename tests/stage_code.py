@@ -34,7 +34,9 @@ PROGRAMS = {
     "score": ["score.py"],
     "collect": ["collect.py"],
     "thin": ["thin.py"],
-    "plot": ["plot_scores.py", "plot_loss.py", "plot_samples.py"],
+    "plot": ["plot_scores.py", "plot_loss.py", "plot_samples.py", "plot_closest_pairs.py"],
+    "trajectory": ["plot_trajectory.py"],
+    "samplers": ["plot_samplers.py"],
     "compare": ["compare.py"],
 }
 

@@ -7,7 +7,13 @@ from jinja2 import Environment, StrictUndefined
 from snakemake.report import Category
 
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
-WILDCARDS = {"experiment": "a_b_", "dataset": "d.1", "samples": "dpm_20", "step": "00075000"}
+WILDCARDS = {
+    "experiment": "a_b_",
+    "dataset": "d.1",
+    "samples": "dpm_20",
+    "score": "inception_",
+    "step": "00075000",
+}
 
 
 def rendered(caption: Path) -> str:

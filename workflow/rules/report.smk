@@ -1,10 +1,16 @@
 """Scores in, tables and figures out.
 
-In:  results/<experiment>/scores/<score>/<set>/step-*.json, metrics.csv, samples,
-     training/validation-*.csv
-Out: results/<experiment>/report/   tables and figures of one experiment
+In:  results/<experiment>/scores/<score>/<set>/step-*.json, step-*.nearest.npz, metrics.csv,
+     samples and how long they took, checkpoints, training/validation-*.csv
+Out: results/<experiment>/report/   tables, figures and animations of one experiment
      results/report/                all experiments side by side
 """
+
+import mimetypes
+
+# Snakemake's page shows PNG, JPEG and SVG, and offers other files for download only. A browser goes
+# by the content of a picture, so animations are shown, and move.
+mimetypes.add_type("image/png", ".gif")
 
 
 rule collect:
@@ -47,6 +53,7 @@ rule thin:
         evaluation=rules.collect.output.evaluation,
         best=rules.collect.output.best,
         validations=lambda wildcards: plan.validations(CONFIG, wildcards.experiment),
+        trajectories=lambda wildcards: reported.trajectories(CONFIG, wildcards.experiment),
     output:
         f"{RESULTS}/{{experiment}}/training/thinned.json",
     log:
@@ -110,6 +117,20 @@ rule plot_scores:
             subcategory="{experiment}",
             labels={"shows": "precision and recall"},
         ),
+        dc=report(
+            f"{RESULTS}/{{experiment}}/report/DensityCoverage_vs_TrainingSteps.png",
+            caption="../report/density_coverage.rst",
+            category="Scores",
+            subcategory="{experiment}",
+            labels={"shows": "density and coverage"},
+        ),
+        memorising=report(
+            f"{RESULTS}/{{experiment}}/report/Memorising_vs_TrainingSteps.png",
+            caption="../report/memorising.rst",
+            category="Scores",
+            subcategory="{experiment}",
+            labels={"shows": "memorising"},
+        ),
     log:
         f"{RESULTS}/logs/plot_scores/{{experiment}}.log",
     conda:
@@ -167,16 +188,23 @@ rule plot_schedule:
 
 
 rule plot_samples:
-    """Samples of all checkpoints from the same noise, side by side."""
+    """Samples of all checkpoints from the same noise: side by side, and one after the other."""
     input:
         lambda wildcards: plan.first_sample_files(CONFIG, wildcards.experiment, wildcards.samples),
     output:
-        report(
+        figure=report(
             f"{RESULTS}/{{experiment}}/report/samples_over_training.{{samples}}.png",
             caption="../report/samples_over_training.rst",
             category="Samples",
             subcategory="{experiment}",
             labels={"samples": "{samples}", "training step": "all"},
+        ),
+        animation=report(
+            f"{RESULTS}/{{experiment}}/report/samples_over_training.{{samples}}.gif",
+            caption="../report/samples_over_training.rst",
+            category="Samples",
+            subcategory="{experiment}",
+            labels={"samples": "{samples}", "training step": "all, animated"},
         ),
     log:
         f"{RESULTS}/logs/plot_samples/{{experiment}}.{{samples}}.log",
@@ -189,7 +217,128 @@ rule plot_samples:
         ),
     shell:
         "exec with_log {log:q} plot_samples.py --what {params.what:q} --steps {params.steps}"
-        " --samples {input:q} --output {output:q}"
+        " --samples {input:q} --output {output.figure:q} --animation {output.animation:q}"
+
+
+rule plot_trajectory:
+    """A few images of a set on their way from noise, by its latest checkpoint."""
+    input:
+        lambda wildcards: plan.manifest_of_checkpoint(
+            CONFIG,
+            wildcards.experiment,
+            reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+        ),
+    output:
+        report(
+            f"{RESULTS}/{{experiment}}/report/denoising.{{samples}}.gif",
+            caption="../report/denoising.rst",
+            category="Samples",
+            subcategory="{experiment}",
+            labels={"samples": "{samples}", "training step": "latest, from noise to image"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
+    resources:
+        how=lambda wildcards: run_keys(
+            CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
+        ),
+        gpu=1,
+    params:
+        what=lambda wildcards: stages.trajectory_stage(
+            CONFIG, wildcards.experiment, wildcards.samples
+        ),
+        step=lambda wildcards: reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+        title="{experiment}: samples {samples}, from noise to image",
+    shell:
+        "exec with_log {log:q} plot_trajectory.py --what {params.what:q} --how {resources.how:q}"
+        " --manifest {input:q} --step {params.step} --title {params.title:q} --output {output:q}"
+
+
+rule plot_closest_pairs:
+    """The images of a set's latest checkpoint that are closest to training images."""
+    input:
+        nearest=lambda wildcards: plan.nearest_files(
+            CONFIG, wildcards.experiment, wildcards.score, wildcards.samples
+        )[-1],
+        samples=lambda wildcards: plan.sample_files(
+            CONFIG,
+            wildcards.experiment,
+            wildcards.samples,
+            reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+        ),
+        train=lambda wildcards: plan.prepared_images(
+            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
+        ),
+    output:
+        report(
+            f"{RESULTS}/{{experiment}}/report/closest_pairs.{{score}}.{{samples}}.png",
+            caption="../report/closest_pairs.rst",
+            category="Scores",
+            subcategory="{experiment}",
+            labels={"shows": "closest training images: {samples}, {score}"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_closest_pairs/{{experiment}}.{{score}}.{{samples}}.log",
+    # Names may hold dots.
+    wildcard_constraints:
+        score=reported.alternatives(
+            score for keys in CONFIG.experiments.values() for score in keys.scores
+        ),
+        samples=reported.alternatives(
+            samples for keys in CONFIG.experiments.values() for samples in keys.samples
+        ),
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=stages.stage("plot"),
+        space=lambda wildcards: CONFIG.experiments[wildcards.experiment]
+        .scores[wildcards.score]
+        .feature_space,
+    shell:
+        "exec with_log {log:q} plot_closest_pairs.py --what {params.what:q}"
+        " --nearest {input.nearest:q} --samples {input.samples:q} --train {input.train:q}"
+        " --feature-space {params.space:q} --output {output:q}"
+
+
+rule plot_samplers:
+    """Quality against seconds per image: the sets of samples of one checkpoint compared."""
+    input:
+        evaluation=rules.collect.output.evaluation,
+        timings=lambda wildcards: reported.compared_timings(CONFIG, wildcards.experiment),
+    output:
+        figure=report(
+            f"{RESULTS}/{{experiment}}/report/Quality_vs_SecondsPerImage.png",
+            caption="../report/samplers.rst",
+            category="Samplers",
+            labels={"experiment": "{experiment}", "shows": "quality against seconds per image"},
+        ),
+        comparison=report(
+            f"{RESULTS}/{{experiment}}/report/sampler_comparison.csv",
+            caption="../report/samplers.rst",
+            category="Samplers",
+            labels={"experiment": "{experiment}", "shows": "all sets that are compared"},
+        ),
+        steps=report(
+            f"{RESULTS}/{{experiment}}/report/steps_to_quality.csv",
+            caption="../report/samplers.rst",
+            category="Samplers",
+            labels={"experiment": "{experiment}", "shows": "steps to within 5% of the best"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_samplers/{{experiment}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=lambda wildcards: stages.samplers_stage(CONFIG, wildcards.experiment),
+        step=lambda wildcards: reported.compared_sets(CONFIG, wildcards.experiment)[0],
+        folder=subpath(output.figure, parent=True),
+    shell:
+        "exec with_log {log:q} plot_samplers.py --what {params.what:q}"
+        " --evaluation {input.evaluation:q} --timings {input.timings:q} --step {params.step}"
+        " --output-dir {params.folder:q}"
 
 
 rule compare:

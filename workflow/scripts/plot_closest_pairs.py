@@ -3,7 +3,12 @@
 
 from pathlib import Path
 
-from ddpm_bench.closest import closest_figure, closest_pairs, read_distances
+from ddpm_bench.closest import (
+    closest_figure,
+    closest_pairs,
+    closest_title,
+    read_distances,
+)
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.program import keys, parser, run
@@ -20,13 +25,13 @@ def main() -> None:
     )
     arguments.add_argument("--train", type=Path, required=True, help="prepared training images")
     arguments.add_argument("--feature-space", required=True, help="in which distances are taken")
-    arguments.add_argument("--title", default="Closest training images", help="of the figure")
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
     distances = read_distances(given.nearest)
     pairs = closest_pairs(distances, given.samples, given.train)
-    save_figure(closest_figure(distances, pairs, given.feature_space, given.title), given.output)
+    title = closest_title(given.nearest)
+    save_figure(closest_figure(distances, pairs, given.feature_space, title), given.output)
 
 
 if __name__ == "__main__":

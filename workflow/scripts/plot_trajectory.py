@@ -48,7 +48,8 @@ def draw(args) -> None:
         denoising_steps(sampler, images, most),
         total=min(most, of), desc="plot_trajectory", unit="frame", dynamic_ncols=True,
     )  # fmt: skip
-    save_animation(denoising_frames(steps, of, args.title), args.output)
+    title = f"{args.title} (training step {args.step:,})"
+    save_animation(denoising_frames(steps, of, title), args.output)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ddpm_bench import plan
 from ddpm_bench.config.loading import Config, read_config
 from ddpm_bench.program import UserError, parser, run
+from ddpm_bench.reported import targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def main() -> int:
     args = options.parse_args()
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
-    missing = [path for path in plan.targets(config) if not Path(path).exists()]
+    missing = [path for path in targets(config) if not Path(path).exists()]
     if missing:
         raise UserError(
             f"the run of {args.configfile} is not finished: {len(missing)} files are missing, such "
@@ -48,7 +48,7 @@ def is_current(page: Path, config: Config) -> bool:
     if not page.exists():
         return False
     made = page.stat().st_mtime_ns
-    return all(Path(path).stat().st_mtime_ns <= made for path in plan.targets(config))
+    return all(Path(path).stat().st_mtime_ns <= made for path in targets(config))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,15 @@ def read_distances(path: Path) -> Distances:
     return found
 
 
+def closest_title(path: Path) -> str:
+    """What a figure says it is of: <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
+    *_, experiment, _, score, samples, name = path.absolute().parts
+    step = int(name.removeprefix("step-").partition(".")[0])
+    return (
+        f"{experiment}: {samples} at training step {step:,}, closest to training images ({score})"
+    )
+
+
 def closest_pairs(
     distances: Distances, samples: list[Path], train: Path
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:

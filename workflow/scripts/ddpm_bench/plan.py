@@ -374,33 +374,3 @@ def asked_steps(config: Config, experiment: str) -> dict[str, list[int]]:
 def thinned(config: Config, experiment: str) -> str:
     """The file that says which checkpoints of an experiment `keep` has left."""
     return str(Path(config.results_dir, experiment, "training", "thinned.json"))
-
-
-EXPERIMENT_FIGURES = (
-    "FID_vs_TrainingSteps.png",
-    "FID_vs_TrainingSteps_First25.png",
-    "IS_vs_TrainingSteps.png",
-    "IS_vs_TrainingSteps_First25.png",
-    "KID_vs_TrainingSteps.png",
-    "PrecisionRecall_vs_TrainingSteps.png",
-)
-
-
-def targets(config: Config) -> list[str]:
-    """Everything that a whole run leaves behind and nothing else depends on."""
-    results = Path(config.results_dir)
-    files = [results / "report" / "all_scores.csv"]
-    files += [results / "datasets" / name / "preview.png" for name in used_datasets(config)]
-    for experiment, keys in config.experiments.items():
-        folder = results / experiment
-        files += [folder / "report" / figure for figure in ("loss.png", "schedule.png")]
-        files += [folder / "report" / figure for figure in EXPERIMENT_FIGURES]
-        if keys.keep is not None:
-            files.append(Path(thinned(config, experiment)))
-        for samples in keys.samples:
-            files += [folder / "report" / f"samples_over_training.{samples}.png"]
-            files += [
-                folder / "samples" / samples / checkpoint_name(step) / "grid.png"
-                for step in checkpoint_steps(config, experiment, samples)
-            ]
-    return [str(file) for file in files]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from .config.sampling import Drawing
 from .house_style import (
     COLOURS,
     PANEL_HEIGHT,
@@ -19,11 +21,12 @@ from .house_style import (
     empty_figure,
     house_style,
     number,
+    save_figure,
     write_notes,
 )
 from .panels import how_to_read, metric_label, notes, reference_is_small, scale_values
-from .samplers import COMPARED
-from .tables import METRICS, Metric, counts, feature_space_label
+from .samplers import COMPARED, comparison_table, read_timings, steps_to_quality
+from .tables import METRICS, Metric, counts, feature_space_label, write_table
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 # Where a label may stand beside its point, in points, the better places first; from a far one a
@@ -34,6 +37,26 @@ PLACES = [
     for reach in (11, 22, 36, 52)
     for x, y in ((1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (0, 1.2), (0, -1.2), (1, 0), (-1, 0))
 ]
+
+
+def write_comparison(
+    evaluation: pd.DataFrame, timings: list[Path], sets: dict[str, Drawing], step: int, folder: Path
+) -> list[Path]:
+    """Write the tables and the figure of a comparison into a folder; returns their paths.
+
+    evaluation: all scores of the experiment; timings: of the sets that are compared, of `sets`.
+    """
+    timed = read_timings(timings)
+    compared = comparison_table(evaluation, timed, sets, step)
+    experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
+    title = f"{experiment}samplers at training step {step:,}"
+    left_out = [name for name in sets if name not in set(timed["samples"])]
+    paths = [folder / name for name in ("sampler_comparison.csv", "steps_to_quality.csv")]
+    write_table(paths[0], compared)
+    write_table(paths[1], steps_to_quality(compared))
+    paths.append(folder / "Quality_vs_SecondsPerImage.png")
+    save_figure(sampler_figure(compared, title, left_out), paths[-1])
+    return paths
 
 
 def sampler_figure(compared: pd.DataFrame, title: str, left_out: list[str]) -> Figure:

@@ -15,6 +15,7 @@ import pandas as pd
 from . import plan
 from .config.loading import Config
 from .program import UserError
+from .reported import compared_sets, compared_timings
 from .tables import (
     VALIDATION_COLUMNS,
     best_scores,
@@ -78,6 +79,8 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
         folder = output_folder / experiment
         drawn = [
             *write_scores(so_far.evaluation, folder),
+            *draw_closest_pairs(config, experiment, folder),
+            *draw_samplers(config, experiment, so_far.evaluation, folder),
             *draw_training(config, experiment, folder),
         ]
         if drawn:
@@ -146,18 +149,66 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
         save_figure(loss_figure(read_losses(metrics), "Loss", validation), folder / "loss.png")
         written.append(folder / "loss.png")
     for samples in config.experiments[experiment].samples:
-        steps = plan.checkpoint_steps(config, experiment, samples)
-        firsts = map(Path, plan.first_sample_files(config, experiment, samples))
-        drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
-        if drawn:
-            from .house_style import save_figure
-            from .pictures import samples_over_training
-
-            title = "Samples over training"
-            figure = samples_over_training(list(drawn), list(drawn.values()), title)
-            written.append(folder / f"samples_over_training.{samples}.png")
-            save_figure(figure, written[-1])
+        written += draw_samples(config, experiment, samples, folder)
     return written
+
+
+def draw_samples(config: Config, experiment: str, samples: str, folder: Path) -> list[Path]:
+    """The samples of the checkpoints that have some, side by side and one after the other."""
+    steps = plan.checkpoint_steps(config, experiment, samples)
+    firsts = map(Path, plan.first_sample_files(config, experiment, samples))
+    drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
+    if not drawn:
+        return []
+    from .animations import save_animation, training_frames
+    from .house_style import save_figure
+    from .pictures import samples_over_training
+
+    title = "Samples over training"
+    written = [folder / f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
+    save_figure(samples_over_training(list(drawn), list(drawn.values()), title), written[0])
+    save_animation(training_frames(list(drawn), list(drawn.values()), title), written[1])
+    return written
+
+
+def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Path]:
+    """The images closest to training images, of the latest checkpoint that is scored."""
+    keys, written = config.experiments[experiment], []
+    train = Path(plan.prepared_images(config, keys.dataset, "train"))
+    for score, samples in itertools.product(keys.scores, keys.samples):
+        steps = plan.checkpoint_steps(config, experiment, samples)
+        nearest = map(Path, plan.nearest_files(config, experiment, score, samples))
+        found = [pair for pair in zip(steps, nearest, strict=True) if pair[1].exists()]
+        if not found or not train.exists():
+            continue
+        from .closest import closest_figure, closest_pairs, closest_title, read_distances
+        from .house_style import save_figure
+
+        step, path = found[-1]
+        files = [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
+        distances = read_distances(path)
+        pairs = closest_pairs(distances, files, train)
+        space = keys.scores[score].feature_space
+        written.append(folder / f"closest_pairs.{score}.{samples}.png")
+        save_figure(closest_figure(distances, pairs, space, closest_title(path)), written[-1])
+    return written
+
+
+def draw_samplers(
+    config: Config, experiment: str, evaluation: pd.DataFrame, folder: Path
+) -> list[Path]:
+    """The comparison of the samplers that are scored at the checkpoint where all will be."""
+    sets = config.experiments[experiment].samples
+    if not sets or evaluation.empty:
+        return []
+    step, _ = compared_sets(config, experiment)
+    timings = [Path(path) for path in compared_timings(config, experiment)]
+    drawn = [path for path in timings if path.exists()]
+    if not drawn or step not in set(evaluation["training_step"]):
+        return []
+    from .sampler_figure import write_comparison
+
+    return write_comparison(evaluation, drawn, dict(sets), step, folder)
 
 
 def write_comparison(evaluation: pd.DataFrame, folder: Path) -> None:

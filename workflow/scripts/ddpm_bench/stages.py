@@ -9,6 +9,7 @@ from typing import Any
 
 from .config.keys import canonical_json, what_keys
 from .config.loading import Config
+from .config.sampling import Samples
 from .config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
 
 VERSIONS = {
@@ -25,6 +26,8 @@ VERSIONS = {
     "collect": 2,
     "thin": 1,
     "plot": 2,
+    "trajectory": 1,
+    "samplers": 1,
     "compare": 2,
 }
 
@@ -85,16 +88,33 @@ def validate_stage(config: Config, experiment: str) -> str:
 
 
 def sample_stage(config: Config, experiment: str, name: str) -> str:
+    return stage("sample", **_sampling(config, experiment, name))
+
+
+def trajectory_stage(config: Config, experiment: str, name: str) -> str:
+    return stage("trajectory", **_sampling(config, experiment, name))
+
+
+def samplers_stage(config: Config, experiment: str) -> str:
+    sets = config.experiments[experiment].samples
+    return stage("samplers", sets={name: _drawing(keys) for name, keys in sets.items()})
+
+
+def _sampling(config: Config, experiment: str, name: str) -> dict[str, Any]:
     keys = config.experiments[experiment]
     dataset = config.datasets[keys.dataset]
-    return stage(
-        "sample",
-        image_size=dataset.image_size,
-        channels=dataset.channels,
-        model=what_keys(keys.model),
-        diffusion=what_keys(keys.diffusion),
-        drawing=what_keys(keys.samples[name], leave_out=frozenset({"images", "checkpoints"})) or {},
-    )
+    return {
+        "image_size": dataset.image_size,
+        "channels": dataset.channels,
+        "model": what_keys(keys.model),
+        "diffusion": what_keys(keys.diffusion),
+        "drawing": _drawing(keys.samples[name]),
+    }
+
+
+def _drawing(samples: Samples) -> dict[str, Any]:
+    """What decides the bytes of a set's images."""
+    return what_keys(samples, leave_out=frozenset({"images", "checkpoints"})) or {}
 
 
 def feature_stage(score: Score, space: str) -> str:

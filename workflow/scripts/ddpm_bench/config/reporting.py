@@ -4,6 +4,7 @@ from pydantic import Field
 
 from .diffusion import Diffusion
 from .keys import Keys, Name, PositiveInt
+from .sampling import Drawing
 
 
 class CollectStage(Keys):
@@ -26,6 +27,13 @@ class ScheduleStage(Keys):
     version: PositiveInt
     diffusion: Diffusion = Field(default_factory=Diffusion)
     min_snr_gamma: float | None = None
+
+
+class SamplersStage(Keys):
+    """What decides the comparison of an experiment's samplers, but scores and timings."""
+
+    version: PositiveInt
+    sets: dict[Name, Drawing] = Field(default_factory=dict)
 
 
 class GridStage(Keys):

@@ -1,0 +1,97 @@
+"""What a run shows in the end: its figures, animations and tables.
+
+Imported at DAG time: the standard library and the configuration only.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import plan
+from .config.loading import Config
+
+EXPERIMENT_FIGURES = (
+    "FID_vs_TrainingSteps.png",
+    "FID_vs_TrainingSteps_First25.png",
+    "IS_vs_TrainingSteps.png",
+    "IS_vs_TrainingSteps_First25.png",
+    "KID_vs_TrainingSteps.png",
+    "PrecisionRecall_vs_TrainingSteps.png",
+    "DensityCoverage_vs_TrainingSteps.png",
+    "Memorising_vs_TrainingSteps.png",
+)
+SAMPLER_FILES = (
+    "Quality_vs_SecondsPerImage.png",
+    "sampler_comparison.csv",
+    "steps_to_quality.csv",
+)
+
+
+def targets(config: Config) -> list[str]:
+    """Everything that a whole run leaves behind and nothing else depends on."""
+    results = Path(config.results_dir)
+    files = [results / "report" / "all_scores.csv"]
+    files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
+    for experiment, keys in config.experiments.items():
+        report = results / experiment / "report"
+        files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
+        if keys.keep is not None:
+            files.append(Path(plan.thinned(config, experiment)))
+        for samples in keys.samples:
+            files += pictures_of_samples(config, experiment, samples)
+        if keys.samples and keys.scores:
+            files += [report / name for name in SAMPLER_FILES]
+    return [str(file) for file in files]
+
+
+def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[Path]:
+    """What there is to look at of a set: grids, the same noise at all checkpoints, the way from
+    noise, and for each score the images closest to training images."""
+    folder = Path(config.results_dir, experiment)
+    names = [f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
+    names.append(f"denoising.{samples}.gif")
+    scores = config.experiments[experiment].scores
+    names += [f"closest_pairs.{score}.{samples}.png" for score in scores]
+    steps = plan.checkpoint_steps(config, experiment, samples)
+    grids = [
+        folder / "samples" / samples / plan.checkpoint_name(step) / "grid.png" for step in steps
+    ]
+    return [folder / "report" / name for name in names] + grids
+
+
+def latest_step(config: Config, experiment: str, samples: str) -> int:
+    """The training step of the last checkpoint that a set is drawn from."""
+    return plan.checkpoint_steps(config, experiment, samples)[-1]
+
+
+def compared_sets(config: Config, experiment: str) -> tuple[int, list[str]]:
+    """The checkpoint at which an experiment's samplers are compared, and the sets that are: the one
+    at which most sets of equally many images are drawn; of several the latest, then most images.
+
+    An experiment needs a set of samples.
+    """
+    groups: dict[tuple[int, int], list[str]] = {}
+    for name, keys in config.experiments[experiment].samples.items():
+        for step in plan.checkpoint_steps(config, experiment, name):
+            groups.setdefault((step, keys.images), []).append(name)
+    step, images = max(groups, key=lambda group: (len(groups[group]), *group))
+    return step, groups[step, images]
+
+
+def compared_timings(config: Config, experiment: str) -> list[str]:
+    """How long the drawing of the compared sets took."""
+    step, sets = compared_sets(config, experiment)
+    return [path for name in sets for path in plan.timing_files(config, experiment, name, step)]
+
+
+def trajectories(config: Config, experiment: str) -> list[str]:
+    """The animations from noise to image, which need the weights of a checkpoint, as sampling."""
+    folder = Path(config.results_dir, experiment, "report")
+    return [
+        str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
+    ]
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """A pattern of these names only, for wildcards that stand side by side in a file name."""
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "none"
