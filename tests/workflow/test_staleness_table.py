@@ -19,10 +19,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHA = "0" * 64
 
 # What follows from what.
-TABLES = {"collect", "plot_scores", "compare"}
-SCORES = {"score", *TABLES}
+TABLES = {"collect", "plot_scores", "plot_samplers", "compare"}
+SCORES = {"score", "plot_closest_pairs", *TABLES}
 SPACE = {"reference_features", *SCORES}
-SAMPLES = {"sample", "sample_grid", "plot_samples", *SCORES}
+SAMPLES = {"sample", "sample_grid", "plot_samples", "plot_trajectory", *SCORES}
+FIRST_IMAGES = {"plot_samples", "plot_trajectory"}  # show no more than the first few
 LOSSES = {"validate", "plot_loss"}
 TRAINING = {"train", *LOSSES, *SAMPLES}
 CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
@@ -118,7 +119,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.samples.<name>.ema_sigma_rel", "unet2d", 0.1, SAMPLES),
     ("experiments.<name>.samples.<name>.batch_size", "unet", 4, SAMPLES),
     ("experiments.<name>.samples.<name>.seed", "unet", 4, SAMPLES),
-    ("experiments.<name>.samples.<name>.images", "unet", 64, SAMPLES - {"plot_samples"}),
+    ("experiments.<name>.samples.<name>.images", "unet", 64, SAMPLES - FIRST_IMAGES),
     ("experiments.<name>.samples.<name>.run.images_per_job", "unet", 16, NOTHING),
     ("experiments.<name>.samples.<name>.run.cpus", "unet", 3, NOTHING),
     ("experiments.<name>.scores.<name>.kid_subset_size", "unet", 7, SCORES),
