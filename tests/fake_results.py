@@ -31,7 +31,7 @@ def score(progress: float, wobble: float = 0.0, **changed: Any) -> dict[str, Any
     return {
         **CLASSIFIER,
         "reference": "train",
-        "fid_reference": "train",
+        "fid_reference": changed.get("reference", "train"),
         "fid_backend": "torch-fidelity",
         "images_generated": 512,
         "images_reference": 1437,

@@ -100,7 +100,9 @@ def strip_of(images: np.ndarray) -> np.ndarray:
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The font of our figures, which matplotlib brings along."""
-    properties = font_manager.FontProperties("DejaVu Sans", weight="bold" if bold else "normal")
+    properties = font_manager.FontProperties(
+        family="DejaVu Sans", weight="bold" if bold else "normal"
+    )
     path = font_manager.findfont(properties, fallback_to_default=False)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 

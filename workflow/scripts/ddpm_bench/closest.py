@@ -115,7 +115,8 @@ def closest_figure(
                 f"({feature_space_label(feature_space)})",
                 ylabel="share of the images",
             )
-            draw_pairs(right, pairs)
+            if pairs:
+                draw_pairs(right, pairs)
         else:
             say_in_axes(axes, "No distances to training images were measured with this score.")
     return figure
