@@ -2,13 +2,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from fake_results import (
     score,
     write_losses,
+    write_nearest,
     write_samples,
     write_score,
     write_scores,
+    write_timing,
     write_validation,
 )
 
@@ -91,7 +95,10 @@ def test_a_half_finished_tree_gives_its_tables_and_figures(project):
         "IS_vs_TrainingSteps_First25.png",
         "KID_vs_TrainingSteps.png",
         "PrecisionRecall_vs_TrainingSteps.png",
+        "DensityCoverage_vs_TrainingSteps.png",
+        "Memorising_vs_TrainingSteps.png",
         "samples_over_training.dpm20.png",
+        "samples_over_training.dpm20.gif",
     }
     rows = tables.read_table(
         folder / "digits" / "evaluation_results.csv", tables.EVALUATION_COLUMNS
@@ -116,6 +123,25 @@ def test_a_snapshot_draws_the_validation_losses_that_are_there(project):
     write_validation(training / "validation-00000000-00000600.csv", losses)
     told()
     assert picture.read_bytes() != before
+
+
+def test_a_snapshot_compares_the_samplers_that_are_scored_and_shows_the_closest_pairs(project):
+    results = project / "results"
+    for samples in ("dpm20", "ddim50"):
+        write_score(results, "digits", samples, "classifier", 1200, score(1.0))
+        write_samples(results, "digits", 1200, samples=samples)
+        write_timing(results, samples, 1200, 0.1)
+    write_nearest(results, "classifier", 1200)
+    train = np.zeros((20, 16, 16, 1), np.uint8)
+    (results / "datasets" / "digits-16").mkdir(parents=True)
+    np.save(results / "datasets" / "digits-16" / "train.npy", train)
+    told()
+    folder = results / "snapshot" / "digits"
+    compared = pd.read_csv(folder / "sampler_comparison.csv")
+    assert list(compared["samples"]) == ["ddim50", "dpm20"]
+    assert (folder / "Quality_vs_SecondsPerImage.png").exists()
+    assert (folder / "closest_pairs.classifier.dpm20.png").exists()
+    assert not (folder / "closest_pairs.classifier.ddim50.png").exists()
 
 
 def test_a_snapshot_leaves_everything_else_as_it_is(project):

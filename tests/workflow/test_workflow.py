@@ -33,6 +33,9 @@ def test_the_demo_learns_digits(tmp_path):
         "FID_vs_TrainingSteps.png", "FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps.png",
         "IS_vs_TrainingSteps_First25.png", "KID_vs_TrainingSteps.png", "loss.png",
         "PrecisionRecall_vs_TrainingSteps.png", "samples_over_training.dpm20.png", "schedule.png",
+        "DensityCoverage_vs_TrainingSteps.png", "Memorising_vs_TrainingSteps.png",
+        "samples_over_training.dpm20.gif", "denoising.dpm20.gif",
+        "closest_pairs.classifier.dpm20.png", "Quality_vs_SecondsPerImage.png",
     ):  # fmt: skip
         assert (results / "digits/report" / figure).stat().st_size > 10_000, figure
     jobs = sorted((results / "digits/training").glob("validation-*.csv"))
@@ -47,6 +50,7 @@ def test_the_demo_learns_digits(tmp_path):
     page = (results / "report.html").read_text()
     for shown in ("FID_vs_TrainingSteps.png", "evaluation_results.csv", "preview.png", "grid.png"):
         assert shown in page
+    assert "denoising.dpm20.gif" in page and "image/gif" not in page  # which it would not show
     made = (results / "report.html").stat().st_mtime_ns
     subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
     assert (results / "report.html").stat().st_mtime_ns == made
