@@ -68,6 +68,12 @@ def test_a_run_leaves_something_to_look_at_of_each_set_and_score():
         assert report / name in made
 
 
+def test_a_set_of_one_checkpoint_has_no_pictures_over_training():
+    made = reported.targets(config(a={"images": 64, "checkpoints": "latest"}))
+    assert not [path for path in made if "samples_over_training" in path]
+    assert "results/digits/report/denoising.a.gif" in made
+
+
 def test_an_experiment_without_samples_compares_no_samplers():
     assert not [path for path in reported.targets(config()) if "Quality" in path]
 

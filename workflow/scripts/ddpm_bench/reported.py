@@ -48,11 +48,12 @@ def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[P
     """What there is to look at of a set: grids, the same noise at all checkpoints, the way from
     noise, and for each score the images closest to training images."""
     folder = Path(config.results_dir, experiment)
-    names = [f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
-    names.append(f"denoising.{samples}.gif")
+    steps = plan.checkpoint_steps(config, experiment, samples)
+    names = [f"denoising.{samples}.gif"]
+    if len(steps) > 1:
+        names += [f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
     scores = config.experiments[experiment].scores
     names += [f"closest_pairs.{score}.{samples}.png" for score in scores]
-    steps = plan.checkpoint_steps(config, experiment, samples)
     grids = [
         folder / "samples" / samples / plan.checkpoint_name(step) / "grid.png" for step in steps
     ]
