@@ -24,7 +24,7 @@ def by_the_equations(generated, real, k):
     return density, coverage
 
 
-@pytest.mark.parametrize("block_bytes", [2**25, 1000])
+@pytest.mark.parametrize("block_bytes", [2**24, 1000])
 @pytest.mark.parametrize("k", [1, 5])
 def test_both_equal_a_plain_loop_over_the_equations(monkeypatch, k, block_bytes):
     monkeypatch.setattr(distances, "BLOCK_BYTES", block_bytes)

@@ -51,7 +51,7 @@ def test_images_far_from_all_others_are_not_memorised():
     assert scores["memorised_share"] == 0
 
 
-@pytest.mark.parametrize("block_bytes", [2**25, 5000])
+@pytest.mark.parametrize("block_bytes", [2**24, 5000])
 def test_the_nearest_training_image_is_its_row(monkeypatch, block_bytes):
     monkeypatch.setattr(distances, "BLOCK_BYTES", block_bytes)
     train, generated = images(0, 40), images(2, 30)

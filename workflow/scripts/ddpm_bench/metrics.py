@@ -1,8 +1,7 @@
 """All scores of one set of samples from its features and logits.
 
-IS, precision and recall are torch-fidelity's own functions, KID is made of its parts. They take the
-generated images first and the real ones second; precision and recall, and the draws of KID's
-subsets, depend on that order.
+torch-fidelity's functions, of which most are made, take the generated images first and the real
+ones second; precision and recall, and the draws of KID's subsets, depend on that order.
 """
 
 import math
@@ -11,25 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-from torch_fidelity.metric_prc import (
-    KEY_METRIC_PRECISION,
-    KEY_METRIC_RECALL,
-    prc_features_to_metric,
-)
 
 from .config.scoring import Measuring
 from .coverage import density_and_coverage
 from .frechet import fid
 from .kernel_distance import kernel_distance
+from .manifolds import precision_and_recall
 from .memorising import Nearest, memorising_scores, nearest_training_images
 from .program import UserError
 from .references import Reference
 from .uncertainty import fid_deviation
 
 LARGEST_KID_SUBSET = 1000  # the literature's
-# Beyond, precision and recall hold no matrix of all distances: 100 MB each at this size.
-LARGEST_DISTANCE_MATRIX = 5000
-DISTANCE_ROWS = 200  # of such a matrix at once: 40 MB of 50,000 distances, a few times over
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
@@ -216,7 +208,10 @@ def _manifolds(generated: np.ndarray, real: Reference, measuring: Measuring) -> 
     warnings = []
     smaller = _smaller(generated, real)
     if smaller > measuring.prc_neighborhood:
-        scores |= _precision_recall(generated, real.features, measuring)
+        precision, recall = precision_and_recall(
+            generated, real.features, measuring.prc_neighborhood
+        )
+        scores |= {"precision": precision, "recall": recall}
     else:
         warnings.append(
             f"precision and recall need more than prc_neighborhood = {measuring.prc_neighborhood} "
@@ -232,16 +227,3 @@ def _manifolds(generated: np.ndarray, real: Reference, measuring: Measuring) -> 
             f"there are {len(real.features)}"
         )
     return scores, warnings
-
-
-def _precision_recall(generated: np.ndarray, real: np.ndarray, measuring: Measuring) -> Scores:
-    """Kynkaanniemi et al. 2019: shares of images inside the other side's k-nearest balls."""
-    large = max(len(generated), len(real)) > LARGEST_DISTANCE_MATRIX
-    found = prc_features_to_metric(
-        torch.from_numpy(generated),
-        torch.from_numpy(real),
-        prc_neighborhood=measuring.prc_neighborhood,
-        **({"save_cpu_ram": True, "prc_batch_size": DISTANCE_ROWS} if large else {}),
-        verbose=False,
-    )
-    return {"precision": found[KEY_METRIC_PRECISION], "recall": found[KEY_METRIC_RECALL]}
