@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-IMAGES = 30_000  # whose distances to each other are 3.6 GB
+IMAGES = 20_000  # whose distances to each other are 1.6 GB
 
 PROGRAM = f"""
 import resource, sys

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style
-from .panels import Expectation, draw_panel, reference_is_small
-from .tables import METRICS, Metric
+from .panels import Expectation, draw_panel
+from .tables import METRICS, Metric, reference_is_small
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 DASHES = ["", (4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 3)]

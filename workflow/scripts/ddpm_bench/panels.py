@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from .house_style import number, say_in_axes, write_notes
-from .tables import Metric, best_row, counts, feature_space_label
+from .tables import Metric, best_row, counts, feature_space_label, metric_label, reference_is_small
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
 LOG_FROM_RATIO = 20  # largest over smallest value from which an axis is logarithmic
@@ -79,17 +79,6 @@ def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
     return lines
 
 
-def metric_label(row: pd.Series, metric: Metric) -> str:
-    """As "FID (Inception features, pytorch-fid, against cifar10-train)": no two are mistaken."""
-    parts = [feature_space_label(row["feature_space"])]
-    if metric.column == "fid":
-        if row["fid_backend"] == "pytorch-fid":
-            parts.append("pytorch-fid")
-        if row["fid_reference"] != row["reference"]:
-            parts.append(f"against {row['fid_reference']}")
-    return f"{metric.name} ({', '.join(parts)})"
-
-
 def held_against(rows: pd.DataFrame, metric: Metric) -> str:
     """What the images of a panel are held against, in words."""
     first = rows.iloc[0]
@@ -98,15 +87,6 @@ def held_against(rows: pd.DataFrame, metric: Metric) -> str:
     if isinstance(metric, Expectation):
         return "held-out images by their nearest training images"
     return f"{counts(rows['images_reference'])} reference images ({first['reference']})"
-
-
-def reference_is_small(rows: pd.DataFrame) -> bool:
-    """Whether FID is held against fewer images than it has dimensions: KID is then read first.
-
-    Of published statistics the number of images is not known.
-    """
-    own = rows["fid_reference"] == rows["reference"]
-    return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
 
 
 def has_std(rows: pd.DataFrame, metric: Metric) -> bool:

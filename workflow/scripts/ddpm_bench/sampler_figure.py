@@ -24,9 +24,17 @@ from .house_style import (
     save_figure,
     write_notes,
 )
-from .panels import how_to_read, metric_label, notes, reference_is_small, scale_values
+from .panels import how_to_read, notes, scale_values
 from .samplers import COMPARED, comparison_table, read_timings, steps_to_quality
-from .tables import METRICS, Metric, counts, feature_space_label, write_table
+from .tables import (
+    METRICS,
+    Metric,
+    counts,
+    feature_space_label,
+    metric_label,
+    reference_is_small,
+    write_table,
+)
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 # Where a label may stand beside its point, in points, the better places first; from a far one a

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from .references import Reference
 
-ROWS_AT_ONCE = 4096  # of a side of many images, in float64
+ROWS_AT_ONCE = 1024  # of a side of many images, in float64
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
         rows *= np.sqrt(counted / degrees)[:, None]
         # Half the work of a product: only the upper triangle, added in place.
         sigma = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=sigma, overwrite_c=True)
-    sigma = np.triu(sigma) + np.triu(sigma, 1).T
+    sigma += np.triu(sigma, 1).T
     return Gaussian(mu, float(np.trace(sigma)), factor=None, sigma=sigma)
 
 
