@@ -7,7 +7,7 @@ import torch
 from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
 
 from ddpm_bench.config.networks import Unet
-from ddpm_bench.cpu_blocks import FORWARD, compute_for_cpu
+from ddpm_bench.cpu_blocks import FORWARD, FORWARD_DRAWING, compute_for_cpu
 from ddpm_bench.model import build_model
 
 
@@ -54,11 +54,21 @@ def test_a_block_equals_the_packages_in_values_and_gradients(name, layout):
         torch.testing.assert_close(ours_, theirs_, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_linear_attention_for_drawing_equals_the_packages(layout):
+    theirs = with_random_gains(package.LinearAttention(8, heads=2, dim_head=4).double())
+    ours = compute_for_cpu(copy.deepcopy(theirs), FORWARD_DRAWING)
+    given = random(3, 8, 4, 6, seed=3).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(given), theirs(given), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("forward", [FORWARD, FORWARD_DRAWING], ids=["training", "drawing"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_whole_network_is_as_near_to_float64_as_the_packages(dtype):
+def test_a_whole_network_is_as_near_to_float64_as_the_packages(dtype, forward):
     keys = Unet(name="unet", dim=16, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
     theirs = with_random_gains(build_model(keys, 1))
-    ours = compute_for_cpu(with_random_gains(build_model(keys, 1)))
+    ours = compute_for_cpu(with_random_gains(build_model(keys, 1)), forward)
     times = torch.tensor([3, 500])
     images = random(2, 1, 16, 16, dtype=torch.float32)
     exact = copy.deepcopy(theirs).double()(images.double(), times.double())

@@ -9,6 +9,7 @@ On GPUs torch.compile sees to the same.
 """
 
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -136,6 +137,34 @@ def linear_attention(self: package.LinearAttention, x: torch.Tensor) -> torch.Te
     return self.to_out[1](projected)
 
 
+def linear_attention_drawing(self: package.LinearAttention, x: torch.Tensor) -> torch.Tensor:
+    """The same with fewer operations, for who needs no gradients: values and output projection act
+    on the small matrices between keys and queries, not on the pixels.
+
+    For a head out = W_out (V K^T) Q with V = W_values x, so V K^T = W_values (x K^T), and W_out
+    (V K^T) is [C, d]: two products over the pixels instead of four.
+    """
+    x = _in_compute_type(self.norm(x))
+    with torch.autocast(x.device.type, enabled=False):
+        images, channels, height, width = x.shape
+        count = height * width
+        beside = BesideMemory.apply(x, self.mem_kv.shape[-1])
+        pixels = beside[:, :channels, :count]
+        for_queries, for_keys, for_values = self.to_qkv.weight.to(x.dtype).flatten(1).chunk(3)
+        key_memory, value_memory = self.mem_kv.to(x.dtype).flatten(1, 2)
+        queries = torch.bmm(_each(for_queries, images), pixels)
+        queries = _by_head(queries, self.heads).softmax(1).view(images, -1, count)
+        keys = torch.bmm(_each(torch.cat((for_keys, key_memory), 1), images), beside).softmax(2)
+        seen = torch.bmm(keys, beside.transpose(1, 2))  # [N, heads x d, C + m]
+        values = torch.cat((for_values, value_memory), 1).unflatten(0, (self.heads, -1))
+        context = values @ seen.unflatten(1, (self.heads, -1)).transpose(2, 3)  # [N, heads, d, d]
+        outputs = self.to_out[0].weight.to(x.dtype).flatten(1).unflatten(1, (self.heads, -1))
+        mixed = (outputs.transpose(0, 1) @ context).transpose(1, 2).flatten(2)  # [N, C, heads x d]
+        projected = _as_images(torch.bmm(mixed * self.scale, queries), height, width)
+        projected = projected + self.to_out[0].bias.to(x.dtype)[:, None, None]
+    return self.to_out[1](projected)
+
+
 def full_attention(self: package.Attention, x: torch.Tensor) -> torch.Tensor:
     """Vaswani et al. 2017, eq. 1."""
     x = _in_compute_type(self.norm(x))
@@ -162,9 +191,12 @@ FORWARD = {
 }
 
 
-def compute_for_cpu(model: nn.Module) -> nn.Module:
+FORWARD_DRAWING = {**FORWARD, package.LinearAttention: linear_attention_drawing}
+
+
+def compute_for_cpu(model: nn.Module, forward: dict[type, Callable] = FORWARD) -> nn.Module:
     """Let the blocks of a network of denoising-diffusion-pytorch be computed as above."""
     for module in model.modules():
-        if type(module) in FORWARD:
-            module.forward = functools.partial(FORWARD[type(module)], module)
+        if type(module) in forward:
+            module.forward = functools.partial(forward[type(module)], module)
     return model

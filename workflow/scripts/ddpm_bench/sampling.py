@@ -13,7 +13,7 @@ import torch
 
 from .batches import Batch, KeptBatches
 from .config.sampling import SampleStage
-from .cpu_blocks import compute_for_cpu
+from .cpu_blocks import FORWARD_DRAWING, compute_for_cpu
 from .devices import processor
 from .diffusion import implied_image, noise_schedule, to_uint8
 from .model import build_model, in_channels_last
@@ -36,7 +36,7 @@ class Sampler:
         self._betas = noise_schedule(stage.diffusion).numpy()
         self._model = in_channels_last(model.to(device)).eval()
         if device.type == "cpu":
-            compute_for_cpu(self._model)
+            compute_for_cpu(self._model, FORWARD_DRAWING)
 
     def draw(self, first: int, count: int) -> torch.Tensor:
         """Images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
