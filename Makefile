@@ -80,6 +80,7 @@ bench: env ## measure against what users would otherwise run: make bench IMAGES=
 	@$(BIN)/python benchmarks/prepare.py --images "$(IMAGES)"
 	@$(BIN)/python benchmarks/train.py --images "$(IMAGES)" --profile
 	@$(BIN)/python benchmarks/sample.py
+	@$(BIN)/python benchmarks/score.py --images "$(IMAGES)"
 
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm

@@ -1,7 +1,5 @@
 """Images to features: the images on disk, and a network's pass over them."""
 
-import contextlib
-import ctypes
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -107,23 +105,7 @@ def computing_device(run: ScoreRun) -> torch.device:
     """
     torch.set_num_threads(usable_cores(run.cpus))
     torch.backends.cudnn.allow_tf32 = False
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    _keep_freed_memory()
-    return torch.device("cpu")
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors for the next ones.
-
-    It gives large blocks back to the system at once, which then clears each page again: a fifth
-    of the processor time of Inception's pass. Only glibc knows how; elsewhere nothing happens.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL("libc.so.6")
-        library.mallopt(mmap_threshold, 2**30)
-        library.mallopt(trim_threshold, 2**31 - 1)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @torch.inference_mode()
