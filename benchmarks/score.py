@@ -80,7 +80,7 @@ def arguments() -> argparse.Namespace:
     add("--pairs", type=int, default=5, help="turns of each side (5)")
     add("--checkpoints", type=int, default=5, help="scored in each turn (5)")
     add("--image-size", type=int, default=64, help="pixels (64)")
-    add("--batch-size", type=int, default=32, help="images per forward pass (32)")
+    add("--batch-size", type=int, default=16, help="images per forward pass (16)")
     add("--threads", type=int, default=cores, help=f"of each process ({cores})")
     add("--memory", action="store_true", help="measure peak memory of many images instead")
     add("--memory-images", type=int, default=50_000, help="how many (50000)")

@@ -56,7 +56,7 @@ class ScoreRun(Keys):
     """How scoring is run; never changes a result."""
 
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
-    batch_size: PositiveInt = Field(32, description="Images per forward pass of the features.")
+    batch_size: PositiveInt = Field(16, description="Images per forward pass of the features.")
 
 
 class Measuring(Keys):
