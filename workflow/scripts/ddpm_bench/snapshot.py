@@ -179,13 +179,15 @@ def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Pa
         steps = plan.checkpoint_steps(config, experiment, samples)
         nearest = map(Path, plan.nearest_files(config, experiment, score, samples))
         found = [pair for pair in zip(steps, nearest, strict=True) if pair[1].exists()]
-        if not found or not train.exists():
+        if not found:
+            continue
+        step, path = found[-1]
+        files = [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
+        if not all(file.exists() for file in (train, *files)):
             continue
         from .closest import closest_figure, closest_pairs, closest_title, read_distances
         from .house_style import save_figure
 
-        step, path = found[-1]
-        files = [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
         distances = read_distances(path)
         pairs = closest_pairs(distances, files, train)
         space = keys.scores[score].feature_space
