@@ -7,6 +7,8 @@ CONFIG ?= config/config.yaml
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 RUN := $(BIN)/python workflow/scripts
+# A file of tests stays in one process; one thread each, because threads that wait for a core spin.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Kept in the environment: the lock that it was made from.
 STAMP := $(VENV)/requirements.lock
 
@@ -57,13 +59,13 @@ status: env ## what is done, and what would run and why
 	@$(MAKE) --no-print-directory summary
 
 test: env ## the tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-slurm: env ## the tests of the SLURM profile
 	@$(BIN)/python -m pytest tests/slurm
 
 test-all: env ## all tests, the long fault campaigns too (an hour)
-	@$(BIN)/python -m pytest -m ""
+	@$(PYTEST) -m ""
 
 lint: env ## ruff, snakefmt, snakemake --lint
 	@$(BIN)/ruff check .
