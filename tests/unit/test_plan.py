@@ -184,7 +184,7 @@ def test_published_statistics_stand_in_for_the_reference_of_fid(tmp_path):
 def test_distances_to_training_images_lie_beside_the_scores(tmp_path):
     given = scored(tmp_path)
     names = plan.nearest_files(given, "digits", "inception", "dpm20")
-    scores = [file for file in plan.score_files(given, "digits") if "/inception/" in file]
+    scores = [file for file in plan.score_files(given, "digits") if "/inception/dpm20/" in file]
     assert names == [file.removesuffix(".json") + ".nearest.npz" for file in scores]
 
 
