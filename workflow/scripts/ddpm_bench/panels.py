@@ -14,6 +14,7 @@ from .house_style import number, say_in_axes, write_notes
 from .tables import Metric, best_row, counts, feature_space_label, metric_label, reference_is_small
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
+NO_BREAK = "\N{NO-BREAK SPACE}"
 LOG_FROM_RATIO = 20  # largest over smallest value from which an axis is logarithmic
 
 
@@ -73,7 +74,8 @@ def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
         parts.append("lower is better" if metric.lower_is_better else "higher is better")
     if axes.get_yscale() == "log":
         parts.append("log axis")
-    lines = textwrap.wrap(", ".join(parts), 42)
+    unbroken = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
+    lines = [line.replace(NO_BREAK, " ") for line in textwrap.wrap(unbroken, 42)]
     if metric.column == "fid" and reference_is_small(rows):
         lines.append("biased upwards: read KID first")
     return lines
@@ -148,7 +150,9 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
         axes.set_yticks(np.linspace(0, 1, 6))
         return
     if isinstance(metric, Expectation):
-        axes.set_ylim(0, 1.15 * max(values.max(), 2 * metric.expected))
+        top = 1.15 * max(values.max(), 2 * metric.expected)
+        axes.set_ylim(-0.03 * top, top)
+        axes.yaxis.set_major_formatter(PlainNumbers(0))
         return
     lowest = (values - measured[metric.std].fillna(0)).min() if metric.std else values.min()
     if metric.lower_is_better and lowest > 0 and values.max() / lowest > LOG_FROM_RATIO:
