@@ -151,11 +151,19 @@ def test_a_few_steps_from_pure_noise_end_in_finite_images(scheduler, steps, diff
     assert len(way) == steps
     assert all(torch.isfinite(images).all() for images, _ in way)
     last, estimate = way[-1]
-    if scheduler != "heun":  # which needs small steps where sigma is high
+    if scheduler != "heun":  # whose few steps overshoot
         assert (last - MEAN).abs().max() < 5 * SPREAD
     assert torch.allclose(last, estimate, rtol=0.01, atol=0.01), (
         "the last step goes to the estimate"
     )
+
+
+def test_heun_takes_karras_levels_unless_timesteps_are_given():
+    assert Drawing(scheduler="heun").karras_spaced()
+    assert not Drawing(scheduler="heun", timesteps=[9, 3]).karras_spaced()
+    assert not Drawing(scheduler="heun", timestep_spacing="leading").karras_spaced()
+    assert not Drawing(scheduler="heun", karras_sigmas=False).karras_spaced()
+    assert not Drawing().karras_spaced()
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -189,7 +197,7 @@ def test_noise_levels_are_those_of_diffusers_on_the_same_timesteps(scheduler):
     }[scheduler]
     theirs = kind(1000, trained_betas=betas)
     theirs.set_timesteps(timesteps=visited_timesteps("trailing", 1000, 20))
-    levels = visited_levels(Drawing(scheduler=scheduler, steps=20), betas)
+    levels = visited_levels(Drawing(scheduler=scheduler, steps=20, karras_sigmas=False), betas)
     sigmas = torch.tensor([level.sigma for level in levels])
     assert torch.allclose(sigmas, theirs.sigmas.unique().flip(0)[:-1].float(), rtol=1e-4)
 

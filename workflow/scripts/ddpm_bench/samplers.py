@@ -108,7 +108,7 @@ def sampler_name(drawing: Drawing) -> str:
     parts = [drawing.scheduler]
     if drawing.solver_order is not None:
         parts[0] += f" order {drawing.solver_order}"
-    if drawing.karras_sigmas:
+    if drawing.karras_spaced():
         parts.append("Karras")
     if drawing.eta:
         parts.append(f"eta {drawing.eta:g}")
@@ -163,6 +163,7 @@ def options_of(drawing: Drawing) -> dict[str, Any]:
         "sampler": sampler_name(drawing),
         "steps": drawing.solver_steps(),
         **{name: keys[name] for name in OPTIONS},
+        "karras_sigmas": drawing.karras_spaced(),
         "timesteps": timesteps_text(drawing),
     }
 

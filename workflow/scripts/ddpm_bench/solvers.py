@@ -77,7 +77,7 @@ def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
 
     betas: float64 [T].
     """
-    if drawing.karras_sigmas:
+    if drawing.karras_spaced():
         return karras_levels(betas, drawing.steps)
     if drawing.timesteps is not None:
         times = expanded_timesteps(drawing.timesteps)

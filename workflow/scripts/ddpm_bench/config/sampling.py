@@ -64,8 +64,7 @@ class Drawing(Keys):
     ] = Field(
         "dpmsolver++",
         description="Sampler, from diffusers (Ho 2020, Song 2021, Lu 2022, Zhao 2023, Karras "
-        "2022). From schedules that end in almost pure noise (cosine, sigmoid) heun needs "
-        "karras_sigmas, or many steps.",
+        "2022).",
     )
     solver_order: int | None = Field(
         None,
@@ -89,10 +88,11 @@ class Drawing(Keys):
         "from at most diffusion.timesteps - 1: numbers and ranges such as "
         "`[{from: 999, to: 219, every: 20}, {from: 199, to: 0, every: 1}]`.",
     )
-    karras_sigmas: bool = Field(
-        False,
+    karras_sigmas: bool | None = Field(
+        None,
         description="Noise levels of Karras 2022, eq. 5, from 80 (or the schedule's highest) to "
-        "the schedule's lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun.",
+        "the schedule's lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun. null: "
+        "for heun, which errs badly at timesteps evenly spaced, unless timesteps are given.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Of the network; the solver's steps are in float32."
@@ -108,6 +108,13 @@ class Drawing(Keys):
     def solver_steps(self) -> int:
         """How many timesteps are visited."""
         return len(expanded_timesteps(self.timesteps)) if self.timesteps else self.steps
+
+    def karras_spaced(self) -> bool:
+        """Whether the noise levels are Karras', and not those of timesteps."""
+        if self.karras_sigmas is not None:
+            return self.karras_sigmas
+        given = self.timesteps is not None or self.timestep_spacing != "trailing"
+        return self.scheduler == "heun" and not given
 
     def problems(self) -> Iterator[str]:
         for option, schedulers in OPTIONS.items():
