@@ -14,6 +14,8 @@ def sysu_shape() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What runs real workflows takes longest, and begins first where several processes share tests.
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
     if SYSU_SHAPE.is_dir():
         return
     without = [item for item in items if "sysu_shape" in getattr(item, "fixturenames", ())]

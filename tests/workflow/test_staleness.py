@@ -8,7 +8,9 @@ from PIL import Image
 
 from ddpm_bench.stages import VERSIONS
 
-FIGURES = {"collect": 1, "plot_scores": 1, "compare": 1}
+FIGURES = {
+    "collect": 1, "plot_scores": 1, "plot_samplers": 1, "plot_closest_pairs": 1, "compare": 1,
+}  # fmt: skip
 
 
 def test_a_second_run_does_nothing(finished):
@@ -49,7 +51,8 @@ def test_a_key_written_out_at_its_default_runs_nothing(study):
 def test_a_new_set_of_samples_draws_without_training(study):
     study.experiment["samples"]["ddim"] = {"scheduler": "ddim", "steps": 4, "images": 8}
     assert study.would_run() == {
-        "sample": 2, "sample_grid": 2, "plot_samples": 1, "score": 2, **FIGURES,
+        "sample": 2, "sample_grid": 2, "plot_samples": 1, "plot_trajectory": 1, "score": 2,
+        **FIGURES,
     }  # fmt: skip
 
 
@@ -72,7 +75,7 @@ def test_more_steps_train_and_sample_only_what_is_new(study):
     study.experiment["train"]["steps"] = 80
     assert study.would_run() == {
         "train": 2, "validate": 2, "plot_loss": 1, "sample": 2, "sample_grid": 2,
-        "plot_samples": 1, "score": 2, **FIGURES,
+        "plot_samples": 1, "plot_trajectory": 1, "score": 2, **FIGURES,
     }  # fmt: skip
     study.run()
     assert study.executed_steps() == [(0, 20), (20, 40), (40, 60), (60, 80)]

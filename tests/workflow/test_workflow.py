@@ -17,14 +17,15 @@ from PIL import Image
 
 
 def test_the_demo_learns_digits(tmp_path):
-    """The demo with half its steps and two of its sets: every promised file is there, FID falls by
-    more than half."""
+    """The demo with a quarter of its steps and two of its sets: every promised file is there, FID
+    falls by a third."""
     study = Study(tmp_path)
     study.config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     demo = study.config["experiments"]["digits"]
     demo["samples"] = {name: demo["samples"][name] for name in ("dpm20", "ddim5")}
     train = demo["train"]
-    train.update(steps=600, checkpoint_every=150, run={**train["run"], "steps_per_job": 300})
+    how = {**train["run"], "steps_per_job": 150, "cpus": 1}
+    train.update(steps=300, checkpoint_every=150, run=how)
     study.run()
     results = tmp_path / "results"
     scores = pd.read_csv(results / "digits/report/evaluation_results.csv")
@@ -32,8 +33,8 @@ def test_the_demo_learns_digits(tmp_path):
     seconds = compared["seconds_per_image"]
     assert seconds["ddim5"] < seconds["dpm20"]
     scores = scores[scores["samples"] == "dpm20"]
-    assert scores["training_step"].tolist() == [150, 300, 450, 600]
-    assert scores["fid"].min() < scores["fid"].iloc[0] / 2
+    assert scores["training_step"].tolist() == [150, 300]
+    assert scores["fid"].iloc[1] < scores["fid"].iloc[0] * 2 / 3
     assert (scores["classifier_accuracy"] >= 0.97).all()
     assert (scores["feature_space"] == "classifier").all()
     for figure in (
@@ -47,9 +48,9 @@ def test_the_demo_learns_digits(tmp_path):
         assert (results / "digits/report" / figure).stat().st_size > 10_000, figure
     jobs = sorted((results / "digits/training").glob("validation-*.csv"))
     validation = pd.concat(map(pd.read_csv, jobs), ignore_index=True)
-    assert validation["step"].tolist() == [150, 300, 450, 600]
+    assert validation["step"].tolist() == [150, 300]
     for split in ("eval_loss", "train_loss"):
-        assert validation[split].iloc[-1] < 0.8 * validation[split].iloc[0]
+        assert validation[split].iloc[-1] < 0.9 * validation[split].iloc[0]
     assert "Nothing to be done" in study.run()
 
     report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]
