@@ -30,8 +30,8 @@ def test_the_demo_learns_digits(tmp_path):
     results = tmp_path / "results"
     scores = pd.read_csv(results / "digits/report/evaluation_results.csv")
     compared = pd.read_csv(results / "digits/report/sampler_comparison.csv").set_index("samples")
-    seconds = compared["seconds_per_image"]
-    assert seconds["ddim5"] < seconds["dpm20"]
+    assert (compared["seconds_per_image"] > 0).all()
+    assert compared["network_evaluations"].to_dict() == {"ddim5": 5, "dpm20": 20}
     scores = scores[scores["samples"] == "dpm20"]
     assert scores["training_step"].tolist() == [150, 300]
     assert scores["fid"].iloc[1] < scores["fid"].iloc[0] * 2 / 3
