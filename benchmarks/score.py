@@ -47,14 +47,16 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+from turns import load_before
+
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256
 from ddpm_bench.decoding import Square, read_square
+from ddpm_bench.devices import processor
 from ddpm_bench.program import UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
 GENERATED, REFERENCE = 1000, 1541
-MOST_LOAD = 0.5  # cores, of other programs
 CACHED_NAMES = (  # under which the peers keep the downloaded weights
     "pt_inception-2015-12-05-6726825d.pth",
     "weights-inception-2015-12-05-6726825d.pth",
@@ -374,20 +376,9 @@ def memory(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-
-
 def main() -> None:
     args = arguments()
-    load = os.getloadavg()[0]
-    if load > MOST_LOAD:
-        print(
-            f"warning: other programs keep {load:.1f} cores busy (load of the last minute), so "
-            "what is measured tells little",
-            file=sys.stderr,
-        )
+    load = load_before()
     with tempfile.TemporaryDirectory() as folder:
         found = (memory if args.memory else measure)(args, Path(folder))
     packages = ("torch", "torch-fidelity", "pytorch-fid", "numpy", "scipy")

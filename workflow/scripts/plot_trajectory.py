@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.devices import lease
 from ddpm_bench.program import keys, parser, run
 
 
@@ -29,19 +29,13 @@ def main() -> None:
 
 
 def draw(args) -> None:
-    # torch is imported after the lease, which decides the GPUs that it sees.
-    import torch
-
+    # These import torch: after the lease, which decides the GPUs that it sees.
     from ddpm_bench.animations import denoising_frames, frames_of, save_animation
-    from ddpm_bench.checkpoints import load_checkpoint
-    from ddpm_bench.sampling import Sampler
+    from ddpm_bench.sampling import open_sampler
     from ddpm_bench.trajectories import denoising_steps
 
     stage: SampleStage = args.what
-    torch.set_num_threads(usable_cores(args.how.cpus))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    weights = load_checkpoint(args.manifest, args.step, stage.drawing.ema_sigma_rel)
-    sampler = Sampler(stage, weights, device)
+    sampler = open_sampler(stage, args.how, args.manifest, args.step)
     most, images = frames_of(stage.image_size, stage.image_size, rows=2)
     of = stage.drawing.solver_steps()
     steps = tqdm(

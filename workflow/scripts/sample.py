@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.devices import lease
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.program import keys, parser, run
 
@@ -37,18 +37,14 @@ def main() -> None:
 
 
 def draw(args) -> None:
-    # torch is imported after the lease, which decides the GPUs that it sees.
-    import torch
-
-    from ddpm_bench.checkpoints import checkpoint_entry, load_checkpoint
-    from ddpm_bench.sampling import Sampler, draw_batches, timing
+    # These import torch: after the lease, which decides the GPUs that it sees.
+    from ddpm_bench.checkpoints import checkpoint_entry
+    from ddpm_bench.sampling import draw_batches, open_sampler, timing
 
     stage: SampleStage = args.what
-    torch.set_num_threads(usable_cores(args.how.cpus))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = (args.manifest, args.step, stage.drawing.ema_sigma_rel)
-    sampler = Sampler(stage, load_checkpoint(*checkpoint), device)
-    name = fingerprint(stage, checkpoint_entry(*checkpoint)["sha256"])
+    sampler = open_sampler(stage, args.how, args.manifest, args.step)
+    entry = checkpoint_entry(args.manifest, args.step, stage.drawing.ema_sigma_rel)
+    name = fingerprint(stage, entry["sha256"])
     kept = KeptBatches(args.output.parent, name)
     kept.remove_others()
     remove_half_written(args.output)

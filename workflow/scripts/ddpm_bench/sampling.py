@@ -7,14 +7,16 @@ gives the same bytes on the same hardware.
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .batches import Batch, KeptBatches
-from .config.sampling import SampleStage
+from .checkpoints import load_checkpoint
+from .config.sampling import SampleRun, SampleStage
 from .cpu_blocks import FORWARD_DRAWING, compute_for_cpu
-from .devices import processor
+from .devices import processor, usable_cores
 from .diffusion import implied_image, noise_schedule, to_uint8
 from .model import build_model, in_channels_last
 from .randomness import image_generator
@@ -83,6 +85,14 @@ class Sampler:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16):
             prediction = self._model(noised, times, *seen)
         return prediction.float()
+
+
+def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) -> Sampler:
+    """The sampler of the checkpoint of a step, which the manifest names, on the GPU where there is
+    one, else on `run.cpus` cores."""
+    torch.set_num_threads(usable_cores(run.cpus))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Sampler(stage, load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel), device)
 
 
 def draw_batch(sampler: Sampler, start: int) -> Batch:
