@@ -142,12 +142,16 @@ CONTENT = idx(np.zeros((2, 28, 28), np.uint8))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(CONTENT)[:-9], "cannot be read"),
-        (b"no gzip", "cannot be read"),
-        (gzip.compress(CONTENT[:-1]), "1567 bytes of data"),
-        (gzip.compress(CONTENT[:6]), "is no IDX file"),
-        (gzip.compress(b"\x00\x00\x0d\x03" + CONTENT[4:]), "is no IDX file"),
-        (gzip.compress(idx(np.zeros(5, np.uint8))), "is no IDX file"),
+        pytest.param(gzip.compress(CONTENT)[:-9], "cannot be read", id="cut archive"),
+        pytest.param(b"no gzip", "cannot be read", id="no archive"),
+        pytest.param(gzip.compress(CONTENT[:-1]), "1567 bytes of data", id="a byte short"),
+        pytest.param(gzip.compress(CONTENT[:6]), "is no IDX file", id="cut header"),
+        pytest.param(
+            gzip.compress(b"\x00\x00\x0d\x03" + CONTENT[4:]), "is no IDX file", id="floats"
+        ),
+        pytest.param(
+            gzip.compress(idx(np.zeros(5, np.uint8))), "is no IDX file", id="one dimension"
+        ),
     ],
 )
 def test_a_wrong_idx_file_is_named(tmp_path, content, message):
