@@ -61,8 +61,8 @@ status: env ## what is done, and what would run and why
 test: env ## the tests
 	@$(PYTEST)
 
-test-slurm: env ## the tests of the SLURM profile
-	@$(BIN)/python -m pytest tests/slurm
+test-slurm: env ## the tests on a private SLURM cluster (needs slurm-wlm and munge, and root)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm --numprocesses 3 --dist loadfile
 
 test-all: env ## all tests, the long fault campaigns too (an hour)
 	@$(PYTEST) -m ""

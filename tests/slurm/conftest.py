@@ -1,0 +1,185 @@
+"""A private SLURM cluster, and a study that real Snakemake runs on it."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import INSTALL, Cluster, Shape, cluster, missing_programs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = REPOSITORY / "workflow" / "scripts"
+
+SMALL = {
+    "results_dir": "results",
+    "resources_dir": "resources",
+    "datasets": {
+        "digits": {
+            "source": {"kind": "sklearn-digits"},
+            "image_size": 8,
+            "channels": 1,
+            "eval_fraction": 0.2,
+            "classifier": {"steps": 20},
+        }
+    },
+    "experiments": {
+        "small": {
+            "dataset": "digits",
+            "model": {"name": "unet", "dim": 8, "dim_mults": [1, 2]},
+            "train": {
+                "steps": 40,
+                "batch_size": 16,
+                "checkpoint_every": 20,
+                "learning_rate": 1e-4,
+                "run": {"steps_per_job": 20, "cpus": 1, "compile": False},
+            },
+            "samples": {"dpm4": {"steps": 4, "images": 32, "batch_size": 8, "run": {"cpus": 1}}},
+            "scores": {"classifier": {"features": "classifier", "run": {"cpus": 1}}},
+        }
+    },
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if missing := missing_programs():
+        pytest.exit(f"{', '.join(missing)} not found; to install: {INSTALL}", returncode=2)
+
+
+class Study:
+    """A folder in which the workflow is run on a cluster, with a config that tests change."""
+
+    def __init__(self, folder: Path, on: Cluster) -> None:
+        self.folder, self.cluster = folder, on
+        self.config = copy.deepcopy(SMALL)
+        # Words of the user, which outrank the profile's: a test machine is small.
+        self.options: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def experiment(self) -> dict:
+        return self.config["experiments"]["small"]
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "small"
+
+    @property
+    def config_file(self) -> Path:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        return path
+
+    def command(self, *arguments: str) -> list[str]:
+        """What a user types: snakemake --profile profiles/slurm."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--profile", str(REPOSITORY / "profiles" / "slurm")]
+        command += ["--configfile", str(self.config_file), *self.options, *arguments]
+        return command
+
+    def start(self, *arguments: str, log: str = "main.log") -> subprocess.Popen:
+        """Start the main snakemake in a group of its own; what it prints goes to `log`."""
+        with (self.folder / log).open("a") as file:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                env=self.cluster.environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def printed(self, log: str = "main.log") -> str:
+        return (self.folder / log).read_text()
+
+    def run(self, *arguments: str, succeeds: bool = True, timeout: float = 600) -> str:
+        """Run the workflow to its end; returns all that it printed."""
+        process = self.start(*arguments)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"still running after {timeout} s:\n{self.printed()}") from None
+        assert (status == 0) == succeeds, self.printed()
+        return self.printed()
+
+    def program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
+        """Run one of the project's programs, as a user on the login node would."""
+        return subprocess.run(
+            [sys.executable, str(SCRIPTS / name), *arguments],
+            cwd=self.folder,
+            env=self.cluster.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def jobs(self, rule: str = "") -> dict[int, str]:
+        """State of each of this folder's jobs that SLURM knows of, by id; of one rule if named."""
+        table = self.cluster.run("squeue", "--noheader", "--states=all", "--format=%i|%T|%k|%Z")
+        rows = [line.split("|", 3) for line in table.splitlines()]
+        return {
+            int(number): state
+            for number, state, comment, folder in rows
+            if Path(folder) == self.folder and comment.startswith(f"rule_{rule}")
+        }
+
+    def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> object:
+        """What `condition` gives, once it is true. Raises AssertionError after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                if value := condition():
+                    return value
+            time.sleep(0.2)
+        raise AssertionError(f"not seen within {seconds} s:\n{self.printed()}")
+
+    def events(self) -> list[dict]:
+        """Lines of progress.jsonl, of all trainings of the experiment, in order."""
+        paths = sorted((self.results / "training").glob("*/progress.jsonl"))
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+    def executed_steps(self) -> list[tuple[int, int]]:
+        """(first, last) of each stretch of training steps that was executed and reported."""
+        return [
+            (event["step"] - event["steps_executed"], event["step"])
+            for event in self.events()
+            if "steps_executed" in event
+        ]
+
+
+@pytest.fixture(scope="module")
+def shape() -> Shape:
+    """The cluster that a module's tests run on; modules may give another."""
+    return Shape()
+
+
+@pytest.fixture(scope="module")
+def slurm(short_folder, shape) -> Iterator[Cluster]:
+    with cluster(short_folder(), shape) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Callable[[], Path]]:
+    """Makes folders whose names leave room for those of sockets; pytest's own are too long."""
+    with ExitStack() as folders:
+        yield lambda: Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))
+
+
+@pytest.fixture
+def study(tmp_path, slurm) -> Iterator[Study]:
+    made = Study(tmp_path / "study", slurm)
+    yield made
+    jobs = [str(number) for number in made.jobs()]
+    if jobs:
+        subprocess.run(["scancel", *jobs], env=slurm.environment, check=False)
