@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 CONFIG ?= config/config.yaml
 CORES ?= all
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+PROFILE ?=
+WHERE := $(if $(PROFILE),--profile profiles/$(PROFILE),--cores $(CORES))
+SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(CONFIG)
 RUN := $(BIN)/python workflow/scripts
 # A file of tests stays in one process; one thread each, because threads that wait for a core spin.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -18,7 +20,8 @@ STAMP := $(VENV)/requirements.lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  CONFIG=my.yaml chooses another config file, CORES=4 how many cores (all by default)"
+	@echo "  CONFIG=my.yaml chooses another config file, CORES=4 how many cores (all by default),"
+	@echo "  PROFILE=slurm sends jobs to the cluster (profiles/slurm)"
 
 env: $(STAMP) ## make the environment .venv from the lock (nothing to do when it is current)
 

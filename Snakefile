@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -56,6 +57,16 @@ wildcard_constraints:
 
 
 report: "workflow/report/workflow.rst"
+
+
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    if not Path("ddpm-bench.sif").exists():
+        raise WorkflowError(
+            "ddpm-bench.sif is not here, the image that jobs run in with --sdm apptainer; to make "
+            "it: apptainer build ddpm-bench.sif envs/container.def"
+        )
+
+    container: "ddpm-bench.sif"
 
 
 localrules:

@@ -27,10 +27,13 @@ class UserError(Exception):
 def put_programs_on_path(scripts: Path) -> None:
     """Let jobs find our programs by name, and run them under the Python that runs this one.
 
-    So commands hold no path, and stay the same when the project is moved.
+    So commands hold no path, and stay the same when the project is moved. A container brings its
+    own Python, and is told of our programs only.
     """
     ours = [str(scripts), str(Path(sys.executable).parent)]
     os.environ["PATH"] = os.pathsep.join([*ours, os.environ.get("PATH", os.defpath)])
+    os.environ["APPTAINERENV_PREPEND_PATH"] = str(scripts)
+    os.environ["SINGULARITYENV_PREPEND_PATH"] = str(scripts)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
