@@ -75,7 +75,9 @@ class Cluster:
     def start(self) -> None:
         """Write the configuration and start every daemon. Raises TimeoutError naming the logs."""
         for name in ("bin", "state", "spool", "log", "munge"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            # A controller refuses the state of a cluster of another name.
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir(parents=True)
         (self.folder / "slurm.conf").write_text(self._slurm_conf())
         (self.folder / "gres.conf").write_text(self._gres_conf())
         (self.folder / "cgroup.conf").write_text(_cgroup_conf())
