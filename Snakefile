@@ -17,9 +17,11 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench import plan, reported, stages
+from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
+from ddpm_bench.slurm_failures import Failures
 
 if not workflow.overwrite_configfiles:
 
@@ -41,6 +43,27 @@ if workflow.is_main_process:
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
+FAILURES = Failures()
+
+
+onstart:
+    if not workflow.local_exec:
+        # Jobs read the config when they start: they get what it holds now, whoever edits it.
+        workflow.config_settings.configfiles = [
+            frozen_config(config, Path(RESULTS, "logs", "config"))
+        ]
+        FAILURES.watch(
+            {
+                workflow.scheduler.get_executor(job)
+                for job in workflow.dag.needrun_jobs()
+                if not job.is_local
+            }
+        )
+
+
+onerror:
+    for line in FAILURES.lines():
+        logger.error(line)
 
 
 wildcard_constraints:
