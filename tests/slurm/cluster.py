@@ -41,6 +41,7 @@ class Shape:
     gpu_partition: str = "gpu"
     cpu_partition: str = "cpu"
     lines: tuple[str, ...] = ()  # of slurm.conf, beside ours
+    network: bool = True  # False: what srun starts has none, not even the loopback
 
 
 def missing_programs() -> list[str]:
@@ -63,7 +64,7 @@ class Cluster:
         names = [f"{self.name}-gpu{number}" for number in range(1, self.shape.gpu_nodes + 1)]
         self.gpu_nodes = tuple(names)
         self.cpu_node = f"{self.name}-cpu1"
-        self._controller_port = controller
+        self.controller_port = controller
         self._ports = dict(zip([*names, self.cpu_node], nodes, strict=True))
         self.environment = {
             **os.environ,
@@ -154,7 +155,7 @@ class Cluster:
         lines = [
             f"ClusterName={self.name}",
             f"SlurmctldHost={host}(127.0.0.1)",
-            f"SlurmctldPort={self._controller_port}",
+            f"SlurmctldPort={self.controller_port}",
             "SlurmUser=root",
             "SlurmdUser=root",
             "AuthType=auth/munge",
@@ -205,8 +206,16 @@ class Cluster:
         """Commands that find this cluster: the plugin's jobs lose SLURM_CONF, and keep PATH."""
         for name in ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo"):
             path = self.folder / "bin" / name
-            real = shutil.which(name)
-            path.write_text(f'#!/bin/sh\nSLURM_CONF="{self.folder}/slurm.conf" exec {real} "$@"\n')
+            command, settings = f'{shutil.which(name)} "$@"', ""
+            if name == "srun" and not self.shape.network:
+                # The command begins after the options, which hold their values: --gpus=1, -n1.
+                settings = (
+                    'options=()\nwhile [[ "${1-}" == -* ]]; do options+=("$1"); shift; done\n'
+                )
+                command = f'{shutil.which(name)} "${{options[@]}}" unshare --net -- "$@"'
+            path.write_text(
+                f'#!/bin/bash\n{settings}SLURM_CONF="{self.folder}/slurm.conf" exec {command}\n'
+            )
             path.chmod(0o755)
 
     def _start_munge(self) -> None:
@@ -311,7 +320,7 @@ def main() -> None:
     )
     options.add_argument("folder", type=Path, help="for its configuration, state and logs")
     for name, default in Shape().__dict__.items():
-        if name != "lines":
+        if name not in ("lines", "network"):
             options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     given = vars(options.parse_args())
     folder = given.pop("folder")
