@@ -17,11 +17,11 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench import plan, reported, stages
+from ddpm_bench.cluster_executor import attend
 from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
-from ddpm_bench.slurm_failures import Failures
 
 if not workflow.overwrite_configfiles:
 
@@ -43,7 +43,7 @@ if workflow.is_main_process:
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
-FAILURES = Failures()
+FAILURES = []
 
 
 onstart:
@@ -52,18 +52,14 @@ onstart:
         workflow.config_settings.configfiles = [
             frozen_config(config, Path(RESULTS, "logs", "config"))
         ]
-        FAILURES.watch(
-            {
-                workflow.scheduler.get_executor(job)
-                for job in workflow.dag.needrun_jobs()
-                if not job.is_local
-            }
-        )
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
+            attend(executor, FAILURES)
 
 
 onerror:
-    for line in FAILURES.lines():
-        logger.error(line)
+    for failure in FAILURES:
+        logger.error(failure.line())
 
 
 wildcard_constraints:

@@ -100,16 +100,22 @@ class Study:
     def printed(self, log: str = "main.log") -> str:
         return (self.folder / log).read_text()
 
-    def run(self, *arguments: str, succeeds: bool = True, timeout: float = 600) -> str:
+    def run(
+        self,
+        *arguments: str,
+        succeeds: bool = True,
+        timeout: float = 600,
+        log: str = "main.log",
+    ) -> str:
         """Run the workflow to its end; returns all that it printed."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, log=log)
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"still running after {timeout} s:\n{self.printed()}") from None
-        assert (status == 0) == succeeds, self.printed()
-        return self.printed()
+            raise AssertionError(f"still running after {timeout} s:\n{self.printed(log)}") from None
+        assert (status == 0) == succeeds, self.printed(log)
+        return self.printed(log)
 
     def program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run one of the project's programs, as a user on the login node would."""

@@ -3,11 +3,13 @@
 `--set-resources` replaces all of the profile's, so what stays is said again.
 """
 
-from pathlib import Path
+import re
 
 import yaml
+from conftest import REPOSITORY
 
-PROFILE = Path(__file__).resolve().parents[2] / "profiles" / "slurm" / "config.yaml"
+PROFILE = REPOSITORY / "profiles" / "slurm" / "config.yaml"
+RULES = "\n".join(path.read_text() for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
 MEMORY_MB = 1500
 RUNTIME_MINUTES = 10
 POLL_SECONDS = 5
@@ -21,7 +23,7 @@ def small_requests(**changes: dict[str, object]) -> list[str]:
         options.append(f"{key}={value}")
     options.append("--set-resources")
     rules = profile["set-resources"]
-    for rule in dict.fromkeys([*rules, *changes]):
+    for rule in re.findall(r"^rule (\w+):", RULES, flags=re.M):
         asked = {**rules.get(rule, {}), **_small(), **changes.get(rule, {})}
         options += [f"{rule}:{key}={value}" for key, value in asked.items()]
     return [*options, "--slurm-init-seconds-before-status-checks", str(POLL_SECONDS)]

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from cluster import Shape
-from conftest import REPOSITORY, Study
-from small_requests import small_requests
+from conftest import Study
+from small_requests import RULES, small_requests
 
-RULES = "\n".join(path.read_text() for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
 
 
@@ -28,8 +27,8 @@ def study(tmp_path_factory, slurm) -> Study:
     """A finished run: two training jobs, of four checkpoints and of two; two samplers."""
     made = Study(tmp_path_factory.mktemp("run") / "study", slurm)
     made.options = small_requests()
-    made.experiment["train"] |= {"steps": 1200, "checkpoint_every": 200}
-    made.experiment["train"]["run"]["steps_per_job"] = 800
+    made.experiment["train"] |= {"steps": 480, "checkpoint_every": 80}
+    made.experiment["train"]["run"]["steps_per_job"] = 320
     samples = {"batch_size": 64, "images": 256, "run": {"cpus": 1}}
     made.experiment["samples"] = {
         "dpm20": {"steps": 20, **samples},
@@ -103,9 +102,9 @@ def test_checkpoints_are_sampled_at_the_same_time_on_gpus_of_their_own(study):
 
 def test_sampling_of_a_jobs_checkpoints_runs_while_the_next_job_trains(study):
     trained = [
-        datetime.fromisoformat(event["time"]) for event in study.events() if event["step"] > 800
+        datetime.fromisoformat(event["time"]) for event in study.events() if event["step"] > 320
     ]
-    sampled = [between(job) for job in drawings(study) if job["step"] <= 800]
+    sampled = [between(job) for job in drawings(study) if job["step"] <= 320]
     assert len(sampled) == 4
     assert any(began < max(trained) and min(trained) < ended for began, ended in sampled)
 

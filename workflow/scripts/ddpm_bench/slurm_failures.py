@@ -5,7 +5,6 @@ of it, in the words of SLURM's step daemon, and what a program said for itself i
 """
 
 import re
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ _LAST_WORDS = re.compile(r"(?:\w+: )?error: .+|stopped by a signal; .+", re.M)
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed and is not sent again."""
+    """A job that failed, and is not sent again."""
 
     rule: str
     wildcards: dict[str, str]
@@ -42,7 +41,7 @@ class Failure:
         """What happened, what was asked for, what to change, where to read more."""
         name = ", ".join([self.rule, *(f"{key}={text}" for key, text in self.wildcards.items())])
         job = f"SLURM job {self.slurm_job} " if self.slurm_job else ""
-        read = next((log for log in (*self.logs, self.slurm_log) if log and log.exists()), None)
+        read = next((log for log in (*self.logs, self.slurm_log) if _tail(log)), None)
         return f"{name}: {job}{self._what_happened()}{f' (log: {read})' if read else ''}"
 
     def _what_happened(self) -> str:
@@ -65,39 +64,6 @@ class Failure:
             if words := _LAST_WORDS.findall(_tail(log)):
                 return f"failed: {words[-1]}"
         return "failed" if self.slurm_job else "was not taken by SLURM: its message stands above"
-
-
-class Failures:
-    """The failed jobs of a run, as its executor reports them."""
-
-    def __init__(self) -> None:
-        self._found: list[Failure] = []
-
-    def watch(self, executors: Iterable[Any]) -> None:
-        """Note every failure that an executor of Snakemake's reports from now on.
-
-        A job that somebody cancelled is not sent again, however many `retries` it has left: who
-        cancels a job wants it to end.
-        """
-        for executor in executors:
-            self._watch(executor)
-
-    def _watch(self, executor: Any) -> None:
-        report = executor.report_job_error
-
-        def note(job_info: Any, msg: str | None = None, **rest: Any) -> None:
-            job, failure = job_info.job, failure_of(job_info, msg or "")
-            if failure.state == "CANCELLED":
-                job.attempt = max(job.attempt, job.restart_times + 1)
-            if job.attempt > job.restart_times:
-                self._found.append(failure)
-            report(job_info, msg=msg, **rest)
-
-        executor.report_job_error = note
-
-    def lines(self) -> Iterator[str]:
-        """A line for each job that failed for good."""
-        return (failure.line() for failure in self._found)
 
 
 def failure_of(job_info: Any, message: str) -> Failure:
