@@ -16,7 +16,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import plan, reported, stages
+from ddpm_bench import main_process, plan, reported, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -41,6 +41,11 @@ if workflow.is_main_process:
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
+
+
+onstart:
+    # For `make status` and `make stop`.
+    main_process.record(Path(RESULTS), CONFIG.experiments)
 
 
 wildcard_constraints:

@@ -238,6 +238,8 @@ rule plot_trajectory:
         ),
     log:
         f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
