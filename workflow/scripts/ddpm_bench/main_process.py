@@ -1,4 +1,4 @@
-"""The main snakemake of a workflow says who it is, so that others can tell that it lives, or stop it.
+"""The main snakemake of a workflow says who it is: others can tell that it lives, or stop it.
 
     results/logs/main/<host>-<process>.json     there as long as it runs; left behind by SIGKILL
 
@@ -7,7 +7,9 @@ Imports nothing that a start of snakemake would wait for.
 
 import atexit
 import os
+import shlex
 import socket
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ class MainProcess:
     started: int | None  # clock ticks since the boot: tells it from a later process of its number
     since: str  # ISO 8601
     folder: str  # that it was started in
+    command: str  # as it was typed
     experiments: tuple[str, ...]  # that it works on
 
     def is_of_this_machine(self) -> bool:
@@ -49,6 +52,7 @@ def record(results: Path, experiments: Iterable[str]) -> None:
         started=_start_ticks(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=str(Path.cwd()),
+        command=shlex.join(["snakemake", *sys.argv[1:]]),
         experiments=tuple(experiments),
     )
     path = _folder(results) / f"{own.host}-{own.process}.json"
@@ -59,16 +63,30 @@ def record(results: Path, experiments: Iterable[str]) -> None:
     atexit.register(_remove, path, os.getpid())
 
 
-def main_processes(results: Path, experiments: Iterable[str]) -> list[MainProcess]:
-    """The main snakemakes that work on any of these experiments: those that live on this machine,
-    and those of other machines that have not said that they ended."""
-    asked = set(experiments)
+def main_processes(results: Path, experiments: Iterable[str] | None = None) -> list[MainProcess]:
+    """The main snakemakes that work on any of these experiments, or on any at all: those that live
+    on this machine, and those of other machines that have not said that they ended."""
     return [
         described
-        for _, described in _records(results)
-        if asked & set(described.experiments)
-        and (described.lives() or not described.is_of_this_machine())
+        for described in all_main_processes(results, experiments)
+        if described.lives() or not described.is_of_this_machine()
     ]
+
+
+def all_main_processes(
+    results: Path, experiments: Iterable[str] | None = None
+) -> list[MainProcess]:
+    """Those too that died on this machine without a word; the latest last."""
+    found = [described for _, described in _records(results)]
+    if experiments is not None:
+        asked = set(experiments)
+        found = [described for described in found if asked & set(described.experiments)]
+    return sorted(found, key=lambda described: described.since)
+
+
+def forget(results: Path, described: MainProcess) -> None:
+    """Remove the record of a main process that is gone."""
+    (_folder(results) / f"{described.host}-{described.process}.json").unlink(missing_ok=True)
 
 
 def _records(results: Path) -> list[tuple[Path, MainProcess]]:

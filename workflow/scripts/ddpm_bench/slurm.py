@@ -1,8 +1,8 @@
 """SLURM's queue as a workflow sees it: which jobs are its own, where they run, why they wait.
 
-The executor plugin runs every job in the folder that snakemake was started in, under the run's id as
-its name, with a comment of rule and wildcards: rule_train_wildcards_digits_00000000_00000600. A job of
-several rules or of no wildcards says in its script what it makes. Imports the standard library only.
+The executor plugin runs every job in the folder that snakemake was started in, under the run's id
+as its name, with a comment of rule and wildcards: rule_train_wildcards_digits_00000000_00000600. A
+group of jobs says in its script what it makes. Imports the standard library and the configuration.
 """
 
 import os
@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ FIELDS = {
     "reason": "%r", "elapsed": "%M", "left": "%L", "folder": "%Z",
 }  # fmt: skip
 TIMEOUT_SECONDS = 60
+NO_CLUSTER = "Could not establish a configuration source"  # commands without a cluster
 # States of jobs that run, will run or are on their way out; all others have ended.
 ACTIVE = {
     "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT",
@@ -69,6 +70,7 @@ class Job:
     left: str  # of its wall time
     gpus: tuple[str, ...] = ()  # "node:index"; of running jobs, see `with_details`
     log: str = ""  # what SLURM writes of it; of running jobs, see `with_details`
+    count: int = 1  # of snakemake's jobs in it
 
     @property
     def is_active(self) -> bool:
@@ -88,15 +90,19 @@ def queue(folder: Path, ended: bool = False) -> list[Job]:
     """The jobs that this user's snakemake runs in a folder have sent, in the order of their ids.
 
     ended: those too that have ended, as long as SLURM remembers them (MinJobAge). [] on a machine
-    without SLURM. Raises UserError when squeue fails.
+    that is of no cluster. Raises UserError when squeue fails.
     """
     if not has_slurm():
         return []
     states = ["--states=all"] if ended else []
     fields = SEPARATOR.join(FIELDS.values())
-    listing = run_command(
-        "squeue", "--noheader", f"--user={os.getuid()}", *states, f"--format={fields}"
-    )
+    command = ["squeue", "--noheader", f"--user={os.getuid()}", *states, f"--format={fields}"]
+    try:
+        listing = run_command(*command)
+    except UserError as error:
+        if NO_CLUSTER in str(error):
+            return []
+        raise
     here, jobs = folder.resolve(), []
     for line in listing.splitlines():
         values = dict(zip(FIELDS, line.strip().split(SEPARATOR), strict=True))
@@ -113,53 +119,56 @@ def jobs_of(config: Config, jobs: Iterable[Job]) -> list[Job]:
     experiments belongs to the run that sent it.
     """
     jobs = list(jobs)
-    told = {job.id: belongs(config, job) for job in jobs}
-    runs = {job.run for job in jobs if told[job.id]}
-    return [
-        job for job in jobs if told[job.id] or (told[job.id] is None and _asked(config, job, runs))
-    ]
+    runs = {job.run for job in jobs if about(config, job.rule, job.wildcards)}
+    own = (_own(config, job, runs) for job in jobs)
+    return [job for job in own if job is not None]
 
 
-def belongs(config: Config, job: Job) -> bool | None:
-    """Whether a job's rule and wildcards are of this config; None where they do not tell."""
-    if job.rule not in WILDCARDS or not job.wildcards:
+def _own(config: Config, job: Job, runs: set[str]) -> Job | None:
+    """The job, with what its script says where its comment does not; None if it is another's."""
+    if job.rule in WILDCARDS and job.wildcards:
+        return job if about(config, job.rule, job.wildcards) else None
+    asked = targets(batch_script(job.id)) if job.is_active else []
+    if not asked or not asked[0].partition(":")[2]:
+        return job if job.run in runs else None
+    rule, _, values = asked[0].partition(":")
+    wildcards = "_".join(value.partition("=")[2] for value in values.split(","))
+    told = replace(job, rule=rule, wildcards=wildcards, count=len(asked))
+    return told if about(config, rule, wildcards) else None
+
+
+def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
+    """The experiment or dataset of this config that a job of these wildcards is of; None if none.
+
+    separator: a pattern of what stands between the wildcards' values.
+    """
+    if rule not in WILDCARDS:
         return None
-    return any(
-        re.fullmatch(_pattern(config, job.rule, name), job.wildcards) for name in _names(config)
-    )
-
-
-def _names(config: Config) -> list[str]:
-    return [*config.experiments, *dict.fromkeys(k.dataset for k in config.experiments.values())]
-
-
-def _pattern(config: Config, rule: str, name: str) -> str:
-    """What the wildcards of a rule's jobs look like for one experiment or dataset."""
     kinds = WILDCARDS[rule]
-    known = config.experiments if kinds[0] == "experiment" else config.datasets
-    if name not in known:
-        return r"(?!)"
-    patterns = {"step": r"\d+", "first": r"\d+", "last": r"\d+", "space": r"[^_]+", "split": r"\w+"}
-    if kinds[0] == "experiment":
+    names = list(config.experiments)
+    if kinds[0] == "dataset":
+        names = list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+    for name in names:
+        parts = [re.escape(name), *_patterns(config, name, kinds[1:])]
+        if re.fullmatch(separator.join(parts), wildcards):
+            return name
+    return None
+
+
+def _patterns(config: Config, name: str, kinds: tuple[str, ...]) -> Iterator[str]:
+    patterns = {"step": r"\d+", "first": r"\d+", "last": r"\d+", "space": "[^_]+", "split": r"\w+"}
+    if name in config.experiments:
         own = config.experiments[name]
         patterns |= {"samples": _any_of(own.samples), "score": _any_of(own.scores)}
-    return "_".join([re.escape(name), *(patterns[kind] for kind in kinds[1:])])
+    return (patterns[kind] for kind in kinds)
 
 
 def _any_of(names: Iterable[str]) -> str:
     return "(?:" + "|".join(map(re.escape, names)) + ")"
 
 
-def _asked(config: Config, job: Job, runs: set[str]) -> bool:
-    script = batch_script(job.id) if job.is_active else ""
-    named = set(re.findall(r"\b(?:experiment|dataset)=([^,\s'\"]+)", " ".join(targets(script))))
-    if named:
-        return bool(named & set(_names(config)))
-    return job.run in runs
-
-
 def targets(script: str) -> list[str]:
-    """What a job's script asks snakemake for, as "rule:wildcard=value,..."; [] if it does not say."""
+    """What a job's script asks snakemake for: "rule:wildcard=value,..."; [] if it says nothing."""
     after = script.partition("--target-jobs ")[2]
     words = shlex.split(after.splitlines()[0]) if after else []
     stop = next((index for index, word in enumerate(words) if word.startswith("--")), len(words))
@@ -211,6 +220,6 @@ def run_command(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{command[0]}: {error}") from None
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise UserError(f"{command[0]} failed: {said}; is SLURM's controller up (scontrol ping)?")
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{said[-1]}; is SLURM's controller up (scontrol ping)?")
     return done.stdout

@@ -1,7 +1,7 @@
 """What progress.jsonl tells of a training: where it stands, how fast it is, what it has taken.
 
-Each attempt of a job begins with an event "started" or "resumed" and ends with "job ended" or "stopped
-by a signal", or with nothing when it was killed. Imports the standard library only.
+Each attempt of a job begins with an event "started" or "resumed" and ends with "job ended" or with
+"stopped by a signal", or with nothing when it was killed. Imports the standard library only.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 BEGINS = ("started", "resumed")
-ENDS = ("job ended", "stopped by a signal")
+ENDS = ("job ended", "stopped")  # and why it stopped
 ROWS_FOR_SPEED = 20
 
 
@@ -73,7 +73,7 @@ def _attempt(events: list[dict[str, Any]]) -> Attempt:
         saved=saved[-1] if saved else first["step"],
         began=first["time"],
         heard=last["time"],
-        ended=last["event"] in ENDS,
+        ended=last["event"].startswith(ENDS),
         # Equal numbers of images each: the mean speed is the harmonic mean.
         images_per_second=len(newest) / sum(1 / speed for speed in newest) if newest else None,
     )
