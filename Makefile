@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run snapshot report status test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run snapshot report status stop test test-slurm test-all lint format bench docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -53,10 +53,11 @@ summary: env
 snapshot: env ## tables and figures of what is scored so far, while the rest still runs
 	@$(RUN)/snapshot.py --configfile $(CONFIG)
 
-status: env ## what is done, and what would run and why
-	@$(RUN)/check_config.py --configfile $(CONFIG)
-	@$(SNAKEMAKE) --dry-run --quiet rules
-	@$(MAKE) --no-print-directory summary
+status: env ## how a study stands: steps, speed, jobs, scores, failures (beside a running one, too)
+	@$(RUN)/status.py --configfile $(CONFIG)
+
+stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
+	@$(RUN)/stop.py --configfile $(CONFIG)
 
 test: env ## the tests
 	@$(PYTEST)

@@ -16,7 +16,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import plan, reported, stages
+from ddpm_bench import main_process, plan, reported, stages
 from ddpm_bench.cluster_executor import attend
 from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
@@ -47,6 +47,8 @@ FAILURES = []
 
 
 onstart:
+    # For `make status` and `make stop`.
+    main_process.record(Path(RESULTS), CONFIG.experiments)
     if not workflow.local_exec:
         # Jobs read the config when they start: they get what it holds now, whoever edits it.
         workflow.config_settings.configfiles = [

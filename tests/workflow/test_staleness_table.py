@@ -19,12 +19,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHA = "0" * 64
 
 # What follows from what.
-TABLES = {"collect", "plot_scores", "plot_samplers", "compare"}
+TABLES = {"collect", "plot_scores", "plot_samplers", "compare", "costs"}
 SCORES = {"score", "plot_closest_pairs", *TABLES}
 SPACE = {"reference_features", *SCORES}
 SAMPLES = {"sample", "sample_grid", "plot_samples", "plot_trajectory", *SCORES}
-FIRST_IMAGES = {"plot_samples", "plot_trajectory"}  # show no more than the first few
-LOSSES = {"validate", "plot_loss"}
+FIRST_IMAGES = {"plot_samples", "plot_trajectory", "costs"}  # show no more than the first few
+LOSSES = {"validate", "plot_loss", "costs"}
 TRAINING = {"train", *LOSSES, *SAMPLES}
 CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
 IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}

@@ -51,7 +51,7 @@ class Description(BaseModel):
     def who(self, folder: Path) -> str:
         """The owner in words: process, host, SLURM job, since when, when it was last heard of."""
         job = f", SLURM job {self.slurm_job}" if self.slurm_job else ""
-        renewed = _read(_heartbeat(folder, self.token))
+        renewed = last_renewal(folder, self.token)
         heard = f", last renewed {renewed}" if renewed else ""
         return f"process {self.process} on {self.host}{job}, since {self.since}{heard}"
 
@@ -209,6 +209,11 @@ def read_description(folder: Path) -> Description | None:
         return Description.model_validate(json.loads((folder / "owner.json").read_bytes()))
     except (OSError, ValueError, ValidationError):
         return None
+
+
+def last_renewal(folder: Path, token: str) -> str:
+    """When an owner last showed that it lives, ISO 8601; empty where it has left no sign."""
+    return _read(_heartbeat(folder, token))
 
 
 def _heartbeat(folder: Path, token: str) -> Path:
