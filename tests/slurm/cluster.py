@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,10 +45,18 @@ class Shape:
     network: bool = True  # False: what srun starts has none, not even the loopback
 
 
-def missing_programs() -> list[str]:
-    """Programs of SLURM and munge that this machine lacks."""
+def hindrance() -> str | None:
+    """Why no cluster can be started on this machine, and what to do; None if one can."""
     paths = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return [name for name in PROGRAMS if shutil.which(name, path=paths) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=paths) is None]
+    if missing:
+        return f"{', '.join(missing)} not found; to install: {INSTALL}"
+    if os.geteuid() != 0:
+        return (
+            "the tests' SLURM cluster needs root, because all its nodes share this machine; run "
+            "as root: make test-slurm"
+        )
+    return None
 
 
 class Cluster:
@@ -318,14 +327,24 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("folder", type=Path, help="for its configuration, state and logs")
+    options.add_argument(
+        "folder", type=Path, nargs="?", help="for its configuration, state and logs"
+    )
+    options.add_argument(
+        "--check", action="store_true", help="say only whether a cluster can be started here"
+    )
     for name, default in Shape().__dict__.items():
         if name not in ("lines", "network"):
             options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     given = vars(options.parse_args())
-    folder = given.pop("folder")
-    if missing := missing_programs():
-        raise SystemExit(f"error: {', '.join(missing)} not found; to install: {INSTALL}")
+    folder, check = given.pop("folder"), given.pop("check")
+    if why := hindrance():
+        print(f"error: {why}", file=sys.stderr)
+        raise SystemExit(2)
+    if check:
+        return
+    if folder is None:
+        options.error("name a folder")
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with cluster(folder, Shape(**given)) as made, suppress(KeyboardInterrupt):
         for name in ("SLURM_CONF", "PATH", "GLOO_SOCKET_IFNAME"):

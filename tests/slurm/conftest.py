@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import INSTALL, Cluster, Shape, cluster, missing_programs
+from cluster import Cluster, Shape, cluster, hindrance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -50,8 +50,17 @@ SMALL = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if missing := missing_programs():
-        pytest.exit(f"{', '.join(missing)} not found; to install: {INSTALL}", returncode=2)
+    if why := hindrance():
+        pytest.exit(why, returncode=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """A test that is skipped has shown nothing: here that is a failure."""
+    report = yield
+    if report.skipped:
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
 
 
 class Study:

@@ -1,4 +1,4 @@
-"""The controller goes away during a run, and the config file is edited: the run ends as it began."""
+"""The controller goes away during a run, and the config is edited: the run ends as it began."""
 
 import time
 
