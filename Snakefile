@@ -5,6 +5,7 @@ snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,6 +45,20 @@ if workflow.is_main_process:
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
 FAILURES = []
+
+if workflow.is_main_process and (gone := main_process.killed(Path(RESULTS), CONFIG.experiments)):
+    logger.warning(
+        f"The snakemake that was here before (process {gone.process}, since {gone.since}) was "
+        "killed, and its jobs may still run. To end them and unlock this folder, first: "
+        + shlex.join(
+            [
+                sys.executable,
+                str(SCRIPTS / "stop.py"),
+                "--configfile",
+                str(workflow.configfiles[-1]),
+            ]
+        )
+    )
 
 
 onstart:

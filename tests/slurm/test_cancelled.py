@@ -10,13 +10,13 @@ STEPS = 600
 def test_a_cancelled_job_is_named_not_sent_again_and_goes_on_in_the_next_run(study):
     study.options = small_requests()
     study.experiment["train"] |= {"steps": STEPS, "checkpoint_every": STEPS}
-    study.experiment["train"]["run"]["steps_per_job"] = STEPS
+    study.experiment["train"]["run"] |= {"steps_per_job": STEPS, "save_seconds": 1}
     other = study.config["experiments"]["other"] = copy.deepcopy(study.experiment)
     other["train"]["seed"] = 1
     study.run("prepared", "--executor", "local", "--cores", "1")
 
     main = study.start("trained")
-    study.wait_for(lambda: any(event["event"] == "trained" for event in study.events()), 300)
+    study.wait_for(lambda: any(event["event"] == "state saved" for event in study.events()), 300)
     (job,) = [job for job, name in training_jobs(study).items() if name == "small"]
     study.cluster.run("scancel", str(job))
     assert main.wait(600) == 1, study.printed()
@@ -28,9 +28,10 @@ def test_a_cancelled_job_is_named_not_sent_again_and_goes_on_in_the_next_run(stu
     assert (study.folder / f"results/other/training/job-00000000-{STEPS:08}.json").exists()
 
     study.run("trained")
-    (first, stopped), second = study.executed_steps()
-    assert first == 0 < stopped < STEPS  # it saved when it was cancelled
-    assert second == (stopped, STEPS)
+    saved = [event["step"] for event in study.events() if event["event"] == "state saved"]
+    (resumed,) = [event["step"] for event in study.events() if event["event"] == "resumed"]
+    assert resumed in saved and 0 < resumed < STEPS
+    assert study.executed_steps() == [(resumed, STEPS)]  # what was cancelled has not reported
 
 
 def training_jobs(study) -> dict[int, str]:

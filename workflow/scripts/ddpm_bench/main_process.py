@@ -84,6 +84,21 @@ def all_main_processes(
     return sorted(found, key=lambda described: described.since)
 
 
+def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
+    """The latest main process in this folder that has ended on this machine without a word, while
+    its folder is still locked: its jobs may run on. None if there is none."""
+    here = Path.cwd()
+    if not any((here / ".snakemake" / "locks").glob("*.lock")):
+        return None
+    found = [
+        described
+        for described in all_main_processes(results, experiments)
+        if Path(described.folder) == here
+    ]
+    dead = [one for one in found if one.is_of_this_machine() and not one.lives()]
+    return dead[-1] if dead and len(dead) == len(found) else None
+
+
 def forget(results: Path, described: MainProcess) -> None:
     """Remove the record of a main process that is gone."""
     (_folder(results) / f"{described.host}-{described.process}.json").unlink(missing_ok=True)
