@@ -58,7 +58,8 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
     os.environ["OMP_NUM_THREADS"] = str(cpus)
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(item.name for item in STOP_SIGNALS)
+    signals = ",".join(item.name for item in STOP_SIGNALS)
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SAVE_SECONDS)
     alone = share.nodes == 1
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +75,7 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
             run_id=uuid.uuid4().hex if alone else f"{job_id()}",
             max_restarts=0,
         )
+        config.signals_to_handle = signals  # newer versions of torch ask here
         try:
             elastic_launch(config, entrypoint=sys.executable)(*command)
         except ChildFailedError:
