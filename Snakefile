@@ -23,6 +23,7 @@ from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
+from ddpm_bench.wall_time import pass_warnings_on
 
 if not workflow.overwrite_configfiles:
 
@@ -41,6 +42,8 @@ except UserError as error:
 if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
+else:
+    pass_warnings_on()
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir

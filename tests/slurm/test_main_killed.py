@@ -10,7 +10,7 @@ from small_requests import small_requests
 
 from ddpm_bench.files import read_json, sha256
 
-STEPS = 6000
+STEPS = 3000
 JOB = f"job-00000000-{STEPS:08}.json"
 
 

@@ -99,6 +99,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     # More steps: only new jobs, as test_staleness.py shows.
     ("experiments.<name>.train.steps", "unet", 80, TRAINING),
     ("experiments.<name>.train.run.gpus", "unet", 2, NOTHING),
+    ("experiments.<name>.train.run.nodes", "unet", 2, NOTHING),
     ("experiments.<name>.train.run.cpus", "unet", 3, NOTHING),
     ("experiments.<name>.train.run.micro_batch_size", "unet", 4, NOTHING),
     ("experiments.<name>.train.run.activation_checkpointing", "unet", True, NOTHING),

@@ -90,9 +90,9 @@ class Use:
 
 
 def lock_folder() -> Path:
-    """Where the locks lie: one place for all users of the machine, or one per SLURM job."""
-    job = os.environ.get("SLURM_JOB_ID")
-    name = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}" if job else "ddpm-bench-devices"
+    """Where the locks lie: one place for all users of a machine, or one per SLURM job and node."""
+    job, node = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURMD_NODENAME", "")
+    name = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}-{node}" if job else "ddpm-bench-devices"
     return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", tempfile.gettempdir())) / name
 
 

@@ -92,9 +92,14 @@ def finished_jobs(config: Config, experiment: str) -> frozenset[tuple[int, int]]
 
 
 def training_threads(config: Config, experiment: str) -> int:
-    """CPU cores of a training job, over all its processes."""
+    """CPU cores of a training job on each of its nodes."""
     run = config.experiments[experiment].train.run
     return run.gpus * run.cpus
+
+
+def of_several_nodes(config: Config, experiment: str, value: str | int) -> str | int | None:
+    """A value for trainings on several nodes; None, for Snakemake a resource not set, on one."""
+    return value if config.experiments[experiment].train.run.nodes > 1 else None
 
 
 def manifest(config: Config, experiment: str, first: int, last: int) -> str:
