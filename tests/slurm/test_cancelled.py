@@ -4,7 +4,7 @@ import copy
 
 from small_requests import small_requests
 
-STEPS = 600
+STEPS = 400
 
 
 def test_a_cancelled_job_is_named_not_sent_again_and_goes_on_in_the_next_run(study):
