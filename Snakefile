@@ -50,18 +50,8 @@ RESOURCES = CONFIG.resources_dir
 FAILURES = []
 
 if workflow.is_main_process and (gone := main_process.killed(Path(RESULTS), CONFIG.experiments)):
-    logger.warning(
-        f"The snakemake that was here before (process {gone.process}, since {gone.since}) was "
-        "killed, and its jobs may still run. To end them and unlock this folder, first: "
-        + shlex.join(
-            [
-                sys.executable,
-                str(SCRIPTS / "stop.py"),
-                "--configfile",
-                str(workflow.configfiles[-1]),
-            ]
-        )
-    )
+    stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
+    logger.warning(gone.remedy(shlex.join(map(str, stop))))
 
 
 onstart:

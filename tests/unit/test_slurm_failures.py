@@ -41,6 +41,7 @@ def failed_job(folder: Path, slurm_says: str = "", program_says: str = "") -> Si
         log=[str(folder / "train.log")],
         attempt=1,
         restart_times=3,
+        is_group=lambda: False,
     )
     log = folder / "12.log"
     return SimpleNamespace(job=job, external_jobid="12", aux={"slurm_logfile": log})
@@ -86,6 +87,23 @@ def test_a_job_that_slurm_did_not_take_has_no_number(tmp_path):
     assert (
         line == "train, experiment=a b, first=0: was not taken by SLURM: its message stands above"
     )
+
+
+def test_checkpoints_that_share_a_job_are_told_together(tmp_path):
+    shared = failed_job(tmp_path, LIMIT.format("DUE TO TIME LIMIT"))
+    members = [
+        SimpleNamespace(name="sample", wildcards_dict={"samples": "a", "step": step}, log=[])
+        for step in ("20", "40")
+    ]
+    shared.job = SimpleNamespace(
+        name="checkpoints",
+        jobs=members,
+        resources={"runtime": 5},
+        is_group=lambda: True,
+    )
+    line = failure_of(shared, FAILED.replace("FAILED", "TIMEOUT")).line()
+    assert line.startswith("sample, samples=a, step=20+40: SLURM job 12 ran out of wall time")
+    assert "set-resources: sample: runtime" in line
 
 
 def test_a_cancelled_job_is_not_sent_again_and_others_are(tmp_path):

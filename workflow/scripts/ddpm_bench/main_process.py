@@ -42,6 +42,13 @@ class MainProcess:
         """Whether the process is there; to be asked on its own machine alone."""
         return self.started is not None and _start_ticks(self.process) == self.started
 
+    def remedy(self, stop: str) -> str:
+        """What to do after it was killed; stop: the command that ends its jobs."""
+        return (
+            f"The snakemake that was here before (process {self.process}, since {self.since}) was "
+            f"killed, and its jobs may still run. To end them and unlock this folder, first: {stop}"
+        )
+
 
 def record(results: Path, experiments: Iterable[str]) -> None:
     """Say that this process is the main snakemake of these experiments, until it ends."""

@@ -29,7 +29,7 @@ class Failure:
     """A job that failed, and is not sent again."""
 
     rule: str
-    wildcards: dict[str, str]
+    wildcards: dict[str, str]  # values of a group's members joined by +
     state: str  # SLURM's; empty of a job that SLURM did not take
     slurm_job: str  # its number; empty of a job that SLURM did not take
     memory_mb: int | None  # asked for
@@ -67,19 +67,26 @@ class Failure:
 
 
 def failure_of(job_info: Any, message: str) -> Failure:
-    """A failure from what an executor reports: the job, and the SLURM plugin's message."""
+    """A failure from what an executor reports: the job, and the SLURM plugin's message.
+
+    The members of a group, jobs of one rule that share a SLURM job, are told together.
+    """
     job = job_info.job
+    members = sorted(job.jobs, key=str) if job.is_group() else [job]
     state = _STATE.search(message)
     log = (job_info.aux or {}).get("slurm_logfile")
     return Failure(
-        rule=job.name,
-        wildcards=dict(job.wildcards_dict or {}),
+        rule=members[0].name,
+        wildcards={
+            key: "+".join(sorted({str(member.wildcards_dict[key]) for member in members}))
+            for key in members[0].wildcards_dict or {}
+        },
         state=state[1] if state else "",
         slurm_job=job_info.external_jobid or "",
         memory_mb=_number(job.resources.get("mem_mb")),
         runtime_minutes=_number(job.resources.get("runtime")),
         slurm_log=Path(log) if log else None,
-        logs=tuple(map(Path, job.log)),
+        logs=tuple(Path(log) for member in members for log in member.log),
     )
 
 
