@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run snapshot report status test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run snapshot report status stop test test-slurm test-all lint format bench docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -56,15 +56,17 @@ summary: env
 snapshot: env ## tables and figures of what is scored so far, while the rest still runs
 	@$(RUN)/snapshot.py --configfile $(CONFIG)
 
-status: env ## what is done, and what would run and why
-	@$(RUN)/check_config.py --configfile $(CONFIG)
-	@$(SNAKEMAKE) --dry-run --quiet rules
-	@$(MAKE) --no-print-directory summary
+status: env ## how a study stands: steps, speed, jobs, scores, failures (beside a running one, too)
+	@$(RUN)/status.py --configfile $(CONFIG)
+
+stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
+	@$(RUN)/stop.py --configfile $(CONFIG)
 
 test: env ## the tests
 	@$(PYTEST)
 
 test-slurm: env ## the tests on a private SLURM cluster (needs slurm-wlm and munge, and root)
+	@$(BIN)/python tests/slurm/cluster.py --check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm --numprocesses 3 --dist loadfile
 
 test-all: env ## all tests, the long fault campaigns too (an hour)

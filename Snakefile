@@ -5,6 +5,7 @@ snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,10 +18,13 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import plan, reported, stages
+from ddpm_bench import main_process, plan, reported, stages
+from ddpm_bench.cluster_executor import attend
+from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
+from ddpm_bench.wall_time import pass_warnings_on
 
 if not workflow.overwrite_configfiles:
 
@@ -39,9 +43,34 @@ except UserError as error:
 if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
+else:
+    pass_warnings_on()
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
+FAILURES = []
+
+if workflow.is_main_process and (gone := main_process.killed(Path(RESULTS), CONFIG.experiments)):
+    stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
+    logger.warning(gone.remedy(shlex.join(map(str, stop))))
+
+
+onstart:
+    # For `make status` and `make stop`.
+    main_process.record(Path(RESULTS), CONFIG.experiments)
+    if not workflow.local_exec:
+        # Jobs read the config when they start: they get what it holds now, whoever edits it.
+        workflow.config_settings.configfiles = [
+            frozen_config(config, Path(RESULTS, "logs", "config"))
+        ]
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
+            attend(executor, FAILURES)
+
+
+onerror:
+    for failure in FAILURES:
+        logger.error(failure.line())
 
 
 wildcard_constraints:

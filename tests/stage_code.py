@@ -38,6 +38,7 @@ PROGRAMS = {
     "trajectory": ["plot_trajectory.py"],
     "samplers": ["plot_samplers.py"],
     "compare": ["compare.py"],
+    "costs": ["costs.py"],
 }
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import INSTALL, Cluster, Shape, cluster, missing_programs
+from cluster import Cluster, Shape, cluster, hindrance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -50,8 +51,17 @@ SMALL = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if missing := missing_programs():
-        pytest.exit(f"{', '.join(missing)} not found; to install: {INSTALL}", returncode=2)
+    if why := hindrance():
+        pytest.exit(why, returncode=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """A test that is skipped has shown nothing: here that is a failure."""
+    report = yield
+    if report.skipped:
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
 
 
 class Study:
@@ -97,19 +107,59 @@ class Study:
                 start_new_session=True,
             )
 
+    def start_locally(self, folder: Path, *arguments: str) -> subprocess.Popen:
+        """Start the same study on this machine alone, in another folder: what to compare with."""
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--cores", "1", "--configfile", "config.yaml", "--quiet", "all", "--"]
+        return subprocess.Popen([*command, *arguments], cwd=folder, start_new_session=True)
+
+    def ask_for_training(self, **resources: object) -> None:
+        """The resources of training jobs, in place of the profile's."""
+        asked = {"slurm_partition": "gpu", "mem_mb": 2000, "runtime": 30, **resources}
+        train = [f"train:{name}={value}" for name, value in asked.items()]
+        self.options = ["--set-resources", "prepare:mem_mb=2000", *train, "--retries", "0"]
+
+    def wait_until_trained(self, steps: int = 1, seconds: float = 120) -> int:
+        """Wait until a step is reported; returns it."""
+        done = self.wait_for(
+            lambda: [event["step"] for event in self.events() if event["step"] >= steps], seconds
+        )
+        return done[-1]
+
+    def assert_went_on_from_its_last_state(self, steps: int) -> None:
+        """A training was broken off once, went on from what was saved last, and came to its end."""
+        events = self.events()
+        (resumed,) = [number for number, event in enumerate(events) if event["event"] == "resumed"]
+        saved = [event["step"] for event in events[:resumed] if event["event"] == "state saved"]
+        assert events[resumed]["step"] == saved[-1] > 0
+        assert events[-1]["event"] == "job ended" and events[-1]["step"] == steps
+
+    def restarts(self, job: int) -> int:
+        """How often SLURM has sent a job into the queue again."""
+        shown = self.cluster.run("scontrol", "--oneliner", "show", "job", str(job))
+        return int(re.search(r" Restarts=(\d+)", shown)[1])
+
     def printed(self, log: str = "main.log") -> str:
         return (self.folder / log).read_text()
 
-    def run(self, *arguments: str, succeeds: bool = True, timeout: float = 600) -> str:
+    def run(
+        self,
+        *arguments: str,
+        succeeds: bool = True,
+        timeout: float = 600,
+        log: str = "main.log",
+    ) -> str:
         """Run the workflow to its end; returns all that it printed."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, log=log)
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"still running after {timeout} s:\n{self.printed()}") from None
-        assert (status == 0) == succeeds, self.printed()
-        return self.printed()
+            raise AssertionError(f"still running after {timeout} s:\n{self.printed(log)}") from None
+        assert (status == 0) == succeeds, self.printed(log)
+        return self.printed(log)
 
     def program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run one of the project's programs, as a user on the login node would."""

@@ -100,6 +100,8 @@ def test_defaults_are_merged_under_each_experiment(raw):
          "the nearest that are: 900 or 1200"),
         ({"run": {"steps_per_job": 500}}, "run.steps_per_job = 500 must be a multiple of "
          "checkpoint_every = 300; the nearest that are: 300 or 600"),
+        ({"run": {"gpus": 2, "nodes": 3}}, "run.gpus = 2 on run.nodes = 3: batch_size = 64 "
+         "does not divide over 6 processes"),
         ({"run": {"gpus": 3}}, "batch_size = 64 does not divide over 3 processes; "
          "the nearest that does: 63 or 66"),
         ({"run": {"micro_batch_size": 5}}, "sizes that do: 1, 2, 4, 8, 16, 32, 64"),

@@ -37,7 +37,7 @@ from ddpm_bench.program import run
 def main():
     folder = Path(sys.argv[1])
     with owning(folder, float(sys.argv[2])) as owner:
-        while not Path(folder, "end").exists():
+        while not (Path(folder, "end").exists() or owner.asked_to_leave):
             with replacing(folder / "written-by", owner.check) as temporary:
                 temporary.write_text(str(os.getpid()))
             time.sleep(0.01)
@@ -154,6 +154,46 @@ def test_an_owner_that_lives_on_another_machine_stays(hold, elsewhere, tmp_path)
         pass
     assert holder.poll() is None
     assert read_description(tmp_path).process == holder.pid
+
+
+@pytest.fixture
+def job_has_moved(tmp_path, monkeypatch) -> None:
+    """Holders run in SLURM job 7 on node a; SLURM, a stand-in, has that job nowhere near."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "squeue").write_text("#!/bin/sh\n")
+    (commands / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURMD_NODENAME", "a")
+
+
+@pytest.mark.parametrize("shared_locks", [True, False])
+def test_an_owner_that_its_slurm_job_has_left_gives_way(
+    hold, elsewhere, job_has_moved, tmp_path, capsys, shared_locks
+):
+    holder = hold([] if shared_locks else elsewhere)
+    with owning(tmp_path) as owner:
+        owner.check()
+        assert holder.wait(10) == 0
+        assert read_description(tmp_path).process == os.getpid()
+        assert list(tmp_path.glob("owner.*.leave")) == []
+    assert "which SLURM has sent away from a: it is asked to save" in capsys.readouterr().err
+
+
+def test_an_owner_that_does_not_leave_is_not_overrun(
+    hold, elsewhere, job_has_moved, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ddpm_bench.ownership.LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr("ddpm_bench.ownership._ask_to_leave", lambda folder, holder: None)
+    for before in ([], elsewhere):
+        holder = hold(before)
+        refused = pytest.raises(UserError, match=f"being trained by process {holder.pid}")
+        with refused, owning(tmp_path):
+            pass
+        assert holder.poll() is None
+        holder.kill()
+        holder.wait()
 
 
 def test_an_owner_that_was_thought_gone_writes_nothing_more(hold, elsewhere, tmp_path):

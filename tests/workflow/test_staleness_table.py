@@ -19,12 +19,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHA = "0" * 64
 
 # What follows from what.
-TABLES = {"collect", "plot_scores", "plot_samplers", "compare"}
+TABLES = {"collect", "plot_scores", "plot_samplers", "compare", "costs"}
 SCORES = {"score", "plot_closest_pairs", *TABLES}
 SPACE = {"reference_features", *SCORES}
 SAMPLES = {"sample", "sample_grid", "plot_samples", "plot_trajectory", *SCORES}
-FIRST_IMAGES = {"plot_samples", "plot_trajectory"}  # show no more than the first few
-LOSSES = {"validate", "plot_loss"}
+FIRST_IMAGES = {"plot_samples", "plot_trajectory", "costs"}  # show no more than the first few
+LOSSES = {"validate", "plot_loss", "costs"}
 TRAINING = {"train", *LOSSES, *SAMPLES}
 CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
 IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}
@@ -99,6 +99,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     # More steps: only new jobs, as test_staleness.py shows.
     ("experiments.<name>.train.steps", "unet", 80, TRAINING),
     ("experiments.<name>.train.run.gpus", "unet", 2, NOTHING),
+    ("experiments.<name>.train.run.nodes", "unet", 2, NOTHING),
     ("experiments.<name>.train.run.cpus", "unet", 3, NOTHING),
     ("experiments.<name>.train.run.micro_batch_size", "unet", 4, NOTHING),
     ("experiments.<name>.train.run.activation_checkpointing", "unet", True, NOTHING),

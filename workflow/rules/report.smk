@@ -1,7 +1,8 @@
 """Scores in, tables and figures out.
 
 In:  results/<experiment>/scores/<score>/<set>/step-*.json, step-*.nearest.npz, metrics.csv,
-     samples and how long they took, checkpoints, training/validation-*.csv
+     samples and how long they took, checkpoints, training/validation-*.csv,
+     results/logs/<rule>/*.benchmark.tsv
 Out: results/<experiment>/report/   tables, figures and animations of one experiment
      results/report/                all experiments side by side
 """
@@ -238,6 +239,8 @@ rule plot_trajectory:
         ),
     log:
         f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
@@ -393,3 +396,32 @@ rule compare:
         "exec with_log {log:q} compare.py --what {params.what:q}"
         " --evaluations {input.evaluations:q} --bests {input.bests:q}"
         " --output-dir {params.folder:q}"
+
+
+rule costs:
+    """Time, GPU-hours and memory of each stage, asked for and used."""
+    input:
+        reported.charged(CONFIG),
+    output:
+        table=report(
+            f"{RESULTS}/report/costs.csv",
+            caption="../report/costs.rst",
+            category="Costs",
+            labels={"shows": "each stage of each experiment"},
+        ),
+        figure=report(
+            f"{RESULTS}/report/Costs.png",
+            caption="../report/costs.rst",
+            category="Costs",
+            labels={"shows": "wall time, GPU-hours and memory"},
+        ),
+    log:
+        f"{RESULTS}/logs/costs.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        what=stages.costs_stage(CONFIG),
+        results=RESULTS,
+    shell:
+        "exec with_log {log:q} costs.py --what {params.what:q} --results {params.results:q}"
+        " --table {output.table:q} --figure {output.figure:q}"

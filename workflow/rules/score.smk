@@ -32,6 +32,8 @@ rule train_classifier:
         summary=f"{RESULTS}/datasets/{{dataset}}/classifier/summary.json",
     log:
         f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/logs/train_classifier/{{dataset}}.benchmark.tsv"
     # Before training, which may take days: what is wrong here should be known at once.
     priority: 10
     conda:
@@ -58,6 +60,8 @@ rule reference_features:
         f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{split}}.npz",
     log:
         f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{split}}.log",
+    benchmark:
+        f"{RESULTS}/logs/reference_features/{{dataset}}.{{space}}.{{split}}.benchmark.tsv"
     priority: 10
     conda:
         "../../envs/environment.yaml"
@@ -104,6 +108,8 @@ rule score:
         nearest=f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.nearest.npz",
     log:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
+    benchmark:
+        f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus

@@ -29,7 +29,16 @@ rule train:
     threads: lambda wildcards: plan.training_threads(CONFIG, wildcards.experiment)
     resources:
         how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
-        gpu=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.gpus,
+        gpu=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.processes,
+        nodes=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.nodes,
+        # Of several nodes only (None: not set). train.py itself calls srun, one task per node.
+        mpi=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, "srun"),
+        tasks=lambda wildcards: plan.of_several_nodes(
+            CONFIG,
+            wildcards.experiment,
+            CONFIG.experiments[wildcards.experiment].train.run.nodes,
+        ),
+        tasks_per_gpu=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, 0),
         # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
         weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
     params:

@@ -3,26 +3,41 @@
 
 Saves the resumable state every `save_seconds`, on SIGTERM and SIGUSR1 (exit status 75: start it
 again and it goes on), and at the end; checkpoints of EMA weights at the multiples of
-`checkpoint_every`. Several processes (`gpus` of --how) are started through torchrun.
+`checkpoint_every`. Several processes (`gpus` of --how) are started through torchrun's agent, on
+several nodes (`nodes` of --how) inside a SLURM job through srun. After SIGUSR1, SLURM's warning
+before the wall time is over, its job is sent into the queue again where the cluster allows that.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from ddpm_bench.allocation import requeue, stay_if_left
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
+    Ended,
     die_with_the_launcher,
     has_a_launcher,
     is_one_of_several,
+    is_share_of_several,
     report_status,
+    run_on_nodes,
     run_processes,
+    run_share,
 )
-from ddpm_bench.program import EXIT_USER_ERROR, UserError, keys, parser, run
+from ddpm_bench.program import (
+    EXIT_SAVED_AND_STOPPED,
+    EXIT_USER_ERROR,
+    UserError,
+    keys,
+    parser,
+    run,
+)
 
 
 def arguments():
@@ -49,20 +64,38 @@ def arguments():
 
 def main() -> int:
     args = arguments()
-    stage = args.what
     if has_a_launcher():
         die_with_the_launcher()
     if is_one_of_several():
         status = EXIT_USER_ERROR
         try:
-            status = train_job(args, stage)
+            status = train_job(args).status
         finally:
             report_status(status)
         return status
-    with lease(args.how.gpus):
-        if args.how.gpus > 1:
-            return run_processes(args.how.gpus, args.how.cpus, sys.argv)
-        return train_job(args, stage)
+    if is_share_of_several():
+        with lease(args.how.gpus):
+            return run_share(args.how.nodes, args.how.gpus, args.how.cpus, sys.argv)
+    try:
+        ended = train_in_processes(args)
+    except UserError as error:
+        stay_if_left(f"error: {error}")
+        raise
+    if ended.status:
+        stay_if_left(f"the training ended with status {ended.status}")
+    if ended == Ended(EXIT_SAVED_AND_STOPPED, signal.SIGUSR1):
+        requeue()
+    return ended.status
+
+
+def train_in_processes(args) -> Ended:
+    how = args.how
+    if how.nodes > 1:
+        return run_on_nodes(how.nodes, how.gpus, how.cpus, sys.argv)
+    with lease(how.gpus):
+        if how.gpus > 1:
+            return run_processes(how.gpus, how.cpus, sys.argv)
+        return train_job(args)
 
 
 def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
@@ -73,12 +106,14 @@ def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
     return stage.model_copy(update={"train": stage.train.model_copy(update={"init_from": given})})
 
 
-def train_job(args, stage: TrainStage) -> int:
+def train_job(args) -> Ended:
     # torch is imported after the lease, which decides the GPUs that it sees.
+    from ddpm_bench.agreement import StopSignal
     from ddpm_bench.checkpoints import TrainingFolder, fingerprint
     from ddpm_bench.ownership import owning
     from ddpm_bench.training import Job, train
 
+    stage, stop = args.what, StopSignal()
     images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
     name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
     about = stage.model_dump_json(exclude_defaults=True)
@@ -86,12 +121,13 @@ def train_job(args, stage: TrainStage) -> int:
         stage = with_given_weights(stage, args.init_from)
     job = Job(args.first, args.last, stage, args.how, about)
     if int(os.environ.get("RANK", 0)) > 0:
-        return train(job, images, TrainingFolder(args.experiment, name), owner=None)
+        folder = TrainingFolder(args.experiment, name)
+        return Ended(train(job, images, folder, owner=None, stop=stop), stop.number)
     with owning(args.experiment / "training", args.renew_seconds) as owner:
         folder = TrainingFolder(args.experiment, name, owner.check)
         folder.remove_leftovers()
         folder.set_others_aside(about)
-        status = train(job, images, folder, owner)
+        status = train(job, images, folder, owner, stop)
         if status == 0:
             owner.check()
             manifest = folder.finish(
@@ -102,7 +138,7 @@ def train_job(args, stage: TrainStage) -> int:
                 about,
             )
             write_json(args.output, manifest)
-    return status
+    return Ended(status, stop.number)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,19 @@ class StopSignal:
     """Notes the signals of a cluster, a terminal and a lost connection instead of dying of them."""
 
     def __init__(self) -> None:
-        self.arrived = False
+        self.number: int | None = None  # of the first that arrived
+
+    def listen(self) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, self._note)
 
+    @property
+    def arrived(self) -> bool:
+        return self.number is not None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.arrived = True
+        if self.number is None:
+            self.number = number
 
 
 class Agreement:
@@ -49,6 +56,9 @@ class Agreement:
         return [bool(vote) for vote in votes]
 
     def end(self) -> None:
-        """Let the last votes arrive, so that no process leaves while another waits."""
+        """Let the last votes arrive, and every process: what starts them takes the end of one that
+        has nothing to save for a failure, and would not let the first save for long."""
         self._arrived(0)
         self._under_way = None
+        if self._group is not None:
+            dist.barrier(self._group)

@@ -1,26 +1,56 @@
-"""Starting one training process per GPU on this machine, by torchrun's own agent."""
+"""Starting one training process per GPU, by torchrun's own agent, on one node or several.
+
+On several nodes the program calls itself through `srun`, once per node. In each of these tasks an
+agent starts the node's processes, and they meet at a port of the first node.
+"""
 
 import ctypes
 import logging
 import os
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .program import STOP_SIGNALS
+from .allocation import job_id, node_address, node_name
+from .files import read_json, write_json
+from .program import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STATUS_FILE = "DDPM_BENCH_STATUS_FILE"
+MEETING_POINT = "DDPM_BENCH_MEETING_POINT"  # host:port, set in the tasks of run_on_nodes
+ENDED_FILE = "DDPM_BENCH_ENDED_FILE"
+# SLURM decides how long a state may take to save before a job is killed; not torch, after 30 s.
+SAVE_SECONDS = "86400"
 
 
-def run_processes(processes: int, cpus: int, command: list[str]) -> int:
-    """Run a Python program in several processes; returns the exit status of the first.
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended: its exit status, and the signal that stopped it, if one did."""
+
+    status: int
+    signal: int | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several nodes this is, and where all meet."""
+
+    nodes: int = 1
+    rank: int = 0
+    meeting_point: str = "localhost:0"
+
+
+def run_processes(processes: int, cpus: int, command: list[str], share: Share = Share()) -> Ended:
+    """Run a Python program in several processes; returns how the first one here ended.
 
     The agent runs in this process, which holds the leases of the GPUs: they are free when the
-    processes have ended, and not before. A signal to stop is handed on to them as SIGTERM, on which
-    they save and leave.
+    processes have ended, and not before. A signal to stop is handed on to them, on which they save
+    and leave.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -28,24 +58,96 @@ def run_processes(processes: int, cpus: int, command: list[str]) -> int:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
     os.environ["OMP_NUM_THREADS"] = str(cpus)
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(item.name for item in STOP_SIGNALS)
+    signals = ",".join(item.name for item in STOP_SIGNALS)
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SAVE_SECONDS)
+    alone = share.nodes == 1
     with tempfile.TemporaryDirectory() as folder:
         status = Path(folder, "status")
         os.environ[STATUS_FILE] = str(status)
         config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
+            min_nodes=share.nodes,
+            max_nodes=share.nodes,
             nproc_per_node=processes,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d" if alone else "static",
+            rdzv_endpoint=share.meeting_point,
+            rdzv_configs={} if alone else {"rank": share.rank},
+            run_id=uuid.uuid4().hex if alone else f"{job_id()}",
             max_restarts=0,
         )
+        config.signals_to_handle = signals  # newer versions of torch ask here
         try:
             elastic_launch(config, entrypoint=sys.executable)(*command)
-        except (ChildFailedError, SignalException):
-            return int(status.read_text()) if status.exists() else 1
-        return 0
+        except ChildFailedError:
+            return Ended(_reported(status))
+        except SignalException as stopped:
+            return Ended(_reported(status), stopped.sigval)
+        return Ended(0)
+
+
+def _reported(status: Path) -> int:
+    return int(status.read_text()) if status.exists() else 1
+
+
+def run_on_nodes(nodes: int, processes: int, cpus: int, command: list[str]) -> Ended:
+    """Run a Python program that calls `run_share` once on each of a SLURM job's nodes.
+
+    processes: of each node; cpus: of each process. Signals to stop are handed on. Raises UserError
+    outside SLURM.
+    """
+    first = node_name()
+    if job_id() is None or first is None:
+        raise UserError(
+            f"run.nodes = {nodes}: several nodes are started inside a SLURM job, and this process "
+            "is in none; run `snakemake --profile profiles/slurm`, or set run.nodes to 1, or start "
+            "train.py on each node yourself with torchrun"
+        )
+    options = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    options += [f"--cpus-per-task={processes * cpus}", "--kill-on-bad-exit=1"]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "ended.json")
+        task = {MEETING_POINT: f"{node_address(first)}:{_free_port()}", ENDED_FILE: str(report)}
+        # A session of its own: what is sent to a whole group would reach it twice.
+        step = subprocess.Popen(
+            ["srun", *options, sys.executable, *command],
+            env={**os.environ, **task},
+            start_new_session=True,
+        )
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda number, _: step.send_signal(_for_srun(number)))
+        status = step.wait()
+        ended = Ended(**read_json(report)) if report.exists() else Ended(1)
+    # The first node reports; a failure on another ends the step.
+    return Ended(status, ended.signal) if status and not ended.status else ended
+
+
+def _for_srun(number: int) -> int:
+    """srun passes these two on; it ends its step on some of the others."""
+    return number if number in (signal.SIGTERM, signal.SIGUSR1) else signal.SIGTERM
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("", 0))
+        return listening.getsockname()[1]
+
+
+def is_share_of_several() -> bool:
+    """Whether this process was started by `run_on_nodes`."""
+    return MEETING_POINT in os.environ
+
+
+def run_share(nodes: int, processes: int, cpus: int, command: list[str]) -> int:
+    """The part of one node in `run_on_nodes`; returns the exit status of its task.
+
+    A training that was saved and stopped is no failure of the task: srun would kill the others,
+    which may still save.
+    """
+    share = Share(nodes, int(os.environ["SLURM_NODEID"]), os.environ[MEETING_POINT])
+    ended = run_processes(processes, cpus, command, share)
+    if share.rank == 0:
+        write_json(Path(os.environ[ENDED_FILE]), asdict(ended))
+    return 0 if ended.status == EXIT_SAVED_AND_STOPPED else ended.status
 
 
 def is_one_of_several() -> bool:
@@ -65,6 +167,6 @@ def die_with_the_launcher() -> None:
 
 
 def report_status(status: int) -> None:
-    """Tell the agent, from the first process, how the program ended: it sees only that it did."""
-    if STATUS_FILE in os.environ and os.environ.get("RANK") == "0":
+    """Tell the agent, from its first process, how the program ended: it sees only that it did."""
+    if STATUS_FILE in os.environ and os.environ.get("LOCAL_RANK") == "0":
         Path(os.environ[STATUS_FILE]).write_text(str(status))

@@ -9,6 +9,11 @@ machine gone. Some file systems of clusters do not carry locks from node to node
 proves nothing, and an owner counts as gone when its heartbeat has stood still for long, by the
 clock of whoever watches. An owner that had only stalled then finds, before it publishes anything,
 that it is no longer named in owner.json.
+
+On SLURM an owner may live on after its job has left it: a node is given up for dead, the job runs
+on another. Whoever follows asks it to leave; it saves, and the other goes on from there.
+
+    training/owner.<token>.leave         asks that owner to save and to leave
 """
 
 import errno
@@ -27,11 +32,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
+from .allocation import has_left, job_id, node_name
 from .files import write_json
 from .program import UserError
 
 RENEW_SECONDS = 10.0
 MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone
+LEAVE_SECONDS = 600.0  # within which an owner that is asked to leave does
+RELEASED_SECONDS = 10.0  # between an owner's word that it ended and its end
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems
 
@@ -44,6 +52,7 @@ class Description(BaseModel):
     boot_id: str | None = None
     process: int
     slurm_job: str | None = None
+    slurm_node: str | None = None
     since: str
     renew_seconds: float = RENEW_SECONDS
     released: bool = False
@@ -51,7 +60,7 @@ class Description(BaseModel):
     def who(self, folder: Path) -> str:
         """The owner in words: process, host, SLURM job, since when, when it was last heard of."""
         job = f", SLURM job {self.slurm_job}" if self.slurm_job else ""
-        renewed = _read(_heartbeat(folder, self.token))
+        renewed = last_renewal(folder, self.token)
         heard = f", last renewed {renewed}" if renewed else ""
         return f"process {self.process} on {self.host}{job}, since {self.since}{heard}"
 
@@ -60,6 +69,10 @@ class Description(BaseModel):
         if here is not None and self.boot_id is not None:
             return here == self.boot_id
         return socket.gethostname() == self.host
+
+    def is_left_by_its_job(self) -> bool:
+        """Whether SLURM says that its job is not where it runs (any more)."""
+        return has_left(self.slurm_job, self.slurm_node)
 
 
 class Owner:
@@ -73,7 +86,8 @@ class Owner:
             host=socket.gethostname(),
             boot_id=_boot_id(),
             process=os.getpid(),
-            slurm_job=os.environ.get("SLURM_JOB_ID"),
+            slurm_job=job_id(),
+            slurm_node=node_name(),
             since=_now(),
             renew_seconds=renew_seconds,
         )
@@ -81,9 +95,11 @@ class Owner:
         self._heartbeat = _heartbeat(folder, self.description.token)
         self._heartbeat.write_text(_now())
         write_json(folder / "owner.json", self.description.model_dump())
-        for earlier in folder.glob("owner.*.heartbeat"):
-            if earlier != self._heartbeat:
+        self._leave = _leave_request(folder, self.description.token)
+        for earlier in (*folder.glob("owner.*.heartbeat"), *folder.glob("owner.*.leave")):
+            if earlier not in (self._heartbeat, self._leave):
                 earlier.unlink(missing_ok=True)
+        self.asked_to_leave = False
         self._thread = threading.Thread(target=self._renew, name="owner", daemon=True)
         self._thread.start()
 
@@ -105,6 +121,7 @@ class Owner:
     def _renew(self) -> None:
         """Write this owner's heartbeat, which a new owner removes: then it is not made again."""
         while not self._ended.wait(self.description.renew_seconds):
+            self.asked_to_leave = self.asked_to_leave or self._leave.exists()
             try:
                 with self._heartbeat.open("r+") as file:
                     file.write(_now())
@@ -122,12 +139,14 @@ class Owner:
             released = self.description.model_copy(update={"released": True})
             write_json(self._folder / "owner.json", released.model_dump())
         self._heartbeat.unlink(missing_ok=True)
+        self._leave.unlink(missing_ok=True)
 
 
 @contextmanager
 def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner]:
     """Own a training folder until the block ends. Raises UserError naming who holds it.
 
+    A holder that its SLURM job has left is asked to leave, and waited for.
     renew_seconds: how often the owner shows that it lives. Where its machine cannot be asked, nine
     times that without a sign are taken for its end.
     """
@@ -155,9 +174,7 @@ def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner
 def _locked(lock: FileLock, folder: Path) -> Iterator[bool]:
     """Hold a lock; gives whether the file system has locks. Raises UserError when it is held."""
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(_held(folder, read_description(folder))) from None
+        _acquire(lock, folder)
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
@@ -169,8 +186,43 @@ def _locked(lock: FileLock, folder: Path) -> Iterator[bool]:
         lock.release()
 
 
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Take a lock, from whoever is on the way out. Raises UserError when another holds it."""
+    try:
+        lock.acquire(timeout=0)
+        return
+    except Timeout:
+        holder = read_description(folder)
+    seconds = 0.0
+    if holder is not None and holder.released:
+        seconds = RELEASED_SECONDS
+    elif holder is not None and holder.is_left_by_its_job():
+        _ask_to_leave(folder, holder)
+        seconds = LEAVE_SECONDS
+    try:
+        lock.acquire(timeout=seconds, poll_interval=0.5)
+    except Timeout:
+        raise UserError(_held(folder, read_description(folder))) from None
+
+
+def _ask_to_leave(folder: Path, holder: Description) -> None:
+    print(
+        f"{folder} is owned by {holder.who(folder)}, which SLURM has sent away from "
+        f"{holder.slurm_node}: it is asked to save and leave, and waited for, {LEAVE_SECONDS:g} "
+        "seconds at most",
+        file=sys.stderr,
+        flush=True,
+    )
+    _leave_request(folder, holder.token).touch()
+
+
 def _watch(folder: Path, holder: Description) -> None:
-    """Return once a holder has shown no sign of life for long. Raises UserError when it does."""
+    """Return once a holder has shown no sign of life for long. Raises UserError when it does, and
+    has no reason to leave, or does not."""
+    left = holder.is_left_by_its_job()
+    if left:
+        _ask_to_leave(folder, holder)
+    longest = time.monotonic() + (LEAVE_SECONDS if left else 0)
     seconds = MISSED_RENEWALS * holder.renew_seconds
     print(
         f"{folder} was being trained by {holder.who(folder)}, which has not said that it ended: "
@@ -179,15 +231,18 @@ def _watch(folder: Path, holder: Description) -> None:
         flush=True,
     )
     heartbeat = _heartbeat(folder, holder.token)
-    first = _read(heartbeat)
+    last = _read(heartbeat)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(min(1.0, seconds / 20))
         named = read_description(folder)
         if named is not None and named.token == holder.token and named.released:
             return
-        if named != holder or _read(heartbeat) != first:
+        renewed = _read(heartbeat)
+        if named != holder or (renewed != last and time.monotonic() > longest):
             raise UserError(_held(folder, named))
+        if renewed != last:
+            last, deadline = renewed, time.monotonic() + seconds
     print(
         f"it has given none: {folder} is taken over from process {holder.process} on {holder.host}",
         file=sys.stderr,
@@ -211,8 +266,17 @@ def read_description(folder: Path) -> Description | None:
         return None
 
 
+def last_renewal(folder: Path, token: str) -> str:
+    """When an owner last showed that it lives, ISO 8601; empty where it has left no sign."""
+    return _read(_heartbeat(folder, token))
+
+
 def _heartbeat(folder: Path, token: str) -> Path:
     return folder / f"owner.{token}.heartbeat"
+
+
+def _leave_request(folder: Path, token: str) -> Path:
+    return folder / f"owner.{token}.leave"
 
 
 def _read(path: Path) -> str:

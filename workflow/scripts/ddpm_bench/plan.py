@@ -73,18 +73,33 @@ def _finished(folder: str, name: str) -> frozenset[tuple[int, int]]:
     return frozenset((int(match[1]), int(match[2])) for match in matches if match)
 
 
+def look_again() -> None:
+    """Forget what lay on disk: for a process that watches a running workflow."""
+    _finished.cache_clear()
+
+
 def training_jobs(config: Config, experiment: str) -> list[tuple[int, int]]:
     """The jobs of a training as (first, last): each goes on after step `first` to step `last`."""
     train = config.experiments[experiment].train
+    done = set(finished_jobs(config, experiment))
+    return cut(train.steps, train.run.steps_per_job, done)
+
+
+def finished_jobs(config: Config, experiment: str) -> frozenset[tuple[int, int]]:
+    """The jobs of a training, as (first, last), whose manifests are on disk."""
     folder = str(Path(config.results_dir, experiment, "training"))
-    done = _finished(folder, rf"job-(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})\.json")
-    return cut(train.steps, train.run.steps_per_job, set(done))
+    return _finished(folder, rf"job-(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})\.json")
 
 
 def training_threads(config: Config, experiment: str) -> int:
-    """CPU cores of a training job, over all its processes."""
+    """CPU cores of a training job on each of its nodes."""
     run = config.experiments[experiment].train.run
     return run.gpus * run.cpus
+
+
+def of_several_nodes(config: Config, experiment: str, value: str | int) -> str | int | None:
+    """A value for trainings on several nodes; None, for Snakemake a resource not set, on one."""
+    return value if config.experiments[experiment].train.run.nodes > 1 else None
 
 
 def manifest(config: Config, experiment: str, first: int, last: int) -> str:
@@ -320,25 +335,29 @@ def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
 
 def retrainings(config: Config) -> list[str]:
     """In words: the experiments whose training begins anew because their keys have changed."""
-    notes = []
-    for experiment in config.experiments:
-        marker = Path(config.results_dir, experiment, "training", "current.json")
-        if not marker.is_file():
-            continue
-        before = _flat(json.loads(marker.read_text(encoding="utf-8")).get("keys", {}))
-        now = _flat(json.loads(stages.train_stage(config, experiment)))
-        changed = [
-            f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
-            for key in sorted({*before, *now} - {KEPT_AS_IT_IS})
-            if before.get(key) != now.get(key)
-        ]
-        if before and changed:
-            notes.append(
-                f"experiments.{experiment} is trained anew, because {'; '.join(changed)}. What was "
-                "trained before is kept, and comes back with the keys of before"
-                + (f". {FOLLOWS_STEPS}" if _follows_steps(config, experiment, changed) else "")
-            )
-    return notes
+    notes = (retraining(config, experiment) for experiment in config.experiments)
+    return [note for note in notes if note is not None]
+
+
+def retraining(config: Config, experiment: str) -> str | None:
+    """In words: why an experiment's training begins anew; None where it does not."""
+    marker = Path(config.results_dir, experiment, "training", "current.json")
+    if not marker.is_file():
+        return None
+    before = _flat(json.loads(marker.read_text(encoding="utf-8")).get("keys", {}))
+    now = _flat(json.loads(stages.train_stage(config, experiment)))
+    changed = [
+        f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
+        for key in sorted({*before, *now} - {KEPT_AS_IT_IS})
+        if before.get(key) != now.get(key)
+    ]
+    if not (before and changed):
+        return None
+    return (
+        f"experiments.{experiment} is trained anew, because {'; '.join(changed)}. What was "
+        "trained before is kept, and comes back with the keys of before"
+        + (f". {FOLLOWS_STEPS}" if _follows_steps(config, experiment, changed) else "")
+    )
 
 
 # Decides which weights are kept, not what they are.

@@ -30,7 +30,7 @@ SAMPLER_FILES = (
 def targets(config: Config) -> list[str]:
     """Everything that a whole run leaves behind and nothing else depends on."""
     results = Path(config.results_dir)
-    files = [results / "report" / "all_scores.csv"]
+    files = [results / "report" / "all_scores.csv", results / "report" / "costs.csv"]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
@@ -90,6 +90,20 @@ def trajectories(config: Config, experiment: str) -> list[str]:
     folder = Path(config.results_dir, experiment, "report")
     return [
         str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
+    ]
+
+
+def charged(config: Config) -> list[str]:
+    """The last of what is counted in the table of costs."""
+    results = Path(config.results_dir)
+    return [
+        path
+        for name in config.experiments
+        for path in (
+            str(results / name / "report" / "evaluation_results.csv"),
+            *plan.validations(config, name),
+            *trajectories(config, name),
+        )
     ]
 
 

@@ -29,6 +29,7 @@ VERSIONS = {
     "trajectory": 1,
     "samplers": 1,
     "compare": 2,
+    "costs": 1,
 }
 
 
@@ -135,6 +136,18 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
         features={"version": VERSIONS["features"], **_features(keys, keys.feature_space)},
         measuring=measuring,
     )
+
+
+def costs_stage(config: Config) -> str:
+    experiments = {
+        name: {
+            "dataset": keys.dataset,
+            "samples": sorted(keys.samples),
+            "scores": sorted(keys.scores),
+        }
+        for name, keys in config.experiments.items()
+    }
+    return stage("costs", experiments=experiments)
 
 
 def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:

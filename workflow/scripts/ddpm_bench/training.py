@@ -47,11 +47,18 @@ class Job:
         return list(range((self.first // every + 1) * every, self.last + 1, every))
 
 
-def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | None) -> int:
+def train(
+    job: Job,
+    images: np.ndarray,
+    folder: TrainingFolder,
+    owner: Owner | None,
+    stop: StopSignal | None = None,
+) -> int:
     """Train to the job's last step and save its checkpoints; returns the exit status.
 
     images: uint8 [N, H, W, C], memory-mapped. `owner` is None in all processes but the first: they
-    compute and write nothing. Returns 0, or 75 when a signal stopped it after saving.
+    compute and write nothing. Returns 0, or 75 when it was stopped after saving: by a signal, which
+    `stop` then knows, or by a trainer that follows.
     """
     accelerator = build_accelerator(job.stage.train, job.run, folder.path)
     missing, step = _what_is_left(job, folder, accelerator)
@@ -60,7 +67,7 @@ def train(job: Job, images: np.ndarray, folder: TrainingFolder, owner: Owner | N
         return 0
     trainer = Trainer(job, images, folder, owner, accelerator)
     trainer.begin_or_go_on(None if step is None else folder.state(step))
-    return trainer.run(save_at=set(missing))
+    return trainer.run(save_at=set(missing), stop=stop)
 
 
 def _what_is_left(
@@ -162,11 +169,12 @@ class Trainer:
             moments = {key: state.tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.restore(parameter, moments, state.step - self.skipped)
 
-    def run(self, save_at: set[int]) -> int:
+    def run(self, save_at: set[int], stop: StopSignal | None = None) -> int:
         """Train to the job's last step; checkpoints are saved at the steps `save_at`."""
         job = self.job
         self._print_room(len(save_at))
-        stop = StopSignal()
+        stop = stop or StopSignal()
+        stop.listen()
         agreement = Agreement(self.processes)
         progress = Progress(self.folder, self.step, job.last, quiet=self.owner is None)
         if job.run.tracker is not None:
@@ -181,7 +189,8 @@ class Trainer:
             due = time.monotonic() - last_save >= job.run.save_seconds
             if due:  # asked once: with several processes the answer comes a step later
                 last_save = time.monotonic()
-            stopping, saving = agreement.any(stop.arrived, due and self.owner is not None)
+            leave = stop.arrived or (self.owner is not None and self.owner.asked_to_leave)
+            stopping, saving = agreement.any(leave, due and self.owner is not None)
             ended = self.step == job.last
             if self.step in save_at or saving or stopping or ended:
                 self._gather_losses()
@@ -197,12 +206,13 @@ class Trainer:
         agreement.end()
         self.accelerator.end_training()  # a process group left open can abort the process
         ended = self.step == job.last
-        progress.end("job ended" if ended else "stopped by a signal", self.step, executed)
+        why = "stopped by a signal" if stop.arrived else "stopped for a trainer that follows"
+        progress.end("job ended" if ended else why, self.step, executed)
         if not ended and self.owner is not None:
             with suppress(OSError):
                 print(
-                    f"stopped by a signal; the state of step {self.step} is saved, and the same "
-                    "command goes on from it",
+                    f"{why}; the state of step {self.step} is saved, and the same command goes on "
+                    "from it",
                     file=sys.stderr,
                 )
         return 0 if ended else EXIT_SAVED_AND_STOPPED

@@ -36,6 +36,21 @@ class SamplersStage(Keys):
     sets: dict[Name, Drawing] = Field(default_factory=dict)
 
 
+class ChargedExperiment(Keys):
+    """The names by which an experiment's jobs are known."""
+
+    dataset: Name
+    samples: list[Name] = Field(default_factory=list)
+    scores: list[Name] = Field(default_factory=list)
+
+
+class CostsStage(Keys):
+    """What decides the table of costs, but what was measured."""
+
+    version: PositiveInt
+    experiments: dict[Name, ChargedExperiment]
+
+
 class GridStage(Keys):
     """What decides the grid of a checkpoint's samples, but the samples."""
 

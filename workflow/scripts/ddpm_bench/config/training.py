@@ -19,7 +19,11 @@ class TrainRun(Keys):
     """How training is run; never makes a result stale."""
 
     gpus: PositiveInt = Field(
-        1, description="Processes, one GPU each; CPU processes on a machine without GPUs."
+        1,
+        description="Processes of a node, one GPU each; CPU processes on a machine without GPUs.",
+    )
+    nodes: PositiveInt = Field(
+        1, description="Nodes of `gpus` processes each; more than one inside SLURM jobs only."
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each process.")
     micro_batch_size: PositiveInt | None = Field(
@@ -41,6 +45,11 @@ class TrainRun(Keys):
     tracker: Literal["tensorboard"] | None = Field(
         None, description="tensorboard: losses and speed also as TensorBoard's events."
     )
+
+    @property
+    def processes(self) -> int:
+        """Of all nodes."""
+        return self.nodes * self.gpus
 
 
 class GivenWeights(Keys):
@@ -135,10 +144,12 @@ class Train(Optimisation):
                     f"{name} = {value} must be a multiple of checkpoint_every = "
                     f"{self.checkpoint_every}; the nearest that are: {nearest}"
                 )
-        if self.batch_size % self.run.gpus:
-            yield f"run.gpus = {self.run.gpus}: {misfit(self.batch_size, self.run.gpus)}"
+        run = self.run
+        if self.batch_size % run.processes:
+            nodes = f" on run.nodes = {run.nodes}" if run.nodes > 1 else ""
+            yield f"run.gpus = {run.gpus}{nodes}: {misfit(self.batch_size, run.processes)}"
         elif self.run.micro_batch_size is not None:
-            share = self.batch_size // self.run.gpus
+            share = self.batch_size // run.processes
             if share % self.run.micro_batch_size:
                 yield unfit_micro_batch(self.run.micro_batch_size, share)
         if self.lr_schedule_steps is not None and self.lr_schedule_steps < self.steps:

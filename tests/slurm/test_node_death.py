@@ -1,0 +1,79 @@
+"""A node dies under a training; or only its daemon, and the training lives on beside the next."""
+
+import json
+
+import psutil
+import pytest
+
+STEPS = 1500
+
+
+@pytest.fixture
+def training(study):
+    study.experiment["train"].update(steps=STEPS, checkpoint_every=STEPS // 3)
+    study.experiment["train"]["run"].update(steps_per_job=STEPS, save_seconds=1)
+    study.ask_for_training()
+    return study
+
+
+def node_of(study, job: int) -> str:
+    return study.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%N")
+
+
+def trainers(slurm, node: str) -> list[psutil.Process]:
+    """The programs that train on a node."""
+    processes = [psutil.Process(pid) for pid in slurm.processes_of_node(node)]
+    return [one for one in processes if any(part.endswith("/train.py") for part in one.cmdline())]
+
+
+def test_a_training_moves_to_another_node_when_its_own_dies(training, slurm):
+    main = training.start("trained")
+    training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
+    (job,) = training.jobs("train")
+    died = node_of(training, job)
+    slurm.kill_node(died)
+    training.wait_for(lambda: [e for e in training.events() if e["event"] == "resumed"], 240)
+    assert node_of(training, job) not in ("", died)
+    assert main.wait(600) == 0, training.printed()
+    assert training.jobs("train") == {job: "COMPLETED"}
+    slurm.start_node(died)
+    training.assert_went_on_from_its_last_state(STEPS)
+
+
+def test_when_only_the_daemon_dies_the_old_trainer_makes_way_for_the_new(training, slurm, tmp_path):
+    undisturbed = training.start_locally(tmp_path / "local", "trained")
+    main = training.start("trained")
+    training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
+    (job,) = training.jobs("train")
+    left = node_of(training, job)
+    (old,) = trainers(slurm, left)
+    slurm.kill_node_daemon(left)
+    training.wait_for(lambda: [e for e in training.events() if e["event"] == "resumed"], 300)
+    assert node_of(training, job) not in ("", left)
+    assert main.wait(600) == 0, training.printed()
+
+    # The old one saved, on request, before the new one went on: no step was trained twice.
+    names = [event["event"] for event in training.events() if "steps_executed" in event]
+    assert names == ["stopped for a trainer that follows", "job ended"]
+    (first, middle), (again, last) = training.executed_steps()
+    assert (first, last) == (0, STEPS) and middle == again
+    assert training.jobs("train") == {job: "COMPLETED"}
+    # It must not end as a failed job, whose outputs its Snakemake would remove: it waits for SLURM.
+    assert old.is_running()
+    slurm.start_node(left)
+    psutil.wait_procs([old], timeout=60)
+    assert not old.is_running()
+    assert undisturbed.wait(600) == 0
+    assert_whole(training, tmp_path / "local" / "results" / "small")
+
+
+def assert_whole(study, undisturbed) -> None:
+    """The manifest is there, and all that it names is that of an undisturbed run, to the bit."""
+    (path,) = (study.results / "training").glob("job-*.json")
+    other = undisturbed / "training" / path.name
+    assert json.loads(path.read_text()) == json.loads(other.read_text())
+    checkpoints = sorted((undisturbed / "checkpoints").iterdir())
+    assert len(checkpoints) == 3
+    for checkpoint in checkpoints:
+        ours = study.results / "checkpoints" / checkpoint.name
+        assert ours.read_bytes() == checkpoint.read_bytes()

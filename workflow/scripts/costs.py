@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Write what each stage of each experiment took, asked for and used, as a table and a figure."""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import CostsStage
+from ddpm_bench.cost_figure import cost_figure
+from ddpm_bench.costs import costs_table
+from ddpm_bench.devices import present_devices
+from ddpm_bench.house_style import save_figure
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import write_table
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(CostsStage), required=True, help="JSON: version, experiments"
+    )
+    arguments.add_argument(
+        "--results", type=Path, required=True, help="folder of results, with the jobs' logs"
+    )
+    arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--figure", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    table = costs_table(given.results, given.what.experiments, bool(present_devices()))
+    write_table(given.table, table)
+    save_figure(cost_figure(table), given.figure)
+    for text in table["advice"].unique():
+        if text:
+            print(text, flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

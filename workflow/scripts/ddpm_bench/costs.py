@@ -1,0 +1,249 @@
+"""What a study took, from Snakemake's benchmark files: a row per stage and experiment.
+
+A benchmark file holds the successful attempt of one job: seconds, memory, CPU time and, in its
+extended form, what the job asked for. What a training took before it was stopped or killed stands
+in its progress.jsonl.
+"""
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from .config.reporting import ChargedExperiment
+from .timeline import read_attempts
+
+# The stages that count, in the order of the pipeline, with what their files are named by.
+STAGES = {
+    "prepare": "{dataset}",
+    "train_classifier": "{dataset}",
+    "reference_features": "{dataset}.{space}.{split}",
+    "train": "{experiment}.{first}-{last}",
+    "validate": "{experiment}.{first}-{last}",
+    "sample": "{experiment}.{samples}.{step}.{first}-{last}",
+    "score": "{experiment}.{score}.{samples}.{step}",
+    "plot_trajectory": "{experiment}.{samples}",
+}
+COLUMNS = [
+    "stage", "experiment", "dataset", "jobs", "wall_hours", "gpu_hours", "cpu_hours",
+    "longest_job_minutes", "peak_memory_gib", "gpus_per_job", "cpus_per_job",
+    "requested_memory_gib", "requested_minutes", "memory_used_share", "runtime_used_share",
+    "cpu_used_share", "advice",
+]  # fmt: skip
+NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: of a dataset, for all that use it
+MIB_PER_GIB = 1024
+SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
+ROOM = 1.3  # what is advised over what was used
+FAR_OFF = 2.0  # requests over what is advised from which it is said
+NEARLY_ALL = 0.9  # of the memory
+CPU_SHARE = 0.35  # of several cores below which it is said
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One job."""
+
+    stage: str
+    experiment: str
+    dataset: str
+    seconds: float  # of the successful attempt
+    memory_mib: float | None
+    cpu_seconds: float | None
+    gpus: int
+    cpus: int | None
+    requested_mb: float | None  # 10^6 bytes are meant by SLURM's users, 2^20 by SLURM: as written
+    requested_minutes: float | None
+    earlier_seconds: float = 0.0  # of attempts before it that are known
+
+
+def costs_table(
+    results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
+) -> pd.DataFrame:
+    """The costs of the experiments and of their datasets; columns: COLUMNS, hours of wall clock.
+
+    has_gpus: whether this machine has GPUs, which jobs without SLURM then held.
+    """
+    rows = []
+    jobs = pd.DataFrame(list(measured_jobs(results, experiments, has_gpus)))
+    if jobs.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    jobs["order"] = jobs["stage"].map(list(STAGES).index)
+    for (_, stage, experiment, dataset), group in jobs.groupby(
+        ["order", "stage", "experiment", "dataset"], sort=True
+    ):
+        rows.append({"stage": stage, "experiment": experiment, "dataset": dataset, **sums(group)})
+    table = pd.DataFrame(rows)
+    by_stage = {stage: advice(stage, group) for stage, group in table.groupby("stage")}
+    table["advice"] = table["stage"].map(by_stage)
+    return table[COLUMNS]
+
+
+def sums(jobs: pd.DataFrame) -> dict[str, object]:
+    """The sums and maxima over jobs of one stage; NaN where nothing was measured."""
+    seconds = jobs["seconds"] + jobs["earlier_seconds"]
+    cpu = jobs["cpu_seconds"].astype(float)
+    cpus = jobs["cpus"].astype(float)
+    memory = jobs["memory_mib"].astype(float).max() / MIB_PER_GIB
+    requested = jobs["requested_mb"].astype(float).max() / MIB_PER_GIB
+    minutes = jobs["requested_minutes"].astype(float).max()
+    longest = jobs["seconds"].max() / 60
+    # Of those jobs of which both are known.
+    offered = (jobs["seconds"] * cpus)[cpu.notna()].sum(min_count=1)
+    return {
+        "jobs": len(jobs),
+        "wall_hours": seconds.sum() / 3600,
+        "gpu_hours": (seconds * jobs["gpus"]).sum() / 3600,
+        "cpu_hours": cpu.sum(min_count=1) / 3600,
+        "longest_job_minutes": longest,
+        "peak_memory_gib": memory,
+        "gpus_per_job": jobs["gpus"].max(),
+        "cpus_per_job": cpus.max(),
+        "requested_memory_gib": requested,
+        "requested_minutes": minutes,
+        "memory_used_share": memory / requested,
+        "runtime_used_share": longest / minutes,
+        "cpu_used_share": cpu[cpus.notna()].sum(min_count=1) / offered,
+    }
+
+
+def measured_jobs(
+    results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
+) -> Iterator[Measured]:
+    """Every job of these experiments and their datasets that has left a benchmark file."""
+    for stage, pattern in STAGES.items():
+        named = _patterns(pattern, experiments)
+        for path in sorted((results / "logs" / stage).glob("*.benchmark.tsv")):
+            name = path.name.removesuffix(".benchmark.tsv")
+            for (experiment, dataset), expression in named:
+                if found := re.fullmatch(expression, name):
+                    job = measured(path, stage, experiment, dataset, has_gpus)
+                    if stage == "train":
+                        job = _with_earlier_attempts(
+                            job, results, int(found["first"]), int(found["last"])
+                        )
+                    yield job
+                    break
+
+
+def _patterns(
+    pattern: str, experiments: dict[str, ChargedExperiment]
+) -> list[tuple[tuple[str, str], str]]:
+    """Expressions for file names, each with the experiment and the dataset that they are of."""
+    numbers = {"step": r"\d+", "first": r"(?P<first>\d+)", "last": r"(?P<last>\d+)"}
+    text = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
+    if "{dataset}" in pattern:
+        names = dict.fromkeys(keys.dataset for keys in experiments.values())
+        parts = {"space": r"[^.]+", "split": r"\w+"}
+        return [
+            ((NOT_OF_ONE_EXPERIMENT, name), text.format(dataset=re.escape(name), **parts))
+            for name in names
+        ]
+    return [
+        (
+            (name, keys.dataset),
+            text.format(
+                experiment=re.escape(name),
+                samples=_any_of(keys.samples),
+                score=_any_of(keys.scores),
+                **numbers,
+            ),
+        )
+        for name, keys in experiments.items()
+    ]
+
+
+def _any_of(names: list[str]) -> str:
+    return "(?:" + "|".join(map(re.escape, names)) + ")" if names else "(?!)"
+
+
+def _with_earlier_attempts(job: Measured, results: Path, first: int, last: int) -> Measured:
+    """A training job with what its attempts took that did not end it; its benchmark has the last.
+
+    A job that found everything trained took no time: then all attempts are earlier ones.
+    """
+    attempts = read_attempts(results / job.experiment / "progress.jsonl")
+    took = [attempt.seconds for attempt in attempts if first <= attempt.first < last]
+    return replace(job, earlier_seconds=max(sum(took[:-1]), sum(took) - job.seconds))
+
+
+def measured(path: Path, stage: str, experiment: str, dataset: str, has_gpus: bool) -> Measured:
+    """One benchmark file. Those of before the extended form do not say what was asked for."""
+    row = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).iloc[-1]
+    asked = _resources(row.get("resources", ""))
+    on_slurm = "slurm_partition" in asked
+    # Shared pages count once in PSS; some systems do not tell it.
+    memory = _number(row["max_pss"]) or _number(row["max_rss"])
+    return Measured(
+        stage=stage,
+        experiment=experiment,
+        dataset=dataset,
+        seconds=float(row["s"]),
+        memory_mib=memory,
+        cpu_seconds=_number(row["cpu_time"]),
+        gpus=int(asked.get("gpu") or 0) if on_slurm or has_gpus else 0,
+        cpus=int(row["threads"]) if "threads" in row else None,
+        requested_mb=_number(asked.get("mem_mb")) if on_slurm else None,
+        requested_minutes=_number(asked.get("runtime")) if on_slurm else None,
+    )
+
+
+def _resources(text: str) -> dict[str, object]:
+    """What a job asked for, as Snakemake prints it; {} where it did not."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def advice(stage: str, rows: pd.DataFrame) -> str:
+    """What to ask for instead where a stage's requests are far from what it used; else empty.
+
+    rows: of one stage. A rule's request is for all experiments, so the largest use decides.
+    """
+    said = []
+    known = rows.dropna(subset=["requested_memory_gib", "peak_memory_gib"])
+    if not known.empty:
+        used, asked = known["peak_memory_gib"].max(), known["requested_memory_gib"]
+        enough = enough_mb(used * MIB_PER_GIB)
+        remedy = f"set-resources: {stage}: mem_mb: {enough}"
+        if asked.min() * MIB_PER_GIB >= FAR_OFF * enough:
+            text = f"{stage} asked for {asked.min():.1f} GiB and used {used:.1f} at most"
+            said.append(f"{text}; {remedy} would do")
+        elif (known["memory_used_share"] >= NEARLY_ALL).any():
+            tight = known.loc[known["memory_used_share"].idxmax()]
+            text = f"{tight['peak_memory_gib']:.1f} of {tight['requested_memory_gib']:.1f} GiB"
+            said.append(f"{stage} used {text}; {remedy} is safer")
+    timed = rows.dropna(subset=["requested_minutes"])
+    if not timed.empty:
+        asked, longest = timed["requested_minutes"].min(), timed["longest_job_minutes"].max()
+        enough = 10 * math.ceil(max(1.0, ROOM * longest) / 10)
+        if asked >= 2 * FAR_OFF * enough:
+            said.append(
+                f"{stage} asked for {asked:.0f} minutes and took {longest:.1f} at most; "
+                f"runtime: {enough} would do, and shorter jobs often start sooner"
+            )
+    cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
+    if cpus >= 2 and share < CPU_SHARE:
+        said.append(
+            f"{stage} kept {share * cpus:.1f} of {cpus:.0f} CPU cores busy at most; fewer run.cpus "
+            "would do"
+        )
+    return ". ".join(said)
+
+
+def enough_mb(used_mib: float) -> int:
+    """A request with room for what was used and for Snakemake, in steps of 500 MB."""
+    return 500 * math.ceil(ROOM * (used_mib + SNAKEMAKE_MIB) / 500)

@@ -1,0 +1,163 @@
+"""Which jobs failed, and what they said: from the logs that they left.
+
+A program that fails says why in the last lines of its log, which its next attempt writes anew. One
+that is killed says nothing; then SLURM does in its own log of the job, which the executor plugin
+deletes when the job succeeds. A benchmark file that is newer than a log says that the job has since
+succeeded. Imports the standard library only.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import slurm
+from .config.loading import Config
+from .files import read_json
+
+TAIL_BYTES = 8192
+SAME_SECONDS = 120  # a program's last words and SLURM's of the same job are not farther apart
+# What SLURM writes into the log of a job that it ended, or that was ended with it.
+SLURM_SAYS = re.compile(r"oom.kill|out of memory|CANCELLED AT|exceeded memory limit", re.I)
+SUCCEEDED = re.compile(r"^\d+ of \d+ steps \(100%\) done", re.M)
+STOPPED = "stopped.json"  # in results/logs/main: the jobs that `make stop` has cancelled
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed and has not succeeded since."""
+
+    rule: str
+    wildcards: str  # their values, as in the log's name
+    about: str  # experiment or dataset
+    message: str
+    log: str
+    time: float  # seconds since 1970
+    state: str | None = None  # what SLURM says of the job, while it remembers
+    again_as: str | None = None  # the id of the job that tries again now
+
+    @property
+    def job(self) -> tuple[str, str]:
+        return self.rule, _plain(self.wildcards)
+
+
+def newest_failures(config: Config, folder: Path, jobs: list[slurm.Job]) -> list[Failure]:
+    """Failures of a config's jobs, newest first, one of each job.
+
+    folder: that snakemake runs in; jobs: what SLURM knows of the config's jobs, ended ones too.
+    """
+    logs = Path(config.results_dir, "logs")
+    active = {(job.rule, _plain(job.wildcards)): job for job in jobs if job.is_active}
+    found: dict[tuple[str, str], Failure] = {}
+    for failure in [*_of_programs(config, logs), *_of_slurm(config, folder, logs, jobs)]:
+        before = found.get(failure.job)
+        if before is None or failure.time - before.time > SAME_SECONDS:
+            found[failure.job] = failure
+        else:  # the program's own words say more
+            found[failure.job] = replace(before, state=failure.state)
+    return sorted(
+        (
+            replace(failure, again_as=active[failure.job].id if failure.job in active else None)
+            for failure in found.values()
+        ),
+        key=lambda failure: failure.time,
+        reverse=True,
+    )
+
+
+def _of_programs(config: Config, logs: Path) -> Iterator[Failure]:
+    """Programs whose log ends in an error."""
+    for rule in slurm.WILDCARDS:
+        successes = _successes(logs / rule)
+        for log in sorted((logs / rule).glob("*.log")):
+            about = slurm.about(config, rule, log.stem, separator="[._-]")
+            if about is None or successes.get(_plain(log.stem), 0) >= log.stat().st_mtime:
+                continue
+            if message := last_words(_tail(log)):
+                yield Failure(rule, log.stem, about, message, str(log), log.stat().st_mtime)
+
+
+def _of_slurm(config: Config, folder: Path, logs: Path, jobs: list[slurm.Job]) -> Iterator[Failure]:
+    """Jobs that have ended and left their SLURM log, of each the last attempt."""
+    known = {job.id: job for job in jobs}
+    stopped = set(stopped_jobs(Path(config.results_dir)))
+    for rule in slurm.WILDCARDS:
+        successes = _successes(logs / rule)
+        for place in sorted((folder / ".snakemake" / "slurm_logs" / f"rule_{rule}").glob("*")):
+            about = slurm.about(config, rule, place.name)
+            ended = [
+                log
+                for log in place.glob("*.log")
+                if not (log.stem in known and known[log.stem].is_active)
+            ]
+            if about is None or not ended:
+                continue
+            log = max(ended, key=lambda path: path.stat().st_mtime)
+            if log.stem in stopped or successes.get(_plain(place.name), 0) >= log.stat().st_mtime:
+                continue
+            tail = _tail(log)
+            if SUCCEEDED.search(tail):
+                continue
+            state = known[log.stem].state if log.stem in known else None
+            message = slurms_words(tail) or last_words(tail) or _without_words(state)
+            yield Failure(rule, place.name, about, message, str(log), log.stat().st_mtime, state)
+
+
+def stopped_jobs(results: Path) -> list[str]:
+    """The ids of the SLURM jobs that were cancelled by `make stop`: they did not fail."""
+    try:
+        return [str(job) for job in read_json(results / "logs" / "main" / STOPPED)]
+    except (OSError, ValueError):
+        return []
+
+
+def last_words(tail: str) -> str:
+    """The last error that a program printed, its own line or the end of a traceback; or nothing."""
+    lines = [line.rpartition("\r")[2] for line in tail.splitlines()]
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith("error: "):
+            return lines[index]
+        if lines[index].startswith("Traceback (most recent call last)"):
+            after = (line for line in lines[index + 1 :] if line and not line.startswith(" "))
+            return next(after, lines[index])
+    return ""
+
+
+def slurms_words(tail: str) -> str:
+    """The last line in which SLURM says why it ended a job; empty where it did not."""
+    said = [line for line in tail.splitlines() if SLURM_SAYS.search(line)]
+    return said[-1].strip() if said else ""
+
+
+def _without_words(state: str | None) -> str:
+    return f"the job ended without saying why{f' ({state})' if state else ''}"
+
+
+def _successes(folder: Path) -> dict[str, float]:
+    """When each job of a rule last succeeded, in seconds since 1970, by its wildcards."""
+    ends = ".benchmark.tsv"
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {
+            _plain(entry.name.removesuffix(ends)): entry.stat().st_mtime
+            for entry in entries
+            if entry.name.endswith(ends)
+        }
+
+
+def _plain(wildcards: str) -> str:
+    """Wildcards with one separator: logs and SLURM's folders have different ones."""
+    return re.sub(r"[.-]", "_", wildcards)
+
+
+def _tail(path: Path) -> str:
+    """The end of a text file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

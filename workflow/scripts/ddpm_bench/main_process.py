@@ -1,0 +1,147 @@
+"""The main snakemake of a workflow says who it is: others can tell that it lives, or stop it.
+
+    results/logs/main/<host>-<process>.json     there as long as it runs; left behind by SIGKILL
+
+Imports nothing that a start of snakemake would wait for.
+"""
+
+import atexit
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .files import read_json, write_json
+from .ownership import BOOT_ID
+
+
+@dataclass(frozen=True)
+class MainProcess:
+    """What a record says."""
+
+    host: str
+    boot_id: str | None
+    process: int
+    started: int | None  # clock ticks since the boot: tells it from a later process of its number
+    since: str  # ISO 8601
+    folder: str  # that it was started in
+    command: str  # as it was typed
+    experiments: tuple[str, ...]  # that it works on
+
+    def is_of_this_machine(self) -> bool:
+        here = _boot_id()
+        if here is not None and self.boot_id is not None:
+            return here == self.boot_id
+        return socket.gethostname() == self.host
+
+    def lives(self) -> bool:
+        """Whether the process is there; to be asked on its own machine alone."""
+        return self.started is not None and _start_ticks(self.process) == self.started
+
+    def remedy(self, stop: str) -> str:
+        """What to do after it was killed; stop: the command that ends its jobs."""
+        return (
+            f"The snakemake that was here before (process {self.process}, since {self.since}) was "
+            f"killed, and its jobs may still run. To end them and unlock this folder, first: {stop}"
+        )
+
+
+def record(results: Path, experiments: Iterable[str]) -> None:
+    """Say that this process is the main snakemake of these experiments, until it ends."""
+    own = MainProcess(
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        process=os.getpid(),
+        started=_start_ticks(os.getpid()),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        folder=str(Path.cwd()),
+        command=shlex.join(["snakemake", *sys.argv[1:]]),
+        experiments=tuple(experiments),
+    )
+    path = _folder(results) / f"{own.host}-{own.process}.json"
+    for other, described in _records(results):
+        if described.is_of_this_machine() and not described.lives():
+            other.unlink(missing_ok=True)
+    write_json(path, asdict(own))
+    atexit.register(_remove, path, os.getpid())
+
+
+def main_processes(results: Path, experiments: Iterable[str] | None = None) -> list[MainProcess]:
+    """The main snakemakes that work on any of these experiments, or on any at all: those that live
+    on this machine, and those of other machines that have not said that they ended."""
+    return [
+        described
+        for described in all_main_processes(results, experiments)
+        if described.lives() or not described.is_of_this_machine()
+    ]
+
+
+def all_main_processes(
+    results: Path, experiments: Iterable[str] | None = None
+) -> list[MainProcess]:
+    """Those too that died on this machine without a word; the latest last."""
+    found = [described for _, described in _records(results)]
+    if experiments is not None:
+        asked = set(experiments)
+        found = [described for described in found if asked & set(described.experiments)]
+    return sorted(found, key=lambda described: described.since)
+
+
+def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
+    """The latest main process in this folder that has ended on this machine without a word, while
+    its folder is still locked: its jobs may run on. None if there is none."""
+    here = Path.cwd()
+    if not any((here / ".snakemake" / "locks").glob("*.lock")):
+        return None
+    found = [
+        described
+        for described in all_main_processes(results, experiments)
+        if Path(described.folder) == here
+    ]
+    dead = [one for one in found if one.is_of_this_machine() and not one.lives()]
+    return dead[-1] if dead and len(dead) == len(found) else None
+
+
+def forget(results: Path, described: MainProcess) -> None:
+    """Remove the record of a main process that is gone."""
+    (_folder(results) / f"{described.host}-{described.process}.json").unlink(missing_ok=True)
+
+
+def _records(results: Path) -> list[tuple[Path, MainProcess]]:
+    found = []
+    for path in sorted(_folder(results).glob("*.json")):
+        try:
+            said = read_json(path)
+            found.append((path, MainProcess(**{**said, "experiments": (*said["experiments"],)})))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # it went while we looked, or another version wrote it
+    return found
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:  # a fork of it runs this too
+        path.unlink(missing_ok=True)
+
+
+def _folder(results: Path) -> Path:
+    return results / "logs" / "main"
+
+
+def _boot_id() -> str | None:
+    try:
+        return BOOT_ID.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _start_ticks(process: int) -> int | None:
+    """Field 22 of /proc/<process>/stat; None where there is no such process, or no /proc."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

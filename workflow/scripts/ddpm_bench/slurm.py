@@ -1,0 +1,225 @@
+"""SLURM's queue as a workflow sees it: which jobs are its own, where they run, why they wait.
+
+The executor plugin runs every job in the folder that snakemake was started in, under the run's id
+as its name, with a comment of rule and wildcards: rule_train_wildcards_digits_00000000_00000600. A
+group of jobs says in its script what it makes. Imports the standard library and the configuration.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .config.loading import Config
+from .program import UserError
+
+SEPARATOR = "\x1f"  # stands in no name
+# Of squeue --format: what each letter means stands in its manual.
+FIELDS = {
+    "id": "%i", "state": "%T", "comment": "%k", "run": "%j", "partition": "%P", "nodes": "%N",
+    "reason": "%r", "elapsed": "%M", "left": "%L", "folder": "%Z",
+}  # fmt: skip
+TIMEOUT_SECONDS = 60
+NO_CLUSTER = "Could not establish a configuration source"  # commands without a cluster
+# States of jobs that run, will run or are on their way out; all others have ended.
+ACTIVE = {
+    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT",
+    "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING",
+    "RESV_DEL_HOLD",
+}  # fmt: skip
+# The wildcards of each rule's jobs, in their order in the rule's first output.
+WILDCARDS = {
+    "prepare": ("dataset",),
+    "train_classifier": ("dataset",),
+    "reference_features": ("dataset", "space", "split"),
+    "train": ("experiment", "first", "last"),
+    "validate": ("experiment", "first", "last"),
+    "sample": ("experiment", "samples", "step", "first", "last"),
+    "sample_grid": ("experiment", "samples", "step"),
+    "score": ("experiment", "score", "samples", "step"),
+    "plot_scores": ("experiment",),
+    "plot_loss": ("experiment",),
+    "plot_schedule": ("experiment",),
+    "plot_samples": ("experiment", "samples"),
+    "plot_trajectory": ("experiment", "samples"),
+    "plot_closest_pairs": ("experiment", "score", "samples"),
+    "plot_samplers": ("experiment",),
+    "fetch": ("dataset",),
+    "collect": ("experiment",),
+    "thin": ("experiment",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job that SLURM knows of. Times are SLURM's own text: [days-]hours:minutes:seconds."""
+
+    id: str
+    state: str  # of squeue: PENDING, RUNNING, COMPLETED, FAILED, ...
+    rule: str  # or the name of a group of jobs
+    wildcards: str  # their values, joined by "_"
+    run: str  # the id of the snakemake run that sent it
+    partition: str
+    nodes: str  # empty while it waits
+    reason: str  # why it waits, or how it ended
+    elapsed: str
+    left: str  # of its wall time
+    gpus: tuple[str, ...] = ()  # "node:index"; of running jobs, see `with_details`
+    log: str = ""  # what SLURM writes of it; of running jobs, see `with_details`
+    count: int = 1  # of snakemake's jobs in it
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def waits(self) -> bool:
+        return self.is_active and not self.nodes
+
+
+def has_slurm() -> bool:
+    """Whether this machine has SLURM's commands."""
+    return shutil.which("squeue") is not None
+
+
+def queue(folder: Path, ended: bool = False) -> list[Job]:
+    """The jobs that this user's snakemake runs in a folder have sent, in the order of their ids.
+
+    ended: those too that have ended, as long as SLURM remembers them (MinJobAge). [] on a machine
+    that is of no cluster. Raises UserError when squeue fails.
+    """
+    if not has_slurm():
+        return []
+    states = ["--states=all"] if ended else []
+    fields = SEPARATOR.join(FIELDS.values())
+    command = ["squeue", "--noheader", f"--user={os.getuid()}", *states, f"--format={fields}"]
+    try:
+        listing = run_command(*command)
+    except UserError as error:
+        if NO_CLUSTER in str(error):
+            return []
+        raise
+    here, jobs = folder.resolve(), []
+    for line in listing.splitlines():
+        values = dict(zip(FIELDS, line.strip().split(SEPARATOR), strict=True))
+        comment = re.fullmatch(r"rule_(\w+?)(?:_wildcards_(.*))?", values.pop("comment"))
+        if comment and Path(values.pop("folder")).resolve() == here:
+            jobs.append(Job(rule=comment[1], wildcards=comment[2] or "", **values))
+    return sorted(jobs, key=lambda job: (len(job.id), job.id))
+
+
+def jobs_of(config: Config, jobs: Iterable[Job]) -> list[Job]:
+    """Those jobs that are of this config: another workflow may have some in the same folder.
+
+    A job whose comment does not tell is asked for its script; one that makes something of all
+    experiments belongs to the run that sent it.
+    """
+    jobs = list(jobs)
+    runs = {job.run for job in jobs if about(config, job.rule, job.wildcards)}
+    own = (_own(config, job, runs) for job in jobs)
+    return [job for job in own if job is not None]
+
+
+def _own(config: Config, job: Job, runs: set[str]) -> Job | None:
+    """The job, with what its script says where its comment does not; None if it is another's."""
+    if job.rule in WILDCARDS and job.wildcards:
+        return job if about(config, job.rule, job.wildcards) else None
+    asked = targets(batch_script(job.id)) if job.is_active else []
+    if not asked or not asked[0].partition(":")[2]:
+        return job if job.run in runs else None
+    rule, _, values = asked[0].partition(":")
+    wildcards = "_".join(value.partition("=")[2] for value in values.split(","))
+    told = replace(job, rule=rule, wildcards=wildcards, count=len(asked))
+    return told if about(config, rule, wildcards) else None
+
+
+def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
+    """The experiment or dataset of this config that a job of these wildcards is of; None if none.
+
+    separator: a pattern of what stands between the wildcards' values.
+    """
+    if rule not in WILDCARDS:
+        return None
+    kinds = WILDCARDS[rule]
+    names = list(config.experiments)
+    if kinds[0] == "dataset":
+        names = list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+    for name in names:
+        parts = [re.escape(name), *_patterns(config, name, kinds[1:])]
+        if re.fullmatch(separator.join(parts), wildcards):
+            return name
+    return None
+
+
+def _patterns(config: Config, name: str, kinds: tuple[str, ...]) -> Iterator[str]:
+    patterns = {"step": r"\d+", "first": r"\d+", "last": r"\d+", "space": "[^_]+", "split": r"\w+"}
+    if name in config.experiments:
+        own = config.experiments[name]
+        patterns |= {"samples": _any_of(own.samples), "score": _any_of(own.scores)}
+    return (patterns[kind] for kind in kinds)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "(?:" + "|".join(map(re.escape, names)) + ")"
+
+
+def targets(script: str) -> list[str]:
+    """What a job's script asks snakemake for: "rule:wildcard=value,..."; [] if it says nothing."""
+    after = script.partition("--target-jobs ")[2]
+    words = shlex.split(after.splitlines()[0]) if after else []
+    stop = next((index for index, word in enumerate(words) if word.startswith("--")), len(words))
+    return words[:stop]
+
+
+def batch_script(job: str) -> str:
+    """The script of a job; empty where SLURM has none."""
+    try:
+        return run_command("scontrol", "write", "batch_script", job, "-")
+    except UserError:
+        return ""
+
+
+def with_details(job: Job) -> Job:
+    """A running job with its GPUs and its log. One call of scontrol."""
+    try:
+        text = run_command("scontrol", "--details", "--oneliner", "show", "job", job.id)
+    except UserError:  # it has ended meanwhile
+        return job
+    log = re.search(r"\bStdOut=(.*?)(?: \w+=|\s*$)", text)
+    return replace(job, gpus=tuple(gpu_indices(text)), log=log[1] if log else "")
+
+
+def gpu_indices(text: str) -> list[str]:
+    """ "node:index" of every GPU that `scontrol show job --details` names as given to a job."""
+    found = []
+    for nodes, given in re.findall(r" Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)", text):
+        for indices in re.findall(r"gpu[^()]*\(IDX:([\d,-]+)\)", given):
+            found += [f"{nodes}:{index}" for index in _numbers(indices)]
+    return found
+
+
+def _numbers(listed: str) -> list[int]:
+    """0-2,5 as [0, 1, 2, 5]."""
+    numbers: list[int] = []
+    for part in listed.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def run_command(*command: str) -> str:
+    """What a command of SLURM's prints. Raises UserError with its own words when it fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{command[0]}: {error}") from None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{said[-1]}; is SLURM's controller up (scontrol ping)?")
+    return done.stdout

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""Stop a workflow: training saves, its SLURM jobs and no others leave the queue, nothing is locked.
+
+Ends the snakemake of this config that runs on this machine, and cancels its jobs. What is saved
+stays, and the next run goes on from it; the last line is the command for that. Run it in the folder
+that snakemake runs in.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.program import parser, run
+from ddpm_bench.stopping import stop
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
+    )
+    options.add_argument(
+        "--wait",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="within which trainings save and leave; after that they are cancelled as all others",
+    )
+    options.add_argument(
+        "--main-ended",
+        action="store_true",
+        help="a snakemake that was started on another machine is gone for sure",
+    )
+    given = options.parse_args()
+    for line in stop(given.configfile, Path.cwd(), given.wait, given.main_ended):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
