@@ -2,8 +2,9 @@
 
 import pytest
 from cluster import Shape
+from conftest import take_datasets
 
-STEPS = 1500
+STEPS = 600
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,8 @@ def shape() -> Shape:
 
 
 @pytest.fixture
-def training(study):
+def training(study, prepared):
+    take_datasets(prepared, study.folder)
     study.experiment["train"].update(steps=STEPS, checkpoint_every=STEPS)
     study.experiment["train"]["run"].update(steps_per_job=STEPS, save_seconds=1)
     study.ask_for_training()
@@ -31,6 +33,7 @@ def test_a_preempted_training_goes_on_once_the_nodes_are_free(training, slurm):
     (job,) = training.jobs("train")
     training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
     urgent = ["--partition=urgent", "--nodes=2", "--gpus=4", "--exclusive", "--output=/dev/null"]
+    training.trainer(job).suspend()  # it is not to end before SLURM has found the nodes
     slurm.run("sbatch", *urgent, "--wrap=sleep 10")
     assert main.wait(600) == 0, training.printed()
     assert training.jobs("train") == {job: "COMPLETED"}
