@@ -1,6 +1,7 @@
 """A training that is longer than its job: SLURM warns, it is saved, and the same job goes on."""
 
 import signal
+from pathlib import Path
 
 import psutil
 from conftest import take_datasets
@@ -59,6 +60,6 @@ def hold_until_warned(study, trainer: psutil.Process) -> None:
 
 def is_pending(pid: int, number: signal.Signals) -> bool:
     """Whether a signal has been sent to a process that has not dealt with it (proc(5), ShdPnd)."""
-    with open(f"/proc/{pid}/status") as file:
-        (pending,) = [line.split()[1] for line in file if line.startswith("ShdPnd:")]
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (pending,) = [line.split()[1] for line in lines if line.startswith("ShdPnd:")]
     return bool(int(pending, 16) >> (number - 1) & 1)
