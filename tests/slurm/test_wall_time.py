@@ -8,8 +8,8 @@ from conftest import take_datasets
 
 RUNTIME_MINUTES = 2
 WARNING_SECONDS = 60  # before the end, and up to 30 more, says SLURM
-STEPS = 600
-TIMES = 2  # that the wall time ends
+STEPS = 300
+TIMES = 2  # that the wall time ends, at least
 
 
 def test_a_training_longer_than_its_wall_time_ends_with_no_human_and_no_step_twice(
@@ -33,18 +33,18 @@ def test_a_training_longer_than_its_wall_time_ends_with_no_human_and_no_step_twi
     # One SLURM job, sent into the queue again by itself: the workflow has seen no failure.
     assert main.wait(600) == 0, study.printed()
     assert study.jobs("train") == {job: "COMPLETED"}
-    assert study.restarts(job) == TIMES
     # Nothing but the warning saved: all steps are there, and none was trained twice.
     stretches = study.executed_steps()
+    assert study.restarts(job) == len(stretches) - 1 >= TIMES
     ends = [last for _, last in stretches]
     assert [first for first, _ in stretches] == [0, *ends[:-1]]
-    assert len(ends) == TIMES + 1 and ends[-1] == STEPS
+    assert ends[-1] == STEPS
     saved = [event["step"] for event in study.events() if event["event"] == "state saved"]
     assert saved == ends
 
     assert undisturbed.wait(600) == 0
     checkpoints = sorted((study.results / "checkpoints").iterdir())
-    assert [path.name[:13] for path in checkpoints] == ["step-00000300", "step-00000600"]
+    assert [path.name[:13] for path in checkpoints] == ["step-00000150", "step-00000300"]
     for path in checkpoints:
         local = tmp_path / "local" / "results" / "small" / "checkpoints" / path.name
         assert path.read_bytes() == local.read_bytes()
