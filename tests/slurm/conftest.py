@@ -127,15 +127,15 @@ class Study:
         assert events[resumed]["step"] == saved[-1] > 0
         assert events[-1]["event"] == "job ended" and events[-1]["step"] == steps
 
-    def trainer(self, job: int) -> psutil.Process:
-        """The program of a training job on one node, which may be stopped to make it slow."""
+    def process(self, job: int, name: str = "train.py") -> psutil.Process:
+        """The program of a job on one node, which may be stopped to make it slow."""
         node = self.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%N")
         for pid in self.cluster.processes_of_node(node):
             with suppress(psutil.NoSuchProcess):
                 found = psutil.Process(pid)
-                if found.name() == "python" and any("train.py" in one for one in found.cmdline()):
+                if found.name() == "python" and any(name in one for one in found.cmdline()):
                     return found
-        raise AssertionError(f"no train.py on {node}")
+        raise AssertionError(f"no {name} on {node}")
 
     def restarts(self, job: int) -> int:
         """How often SLURM has sent a job into the queue again."""

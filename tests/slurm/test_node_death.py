@@ -42,7 +42,7 @@ def test_when_only_the_daemon_dies_the_old_trainer_makes_way_for_the_new(trainin
     main = training.start("trained")
     training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
     (job,) = training.jobs("train")
-    left, old = node_of(training, job), training.trainer(job)
+    left, old = node_of(training, job), training.process(job)
     slurm.kill_node_daemon(left)
     old.suspend()  # as a slow training that is in the middle when the next one comes
     training.wait_for(lambda: list((training.results / "training").glob("owner.*.leave")), 300)

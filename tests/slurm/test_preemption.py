@@ -33,7 +33,7 @@ def test_a_preempted_training_goes_on_once_the_nodes_are_free(training, slurm):
     (job,) = training.jobs("train")
     training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
     urgent = ["--partition=urgent", "--nodes=2", "--gpus=4", "--exclusive", "--output=/dev/null"]
-    training.trainer(job).suspend()  # it is not to end before SLURM has found the nodes
+    training.process(job).suspend()  # it is not to end before SLURM has found the nodes
     slurm.run("sbatch", *urgent, "--wrap=sleep 10")
     assert main.wait(600) == 0, training.printed()
     assert training.jobs("train") == {job: "COMPLETED"}
