@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from cluster import Cluster, Shape, cluster, hindrance
@@ -109,11 +111,9 @@ class Study:
 
     def start_locally(self, folder: Path, *arguments: str) -> subprocess.Popen:
         """Start the same study on this machine alone, in another folder: what to compare with."""
-        folder.mkdir(parents=True)
+        take_datasets(self.folder, folder)
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        command += ["--cores", "1", "--configfile", "config.yaml", "--quiet", "all", "--"]
-        return subprocess.Popen([*command, *arguments], cwd=folder, start_new_session=True)
+        return subprocess.Popen(locally(*arguments), cwd=folder, start_new_session=True)
 
     def ask_for_training(self, **resources: object) -> None:
         """The resources of training jobs, in place of the profile's."""
@@ -135,6 +135,16 @@ class Study:
         saved = [event["step"] for event in events[:resumed] if event["event"] == "state saved"]
         assert events[resumed]["step"] == saved[-1] > 0
         assert events[-1]["event"] == "job ended" and events[-1]["step"] == steps
+
+    def process(self, job: int, name: str = "train.py") -> psutil.Process:
+        """The program of a job on one node, which may be stopped to make it slow."""
+        node = self.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%N")
+        for pid in self.cluster.processes_of_node(node):
+            with suppress(psutil.NoSuchProcess):
+                found = psutil.Process(pid)
+                if found.name() == "python" and any(name in one for one in found.cmdline()):
+                    return found
+        raise AssertionError(f"no {name} on {node}")
 
     def restarts(self, job: int) -> int:
         """How often SLURM has sent a job into the queue again."""
@@ -205,6 +215,28 @@ class Study:
             for event in self.events()
             if "steps_executed" in event
         ]
+
+
+def locally(*arguments: str) -> list[str]:
+    """The command that runs the workflow on this machine alone, in the working directory."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--cores", "1", "--configfile", "config.yaml", "--quiet", "all", "--"]
+    return [*command, *arguments]
+
+
+def take_datasets(source: Path, folder: Path) -> None:
+    """Copy what was fetched and prepared from one working directory to another."""
+    for name in ("resources/datasets", "results/datasets"):
+        shutil.copytree(source / name, folder / name)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A working directory with the digits of SMALL prepared."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "config.yaml").write_text(yaml.safe_dump(SMALL))
+    subprocess.run(locally("prepared"), cwd=folder, check=True)
+    return folder
 
 
 @pytest.fixture(scope="module")

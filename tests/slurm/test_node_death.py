@@ -1,15 +1,18 @@
 """A node dies under a training; or only its daemon, and the training lives on beside the next."""
 
 import json
+from pathlib import Path
 
 import psutil
 import pytest
+from conftest import take_datasets
 
-STEPS = 1500
+STEPS = 600
 
 
 @pytest.fixture
-def training(study):
+def training(study, prepared):
+    take_datasets(prepared, study.folder)
     study.experiment["train"].update(steps=STEPS, checkpoint_every=STEPS // 3)
     study.experiment["train"]["run"].update(steps_per_job=STEPS, save_seconds=1)
     study.ask_for_training()
@@ -18,12 +21,6 @@ def training(study):
 
 def node_of(study, job: int) -> str:
     return study.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%N")
-
-
-def trainers(slurm, node: str) -> list[psutil.Process]:
-    """The programs that train on a node."""
-    processes = [psutil.Process(pid) for pid in slurm.processes_of_node(node)]
-    return [one for one in processes if any(part.endswith("/train.py") for part in one.cmdline())]
 
 
 def test_a_training_moves_to_another_node_when_its_own_dies(training, slurm):
@@ -45,10 +42,12 @@ def test_when_only_the_daemon_dies_the_old_trainer_makes_way_for_the_new(trainin
     main = training.start("trained")
     training.wait_for(lambda: [e for e in training.events() if e["event"] == "state saved"])
     (job,) = training.jobs("train")
-    left = node_of(training, job)
-    (old,) = trainers(slurm, left)
+    left, old = node_of(training, job), training.process(job)
     slurm.kill_node_daemon(left)
-    training.wait_for(lambda: [e for e in training.events() if e["event"] == "resumed"], 300)
+    old.suspend()  # as a slow training that is in the middle when the next one comes
+    training.wait_for(lambda: list((training.results / "training").glob("owner.*.leave")), 300)
+    old.resume()
+    training.wait_for(lambda: [e for e in training.events() if e["event"] == "resumed"])
     assert node_of(training, job) not in ("", left)
     assert main.wait(600) == 0, training.printed()
 
@@ -59,15 +58,15 @@ def test_when_only_the_daemon_dies_the_old_trainer_makes_way_for_the_new(trainin
     assert (first, last) == (0, STEPS) and middle == again
     assert training.jobs("train") == {job: "COMPLETED"}
     # It must not end as a failed job, whose outputs its Snakemake would remove: it waits for SLURM.
-    assert old.is_running()
+    assert old.is_running() and old.status() != psutil.STATUS_ZOMBIE
     slurm.start_node(left)
-    psutil.wait_procs([old], timeout=60)
-    assert not old.is_running()
+    gone, _ = psutil.wait_procs([old], timeout=120)
+    assert gone == [old]
     assert undisturbed.wait(600) == 0
     assert_whole(training, tmp_path / "local" / "results" / "small")
 
 
-def assert_whole(study, undisturbed) -> None:
+def assert_whole(study, undisturbed: Path) -> None:
     """The manifest is there, and all that it names is that of an undisturbed run, to the bit."""
     (path,) = (study.results / "training").glob("job-*.json")
     other = undisturbed / "training" / path.name

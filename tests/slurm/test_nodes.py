@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Study
+from conftest import Study, take_datasets
 from safetensors.numpy import load_file
 from training_runs import relative_difference
 
@@ -12,14 +12,17 @@ ROUNDING = 1e-5  # relative, of the order in which gradients are summed
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("nodes")
+def folder(tmp_path_factory, prepared) -> Path:
+    folder = tmp_path_factory.mktemp("nodes")
+    take_datasets(prepared, folder / "prepared")
+    return folder
 
 
-def of_processes(slurm, folder: Path, gpus: int, nodes: int) -> Study:
-    study = Study(folder / f"{nodes}x{gpus}", slurm)
-    study.experiment["train"].update(steps=STEPS, checkpoint_every=STEPS)
-    study.experiment["train"]["run"].update(steps_per_job=STEPS, gpus=gpus, nodes=nodes)
+def of_processes(slurm, folder: Path, gpus: int, nodes: int, steps: int = STEPS) -> Study:
+    study = Study(folder / f"{nodes}x{gpus}-{steps}", slurm)
+    take_datasets(folder / "prepared", study.folder)
+    study.experiment["train"].update(steps=steps, checkpoint_every=steps)
+    study.experiment["train"]["run"].update(steps_per_job=steps, gpus=gpus, nodes=nodes)
     study.ask_for_training()
     return study
 
@@ -61,9 +64,8 @@ def test_two_nodes_warned_in_the_middle_train_the_same(slurm, folder, one_proces
 
 
 def test_a_cancelled_training_on_two_nodes_is_saved_and_not_sent_again(slurm, folder):
-    study = of_processes(slurm, folder / "cancelled", gpus=2, nodes=2)
-    study.experiment["train"].update(steps=100 * STEPS)
-    study.experiment["train"]["run"].update(steps_per_job=None, save_seconds=1000)
+    study = of_processes(slurm, folder, gpus=2, nodes=2, steps=100 * STEPS)
+    study.experiment["train"]["run"].update(save_seconds=1000)
     main = study.start("trained")
     reported = study.wait_until_trained()
     (job,) = study.jobs("train")

@@ -1,32 +1,90 @@
 """A training that is longer than its job: SLURM warns, it is saved, and the same job goes on."""
 
+import re
+import signal
+from pathlib import Path
+
+import psutil
+from conftest import take_datasets
+
 RUNTIME_MINUTES = 2
-WARNING_SECONDS = 60  # and up to 30 more, SLURM says
-STEPS = 3000
+WARNING_SECONDS = 60  # before the end, and up to 30 more, says SLURM
+STEPS = 300
+TIMES = 2  # that the wall time ends, at least
 
 
-def test_a_training_longer_than_its_wall_time_ends_with_no_human_and_no_step_twice(study, tmp_path):
+def test_a_training_longer_than_its_wall_time_ends_with_no_human_and_no_step_twice(
+    study, prepared, tmp_path
+):
+    take_datasets(prepared, study.folder)
     study.experiment["train"].update(steps=STEPS, checkpoint_every=STEPS // 2)
     study.experiment["train"]["run"].update(steps_per_job=STEPS, save_seconds=1000)
     study.ask_for_training(
         runtime=RUNTIME_MINUTES, slurm_extra=f"'--signal=USR1@{WARNING_SECONDS}'"
     )
     undisturbed = study.start_locally(tmp_path / "local", "trained")
-    study.run("trained", timeout=900)
+    main = study.start("trained")
+    for time in range(TIMES):
+        seen = len(study.events())
+        study.wait_for(lambda seen=seen: study.events()[seen + 1 :])
+        (job,) = study.jobs("train")
+        hold_until_warned(study, study.process(job))
+        study.wait_for(lambda time=time: len(study.executed_steps()) > time)
 
     # One SLURM job, sent into the queue again by itself: the workflow has seen no failure.
-    (job,) = study.jobs("train")
-    stretches = study.executed_steps()
-    assert study.restarts(job) == len(stretches) - 1 >= 1
+    assert main.wait(600) == 0, study.printed()
+    assert study.jobs("train") == {job: "COMPLETED"}
     # Nothing but the warning saved: all steps are there, and none was trained twice.
-    assert [first for first, _ in stretches] == [0, *(last for _, last in stretches[:-1])]
-    assert stretches[-1][1] == STEPS
+    stretches = study.executed_steps()
+    assert study.restarts(job) == len(stretches) - 1 >= TIMES
+    ends = [last for _, last in stretches]
+    assert [first for first, _ in stretches] == [0, *ends[:-1]]
+    assert ends[-1] == STEPS
     saved = [event["step"] for event in study.events() if event["event"] == "state saved"]
-    assert saved == [last for _, last in stretches]
+    assert saved == ends
 
-    assert undisturbed.wait(900) == 0
+    assert undisturbed.wait(600) == 0
     checkpoints = sorted((study.results / "checkpoints").iterdir())
-    assert [path.name[:13] for path in checkpoints] == ["step-00001500", "step-00003000"]
+    assert [path.name[:13] for path in checkpoints] == ["step-00000150", "step-00000300"]
     for path in checkpoints:
         local = tmp_path / "local" / "results" / "small" / "checkpoints" / path.name
         assert path.read_bytes() == local.read_bytes()
+
+
+def test_a_sampling_out_of_time_is_sent_again_and_draws_only_what_is_missing(
+    study, prepared, slurm
+):
+    take_datasets(prepared, study.folder)
+    study.experiment["train"].update(steps=20)
+    study.experiment["samples"]["dpm4"].update(images=400)
+    study.ask_for_training()
+    sample = {"slurm_partition": "gpu", "mem_mb": 2000, "runtime": 1}
+    study.options[-2:-2] = [f"sample:{name}={value}" for name, value in sample.items()]
+    study.options[-1] = "1"  # retries
+    main = study.start("sampled")
+    folder = study.results / "samples" / "dpm4" / "step-00000020"
+    study.wait_for(lambda: list(folder.glob(".batch-*.npz")), 240)
+    (job,) = study.jobs("sample")
+    sampler = study.process(job, "sample.py")
+    sampler.suspend()
+    slurm.run("scancel", "--signal=USR1", str(job))  # it does not ask for this warning
+    study.wait_for(lambda: study.jobs("sample")[job] == "TIMEOUT", 180)
+    assert main.wait(600) == 0, study.printed()
+    assert sorted(study.jobs("sample").values()) == ["COMPLETED", "TIMEOUT"]
+    (log,) = (study.folder / "results" / "logs" / "sample").glob("*.log")
+    assert re.search(r"found \d+ of 50 batches of 8 images from before", log.read_text())
+
+
+def hold_until_warned(study, trainer: psutil.Process) -> None:
+    """Stop a program until SLURM's warning has come to it, so that it is longer than its job on
+    machines of any speed."""
+    trainer.suspend()
+    study.wait_for(lambda: is_pending(trainer.pid, signal.SIGUSR1), 150)
+    trainer.resume()
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal has been sent to a process that has not dealt with it (proc(5), ShdPnd)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (pending,) = [line.split()[1] for line in lines if line.startswith("ShdPnd:")]
+    return bool(int(pending, 16) >> (number - 1) & 1)

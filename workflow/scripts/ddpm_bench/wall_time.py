@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 WARNING = signal.SIGUSR1
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 
 
 def pass_warnings_on() -> None:
