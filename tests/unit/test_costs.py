@@ -148,10 +148,15 @@ def test_what_fits_needs_no_advice(tmp_path):
     assert advice_on(tmp_path, memory=5000.0) == ""
 
 
+def test_idle_cores_of_a_moment_are_no_matter(tmp_path):
+    benchmark(tmp_path, "prepare", "digits", 8, gpu=None, cpu=1.0, threads=2)
+    assert costs_table(tmp_path, EXPERIMENTS, has_gpus=False)["advice"].unique() == [""]
+
+
 def test_too_little_memory_too_long_a_time_and_idle_cores_are_said(tmp_path):
-    said = advice_on(tmp_path, memory=7900.0, seconds=60, cpu=60.0)
+    said = advice_on(tmp_path, memory=7900.0, seconds=240, cpu=240.0)
     assert "used 7.7 of 8.0 GiB; set-resources: score: mem_mb: 11000 is safer" in said
-    assert "asked for 60 minutes and took 1.0 at most; runtime: 10 would do" in said
+    assert "asked for 60 minutes and took 4.0 at most; runtime: 10 would do" in said
     assert "kept 1.0 of 8 CPU cores busy at most" in said
 
 

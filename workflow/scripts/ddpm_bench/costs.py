@@ -40,7 +40,8 @@ SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
 ROOM = 1.3  # what is advised over what was used
 FAR_OFF = 2.0  # requests over what is advised from which it is said
 NEARLY_ALL = 0.9  # of the memory
-CPU_SHARE = 0.35  # of several cores below which it is said
+CPU_SHARE = 0.35  # of several cores below which it is said, of stages that took
+CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
                 f"runtime: {enough} would do, and shorter jobs often start sooner"
             )
     cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
-    if cpus >= 2 and share < CPU_SHARE:
+    if cpus >= 2 and share < CPU_SHARE and rows["wall_hours"].sum() >= CPU_HOURS:
         said.append(
             f"{stage} kept {share * cpus:.1f} of {cpus:.0f} CPU cores busy at most; fewer run.cpus "
             "would do"
