@@ -17,6 +17,8 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench import main_process, plan, reported, stages
+from ddpm_bench.cluster_executor import attend
+from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -41,11 +43,25 @@ if workflow.is_main_process:
 
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
+FAILURES = []
 
 
 onstart:
     # For `make status` and `make stop`.
     main_process.record(Path(RESULTS), CONFIG.experiments)
+    if not workflow.local_exec:
+        # Jobs read the config when they start: they get what it holds now, whoever edits it.
+        workflow.config_settings.configfiles = [
+            frozen_config(config, Path(RESULTS, "logs", "config"))
+        ]
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
+            attend(executor, FAILURES)
+
+
+onerror:
+    for failure in FAILURES:
+        logger.error(failure.line())
 
 
 wildcard_constraints:

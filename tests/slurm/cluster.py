@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,12 +42,21 @@ class Shape:
     gpu_partition: str = "gpu"
     cpu_partition: str = "cpu"
     lines: tuple[str, ...] = ()  # of slurm.conf, beside ours
+    network: bool = True  # False: what srun starts has none, not even the loopback
 
 
-def missing_programs() -> list[str]:
-    """Programs of SLURM and munge that this machine lacks."""
+def hindrance() -> str | None:
+    """Why no cluster can be started on this machine, and what to do; None if one can."""
     paths = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return [name for name in PROGRAMS if shutil.which(name, path=paths) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=paths) is None]
+    if missing:
+        return f"{', '.join(missing)} not found; to install: {INSTALL}"
+    if os.geteuid() != 0:
+        return (
+            "the tests' SLURM cluster needs root, because all its nodes share this machine; run "
+            "as root: make test-slurm"
+        )
+    return None
 
 
 class Cluster:
@@ -63,7 +73,7 @@ class Cluster:
         names = [f"{self.name}-gpu{number}" for number in range(1, self.shape.gpu_nodes + 1)]
         self.gpu_nodes = tuple(names)
         self.cpu_node = f"{self.name}-cpu1"
-        self._controller_port = controller
+        self.controller_port = controller
         self._ports = dict(zip([*names, self.cpu_node], nodes, strict=True))
         self.environment = {
             **os.environ,
@@ -154,7 +164,7 @@ class Cluster:
         lines = [
             f"ClusterName={self.name}",
             f"SlurmctldHost={host}(127.0.0.1)",
-            f"SlurmctldPort={self._controller_port}",
+            f"SlurmctldPort={self.controller_port}",
             "SlurmUser=root",
             "SlurmdUser=root",
             "AuthType=auth/munge",
@@ -205,8 +215,16 @@ class Cluster:
         """Commands that find this cluster: the plugin's jobs lose SLURM_CONF, and keep PATH."""
         for name in ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo"):
             path = self.folder / "bin" / name
-            real = shutil.which(name)
-            path.write_text(f'#!/bin/sh\nSLURM_CONF="{self.folder}/slurm.conf" exec {real} "$@"\n')
+            command, settings = f'{shutil.which(name)} "$@"', ""
+            if name == "srun" and not self.shape.network:
+                # The command begins after the options, which hold their values: --gpus=1, -n1.
+                settings = (
+                    'options=()\nwhile [[ "${1-}" == -* ]]; do options+=("$1"); shift; done\n'
+                )
+                command = f'{shutil.which(name)} "${{options[@]}}" unshare --net -- "$@"'
+            path.write_text(
+                f'#!/bin/bash\n{settings}SLURM_CONF="{self.folder}/slurm.conf" exec {command}\n'
+            )
             path.chmod(0o755)
 
     def _start_munge(self) -> None:
@@ -309,14 +327,24 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("folder", type=Path, help="for its configuration, state and logs")
+    options.add_argument(
+        "folder", type=Path, nargs="?", help="for its configuration, state and logs"
+    )
+    options.add_argument(
+        "--check", action="store_true", help="say only whether a cluster can be started here"
+    )
     for name, default in Shape().__dict__.items():
-        if name != "lines":
+        if name not in ("lines", "network"):
             options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     given = vars(options.parse_args())
-    folder = given.pop("folder")
-    if missing := missing_programs():
-        raise SystemExit(f"error: {', '.join(missing)} not found; to install: {INSTALL}")
+    folder, check = given.pop("folder"), given.pop("check")
+    if why := hindrance():
+        print(f"error: {why}", file=sys.stderr)
+        raise SystemExit(2)
+    if check:
+        return
+    if folder is None:
+        options.error("name a folder")
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with cluster(folder, Shape(**given)) as made, suppress(KeyboardInterrupt):
         for name in ("SLURM_CONF", "PATH", "GLOO_SOCKET_IFNAME"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import INSTALL, Cluster, Shape, cluster, missing_programs
+from cluster import Cluster, Shape, cluster, hindrance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -50,8 +50,17 @@ SMALL = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if missing := missing_programs():
-        pytest.exit(f"{', '.join(missing)} not found; to install: {INSTALL}", returncode=2)
+    if why := hindrance():
+        pytest.exit(why, returncode=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """A test that is skipped has shown nothing: here that is a failure."""
+    report = yield
+    if report.skipped:
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
 
 
 class Study:
@@ -100,16 +109,22 @@ class Study:
     def printed(self, log: str = "main.log") -> str:
         return (self.folder / log).read_text()
 
-    def run(self, *arguments: str, succeeds: bool = True, timeout: float = 600) -> str:
+    def run(
+        self,
+        *arguments: str,
+        succeeds: bool = True,
+        timeout: float = 600,
+        log: str = "main.log",
+    ) -> str:
         """Run the workflow to its end; returns all that it printed."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, log=log)
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"still running after {timeout} s:\n{self.printed()}") from None
-        assert (status == 0) == succeeds, self.printed()
-        return self.printed()
+            raise AssertionError(f"still running after {timeout} s:\n{self.printed(log)}") from None
+        assert (status == 0) == succeeds, self.printed(log)
+        return self.printed(log)
 
     def program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run one of the project's programs, as a user on the login node would."""

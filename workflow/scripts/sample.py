@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import lease
+from ddpm_bench.devices import Use, lease
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.program import keys, parser, run
 
@@ -32,11 +32,11 @@ def main() -> None:
     options.add_argument("--output", type=Path, required=True, help="uint8 [n, H, W, C], .npy")
     options.add_argument("--timing", type=Path, required=True, help="how long it took, JSON")
     args = options.parse_args()
-    with lease(1):
-        draw(args)
+    with lease(1) as gpus:
+        draw(args, Use.begin(gpus))
 
 
-def draw(args) -> None:
+def draw(args, use: Use) -> None:
     # These import torch: after the lease, which decides the GPUs that it sees.
     from ddpm_bench.checkpoints import checkpoint_entry
     from ddpm_bench.sampling import draw_batches, open_sampler, timing
@@ -58,7 +58,8 @@ def draw(args) -> None:
             file=sys.stderr,
         )
     seconds = write_images(args, draw_batches(sampler, starts, kept))
-    write_json(args.timing, timing(sampler, args.last - args.first + 1, seconds))
+    measured = timing(sampler, args.last - args.first + 1, seconds)
+    write_json(args.timing, measured | use.until_now())
     kept.remove(starts)
 
 

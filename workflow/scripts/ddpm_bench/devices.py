@@ -12,13 +12,17 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -60,6 +64,29 @@ def processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a program computes, and since when: what tells jobs that ran side by side apart."""
+
+    started: str  # UTC, ISO 8601
+    node: str  # SLURM's name of it, or the machine's
+    gpus: list[str]  # as leased; none on a CPU
+    slurm_job: str | None
+
+    @classmethod
+    def begin(cls, gpus: list[str]) -> "Use":
+        return cls(
+            started=datetime.now(UTC).isoformat(),
+            node=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+            gpus=gpus,
+            slurm_job=os.environ.get("SLURM_JOB_ID"),
+        )
+
+    def until_now(self) -> dict[str, Any]:
+        """As JSON, with `ended` beside `started`."""
+        return {**asdict(self), "ended": datetime.now(UTC).isoformat()}
 
 
 def lock_folder() -> Path:

@@ -62,6 +62,12 @@ class Timing(Keys):
     precision: str
     device: str
     network_evaluations: int  # per image
+    # Of its job, from when it had its GPU; files of before this was written lack them.
+    started: str | None = None  # UTC, ISO 8601
+    ended: str | None = None
+    node: str | None = None
+    gpus: list[str] | None = None
+    slurm_job: str | None = None
 
 
 _TIMING_PATH = re.compile(r"/samples/(?P<samples>[^/]+)/step-\d{8}/images-\d+-\d+\.json$")
