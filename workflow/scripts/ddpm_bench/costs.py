@@ -176,14 +176,13 @@ def measured(path: Path, stage: str, experiment: str, dataset: str, has_gpus: bo
     row = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).iloc[-1]
     asked = _resources(row.get("resources", ""))
     on_slurm = "slurm_partition" in asked
-    # Shared pages count once in PSS; some systems do not tell it.
-    memory = _number(row["max_pss"]) or _number(row["max_rss"])
     return Measured(
         stage=stage,
         experiment=experiment,
         dataset=dataset,
         seconds=float(row["s"]),
-        memory_mib=memory,
+        # Not PSS: it would charge a part of the libraries to whatever else ran on the machine.
+        memory_mib=_number(row["max_rss"]),
         cpu_seconds=_number(row["cpu_time"]),
         gpus=int(asked.get("gpu") or 0) if on_slurm or has_gpus else 0,
         cpus=int(row["threads"]) if "threads" in row else None,
