@@ -81,6 +81,27 @@ def test_a_group_of_jobs_says_in_its_script_what_it_makes(config, monkeypatch):
     assert slurm.jobs_of(config, [job("7", "5cf0a1", "", state="PENDING")]) == []
 
 
+def test_the_queue_of_a_folder_has_rules_and_groups_and_nothing_else(tmp_path, monkeypatch):
+    def line(number: int, comment: str, folder: Path) -> str:
+        values = [number, "RUNNING", comment, "run-1", "gpu", "n1", "None", "1:00", "59:00", folder]
+        return slurm.SEPARATOR.join(map(str, values))
+
+    group = "rule_3f1c-8a.b_sample_score"
+    printed = [
+        line(10, "rule_train_wildcards_digits_00000000_00000600", tmp_path),
+        line(9, group, tmp_path),
+        line(8, "rule_train_wildcards_digits_00000000_00000600", tmp_path / "elsewhere"),
+        line(7, "(null)", tmp_path),  # sent by hand
+    ]
+    monkeypatch.setattr(slurm, "has_slurm", lambda: True)
+    monkeypatch.setattr(slurm, "run_command", lambda *command: "\n".join(printed) + "\n")
+    told = [(job.id, job.rule, job.wildcards) for job in slurm.queue(tmp_path)]
+    assert told == [
+        ("9", "3f1c-8a.b_sample_score", ""),
+        ("10", "train", "digits_00000000_00000600"),
+    ]
+
+
 def test_gpus_are_read_by_node_and_index():
     shown = (
         "JobId=9 TRES=cpu=4,mem=8000M,node=2,gres/gpu=5 JOB_GRES=gpu:a100:5 "
