@@ -13,6 +13,8 @@ from drawn import SCRIPTS, texts
 from ddpm_bench.config.reporting import ChargedExperiment
 from ddpm_bench.cost_figure import cost_figure
 from ddpm_bench.costs import COLUMNS, costs_table
+from ddpm_bench.summary import costs as costs_line
+from ddpm_bench.tables import write_table
 
 FIELDS = [
     "s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load",
@@ -180,6 +182,14 @@ def test_short_studies_are_shown_in_seconds_and_without_gpus(tmp_path):
     assert len(figure.axes) == 2
     assert "30 seconds in all" in texts(figure.axes[0])
     assert "No job held a GPU" in texts(figure.axes[1])
+
+
+def test_the_summary_names_what_it_took(tmp_path):
+    assert list(costs_line(tmp_path)) == []
+    benchmark(tmp_path, "train", "a.00000000-00000020", 5400, gpu=2, asked=SLURM)
+    write_table(tmp_path / "costs.csv", costs_table(tmp_path, EXPERIMENTS, has_gpus=False))
+    (line,) = costs_line(tmp_path)
+    assert "1.5 hours of jobs and 3 GPU-hours" in line
 
 
 def test_costs_writes_a_table_and_a_figure_even_of_nothing(tmp_path):

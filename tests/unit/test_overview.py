@@ -1,5 +1,6 @@
 """How a study stands, told from files alone."""
 
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from ddpm_bench.config.loading import check_config
 from ddpm_bench.dashboard import dashboard, duration
 from ddpm_bench.failures import newest_failures
 from ddpm_bench.overview import overview
+from ddpm_bench.program import UserError
 from ddpm_bench.timeline import read_attempts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -234,6 +236,16 @@ def test_many_waiting_jobs_are_counted_by_reason(config, monkeypatch):
     assert "waiting   sample digits_dpm20_00000099_000000_000511: job 99 (Priority)" in shown
 
 
+def test_a_queue_that_does_not_answer_is_one_line_and_the_rest_is_shown(config, monkeypatch):
+    def fails(folder, ended):
+        raise UserError("slurm_load_jobs error: Unable to contact slurm controller")
+
+    monkeypatch.setattr(slurm, "queue", fails)
+    shown = lines(config)
+    assert [line for line in shown if "Unable to contact slurm controller" in line] == [shown[2]]
+    assert any("0 of 1,200 steps" in line for line in shown)
+
+
 def test_attempts_are_told_apart_and_half_a_line_is_left_out(config):
     train(
         event("started", 0), event("state saved", 20), event("trained", 30),
@@ -280,6 +292,23 @@ def test_a_main_process_that_ends_takes_its_record_with_it(config):
     scripts = str(REPOSITORY / "workflow" / "scripts")
     subprocess.run([sys.executable, "-c", RECORDS, scripts], input="", text=True, check=True)
     assert list((LOGS / "main").glob("*.json")) == []
+
+
+def test_watching_shows_what_has_changed(config):
+    Path("config.yaml").write_text(yaml.safe_dump(DEMO))
+    program = str(REPOSITORY / "workflow" / "scripts" / "status.py")
+    command = [sys.executable, program, "--watch", "0.1", "--configfile", "config.yaml"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        first = next(line for line in watching.stdout if "training" in line)
+        assert "0 of 1,200 steps" in first
+        manifest = Path("results/digits/training/job-00000000-00000600.json")
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{}")
+        assert any("600 of 1,200 steps" in line for line in itertools.islice(watching.stdout, 100))
+    finally:
+        watching.terminate()
+        watching.wait()
 
 
 def test_durations_have_two_units():
