@@ -14,7 +14,7 @@ from small_requests import small_requests
 FEATURES = [
     f"results/datasets/digits/features/classifier/{split}.npz" for split in ("train", "eval")
 ]
-STEPS = 1500
+STEPS = 800
 FEW_STEPS = 20
 
 
