@@ -40,7 +40,8 @@ SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
 ROOM = 1.3  # what is advised over what was used
 FAR_OFF = 2.0  # requests over what is advised from which it is said
 NEARLY_ALL = 0.9  # of the memory
-CPU_SHARE = 0.35  # of several cores below which it is said
+CPU_SHARE = 0.35  # of several cores below which it is said, of stages that took
+CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
 
 
 @dataclass(frozen=True)
@@ -175,14 +176,13 @@ def measured(path: Path, stage: str, experiment: str, dataset: str, has_gpus: bo
     row = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).iloc[-1]
     asked = _resources(row.get("resources", ""))
     on_slurm = "slurm_partition" in asked
-    # Shared pages count once in PSS; some systems do not tell it.
-    memory = _number(row["max_pss"]) or _number(row["max_rss"])
     return Measured(
         stage=stage,
         experiment=experiment,
         dataset=dataset,
         seconds=float(row["s"]),
-        memory_mib=memory,
+        # Not PSS: it would charge a part of the libraries to whatever else ran on the machine.
+        memory_mib=_number(row["max_rss"]),
         cpu_seconds=_number(row["cpu_time"]),
         gpus=int(asked.get("gpu") or 0) if on_slurm or has_gpus else 0,
         cpus=int(row["threads"]) if "threads" in row else None,
@@ -236,7 +236,7 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
                 f"runtime: {enough} would do, and shorter jobs often start sooner"
             )
     cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
-    if cpus >= 2 and share < CPU_SHARE:
+    if cpus >= 2 and share < CPU_SHARE and rows["wall_hours"].sum() >= CPU_HOURS:
         said.append(
             f"{stage} kept {share * cpus:.1f} of {cpus:.0f} CPU cores busy at most; fewer run.cpus "
             "would do"

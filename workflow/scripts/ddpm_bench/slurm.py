@@ -106,7 +106,7 @@ def queue(folder: Path, ended: bool = False) -> list[Job]:
     here, jobs = folder.resolve(), []
     for line in listing.splitlines():
         values = dict(zip(FIELDS, line.strip().split(SEPARATOR), strict=True))
-        comment = re.fullmatch(r"rule_(\w+?)(?:_wildcards_(.*))?", values.pop("comment"))
+        comment = re.fullmatch(r"rule_(.+?)(?:_wildcards_(.*))?", values.pop("comment"))
         if comment and Path(values.pop("folder")).resolve() == here:
             jobs.append(Job(rule=comment[1], wildcards=comment[2] or "", **values))
     return sorted(jobs, key=lambda job: (len(job.id), job.id))

@@ -50,6 +50,8 @@ def stop(
     here = [main for main in mains if main.is_of_this_machine()]
     deadline = time.monotonic() + wait_seconds
     below = [child for main in here for child in _below(main)]
+    if not here and not _orphans(config) and not _active(config, folder):
+        yield f"nothing of {config_file} runs here"
     for main in here:
         _signal(main.process, signal.SIGTERM)
         yield f"snakemake (process {main.process}) sends no more jobs"

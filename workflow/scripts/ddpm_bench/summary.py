@@ -27,7 +27,18 @@ def summary(config: Config, command: str) -> Iterator[str]:
     page = results / "report.html"
     if len(config.experiments) > 1 and (results / "report").is_dir():
         yield f"all experiments together: {results / 'report'}"
+    yield from costs(results / "report")
     yield f"report:  {page}" if page.exists() else f"report:  {page} is not there yet: make report"
+
+
+def costs(folder: Path) -> Iterator[str]:
+    """What it took, in a line; nothing where that is not counted yet."""
+    table = folder / "costs.csv"
+    if table.exists():
+        took = pd.read_csv(table)
+        gpu_hours = took["gpu_hours"].sum()
+        gpus = f" and {gpu_hours:.3g} GPU-hours" if gpu_hours else ""
+        yield f"took:    {took['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
 
 
 def experiment_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
