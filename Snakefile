@@ -16,7 +16,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import plan, reported, stages
+from ddpm_bench import needs, plan, reported, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -32,6 +32,8 @@ try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
     plan.check_local_files(CONFIG)
     LISTINGS = plan.local_listings(CONFIG)
+    # What jobs ask a scheduler for, within the wall time that the profile names.
+    NEEDS = needs.Needs(CONFIG, needs.longest_job(workflow.resource_settings.default_resources))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -67,6 +69,7 @@ localrules:
     fetch,
     fetch_inception,
     collect,
+    sample_grid,
     thin,
 
 

@@ -27,6 +27,15 @@ rule sample:
             CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
         ),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
+            wildcards.experiment, wildcards.samples, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.sampling_minutes(
+            wildcards.experiment,
+            wildcards.samples,
+            int(wildcards.last) + 1 - int(wildcards.first),
+            attempt,
+        ),
     params:
         what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
     shell:

@@ -36,6 +36,11 @@ rule train_classifier:
     priority: 10
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.classifier_mb(wildcards.dataset, attempt),
+        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+            "train_classifier", wildcards.dataset, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.classifier_stage(CONFIG, wildcards.dataset),
         dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
@@ -67,6 +72,16 @@ rule reference_features:
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
         ),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.feature_mb(
+            wildcards.dataset, wildcards.space, wildcards.split, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+            "reference_features",
+            wildcards.dataset,
+            wildcards.space,
+            wildcards.split,
+            attempt=attempt,
+        ),
     params:
         what=lambda wildcards: stages.feature_stage(
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space), wildcards.space
@@ -112,6 +127,12 @@ rule score:
             CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run
         ),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.scoring_mb(
+            wildcards.experiment, wildcards.score, wildcards.samples, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+            "score", wildcards.experiment, wildcards.score, wildcards.samples, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.score_stage(
             CONFIG, wildcards.experiment, wildcards.samples, wildcards.score
