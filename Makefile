@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run snapshot report status test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run plan snapshot report status test test-slurm test-all lint format bench docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -52,6 +52,9 @@ summary: env
 
 snapshot: env ## tables and figures of what is scored so far, while the rest still runs
 	@$(RUN)/snapshot.py --configfile $(CONFIG)
+
+plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours
+	@$(RUN)/forecast.py --configfile $(CONFIG)
 
 status: env ## what is done, and what would run and why
 	@$(RUN)/check_config.py --configfile $(CONFIG)

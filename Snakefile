@@ -57,6 +57,22 @@ wildcard_constraints:
     last=r"\d+",
 
 
+# Those who share a cluster job take turns on its GPU: the profile gives each job one turn.
+resource_scopes:
+    turn="local",
+
+
+def shared_job(wildcards, score=None):
+    """The group of checkpoints that one cluster job takes; None where each has its own."""
+    name = plan.shared_job(
+        CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step), score
+    )
+    if name is not None:
+        # No file links its members: the profile's group-components of this name join them.
+        workflow.parent_groupids[name] = "checkpoints"
+    return name
+
+
 report: "workflow/report/workflow.rst"
 
 

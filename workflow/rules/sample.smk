@@ -19,6 +19,8 @@ rule sample:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.log",
     benchmark:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.benchmark.tsv"
+    group:
+        lambda wildcards: shared_job(wildcards)
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
@@ -27,6 +29,7 @@ rule sample:
             CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
         ),
         gpu=1,
+        turn=1,
         mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
             wildcards.experiment, wildcards.samples, attempt
         ),

@@ -119,6 +119,8 @@ rule score:
         nearest=f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.nearest.npz",
     log:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
+    group:
+        lambda wildcards: shared_job(wildcards, wildcards.score)
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus
@@ -127,11 +129,12 @@ rule score:
             CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run
         ),
         gpu=1,
+        turn=1,
         mem_mb=lambda wildcards, attempt: NEEDS.scoring_mb(
             wildcards.experiment, wildcards.score, wildcards.samples, attempt
         ),
-        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
-            "score", wildcards.experiment, wildcards.score, wildcards.samples, attempt=attempt
+        runtime=lambda wildcards, attempt: NEEDS.scoring_minutes(
+            wildcards.experiment, wildcards.score, wildcards.samples, attempt
         ),
     params:
         what=lambda wildcards: stages.score_stage(

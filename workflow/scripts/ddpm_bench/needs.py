@@ -22,30 +22,36 @@ from .network_size import NetworkSize, network_size
 from .plan import score_of_space
 from .program import UserError
 
-# Megabytes of 10^6 bytes. Measured by benchmarks/needs.py.
-SNAKEMAKES = 270  # the two that run a job's program on its node
-MODULES = 960  # a program that has torch imported
-SMALL_PROGRAM = 383  # one that draws figures: samples of 75 checkpoints, which is the largest
-SMALL_PROGRAM_SECONDS = 60
-DECODER = 100  # a process that decodes images
-DECODED_BYTES = 8  # for each pixel of the image that it has in hand
-# Bytes for each byte of weights: while training gradients, averages and both moments, and a copy of
-# all while a state is saved; while drawing the weights and the file that they come from.
-TRAINING_COPIES = 3.0
+# What benchmarks/needs.py measured on the CPU, in megabytes of 10^6 bytes: programs with their
+# modules imported, before they hold anything of a size that the config decides.
+SNAKEMAKE = 135  # two of them run a job's program on its node
+TRAINING = 969
+DRAWING = 950
+FEATURES = 693
+SCORING = 931
+FIGURES = 383  # samples of 75 checkpoints, the largest of the programs that draw
+FIGURES_SECONDS = 60
+DECODER = 93  # each process that decodes images, and
+DECODED_BYTES = 7.0  # for each pixel of the image that it has in hand
+INCEPTION = 574  # the network and its activations at 16 images
+# Bytes for each byte of weights: while training those, gradients, an average and two moments, and
+# what comes and goes; one more for each further average. While drawing, the weights alone.
+TRAINING_COPIES = 5.85
 AVERAGE = 1.0
-DRAWING_COPIES = 2.0
-# Bytes for each float32 of the activations, and of attention's weights, of a batch.
-TRAINING_ACTIVATIONS = 2.0
-TRAINING_ATTENTION = 2.0
-DRAWING_ACTIVATIONS = 1.0
-DRAWING_ATTENTION = 1.0
-FEATURES = 4.0
-COVARIANCES = 8.0
-INCEPTION = 300
+DRAWING_COPIES = 1.05
+# Bytes for each byte of the activations of a batch, and of its attention's weights, in float32.
+TRAINING_ACTIVATIONS = 1.49
+TRAINING_ATTENTION = 3.30
+DRAWING_ACTIVATIONS = 0.15  # of the resolution that has most
+DRAWING_ATTENTION = 0.98
+# Bytes for each byte of features in float32: of the reference alone, of both sides.
+REFERENCE_FEATURES = 1.39
+SCORED_FEATURES = 5.24
+COVARIANCE = 0.83  # for each byte of it in float64
 
-# The programs of a fit need up to 1.2 times what it says, and another machine's libraries differ.
+# Runs needed up to 1.14 times what was fitted to them, and another machine's libraries differ.
 MARGIN = 1.3
-# Snakemake looks at a running job each half a second at first and each 30 s later, and misses peaks.
+# Snakemake looks at a running job each half second at first, each 30 s later, and misses peaks.
 MEASURED_MARGIN = 1.5
 # Nodes of a cluster differ, file systems are slow at times, and jobs share a node.
 TIME_MARGIN = 1.5
@@ -55,6 +61,7 @@ SHORTEST_MINUTES = 10
 START_SECONDS = 90
 ROUND_MB, ROUND_MINUTES = 100, 5
 LOOK_AGAIN_SECONDS = 60
+INCEPTION_DIMENSIONS = 2048
 VALIDATION_BATCH = 64  # as of validation.py, which imports torch
 
 
@@ -82,7 +89,7 @@ class Needs:
 
     def small_mb(self, attempt: int = 1) -> int:
         """Of a program that draws figures."""
-        return _rounded(MARGIN * SMALL_PROGRAM + SNAKEMAKES, attempt)
+        return _rounded(MARGIN * FIGURES + 2 * SNAKEMAKE, attempt)
 
     def preparing_mb(self, dataset: str, attempt: int = 1) -> int:
         """Each process may hold an image of the largest size that is decoded at all."""
@@ -91,11 +98,11 @@ class Needs:
         small = keys.source.kind in ("sklearn-digits", *PUBLISHED_SPLITS)
         pixels = 0 if small else keys.max_megapixels
         processes = keys.run.cpus * (DECODER + DECODED_BYTES * pixels)
-        return _asked(jobs, SMALL_PROGRAM + processes, attempt)
+        return _asked(jobs, FIGURES + processes, attempt)
 
     def classifier_mb(self, dataset: str, attempt: int = 1) -> int:
         jobs = self.measured.dataset_jobs("train_classifier", dataset)
-        return _asked(jobs, MODULES, attempt)
+        return _asked(jobs, TRAINING, attempt)
 
     def training_mb(self, experiment: str, attempt: int = 1) -> int:
         """Of all processes of a training on one node."""
@@ -105,7 +112,7 @@ class Needs:
         batch = run.micro_batch_size or keys.train.batch_size // run.gpus
         copies = TRAINING_COPIES + AVERAGE * len(keys.train.ema_sigma_rels)
         estimate = run.gpus * (
-            MODULES
+            TRAINING
             + copies * _megabytes(size.parameters)
             + batch * TRAINING_ACTIVATIONS * _megabytes(size.activations)
             + batch * TRAINING_ATTENTION * _megabytes(size.attention)
@@ -127,14 +134,26 @@ class Needs:
         """Of the features of a dataset's own images."""
         score = score_of_space(self.config, dataset, space)
         jobs = self.measured.dataset_jobs("reference_features", dataset, space, split)
-        estimate = self._features_mb(dataset, score, self._images(dataset))
+        network, dimensions = self._space(dataset, score)
+        estimate = (
+            FEATURES
+            + network
+            + REFERENCE_FEATURES * _megabytes(dimensions * self._images(dataset))
+            + COVARIANCE * 2 * _megabytes(dimensions**2)
+        )
         return _asked(jobs, estimate, attempt)
 
     def scoring_mb(self, experiment: str, score: str, samples: str, attempt: int = 1) -> int:
         keys = self.config.experiments[experiment]
         jobs = self.measured.jobs("score", experiment, score, samples)
         images = self._images(keys.dataset) + keys.samples[samples].images
-        estimate = self._features_mb(keys.dataset, keys.scores[score], images)
+        network, dimensions = self._space(keys.dataset, keys.scores[score])
+        estimate = (
+            SCORING
+            + network
+            + SCORED_FEATURES * _megabytes(dimensions * images)
+            + COVARIANCE * 2 * _megabytes(dimensions**2)
+        )
         return _asked(jobs, estimate, attempt)
 
     def _network(self, experiment: str) -> NetworkSize:
@@ -146,28 +165,22 @@ class Needs:
         """Of passes without gradients."""
         size = self._network(experiment)
         return (
-            MODULES
+            DRAWING
             + DRAWING_COPIES * _megabytes(size.parameters)
             + batch * DRAWING_ACTIVATIONS * _megabytes(size.widest)
             + batch * DRAWING_ATTENTION * _megabytes(size.attention)
         )
 
-    def _features_mb(self, dataset: str, score: Score, images: int) -> float:
-        """Of the network of a feature space, the features of images, and their statistics."""
+    def _space(self, dataset: str, score: Score) -> tuple[float, int]:
+        """Megabytes of the network of a feature space, and the dimensions of its features."""
         if score.features == "classifier":
-            network, dimensions = 0.0, self.config.datasets[dataset].classifier.features
-        elif score.features == "inception":
-            network, dimensions = INCEPTION, 2048
-        else:
-            assert score.weights is not None and score.weights.name is not None
-            dimensions = DINOV2_DIMENSIONS[score.weights.name]
-            network = INCEPTION + DRAWING_COPIES * _file_mb(score.weights.path)
-        return (
-            MODULES
-            + network
-            + FEATURES * _megabytes(dimensions * images)
-            + COVARIANCES * 2 * _megabytes(dimensions**2)
-        )
+            return 0.0, self.config.datasets[dataset].classifier.features
+        if score.features == "inception":
+            return INCEPTION, INCEPTION_DIMENSIONS
+        assert score.weights is not None and score.weights.name is not None
+        weights = Path(score.weights.path).stat().st_size / 1e6
+        # Inception's stands for its activations: it sees larger images.
+        return INCEPTION + DRAWING_COPIES * weights, DINOV2_DIMENSIONS[score.weights.name]
 
     def _images(self, dataset: str) -> int:
         """How many a dataset has, all splits together: as prepared, or else as published, or as
@@ -191,27 +204,39 @@ class Needs:
     ) -> int | None:
         seconds = self.measured.seconds_per_image(experiment, samples)
         work = None if seconds is None else START_SECONDS + images * seconds
-        return self._minutes(work, attempt)
+        run = self.config.experiments[experiment].samples[samples].run
+        return self._minutes(work, attempt, run.checkpoints_per_job)
+
+    def scoring_minutes(
+        self, experiment: str, score: str, samples: str, attempt: int = 1
+    ) -> int | None:
+        jobs = self.measured.jobs("score", experiment, score, samples)
+        run = self.config.experiments[experiment].scores[score].run
+        return self._minutes(_longest(jobs), attempt, run.checkpoints_per_job)
 
     def minutes_as(self, rule: str, *names: str, attempt: int = 1) -> int | None:
         """Of a job for which the longest of its kind, of an experiment, stands."""
         jobs = self.measured.jobs(rule, *names)
-        return self._minutes(max((seconds for seconds, _ in jobs), default=None), attempt)
+        return self._minutes(_longest(jobs), attempt)
 
     def dataset_minutes_as(self, rule: str, *names: str, attempt: int = 1) -> int | None:
         """The same of a dataset."""
         jobs = self.measured.dataset_jobs(rule, *names)
-        return self._minutes(max((seconds for seconds, _ in jobs), default=None), attempt)
+        return self._minutes(_longest(jobs), attempt)
 
     def small_minutes(self, attempt: int = 1) -> int | None:
         """Of a program that draws figures."""
-        return self._minutes(SMALL_PROGRAM_SECONDS, attempt)
+        return self._minutes(FIGURES_SECONDS, attempt)
 
-    def _minutes(self, seconds: float | None, attempt: int) -> int | None:
-        if self.longest is None or seconds is None:
-            return self.longest
-        minutes = max(SHORTEST_MINUTES, seconds / 60 * TIME_MARGIN) * attempt
-        return min(self.longest, math.ceil(minutes / ROUND_MINUTES) * ROUND_MINUTES)
+    def _minutes(self, seconds: float | None, attempt: int, members: int = 1) -> int | None:
+        """members: of the job; Snakemake adds their times up, and the site's longest bounds all."""
+        if self.longest is None:
+            return None
+        most = max(1, self.longest // members)
+        if seconds is None:
+            return most
+        minutes = max(SHORTEST_MINUTES / members, seconds / 60 * TIME_MARGIN) * attempt
+        return min(most, math.ceil(minutes / ROUND_MINUTES) * ROUND_MINUTES)
 
 
 def longest_job(defaults: Mapping[str, Any] | None) -> int | None:
@@ -235,8 +260,12 @@ def longest_job(defaults: Mapping[str, Any] | None) -> int | None:
 def _asked(jobs: list[tuple[float, float]], estimate: float, attempt: int) -> int:
     """By the peaks of earlier jobs, or without them by an estimate."""
     if jobs:
-        return _rounded(MEASURED_MARGIN * max(peak for _, peak in jobs) + SNAKEMAKES, attempt)
-    return _rounded(MARGIN * estimate + SNAKEMAKES, attempt)
+        return _rounded(MEASURED_MARGIN * max(peak for _, peak in jobs) + 2 * SNAKEMAKE, attempt)
+    return _rounded(MARGIN * estimate + 2 * SNAKEMAKE, attempt)
+
+
+def _longest(jobs: list[tuple[float, float]]) -> float | None:
+    return max((seconds for seconds, _ in jobs), default=None)
 
 
 def _rounded(megabytes: float, attempt: int) -> int:
@@ -246,7 +275,3 @@ def _rounded(megabytes: float, attempt: int) -> int:
 def _megabytes(elements: int) -> float:
     """Of float32 values."""
     return elements * 4 / 1e6
-
-
-def _file_mb(path: str) -> float:
-    return Path(path).stat().st_size / 1e6
