@@ -2,8 +2,9 @@
 """What many experiments cost Snakemake, the scheduler and the login node, without running any.
 
 Writes configs of the 75,000-step study (a checkpoint each 1,000 steps, jobs of 5,000 steps, samples
-and Inception scores of every checkpoint), makes dry runs of them with the SLURM profile, and prints
-jobs by rule, seconds of the dry run, calls of sbatch, and queue polls per hour. No SLURM is needed.
+and scores of every checkpoint), has Snakemake plan them with the SLURM profile, and prints jobs by
+rule, the seconds until the graph of jobs stands (what a run waits for before its first sbatch) and
+those of a whole dry run, calls of sbatch, and queue polls per hour. No SLURM is needed.
 
 Polls follow the plugin's schedule, read from its source: one squeue for all jobs after 40 s when a
 job has just ended, and 10 s later each time that none has, up to 180 s.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -31,7 +33,7 @@ from ddpm_bench.program import UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 # (experiments, sets of samples, checkpoints per job)
-STUDIES = ((1, 1, 1), (10, 3, 1), (100, 1, 1))
+STUDIES = ((1, 1, 1), (10, 1, 1), (10, 3, 1), (10, 3, 5), (100, 1, 1))
 SHORTEST_POLL, LONGEST_POLL = 40, 180  # seconds, of snakemake-executor-plugin-slurm
 
 
@@ -67,27 +69,29 @@ def study(experiments: int, sets: int, per_job: int) -> dict[str, object]:
     }
 
 
-def dry_run(folder: Path, config: dict[str, object]) -> dict[str, object]:
-    """Jobs by rule, seconds and CPU seconds of a dry run. Raises UserError."""
+@dataclass(frozen=True)
+class Seconds:
+    """Of a command: by the clock, and of one core."""
+
+    wall: float
+    cpu: float
+
+
+def timed(folder: Path, config: dict[str, object], *options: str) -> tuple[str, Seconds]:
+    """What Snakemake prints for a config, with the SLURM profile. Raises UserError."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--configfile", str(path), "--profile", str(ROOT / "profiles" / "slurm")]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [*command, "--dry-run", "--quiet", "rules"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*command, *options], cwd=folder, capture_output=True, text=True, check=False
     )
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        raise UserError(f"the dry run failed:\n{(done.stdout + done.stderr)[-2000:]}")
-    rows = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, flags=re.M)
-    jobs = {rule: int(count) for rule, count in rows}
+        raise UserError(f"snakemake failed:\n{(done.stdout + done.stderr)[-2000:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "jobs": jobs}
+    return done.stdout + done.stderr, Seconds(round(wall, 1), round(cpu, 1))
 
 
 def local_rules() -> set[str]:
@@ -116,23 +120,25 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     found = []
     for experiments, sets, per_job in STUDIES[: given.studies]:
+        config = study(experiments, sets, per_job)
         with tempfile.TemporaryDirectory() as folder:
-            one = dry_run(Path(folder), study(experiments, sets, per_job))
-        jobs = one["jobs"]
-        assert isinstance(jobs, dict)
+            _, graph = timed(Path(folder), config, "--rulegraph")
+            printed, dry = timed(Path(folder), config, "--dry-run", "--quiet", "rules")
+        rows = re.findall(r"^(\w+) +(\d+)$", printed, flags=re.M)
+        jobs = {rule: int(count) for rule, count in rows}
         calls = submissions(jobs, per_job)
         here = sum(count for rule, count in jobs.items() if rule in local_rules())
         found.append(
             {
                 **{"experiments": experiments, "sets": sets, "checkpoints_per_job": per_job},
-                **one,
+                **{"jobs": jobs, "graph": asdict(graph), "dry_run": asdict(dry)},
                 **{"sbatch": calls, "on_the_login_node": here},
             }
         )
         print(
             f"{experiments} experiments, {sets} sets, {per_job} checkpoints per job: "
-            f"{jobs['total']:,} jobs, dry run {one['seconds']} s ({one['cpu_seconds']} s of CPU), "
-            f"{calls:,} calls of sbatch, "
+            f"{jobs['total']:,} jobs, graph {graph.wall} s ({graph.cpu} of a core), "
+            f"dry run {dry.wall} s ({dry.cpu}), {calls:,} calls of sbatch, "
             f"{here:,} jobs on the login node",
             flush=True,
         )
