@@ -16,7 +16,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import needs, plan, reported, stages
+from ddpm_bench import needs, plan, reported, sharing, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -41,6 +41,7 @@ if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
 
+SHARED = sharing.SharedJobs(CONFIG, workflow.parent_groupids)
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
 
@@ -60,17 +61,6 @@ wildcard_constraints:
 # Those who share a cluster job take turns on its GPU: the profile gives each job one turn.
 resource_scopes:
     turn="local",
-
-
-def shared_job(wildcards, score=None):
-    """The group of checkpoints that one cluster job takes; None where each has its own."""
-    name = plan.shared_job(
-        CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step), score
-    )
-    if name is not None:
-        # No file links its members: the profile's group-components of this name join them.
-        workflow.parent_groupids[name] = "checkpoints"
-    return name
 
 
 report: "workflow/report/workflow.rst"

@@ -198,27 +198,3 @@ def test_distances_to_training_images_lie_beside_the_scores(tmp_path):
 def test_a_local_file_that_is_not_there_is_named(tmp_path, keys, named):
     with pytest.raises(UserError, match=rf"experiments\.digits\.scores\.inception\.{named}\.path"):
         plan.check_local_files(scored(tmp_path, **keys))
-
-
-def test_checkpoints_that_share_a_cluster_job_are_made_by_one_training_job(tmp_path):
-    raw = copy.deepcopy(DEMO)
-    raw["results_dir"] = str(tmp_path)
-    digits = raw["experiments"]["digits"]
-    digits["train"] |= {"steps": 2400, "run": {"steps_per_job": 1200}}
-    alone = check_config(raw)
-    digits["samples"]["dpm20"]["run"] = {"checkpoints_per_job": 3}
-    digits["scores"]["classifier"]["run"] = {"checkpoints_per_job": 8}
-    together = check_config(raw)
-    steps = plan.checkpoint_steps(together, "digits", "dpm20")  # 300 to 2400
-
-    def groups(config, *score):
-        names = [plan.shared_job(config, "digits", "dpm20", step, *score) for step in steps]
-        return [names.index(name) for name in names] if None not in names else None
-
-    assert groups(together) == [0, 0, 0, 3, 4, 4, 4, 7]  # 1,200 steps each, four checkpoints
-    assert groups(together, "classifier") == [0] * 4 + [4] * 4
-    assert groups(alone) is None
-    drawn = {plan.shared_job(together, "digits", "dpm20", step) for step in steps}
-    assert drawn.isdisjoint(
-        plan.shared_job(together, "digits", "dpm20", step, "classifier") for step in steps
-    )

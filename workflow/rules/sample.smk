@@ -20,7 +20,7 @@ rule sample:
     benchmark:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.benchmark.tsv"
     group:
-        lambda wildcards: shared_job(wildcards)
+        lambda wildcards: SHARED.name(wildcards.experiment, wildcards.samples, int(wildcards.step))
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus

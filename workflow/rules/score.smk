@@ -120,7 +120,9 @@ rule score:
     log:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
     group:
-        lambda wildcards: shared_job(wildcards, wildcards.score)
+        lambda wildcards: SHARED.name(
+            wildcards.experiment, wildcards.samples, int(wildcards.step), wildcards.score
+        )
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus

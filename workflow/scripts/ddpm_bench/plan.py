@@ -127,23 +127,6 @@ def validations(config: Config, experiment: str) -> list[str]:
     ]
 
 
-def shared_job(
-    config: Config, experiment: str, samples: str, step: int, score: str | None = None
-) -> str | None:
-    """The name that checkpoints have in common which one cluster job draws from, or scores with
-    `score`; None where each has a job of its own. They are made by one training job, so that none
-    waits for a later one's."""
-    keys = config.experiments[experiment]
-    run = keys.samples[samples].run if score is None else keys.scores[score].run
-    if run.checkpoints_per_job == 1:
-        return None
-    job = next(job for job in training_jobs(config, experiment) if job[0] < step <= job[1])
-    steps = checkpoint_steps(config, experiment, samples)
-    number = sum(job[0] < other < step for other in steps) // run.checkpoints_per_job
-    rule = "sample" if score is None else f"score.{score}"
-    return f"{rule}.{experiment}.{samples}.{padded_step(job[0])}.{number}"
-
-
 def sample_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
     """The files that hold a set's images of one checkpoint, in order; one job draws each."""
     keys = config.experiments[experiment].samples[samples]
