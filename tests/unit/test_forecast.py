@@ -1,6 +1,8 @@
 """What a run will do is Snakemake's word; how long it takes is what earlier jobs took."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from measured_results import write_benchmark, write_timing, write_training
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.forecast import forecast, pending, report
 
-DEMO = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"
 
 
@@ -86,3 +89,20 @@ def test_a_finished_run_has_nothing_to_do(config):
     assert list(report(forecast(config, found), found)) == [
         "Nothing is to be done: every file is there and up to date."
     ]
+
+
+def test_the_program_asks_snakemake(tmp_path):
+    program = REPOSITORY / "workflow" / "scripts" / "forecast.py"
+    config_file = REPOSITORY / "config" / "config.yaml"
+    done = subprocess.run(
+        [sys.executable, str(program), "--configfile", str(config_file)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["digits", "train", "steps", "0", "to", "1,200", "2", "?", "?", "?"] in rows
+    assert "dpm20: 2,048 images" in done.stdout
+    assert "fetch" in done.stdout
