@@ -42,6 +42,17 @@ def write_benchmark(config: Config, rule: str, name: str, seconds: float, mebiby
     _write(Path(config.results_dir, "logs", rule, f"{name}.benchmark.tsv"), text)
 
 
+def write_score(config: Config, experiment: str, score: str, samples: str, step: int) -> None:
+    """A score as the config asks for it, as far as it tells how it was made."""
+    keys = config.experiments[experiment]
+    record = {
+        "images_generated": keys.samples[samples].images,
+        "feature_space": keys.scores[score].feature_space,
+    }
+    folder = Path(config.results_dir, experiment, "scores", score, samples)
+    _write(folder / f"step-{step:08}.json", json.dumps(record))
+
+
 def write_timing(config: Config, experiment: str, samples: str, step: int, **changed: Any) -> None:
     """The .json beside samples."""
     keys = config.experiments[experiment].samples[samples]

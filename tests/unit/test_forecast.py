@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from measured_results import write_benchmark, write_timing, write_training
+from measured_results import write_benchmark, write_score, write_timing, write_training
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.forecast import forecast, pending, report
@@ -61,6 +61,7 @@ def test_jobs_are_counted_once_and_only_those_that_would_run(config):
 def test_hours_are_those_of_measured_seconds(config):
     write_training(config, "digits", [32.0] * 9)  # 2 s a step of 64 images
     write_timing(config, "digits", "dpm20", 300)  # 0.5 s an image
+    write_score(config, "digits", "classifier", "dpm20", 300)
     write_benchmark(config, "score", "digits.classifier.dpm20.00000300", 90, 1000)
     train, sample, score = forecast(config, pending(config, summary(config, *RUN)))
     assert (train.seconds, train.gpu_hours) == (1200, 2 * 1200 / 3600)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from measured_results import write_benchmark, write_timing, write_training
+from measured_results import write_benchmark, write_score, write_timing, write_training
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.measured import Measured
@@ -158,6 +158,30 @@ def test_an_experiment_that_does_the_same_work_serves(config_of):
     measured = Measured(config)
     assert measured.seconds_per_step("digits") == 1.0
     assert measured.seconds_per_image("digits", "dpm20") == 0.5
+
+
+def test_names_that_end_in_numbers_are_not_mixed_up(config_of):
+    config = config_of()
+    write_training(config, "digits", [64.0] * 9)
+    write_benchmark(config, "sample", "digits.dpm20.00000300.000000-000511", 10, 1000)
+    write_benchmark(config, "sample", "digits.dpm20.2.00000300.000000-000511", 99, 9999)
+    write_timing(config, "digits", "dpm20", 300)
+    ((seconds, _),) = Measured(config).sampling_jobs("digits", "dpm20")
+    assert seconds == 10
+
+
+def test_jobs_of_another_size_say_nothing(config_of):
+    config = config_of()
+    write_training(config, "digits", [64.0] * 9)
+    write_timing(config, "digits", "dpm20", 300)
+    write_score(config, "digits", "classifier", "dpm20", 300)
+    write_benchmark(config, "sample", "digits.dpm20.00000300.000000-000511", 10, 1000)
+    write_benchmark(config, "score", "digits.classifier.dpm20.00000300", 20, 2000)
+    assert Measured(config).sampling_jobs("digits", "dpm20")
+    assert Measured(config).scoring_jobs("digits", "classifier", "dpm20")
+    other = Measured(config_of(samples={"batch_size": 256, "images": 5120}))
+    assert other.sampling_jobs("digits", "dpm20") == []
+    assert other.scoring_jobs("digits", "classifier", "dpm20") == []
 
 
 def test_images_drawn_in_another_way_say_nothing(config_of):

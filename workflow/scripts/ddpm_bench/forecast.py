@@ -117,7 +117,10 @@ def _work(
         what, unit = f"{names[0]}: {amount:,} images", "image"
     else:
         amount = len(pieces)
-        seconds = [seconds for seconds, _ in measured.jobs(rule, experiment, *names)]
+        jobs = (
+            measured.scoring_jobs(experiment, *names) if names else measured.jobs(rule, experiment)
+        )
+        seconds = [seconds for seconds, _ in jobs]
         each = sum(seconds) / len(seconds) if seconds else None
         what = f"{names[1]} by {names[0]}" if names else "losses of checkpoints"
         unit = "job"

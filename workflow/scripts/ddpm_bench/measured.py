@@ -20,9 +20,14 @@ from pydantic import ValidationError
 from .config.loading import Config
 from .config.networks import Model
 from .config.training import TrainRun, TrainStage
+from .plan import IMAGE_DIGITS, STEP_DIGITS
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
 EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps
+# As file names end: the steps and images of a job. Names of experiments hold dots and digits too.
+STEPS_AND_IMAGES = (
+    rf"\.\d{{{STEP_DIGITS}}}(-\d{{{STEP_DIGITS}}})?|\.\d{{{IMAGE_DIGITS}}}-\d{{{IMAGE_DIGITS}}}"
+)
 # Of train.run: other values take other memory or time for the same step.
 AFFECTING = ("gpus", "nodes", "cpus", "micro_batch_size", "activation_checkpointing", "compile")
 
@@ -66,6 +71,33 @@ class Measured:
             if rule == "train" and not self._ran_alike(other, experiment):
                 continue
             if found := self._benchmarks(rule, ".".join((other, *names))):
+                return found
+        return []
+
+    @functools.cache
+    def sampling_jobs(self, experiment: str, samples: str) -> list[tuple[float, float]]:
+        """The same of a set of samples that was drawn as it would be now."""
+        drawing = self._drawing(experiment, samples)
+        for other in self._same_work(experiment):
+            name = f"{other}.{samples}"
+            if self._timings(other, samples, drawing) and (
+                found := self._benchmarks("sample", name)
+            ):
+                return found
+        return []
+
+    @functools.cache
+    def scoring_jobs(self, experiment: str, score: str, samples: str) -> list[tuple[float, float]]:
+        """The same of a score of as many images in the same feature space."""
+        keys = self.config.experiments[experiment]
+        asked = keys.samples[samples].images, keys.scores[score].feature_space
+        for other in self._same_work(experiment):
+            folder = self.results / other / "scores" / score / samples
+            newest = max(_names(folder, r"step-\d+\.json"), default="none")
+            record = read_if_there(folder / newest)
+            if (record.get("images_generated"), record.get("feature_space")) == asked and (
+                found := self._benchmarks("score", f"{other}.{score}.{samples}")
+            ):
                 return found
         return []
 
@@ -204,7 +236,7 @@ class Measured:
         """Benchmark files of a rule by what their names have before the steps and images."""
         found: dict[str, list[str]] = {}
         for file in _names(self.results / "logs" / rule, r".*\.benchmark\.tsv"):
-            name = re.sub(r"(\.\d+(-\d+)?)*\.benchmark\.tsv$", "", file)
+            name = re.sub(rf"({STEPS_AND_IMAGES})*\.benchmark\.tsv$", "", file)
             found.setdefault(name, []).append(file)
         return found
 

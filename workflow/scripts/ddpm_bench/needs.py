@@ -127,7 +127,7 @@ class Needs:
 
     def sampling_mb(self, experiment: str, samples: str, attempt: int = 1) -> int:
         keys = self.config.experiments[experiment].samples[samples]
-        jobs = self.measured.jobs("sample", experiment, samples)
+        jobs = self.measured.sampling_jobs(experiment, samples)
         return _asked(jobs, self._forward_mb(experiment, keys.batch_size), attempt)
 
     def feature_mb(self, dataset: str, space: str, split: str, attempt: int = 1) -> int:
@@ -145,7 +145,7 @@ class Needs:
 
     def scoring_mb(self, experiment: str, score: str, samples: str, attempt: int = 1) -> int:
         keys = self.config.experiments[experiment]
-        jobs = self.measured.jobs("score", experiment, score, samples)
+        jobs = self.measured.scoring_jobs(experiment, score, samples)
         images = self._images(keys.dataset) + keys.samples[samples].images
         network, dimensions = self._space(keys.dataset, keys.scores[score])
         estimate = (
@@ -210,7 +210,7 @@ class Needs:
     def scoring_minutes(
         self, experiment: str, score: str, samples: str, attempt: int = 1
     ) -> int | None:
-        jobs = self.measured.jobs("score", experiment, score, samples)
+        jobs = self.measured.scoring_jobs(experiment, score, samples)
         run = self.config.experiments[experiment].scores[score].run
         return self._minutes(_longest(jobs), attempt, run.checkpoints_per_job)
 
