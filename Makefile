@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run snapshot report status stop test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run plan snapshot report status stop test test-slurm test-all lint format bench docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -61,6 +61,9 @@ status: env ## how a study stands: steps, speed, jobs, scores, failures (beside 
 
 stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
 	@$(RUN)/stop.py --configfile $(CONFIG)
+
+plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours
+	@$(RUN)/forecast.py --configfile $(CONFIG)
 
 test: env ## the tests
 	@$(PYTEST)

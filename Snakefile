@@ -5,7 +5,6 @@ snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
 """
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -18,13 +17,10 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import main_process, plan, reported, stages
-from ddpm_bench.cluster_executor import attend
-from ddpm_bench.config.frozen import frozen_config
+from ddpm_bench import needs, plan, reported, sharing, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
-from ddpm_bench.wall_time import pass_warnings_on
 
 if not workflow.overwrite_configfiles:
 
@@ -37,40 +33,14 @@ try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
     plan.check_local_files(CONFIG)
     LISTINGS = plan.local_listings(CONFIG)
+    # What jobs ask a scheduler for, within the wall time that the profile names.
+    NEEDS = needs.Needs(CONFIG, needs.longest_job(workflow.resource_settings.default_resources))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-if workflow.is_main_process:
-    for note in plan.retrainings(CONFIG):
-        logger.warning(note)
-else:
-    pass_warnings_on()
-
+SHARED = sharing.SharedJobs(CONFIG, workflow.parent_groupids)
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
-FAILURES = []
-
-if workflow.is_main_process and (gone := main_process.killed(Path(RESULTS), CONFIG.experiments)):
-    stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
-    logger.warning(gone.remedy(shlex.join(map(str, stop))))
-
-
-onstart:
-    # For `make status` and `make stop`.
-    main_process.record(Path(RESULTS), CONFIG.experiments)
-    if not workflow.local_exec:
-        # Jobs read the config when they start: they get what it holds now, whoever edits it.
-        workflow.config_settings.configfiles = [
-            frozen_config(config, Path(RESULTS, "logs", "config"))
-        ]
-        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
-            attend(executor, FAILURES)
-
-
-onerror:
-    for failure in FAILURES:
-        logger.error(failure.line())
 
 
 wildcard_constraints:
@@ -83,6 +53,11 @@ wildcard_constraints:
     step=r"\d{8}",
     first=r"\d+",
     last=r"\d+",
+
+
+# Those who share a cluster job take turns on its GPU: the profile gives each job one turn.
+resource_scopes:
+    turn="local",
 
 
 report: "workflow/report/workflow.rst"
@@ -107,6 +82,7 @@ localrules:
     fetch,
     fetch_inception,
     collect,
+    sample_grid,
     thin,
 
 
@@ -116,6 +92,7 @@ rule all:
         reported.targets(CONFIG),
 
 
+include: "workflow/rules/run.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"

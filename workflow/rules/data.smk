@@ -53,6 +53,10 @@ rule prepare:
     threads: lambda wildcards: CONFIG.datasets[wildcards.dataset].run.cpus
     resources:
         how=lambda wildcards: run_keys(CONFIG.datasets[wildcards.dataset].run),
+        mem_mb=lambda wildcards, attempt: NEEDS.preparing_mb(wildcards.dataset, attempt),
+        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+            "prepare", wildcards.dataset, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.prepare_stage(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}",

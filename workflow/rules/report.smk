@@ -136,6 +136,9 @@ rule plot_scores:
         f"{RESULTS}/logs/plot_scores/{{experiment}}.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         folder=subpath(output.fid, parent=True),
@@ -160,6 +163,9 @@ rule plot_loss:
         f"{RESULTS}/logs/plot_loss/{{experiment}}.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
@@ -181,6 +187,9 @@ rule plot_schedule:
         f"{RESULTS}/logs/plot_schedule/{{experiment}}.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.schedule_stage(CONFIG, wildcards.experiment),
     shell:
@@ -211,6 +220,9 @@ rule plot_samples:
         f"{RESULTS}/logs/plot_samples/{{experiment}}.{{samples}}.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         steps=lambda wildcards: plan.checkpoint_steps(
@@ -249,6 +261,12 @@ rule plot_trajectory:
             CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
         ),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
+            wildcards.experiment, wildcards.samples, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+            "plot_trajectory", wildcards.experiment, wildcards.samples, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.trajectory_stage(
             CONFIG, wildcards.experiment, wildcards.samples
@@ -295,6 +313,9 @@ rule plot_closest_pairs:
         ),
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         space=lambda wildcards: CONFIG.experiments[wildcards.experiment]
@@ -334,6 +355,9 @@ rule plot_samplers:
         f"{RESULTS}/logs/plot_samplers/{{experiment}}.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.samplers_stage(CONFIG, wildcards.experiment),
         step=lambda wildcards: reported.compared_sets(CONFIG, wildcards.experiment)[0],
@@ -389,6 +413,9 @@ rule compare:
         f"{RESULTS}/logs/compare.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("compare"),
         folder=subpath(output.scores, parent=True),

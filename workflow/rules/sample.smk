@@ -19,6 +19,8 @@ rule sample:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.log",
     benchmark:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.benchmark.tsv"
+    group:
+        lambda wildcards: SHARED.name(wildcards.experiment, wildcards.samples, int(wildcards.step))
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
@@ -27,6 +29,16 @@ rule sample:
             CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
         ),
         gpu=1,
+        turn=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
+            wildcards.experiment, wildcards.samples, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.sampling_minutes(
+            wildcards.experiment,
+            wildcards.samples,
+            int(wildcards.last) + 1 - int(wildcards.first),
+            attempt,
+        ),
     params:
         what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
     shell:

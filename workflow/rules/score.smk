@@ -38,6 +38,11 @@ rule train_classifier:
     priority: 10
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.classifier_mb(wildcards.dataset, attempt),
+        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+            "train_classifier", wildcards.dataset, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.classifier_stage(CONFIG, wildcards.dataset),
         dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
@@ -71,6 +76,16 @@ rule reference_features:
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
         ),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.feature_mb(
+            wildcards.dataset, wildcards.space, wildcards.split, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+            "reference_features",
+            wildcards.dataset,
+            wildcards.space,
+            wildcards.split,
+            attempt=attempt,
+        ),
     params:
         what=lambda wildcards: stages.feature_stage(
             plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space), wildcards.space
@@ -110,6 +125,10 @@ rule score:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.log",
     benchmark:
         f"{RESULTS}/logs/score/{{experiment}}.{{score}}.{{samples}}.{{step}}.benchmark.tsv"
+    group:
+        lambda wildcards: SHARED.name(
+            wildcards.experiment, wildcards.samples, int(wildcards.step), wildcards.score
+        )
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus
@@ -118,6 +137,13 @@ rule score:
             CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run
         ),
         gpu=1,
+        turn=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.scoring_mb(
+            wildcards.experiment, wildcards.score, wildcards.samples, attempt
+        ),
+        runtime=lambda wildcards, attempt: NEEDS.scoring_minutes(
+            wildcards.experiment, wildcards.score, wildcards.samples, attempt
+        ),
     params:
         what=lambda wildcards: stages.score_stage(
             CONFIG, wildcards.experiment, wildcards.samples, wildcards.score

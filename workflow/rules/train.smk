@@ -41,6 +41,10 @@ rule train:
         tasks_per_gpu=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, 0),
         # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
         weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
+        mem_mb=lambda wildcards, attempt: NEEDS.training_mb(wildcards.experiment, attempt),
+        runtime=lambda wildcards, attempt: NEEDS.training_minutes(
+            wildcards.experiment, int(wildcards.last) - int(wildcards.first), attempt
+        ),
     params:
         what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
         dataset=lambda wildcards: plan.dataset_folder(
@@ -76,6 +80,10 @@ rule validate:
     resources:
         how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
         gpu=1,
+        mem_mb=lambda wildcards, attempt: NEEDS.validating_mb(wildcards.experiment, attempt),
+        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+            "validate", wildcards.experiment, attempt=attempt
+        ),
     params:
         what=lambda wildcards: stages.validate_stage(CONFIG, wildcards.experiment),
     shell:

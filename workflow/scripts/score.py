@@ -16,6 +16,11 @@ from ddpm_bench.devices import lease
 from ddpm_bench.files import write_json
 from ddpm_bench.program import UserError, keys, parser, run
 
+# Which checkpoints share a cluster job is no matter of one pass.
+RUN_FIELDS = {
+    name: field for name, field in ScoreRun.model_fields.items() if name != "checkpoints_per_job"
+}
+
 
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
@@ -32,7 +37,7 @@ def arguments() -> argparse.Namespace:
     add("--weights-sha256", help="of weights other than the published Inception's")
     add("--weights-name", help="what those are called; of dinov2 vit-s-14, vit-b-14, ...")
     add("--save-reference", type=Path, help=".npz to write: the reference's features, for later")
-    for name, field in (Measuring.model_fields | ScoreRun.model_fields).items():
+    for name, field in (Measuring.model_fields | RUN_FIELDS).items():
         add(f"--{name.replace('_', '-')}", default=field.default, help=field.description)
 
     add = options.add_argument_group("in the workflow").add_argument
@@ -68,7 +73,7 @@ def in_the_workflow(given: argparse.Namespace) -> None:
 def score_keys(given: argparse.Namespace) -> Score:
     """The keys that the config would hold for this score."""
     keys = {name: getattr(given, name) for name in Measuring.model_fields}
-    keys["run"] = {name: getattr(given, name) for name in ScoreRun.model_fields}
+    keys["run"] = {name: getattr(given, name) for name in RUN_FIELDS}
     if given.weights_sha256 is not None:
         other = {"sha256": given.weights_sha256, "name": given.weights_name}
         keys["weights"] = {"path": str(given.weights), **other}

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -16,7 +17,10 @@ from .checkpoints import TrainingFolder
 class Progress:
     """Times and speed, kept out of metrics.csv. What cannot be written here stops no training."""
 
-    def __init__(self, folder: TrainingFolder, step: int, last: int, quiet: bool) -> None:
+    def __init__(
+        self, folder: TrainingFolder, step: int, last: int, run: dict[str, Any], quiet: bool
+    ) -> None:
+        """run: how the job is run, for whoever reads the speed later."""
         self._file = None
         self._trackers: Accelerator | None = None
         if not quiet:
@@ -34,7 +38,7 @@ class Progress:
         self._since = time.monotonic()
         if step and not quiet:
             self._bar.write(f"going on from the saved state of step {step}", file=sys.stderr)
-        self.log("resumed" if step else "started", step)
+        self.log("resumed" if step else "started", step, run=run)
 
     def track(self, accelerator: Accelerator, name: str, step: int) -> None:
         """Show values to accelerate's trackers too; what they have after `step` is undone."""

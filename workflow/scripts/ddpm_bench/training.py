@@ -176,7 +176,8 @@ class Trainer:
         stop = stop or StopSignal()
         stop.listen()
         agreement = Agreement(self.processes)
-        progress = Progress(self.folder, self.step, job.last, quiet=self.owner is None)
+        how = job.run.model_dump(mode="json", exclude_defaults=True)
+        progress = Progress(self.folder, self.step, job.last, how, quiet=self.owner is None)
         if job.run.tracker is not None:
             progress.track(self.accelerator, self.folder.experiment_folder.name, self.step)
         last_save = time.monotonic()

@@ -19,6 +19,11 @@ class SampleRun(Keys):
         None,
         description="Images that one job draws, a multiple of batch_size; null: the whole set.",
     )
+    checkpoints_per_job: PositiveInt = Field(
+        1,
+        description="On SLURM one job draws from so many checkpoints of a training job, in turn on "
+        "one GPU; if one fails, the job's finished ones are drawn again.",
+    )
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
 
 

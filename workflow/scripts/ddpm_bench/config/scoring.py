@@ -55,6 +55,11 @@ class Statistics(Keys):
 class ScoreRun(Keys):
     """How scoring is run; never changes a result."""
 
+    checkpoints_per_job: PositiveInt = Field(
+        1,
+        description="On SLURM one job scores so many checkpoints of a training job, in turn on one "
+        "GPU; if one fails, the job's finished ones are scored again.",
+    )
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
     batch_size: PositiveInt = Field(16, description="Images per forward pass of the features.")
 

@@ -1,0 +1,41 @@
+"""What surrounds a run: who runs it, what its jobs read, and why those that failed did.
+
+Out: results/logs/main/*.json   the main process, for `make status` and `make stop`
+     results/logs/config/       the config that a cluster's jobs read
+"""
+
+import shlex
+
+from ddpm_bench import main_process
+from ddpm_bench.cluster_executor import attend
+from ddpm_bench.config.frozen import frozen_config
+from ddpm_bench.wall_time import pass_warnings_on
+
+FAILURES = []
+
+if workflow.is_main_process:
+    for note in plan.retrainings(CONFIG):
+        logger.warning(note)
+    if gone := main_process.killed(Path(RESULTS), CONFIG.experiments):
+        stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
+        logger.warning(gone.remedy(shlex.join(map(str, stop))))
+else:
+    pass_warnings_on()
+
+
+onstart:
+    # For `make status` and `make stop`.
+    main_process.record(Path(RESULTS), CONFIG.experiments)
+    if not workflow.local_exec:
+        # Jobs read the config when they start: they get what it holds now, whoever edits it.
+        workflow.config_settings.configfiles = [
+            frozen_config(config, Path(RESULTS, "logs", "config"))
+        ]
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
+            attend(executor, FAILURES)
+
+
+onerror:
+    for failure in FAILURES:
+        logger.error(failure.line())

@@ -1,0 +1,287 @@
+"""What earlier jobs needed: seconds per step and per image, seconds and memory of whole jobs.
+
+Read from what jobs leave: progress.jsonl of trainings, the .json beside samples, and the
+`benchmark:` files of the rules. A config that changes the work (another network, batch or image
+size) is not told what the one before needed; experiments that do the same work inform each other.
+Imported at DAG time: the standard library and the configuration only.
+"""
+
+import functools
+import json
+import os
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .config.loading import Config
+from .config.networks import Model
+from .config.training import TrainRun, TrainStage
+from .plan import IMAGE_DIGITS, STEP_DIGITS
+
+NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
+EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps
+# As file names end: the steps and images of a job. Names of experiments hold dots and digits too.
+STEPS_AND_IMAGES = (
+    rf"\.\d{{{STEP_DIGITS}}}(-\d{{{STEP_DIGITS}}})?|\.\d{{{IMAGE_DIGITS}}}-\d{{{IMAGE_DIGITS}}}"
+)
+# Of train.run: other values take other memory or time for the same step.
+AFFECTING = ("gpus", "nodes", "cpus", "micro_batch_size", "activation_checkpointing", "compile")
+
+
+class Measured:
+    """What was measured under the results of a config; files are read once, when asked for."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.results = Path(config.results_dir)
+
+    @functools.cache
+    def seconds_per_step(self, experiment: str) -> float | None:
+        """Of the newest steps of its training, or else of one that does the same work the same way;
+        None where there is none."""
+        batch_size = self.config.experiments[experiment].train.batch_size
+        for other in self._same_work(experiment):
+            speeds = self._speeds(other, experiment)
+            if speeds:
+                return batch_size / statistics.median(speeds)
+        return None
+
+    @functools.cache
+    def seconds_per_image(self, experiment: str, samples: str) -> float | None:
+        """Of the newest files of a set, or of an equally drawn one of an experiment that does the
+        same work; None where there is none."""
+        for other in self._same_work(experiment):
+            for name in self.config.experiments[other].samples:
+                timings = self._timings(other, name, self._drawing(experiment, samples))
+                if timings:
+                    return statistics.median(
+                        timing["seconds"] / timing["images"] for timing in timings
+                    )
+        return None
+
+    @functools.cache
+    def jobs(self, rule: str, experiment: str, *names: str) -> list[tuple[float, float]]:
+        """(seconds, peak memory in MB of 10^6 bytes) of finished jobs of a rule, the newest; of
+        other experiments with the same work and names where the experiment has none."""
+        for other in self._same_work(experiment):
+            if rule == "train" and not self._ran_alike(other, experiment):
+                continue
+            if found := self._benchmarks(rule, ".".join((other, *names))):
+                return found
+        return []
+
+    @functools.cache
+    def sampling_jobs(self, experiment: str, samples: str) -> list[tuple[float, float]]:
+        """The same of a set of samples that was drawn as it would be now."""
+        drawing = self._drawing(experiment, samples)
+        for other in self._same_work(experiment):
+            name = f"{other}.{samples}"
+            if self._timings(other, samples, drawing) and (
+                found := self._benchmarks("sample", name)
+            ):
+                return found
+        return []
+
+    @functools.cache
+    def scoring_jobs(self, experiment: str, score: str, samples: str) -> list[tuple[float, float]]:
+        """The same of a score of as many images in the same feature space."""
+        keys = self.config.experiments[experiment]
+        asked = keys.samples[samples].images, keys.scores[score].feature_space
+        for other in self._same_work(experiment):
+            folder = self.results / other / "scores" / score / samples
+            newest = max(_names(folder, r"step-\d+\.json"), default="none")
+            record = read_if_there(folder / newest)
+            if (record.get("images_generated"), record.get("feature_space")) == asked and (
+                found := self._benchmarks("score", f"{other}.{score}.{samples}")
+            ):
+                return found
+        return []
+
+    @functools.cache
+    def dataset_jobs(self, rule: str, dataset: str, *names: str) -> list[tuple[float, float]]:
+        """The same of a rule that works on a dataset as it is now."""
+        if self._prepared(dataset) != self._asked(dataset):
+            return []
+        return self._benchmarks(rule, ".".join((dataset, *names)))
+
+    # Which measurements count
+
+    @functools.cache
+    def _same_work(self, experiment: str) -> list[str]:
+        """Experiments, this one first, whose measurements are of the work that it has now."""
+        work = self._work(experiment)
+        others = [name for name in self.config.experiments if name != experiment]
+        return [
+            name
+            for name in (experiment, *others)
+            if self._work(name) == work and self._trained_work(name) == work
+        ]
+
+    @functools.cache
+    def _work(self, experiment: str) -> tuple[Any, ...]:
+        keys = self.config.experiments[experiment]
+        train = keys.train
+        return self._described(keys.model, train.batch_size, train.precision, keys.dataset)
+
+    @functools.cache
+    def _trained_work(self, experiment: str) -> tuple[Any, ...] | None:
+        """The work that the files on disk are of; None where nothing readable is trained."""
+        dataset = self.config.experiments[experiment].dataset
+        if self._prepared(dataset) != self._asked(dataset):
+            return None
+        try:
+            stage = TrainStage.model_validate(self._marker(experiment)["keys"])
+        except (ValidationError, KeyError):
+            return None
+        return self._described(stage.model, stage.train.batch_size, stage.train.precision, dataset)
+
+    def _described(
+        self, model: Model, batch_size: int, precision: str, dataset: str
+    ) -> tuple[Any, ...]:
+        return model, batch_size, precision, self._asked(dataset)
+
+    def _asked(self, dataset: str) -> tuple[int, int]:
+        keys = self.config.datasets[dataset]
+        return keys.image_size, keys.channels
+
+    @functools.cache
+    def _prepared(self, dataset: str) -> tuple[int, int] | None:
+        found = read_if_there(self.results / "datasets" / dataset / "summary.json")
+        return (found["image_size"], found["channels"]) if "image_size" in found else None
+
+    @functools.cache
+    def _marker(self, experiment: str) -> dict[str, Any]:
+        return read_if_there(self.results / experiment / "training" / "current.json")
+
+    # Trainings
+
+    @functools.cache
+    def _stretches(self, experiment: str) -> list[tuple[dict[str, Any] | None, list[float]]]:
+        """Of each start of a training: how it ran, None where it is not said, and its images per
+        second, without the first that holds compilation."""
+        name = self._marker(experiment).get("fingerprint", "")
+        path = self.results / experiment / "training" / name / "progress.jsonl"
+        stretches: list[tuple[dict[str, Any] | None, list[float]]] = []
+        for event in _lines(path):
+            if event.get("event") in ("started", "resumed"):
+                stretches.append((event.get("run"), []))
+            elif event.get("event") == "trained" and stretches:
+                stretches[-1][1].append(event["images_per_second"])
+        return [(run, speeds[1:]) for run, speeds in stretches]
+
+    def _speeds(self, of: str, run_of: str) -> list[float]:
+        """Images per second of a training where it ran as another would now."""
+        asked = self._affecting(run_of)
+        speeds = [
+            speed
+            for run, found in self._stretches(of)
+            if run is None or _affecting(run) == asked
+            for speed in found
+            if speed > 0
+        ]
+        return speeds[-EVENTS:]
+
+    def _ran_alike(self, of: str, run_of: str) -> bool:
+        """Whether a training last ran as another would now."""
+        stretches = self._stretches(of)
+        run = stretches[-1][0] if stretches else None
+        return run is None or _affecting(run) == self._affecting(run_of)
+
+    def _affecting(self, experiment: str) -> dict[str, Any]:
+        run = self.config.experiments[experiment].train.run
+        return _affecting(run.model_dump(mode="json", exclude_defaults=True))
+
+    # Sets of samples and jobs
+
+    def _drawing(self, experiment: str, samples: str) -> tuple[Any, ...]:
+        """What the .json beside samples tells of how they were drawn, of a set as it is now."""
+        keys = self.config.experiments[experiment].samples[samples]
+        steps = keys.solver_steps()
+        # In those of heun two evaluations each, but in the last.
+        return keys.batch_size, keys.precision, 2 * steps - 1 if keys.scheduler == "heun" else steps
+
+    def _timings(
+        self, experiment: str, samples: str, drawing: tuple[Any, ...]
+    ) -> list[dict[str, Any]]:
+        found = []
+        for path in self._newest_sidecars(experiment, samples):
+            timing = read_if_there(path)
+            told = ("batch_size", "precision", "network_evaluations")
+            if timing.get("images") and tuple(timing.get(key) for key in told) == drawing:
+                found.append(timing)
+        return found
+
+    @functools.cache
+    def _newest_sidecars(self, experiment: str, samples: str) -> list[Path]:
+        folder = self.results / experiment / "samples" / samples
+        found: list[Path] = []
+        for step in sorted(_names(folder, r"step-\d+"), reverse=True):
+            found += [folder / step / name for name in _names(folder / step, r"images-.*\.json")]
+            if len(found) >= NEWEST:
+                break
+        return found[:NEWEST]
+
+    def _benchmarks(self, rule: str, name: str) -> list[tuple[float, float]]:
+        """Of the benchmark files <name>.<numbers>.benchmark.tsv of a rule."""
+        names = sorted(self._logs(rule).get(name, ()))[-NEWEST:]
+        rows = [_benchmark(self.results / "logs" / rule / file) for file in names]
+        return [row for row in rows if row is not None]
+
+    @functools.cache
+    def _logs(self, rule: str) -> dict[str, list[str]]:
+        """Benchmark files of a rule by what their names have before the steps and images."""
+        found: dict[str, list[str]] = {}
+        for file in _names(self.results / "logs" / rule, r".*\.benchmark\.tsv"):
+            name = re.sub(rf"({STEPS_AND_IMAGES})*\.benchmark\.tsv$", "", file)
+            found.setdefault(name, []).append(file)
+        return found
+
+
+def _affecting(run: dict[str, Any]) -> dict[str, Any]:
+    defaults = {name: field.default for name, field in TrainRun.model_fields.items()}
+    return {key: run.get(key, defaults.get(key)) for key in AFFECTING}
+
+
+def _names(folder: Path, pattern: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if re.fullmatch(pattern, entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def read_if_there(path: Path) -> dict[str, Any]:
+    """A JSON file; empty where there is none that is whole: it may be written just now."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file of JSON lines; one that a killed program began is passed over."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _benchmark(path: Path) -> tuple[float, float] | None:
+    """(seconds, peak memory in MB of 10^6 bytes) of one of Snakemake's benchmark files, whose
+    max_rss is in units of 2^20 bytes; None where it holds none ("-": the job was too short)."""
+    try:
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        columns = header.split("\t")
+        values = dict(zip(columns, rows[-1].split("\t"), strict=True))
+        return float(values["s"]), float(values["max_rss"]) * 2**20 / 1e6
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

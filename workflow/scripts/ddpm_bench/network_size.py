@@ -1,0 +1,181 @@
+"""How large a network is, counted from its keys: parameters, and activations of one image.
+
+Imported at DAG time, so that jobs ask for what their network needs: the standard library and the
+configuration only. Tests hold the counts against the networks themselves.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .config.networks import Model, Unet, Unet2d
+
+MEMORY_COLUMNS = 4  # learnt keys and values of each attention block of the `unet`
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Counts, not bytes.
+
+    activations: elements that all convolutions and linear layers put out for one image; widest: the
+    part of them at the resolution that has most, which bounds what is alive at a time when no
+    gradients are needed. attention: the weights from pixel to pixel, of all blocks for one image.
+    """
+
+    parameters: int
+    activations: int
+    widest: int
+    attention: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer: parameters, elements put out for one image, at which number of pixels; weights from
+    pixel to pixel."""
+
+    parameters: int
+    elements: int
+    pixels: int
+    attention: int = 0
+
+
+@functools.cache
+def network_size(keys: Model, channels: int, image_size: int) -> NetworkSize:
+    """Counts of a network for square images of `image_size` pixels with 1 or 3 channels."""
+    inputs = channels * (2 if keys.self_condition else 1)
+    if isinstance(keys, Unet):
+        layers = list(_unet(keys, inputs, channels, image_size))
+    else:
+        layers = list(_unet2d(keys, inputs, channels, image_size))
+    by_pixels: dict[int, int] = {}
+    for layer in layers:
+        by_pixels[layer.pixels] = by_pixels.get(layer.pixels, 0) + layer.elements
+    return NetworkSize(
+        parameters=sum(layer.parameters for layer in layers),
+        activations=sum(layer.elements for layer in layers),
+        widest=max(by_pixels.values()),
+        attention=sum(layer.attention for layer in layers),
+    )
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, pixels: int) -> _Layer:
+    return _Layer(inputs * outputs * kernel**2 + outputs, outputs * pixels, pixels)
+
+
+def _linear(inputs: int, outputs: int) -> _Layer:
+    return _Layer(inputs * outputs + outputs, outputs, 1)
+
+
+def _gains(count: int) -> _Layer:
+    """Parameters of a norm."""
+    return _Layer(count, 0, 1)
+
+
+def _unet(keys: Unet, inputs: int, outputs: int, image_size: int) -> Iterator[_Layer]:
+    """The U-Net of denoising-diffusion-pytorch."""
+    widths = [keys.dim, *(keys.dim * mult for mult in keys.dim_mults)]
+    levels = list(itertools.pairwise(widths))
+    last = len(levels) - 1
+    time = keys.dim * 4
+    pixels = [(image_size >> level) ** 2 for level in range(len(levels))]
+
+    yield _convolution(inputs, keys.dim, 7, pixels[0])
+    yield _linear(keys.dim, time)
+    yield _linear(time, time)
+    for level, (narrow, wide) in enumerate(levels):
+        here = pixels[level]
+        for _ in range(2):
+            yield from _unet_residual(narrow, narrow, time, here)
+        yield from _unet_attention(keys, narrow, here, full=level == last)
+        if level == last:
+            yield _convolution(narrow, wide, 3, here)
+        else:  # four pixels become channels of one
+            yield _convolution(narrow * 4, wide, 1, pixels[level + 1])
+    yield from _unet_residual(widths[-1], widths[-1], time, pixels[-1])
+    yield from _unet_attention(keys, widths[-1], pixels[-1], full=True)
+    yield from _unet_residual(widths[-1], widths[-1], time, pixels[-1])
+    for level, (narrow, wide) in reversed(list(enumerate(levels))):
+        here = pixels[level]
+        for _ in range(2):
+            yield from _unet_residual(wide + narrow, wide, time, here)
+        yield from _unet_attention(keys, wide, here, full=level == last)
+        yield _convolution(wide, narrow, 3, pixels[max(level - 1, 0)])
+    yield from _unet_residual(keys.dim * 2, keys.dim, time, pixels[0])
+    yield _convolution(keys.dim, outputs, 1, pixels[0])
+
+
+def _unet_residual(inputs: int, outputs: int, time: int, pixels: int) -> Iterator[_Layer]:
+    yield _linear(time, outputs * 2)
+    yield _convolution(inputs, outputs, 3, pixels)
+    yield _convolution(outputs, outputs, 3, pixels)
+    yield _gains(outputs * 2)
+    if inputs != outputs:
+        yield _convolution(inputs, outputs, 1, pixels)
+
+
+def _unet_attention(keys: Unet, channels: int, pixels: int, full: bool) -> Iterator[_Layer]:
+    """`full`: each pixel attends to each; else linear attention, whose output has a norm."""
+    hidden = keys.attn_heads * keys.attn_dim_head
+    yield _gains(channels)
+    yield _Layer(channels * hidden * 3, hidden * 3 * pixels, pixels)
+    yield _Layer(2 * MEMORY_COLUMNS * hidden, hidden * pixels, pixels)
+    yield _convolution(hidden, channels, 1, pixels)
+    if full:
+        yield _Layer(0, 0, pixels, keys.attn_heads * pixels * (pixels + MEMORY_COLUMNS))
+    else:
+        yield _gains(channels)
+
+
+def _unet2d(keys: Unet2d, inputs: int, outputs: int, image_size: int) -> Iterator[_Layer]:
+    """UNet2DModel of diffusers."""
+    widths = keys.block_out_channels
+    last = len(widths) - 1
+    time = widths[0] * 4
+    pixels = [(image_size >> level) ** 2 for level in range(len(widths))]
+
+    yield _convolution(inputs, widths[0], 3, pixels[0])
+    yield _linear(widths[0], time)
+    yield _linear(time, time)
+    skips = [widths[0]]
+    before = widths[0]
+    for level, width in enumerate(widths):
+        for _ in range(keys.layers_per_block):
+            yield from _unet2d_residual(before, width, time, pixels[level])
+            if level in keys.attention_levels:
+                yield from _unet2d_attention(keys, width, pixels[level])
+            before = width
+            skips.append(width)
+        if level < last:
+            yield _convolution(width, width, 3, pixels[level + 1])
+            skips.append(width)
+    yield from _unet2d_residual(before, before, time, pixels[-1])
+    yield from _unet2d_attention(keys, before, pixels[-1])
+    yield from _unet2d_residual(before, before, time, pixels[-1])
+    for level, width in reversed(list(enumerate(widths))):
+        for _ in range(keys.layers_per_block + 1):
+            yield from _unet2d_residual(before + skips.pop(), width, time, pixels[level])
+            if level in keys.attention_levels:
+                yield from _unet2d_attention(keys, width, pixels[level])
+            before = width
+        if level > 0:
+            yield _convolution(width, width, 3, pixels[level - 1])
+    yield _gains(widths[0] * 2)
+    yield _convolution(widths[0], outputs, 3, pixels[0])
+
+
+def _unet2d_residual(inputs: int, outputs: int, time: int, pixels: int) -> Iterator[_Layer]:
+    yield _gains((inputs + outputs) * 2)
+    yield _convolution(inputs, outputs, 3, pixels)
+    yield _linear(time, outputs)
+    yield _convolution(outputs, outputs, 3, pixels)
+    if inputs != outputs:
+        yield _convolution(inputs, outputs, 1, pixels)
+
+
+def _unet2d_attention(keys: Unet2d, channels: int, pixels: int) -> Iterator[_Layer]:
+    heads = channels // (keys.attention_head_dim or channels)
+    yield _gains(channels * 2)
+    for _ in range(4):  # queries, keys, values, output
+        yield _convolution(channels, channels, 1, pixels)
+    yield _Layer(0, 0, pixels, heads * pixels**2)

@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Print what a run will train, sample and score, and for how many GPU-hours, before it does.
+
+Snakemake says which jobs would run; seconds are those that earlier jobs took. Works while a run is
+going on.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ddpm_bench.config.loading import read_config
+from ddpm_bench.forecast import forecast, pending, report
+from ddpm_bench.program import UserError, parser, run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
+    )
+    given = options.parse_args()
+    config = read_config(given.configfile)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--configfile", str(given.configfile), "--cores", "1", "--nolock", "--summary"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise UserError(f"snakemake cannot plan this run; it says:\n{asked.stderr.strip()}")
+    found = pending(config, asked.stdout.splitlines())
+    for line in report(forecast(config, found), found):
+        print(line)
+
+
+if __name__ == "__main__":
+    run(main)
