@@ -448,7 +448,7 @@ rule costs:
         "../../envs/environment.yaml"
     params:
         what=stages.costs_stage(CONFIG),
-        results=RESULTS,
+        results=subpath(output.table, ancestor=2),
     shell:
         "exec with_log {log:q} costs.py --what {params.what:q} --results {params.results:q}"
         " --table {output.table:q} --figure {output.figure:q}"
