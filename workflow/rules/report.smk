@@ -446,6 +446,9 @@ rule costs:
         f"{RESULTS}/logs/costs.log",
     conda:
         "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.costs_stage(CONFIG),
         results=subpath(output.table, ancestor=2),
