@@ -3,8 +3,9 @@
 Where jobs of the same work have run, they say what the next one needs (measured.py). Before that,
 memory follows from the sizes of network, batch, images and features, by coefficients that
 `python benchmarks/needs.py` fits to runs of the programs (benchmarks/README.md has the table), and
-time is the site's longest. All are of the processor's memory where the processor computes; where a
-GPU does, most of it lies there, and the same request is more than enough until a job was measured.
+time is the site's longest. The fits are of machines without a GPU. Beside one, what it holds is
+asked for all the same, and has to make up for what CUDA and torch.compile take of the host, which
+nobody has measured here; a job for which it does not is sent again with twice as much.
 Imported at DAG time: the standard library and the configuration only.
 """
 
