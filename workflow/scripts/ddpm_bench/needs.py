@@ -4,8 +4,8 @@ Where jobs of the same work have run, they say what the next one needs (measured
 memory follows from the sizes of network, batch, images and features, by coefficients that
 `python benchmarks/needs.py` fits to runs of the programs (benchmarks/README.md has the table), and
 time is the site's longest. The fits are of machines without a GPU. Beside one, what it holds is
-asked for all the same, and has to make up for what CUDA takes of the host, which nobody has measured
-here; a job for which it does not is sent again with twice as much.
+asked for all the same, and has to make up for what CUDA takes of the host, which was not measured;
+a job for which it does not is sent again with twice as much.
 Imported at DAG time: the standard library and the configuration only.
 """
 
