@@ -19,11 +19,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from scipy.optimize import nnls
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
@@ -79,6 +82,7 @@ def arguments() -> argparse.Namespace:
     )
     options.add_argument("--threads", type=int, default=1, help="CPU threads of each program")
     options.add_argument("--images", type=Path, help="folder of photographs, to measure Inception")
+    options.add_argument("--compile", action="store_true", help="torch.compile too: minutes")
     options.add_argument("--passes", type=int, default=len(PASSES), help="of the list, at most")
     return options.parse_args()
 
@@ -148,6 +152,43 @@ def training_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
                 "attention": counts.attention * batch * 4,
             },
         )
+
+
+def compiling_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
+    """A training with torch.compile, with all processes that it starts, less one without."""
+    if not given.compile:
+        return
+    dataset = random_dataset(folder / "dataset", 16)
+    peaks = []
+    for compiles in (False, True):
+        here = folder / f"compile-{compiles}"
+        train = {"batch_size": 8, "checkpoint_every": 2, "learning_rate": 1e-4}
+        command = (
+            *(SCRIPTS / "train.py", "--what"),
+            text(version=1, model=NETWORKS["unet 16"], train=train),
+            *("--how", text(cpus=given.threads, compile=compiles), "--dataset", dataset),
+            *("--experiment", here, "--last", "2", "--output", here / "training" / "job.json"),
+        )
+        peaks.append(peak_of_all(*command))
+    yield Run("compiling", "of unet 16", peaks[1] - peaks[0], {"base": 1})
+
+
+def peak_of_all(*command: str | Path) -> int:
+    """Bytes of the resident sets of a program and of all that it has started, looked at ten times a
+    second. Raises UserError."""
+    program = psutil.Popen([sys.executable, *map(str, command)], stderr=subprocess.DEVNULL)
+    peak = 0
+    while program.poll() is None:
+        total = 0
+        with suppress(psutil.NoSuchProcess):
+            for process in (program, *program.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss
+        peak = max(peak, total)
+        time.sleep(0.1)
+    if program.returncode:
+        raise UserError(f"{command[0]} failed with status {program.returncode}")
+    return peak
 
 
 def random_dataset(folder: Path, size: int) -> Path:
@@ -301,7 +342,7 @@ def main() -> None:
     given = arguments()
     kinds: tuple[Callable[..., Iterator[Run]], ...] = (
         *(small_runs, decoding_runs, inception_runs),
-        *(scoring_runs, training_runs),
+        *(scoring_runs, training_runs, compiling_runs),
     )
     by_program: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -3,8 +3,9 @@
 Where jobs of the same work have run, they say what the next one needs (measured.py). Before that,
 memory follows from the sizes of network, batch, images and features, by coefficients that
 `python benchmarks/needs.py` fits to runs of the programs (benchmarks/README.md has the table), and
-time is the site's longest. All are of the processor's memory where the processor computes; where a
-GPU does, most of it lies there, and the same request is more than enough until a job was measured.
+time is the site's longest. The fits are of machines without a GPU. Beside one, what it holds is
+asked for all the same, and has to make up for what CUDA takes of the host, which was not measured;
+a job for which it does not is sent again with twice as much.
 Imported at DAG time: the standard library and the configuration only.
 """
 
@@ -26,6 +27,7 @@ from .program import UserError
 # modules imported, before they hold anything of a size that the config decides.
 SNAKEMAKE = 135  # two of them run a job's program on its node
 TRAINING = 969
+COMPILING = 561  # torch.compile and the compilers that it starts, on two cores
 DRAWING = 950
 FEATURES = 693
 SCORING = 931
@@ -113,6 +115,7 @@ class Needs:
         copies = TRAINING_COPIES + AVERAGE * len(keys.train.ema_sigma_rels)
         estimate = run.gpus * (
             TRAINING
+            + (COMPILING if run.compile else 0)
             + copies * _megabytes(size.parameters)
             + batch * TRAINING_ACTIVATIONS * _megabytes(size.activations)
             + batch * TRAINING_ATTENTION * _megabytes(size.attention)
