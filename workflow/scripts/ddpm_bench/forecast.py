@@ -132,7 +132,7 @@ def _work(
         amount=amount,
         unit=unit,
         seconds_each=each,
-        gpus=keys.train.run.gpus if rule == "train" else 1,
+        gpus=keys.train.run.processes if rule == "train" else 1,
     )
 
 

@@ -111,7 +111,7 @@ class Needs:
         keys = self.config.experiments[experiment]
         run = keys.train.run
         size = self._network(experiment)
-        batch = run.micro_batch_size or keys.train.batch_size // run.gpus
+        batch = run.micro_batch_size or keys.train.batch_size // run.processes
         copies = TRAINING_COPIES + AVERAGE * len(keys.train.ema_sigma_rels)
         estimate = run.gpus * (
             TRAINING
