@@ -158,7 +158,7 @@ def test_idle_cores_of_a_moment_are_no_matter(tmp_path):
 def test_too_little_memory_too_long_a_time_and_idle_cores_are_said(tmp_path):
     said = advice_on(tmp_path, memory=7900.0, seconds=240, cpu=240.0)
     assert "used 7.7 of 8.0 GiB; set-resources: score: mem_mb: 11000 is safer" in said
-    assert "asked for 60 minutes and took 4.0 at most; runtime: 10 would do" in said
+    assert "asked for 60 minutes and took 4 minutes at most; runtime: 10 would do" in said
     assert "kept 1.0 of 8 CPU cores busy at most" in said
 
 

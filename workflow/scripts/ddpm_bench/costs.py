@@ -231,9 +231,10 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
         asked, longest = timed["requested_minutes"].min(), timed["longest_job_minutes"].max()
         enough = 10 * math.ceil(max(1.0, ROOM * longest) / 10)
         if asked >= 2 * FAR_OFF * enough:
+            took = f"{longest:.0f} minutes" if longest >= 2 else f"{60 * longest:.0f} seconds"
             said.append(
-                f"{stage} asked for {asked:.0f} minutes and took {longest:.1f} at most; "
-                f"runtime: {enough} would do, and shorter jobs often start sooner"
+                f"{stage} asked for {asked:,.0f} minutes and took {took} at most; "
+                f"runtime: {enough} would do"
             )
     cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
     if cpus >= 2 and share < CPU_SHARE and rows["wall_hours"].sum() >= CPU_HOURS:
