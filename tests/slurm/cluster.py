@@ -123,9 +123,7 @@ class Cluster:
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                # Of the jobs' environment; a step daemon names its node in its command line.
-                text = (path / "environ").read_bytes() + (path / "cmdline").read_bytes()
-                if f"SLURMD_NODENAME={node}\0".encode() in text:
+                if f"SLURMD_NODENAME={node}\0".encode() in (path / "environ").read_bytes():
                     found.add(int(path.name))
                     parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
                     if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
@@ -154,8 +152,21 @@ class Cluster:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._end("slurmctld", *(f"slurmd.{node}" for node in self._ports))
+        for pid in self._step_daemons():  # of jobs that are gone, with nobody left to tell
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._end("munge/munged")
         self._remove_cgroups()
+
+    def _step_daemons(self) -> list[int]:
+        """Step daemons work in the cluster's folder, and outlive the daemon of their node."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                name = (path / "comm").read_text().strip()
+                if name == "slurmstepd" and (path / "cwd").readlink().is_relative_to(self.folder):
+                    found.append(int(path.name))
+        return found
 
     def _slurm_conf(self) -> str:
         shape, host = self.shape, socket.gethostname()
