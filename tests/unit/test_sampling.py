@@ -222,6 +222,8 @@ def test_a_killed_job_goes_on_with_the_batches_it_has_drawn(tmp_path):
     timing = json.loads(program.output(0, 21).with_suffix(".json").read_text())
     assert timing.pop("seconds") > before
     assert timing.pop("device").endswith(", 1 thread")
+    assert timing.pop("started") < timing.pop("ended")
+    assert timing.pop("node") and timing.pop("gpus") == [] and timing.pop("slurm_job") is None
     assert timing == {
         "images": 22, "batch_size": 4, "precision": "fp32", "network_evaluations": 50,
     }  # fmt: skip
