@@ -62,6 +62,8 @@ def test_when_only_the_daemon_dies_the_old_trainer_makes_way_for_the_new(trainin
     slurm.start_node(left)
     gone, _ = psutil.wait_procs([old], timeout=120)
     assert gone == [old]
+    # Nor may the Snakemakes above it, which end as of a failed job, remove what the new one wrote.
+    training.wait_for(lambda: not slurm.processes_of_node(left))
     assert undisturbed.wait(600) == 0
     assert_whole(training, tmp_path / "local" / "results" / "small")
 

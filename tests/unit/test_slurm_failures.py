@@ -1,11 +1,18 @@
 """What a run on a cluster says of a failed job, by the words of SLURM's logs and of programs."""
 
+import asyncio
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from ddpm_bench.cluster_executor import last_answer, note_failures, submit_trainings_first
+from ddpm_bench.cluster_executor import (
+    last_answer,
+    leave_outputs_to_successors,
+    note_failures,
+    submit_trainings_first,
+)
 from ddpm_bench.slurm_failures import failure_of
 
 FAILED = "SLURM-job '12' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable"
@@ -132,3 +139,23 @@ def test_a_setting_stands_while_nobody_answers():
     answers = iter([300, None, 600, None])
     min_job_age = last_answer(lambda: next(answers))
     assert [min_job_age() for _ in range(3)] == [300, 600, 600]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_failed_job_removes_outputs_only_while_slurm_has_it_here(left):
+    removed = []
+
+    class Job:
+        async def cleanup(self, skip_outputs):
+            removed.append(skip_outputs)
+
+    leave_outputs_to_successors(Job, lambda: left)
+    asyncio.run(Job().cleanup(["kept"]))
+    assert removed == ([] if left else [["kept"]])
+
+
+def test_snakemakes_jobs_remove_their_outputs_by_the_method_that_is_wrapped():
+    from snakemake.jobs import Job
+
+    assert asyncio.iscoroutinefunction(Job.cleanup)
+    assert list(inspect.signature(Job.cleanup).parameters) == ["self", "skip_outputs"]

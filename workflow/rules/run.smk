@@ -6,8 +6,10 @@ Out: results/logs/main/*.json   the main process, for `make status` and `make st
 
 import shlex
 
-from ddpm_bench import main_process
-from ddpm_bench.cluster_executor import attend
+from snakemake.jobs import Job
+
+from ddpm_bench import allocation, main_process
+from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
 from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.wall_time import pass_warnings_on
 
@@ -21,6 +23,7 @@ if workflow.is_main_process:
         logger.warning(gone.remedy(shlex.join(map(str, stop))))
 else:
     pass_warnings_on()
+    leave_outputs_to_successors(Job, allocation.left_this_node)
 
 
 onstart:

@@ -37,6 +37,11 @@ def has_left(job: str | None, node: str | None) -> bool:
     return not asked.stdout.strip()
 
 
+def left_this_node() -> bool:
+    """Whether SLURM says for sure that the job of this process is not on this node any more."""
+    return has_left(job_id(), node_name())
+
+
 def requeue() -> bool:
     """Ask SLURM to run this job once more, as the same job; says so, or why it does not."""
     job = job_id()
@@ -57,7 +62,7 @@ def stay_if_left(why: str) -> None:
     It must not end by itself: its Snakemake would then remove the outputs of a job that failed,
     which the same job may have written elsewhere. SLURM ends it once it has the node back.
     """
-    if not has_left(job_id(), node_name()):
+    if not left_this_node():
         return
     _say(
         f"{why}\nSLURM job {job_id()} is not on {node_name()} any more: this process writes "

@@ -1,11 +1,11 @@
 """What a run asks of the executor that hands its jobs to a cluster, beyond what the executor does.
 
-The functions wrap methods of Snakemake's executors (snakemake-interface-executor-plugins) on the
-one object that a run has; they import neither Snakemake nor its plugins.
+The functions wrap methods of Snakemake's executors (snakemake-interface-executor-plugins), on the
+one object that a run has, and of its jobs; they import neither Snakemake nor its plugins.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .slurm_failures import Failure, failure_of
@@ -59,6 +59,21 @@ def remember_min_job_age(executor: Any) -> None:
     plugin = sys.modules[type(executor).__module__]
     if hasattr(plugin, "get_min_job_age"):
         plugin.get_min_job_age = last_answer(plugin.get_min_job_age)
+
+
+def leave_outputs_to_successors(job_class: Any, has_left: Callable[[], bool]) -> None:
+    """In a job: remove no outputs of a failed one where SLURM has sent the job elsewhere meanwhile.
+
+    What runs on a node that was given up for dead may live on, and fail later. Its Snakemake, and
+    the one above it, would then remove what the same job has written on another node.
+    """
+    remove = job_class.cleanup
+
+    async def cleanup(self: Any, skip_outputs: Iterable[Any]) -> None:
+        if not has_left():
+            await remove(self, skip_outputs)
+
+    job_class.cleanup = cleanup
 
 
 def last_answer(ask: Callable[[], int | None]) -> Callable[[], int | None]:
