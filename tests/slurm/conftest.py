@@ -22,6 +22,12 @@ from cluster import Cluster, Shape, cluster, hindrance
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 
+LONGEST = (
+    "test_run", "test_overview", "test_wall_time", "test_docs", "test_nodes", "test_preemption",
+    "test_node_death", "test_sampling_wall_time", "test_main_killed", "test_controller",
+    "test_sharing",
+)  # fmt: skip
+
 SMALL = {
     "results_dir": "results",
     "resources_dir": "resources",
@@ -55,6 +61,11 @@ SMALL = {
 def pytest_configure(config: pytest.Config) -> None:
     if why := hindrance():
         pytest.exit(why, returncode=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What takes longest begins first, where several processes share the files.
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 99)
 
 
 @pytest.hookimpl(wrapper=True)
