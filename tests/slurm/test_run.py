@@ -73,11 +73,11 @@ def test_each_rule_ran_in_its_partition(study):
     ran = partitions(study)
     assert {rule for rule, where in ran.items() if where == {"gpu"}} == with_gpu
     assert {rule for rule, where in ran.items() if where == {"cpu"}} == set(ran) - with_gpu
-    assert {"prepare", "train_classifier", "plot_scores", "sample_grid"} <= set(ran) - with_gpu
+    assert {"prepare", "train_classifier", "plot_scores", "costs"} <= set(ran) - with_gpu
 
 
-def test_fetching_and_tables_ran_on_the_login_node(study):
-    assert not {"fetch", "collect", "thin"} & set(partitions(study))
+def test_fetching_tables_and_grids_ran_on_the_login_node(study):
+    assert not {"fetch", "collect", "thin", "sample_grid"} & set(partitions(study))
     assert (study.folder / "resources" / "datasets" / "digits.json").exists()
     assert (study.results / "report" / "evaluation_results.csv").exists()
 
