@@ -23,8 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 
 LONGEST = (
-    "test_run", "test_overview", "test_wall_time", "test_docs", "test_nodes", "test_preemption",
-    "test_node_death", "test_sampling_wall_time", "test_main_killed", "test_controller",
+    "test_run", "test_overview", "test_wall_time", "test_docs", "test_sampling_wall_time",
+    "test_nodes", "test_preemption", "test_node_death", "test_main_killed", "test_controller",
     "test_sharing",
 )  # fmt: skip
 
