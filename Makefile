@@ -70,7 +70,7 @@ test: env ## the tests
 
 test-slurm: env ## the tests on a private SLURM cluster (needs slurm-wlm and munge, and root)
 	@$(BIN)/python tests/slurm/cluster.py --check
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm --numprocesses 4 --dist loadfile --no-loadscope-reorder $(OPTIONS)
 
 test-all: env ## all tests, the long fault campaigns too (an hour)
 	@$(PYTEST) -m ""
