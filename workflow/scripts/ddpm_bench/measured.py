@@ -11,9 +11,9 @@ import json
 import os
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -32,14 +32,31 @@ STEPS_AND_IMAGES = (
 AFFECTING = ("gpus", "nodes", "cpus", "micro_batch_size", "activation_checkpointing", "compile")
 
 
+Found = TypeVar("Found")
+
+
+def remembered(method: Callable[..., Found]) -> Callable[..., Found]:
+    """What a method gave is kept by its object and goes with it: a run of days makes many."""
+
+    @functools.wraps(method)
+    def look_up(self: "Measured", *names: str) -> Found:
+        key = (method.__name__, *names)
+        if key not in self.found:
+            self.found[key] = method(self, *names)
+        return self.found[key]
+
+    return look_up
+
+
 class Measured:
     """What was measured under the results of a config; files are read once, when asked for."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.results = Path(config.results_dir)
+        self.found: dict[tuple[str, ...], Any] = {}
 
-    @functools.cache
+    @remembered
     def seconds_per_step(self, experiment: str) -> float | None:
         """Of the newest steps of its training, or else of one that does the same work the same way;
         None where there is none."""
@@ -50,7 +67,7 @@ class Measured:
                 return batch_size / statistics.median(speeds)
         return None
 
-    @functools.cache
+    @remembered
     def seconds_per_image(self, experiment: str, samples: str) -> float | None:
         """Of the newest files of a set, or of an equally drawn one of an experiment that does the
         same work; None where there is none."""
@@ -63,7 +80,7 @@ class Measured:
                     )
         return None
 
-    @functools.cache
+    @remembered
     def jobs(self, rule: str, experiment: str, *names: str) -> list[tuple[float, float]]:
         """(seconds, peak memory in MB of 10^6 bytes) of finished jobs of a rule, the newest; of
         other experiments with the same work and names where the experiment has none."""
@@ -74,7 +91,7 @@ class Measured:
                 return found
         return []
 
-    @functools.cache
+    @remembered
     def sampling_jobs(self, experiment: str, samples: str) -> list[tuple[float, float]]:
         """The same of a set of samples that was drawn as it would be now."""
         drawing = self._drawing(experiment, samples)
@@ -86,7 +103,7 @@ class Measured:
                 return found
         return []
 
-    @functools.cache
+    @remembered
     def scoring_jobs(self, experiment: str, score: str, samples: str) -> list[tuple[float, float]]:
         """The same of a score of as many images in the same feature space."""
         keys = self.config.experiments[experiment]
@@ -101,7 +118,7 @@ class Measured:
                 return found
         return []
 
-    @functools.cache
+    @remembered
     def dataset_jobs(self, rule: str, dataset: str, *names: str) -> list[tuple[float, float]]:
         """The same of a rule that works on a dataset as it is now."""
         if self._prepared(dataset) != self._asked(dataset):
@@ -110,7 +127,7 @@ class Measured:
 
     # Which measurements count
 
-    @functools.cache
+    @remembered
     def _same_work(self, experiment: str) -> list[str]:
         """Experiments, this one first, whose measurements are of the work that it has now."""
         work = self._work(experiment)
@@ -121,13 +138,13 @@ class Measured:
             if self._work(name) == work and self._trained_work(name) == work
         ]
 
-    @functools.cache
+    @remembered
     def _work(self, experiment: str) -> tuple[Any, ...]:
         keys = self.config.experiments[experiment]
         train = keys.train
         return self._described(keys.model, train.batch_size, train.precision, keys.dataset)
 
-    @functools.cache
+    @remembered
     def _trained_work(self, experiment: str) -> tuple[Any, ...] | None:
         """The work that the files on disk are of; None where nothing readable is trained."""
         dataset = self.config.experiments[experiment].dataset
@@ -148,18 +165,31 @@ class Measured:
         keys = self.config.datasets[dataset]
         return keys.image_size, keys.channels
 
-    @functools.cache
+    @remembered
+    def images(self, dataset: str) -> int:
+        """How many a dataset has, all splits together: as prepared, or else as published, or as
+        many as were fetched; 0 before that, when nothing that needs them can start."""
+        summary = self._summary(dataset)
+        if "train" in summary:
+            return summary["train"] + summary.get("eval", 0)
+        marker = Path(self.config.resources_dir, "datasets", f"{dataset}.json")
+        return int(read_if_there(marker).get("files", 0))
+
+    @remembered
+    def _summary(self, dataset: str) -> dict[str, Any]:
+        return read_if_there(self.results / "datasets" / dataset / "summary.json")
+
     def _prepared(self, dataset: str) -> tuple[int, int] | None:
-        found = read_if_there(self.results / "datasets" / dataset / "summary.json")
+        found = self._summary(dataset)
         return (found["image_size"], found["channels"]) if "image_size" in found else None
 
-    @functools.cache
+    @remembered
     def _marker(self, experiment: str) -> dict[str, Any]:
         return read_if_there(self.results / experiment / "training" / "current.json")
 
     # Trainings
 
-    @functools.cache
+    @remembered
     def _stretches(self, experiment: str) -> list[tuple[dict[str, Any] | None, list[float]]]:
         """Of each start of a training: how it ran, None where it is not said, and its images per
         second, without the first that holds compilation."""
@@ -215,7 +245,7 @@ class Measured:
                 found.append(timing)
         return found
 
-    @functools.cache
+    @remembered
     def _newest_sidecars(self, experiment: str, samples: str) -> list[Path]:
         folder = self.results / experiment / "samples" / samples
         found: list[Path] = []
@@ -231,7 +261,7 @@ class Measured:
         rows = [_benchmark(self.results / "logs" / rule / file) for file in names]
         return [row for row in rows if row is not None]
 
-    @functools.cache
+    @remembered
     def _logs(self, rule: str) -> dict[str, list[str]]:
         """Benchmark files of a rule by what their names have before the steps and images."""
         found: dict[str, list[str]] = {}

@@ -18,7 +18,7 @@ from typing import Any
 from .config.dataset import PUBLISHED_SPLITS
 from .config.loading import Config
 from .config.scoring import DINOV2_DIMENSIONS, Score
-from .measured import Measured, read_if_there
+from .measured import Measured
 from .network_size import NetworkSize, network_size
 from .plan import score_of_space
 from .program import UserError
@@ -141,7 +141,7 @@ class Needs:
         estimate = (
             FEATURES
             + network
-            + REFERENCE_FEATURES * _megabytes(dimensions * self._images(dataset))
+            + REFERENCE_FEATURES * _megabytes(dimensions * self.measured.images(dataset))
             + COVARIANCE * 2 * _megabytes(dimensions**2)
         )
         return _asked(jobs, estimate, attempt)
@@ -149,7 +149,7 @@ class Needs:
     def scoring_mb(self, experiment: str, score: str, samples: str, attempt: int = 1) -> int:
         keys = self.config.experiments[experiment]
         jobs = self.measured.scoring_jobs(experiment, score, samples)
-        images = self._images(keys.dataset) + keys.samples[samples].images
+        images = self.measured.images(keys.dataset) + keys.samples[samples].images
         network, dimensions = self._space(keys.dataset, keys.scores[score])
         estimate = (
             SCORING
@@ -184,15 +184,6 @@ class Needs:
         weights = Path(score.weights.path).stat().st_size / 1e6
         # Inception's stands for its activations: it sees larger images.
         return INCEPTION + DRAWING_COPIES * weights, DINOV2_DIMENSIONS[score.weights.name]
-
-    def _images(self, dataset: str) -> int:
-        """How many a dataset has, all splits together: as prepared, or else as published, or as
-        many as were fetched; 0 before that, when nothing that needs them can start."""
-        summary = read_if_there(Path(self.config.results_dir, "datasets", dataset, "summary.json"))
-        if "train" in summary:
-            return summary["train"] + summary.get("eval", 0)
-        marker = Path(self.config.resources_dir, "datasets", f"{dataset}.json")
-        return int(read_if_there(marker).get("files", 0))
 
     # Time
 
