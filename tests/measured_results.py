@@ -27,7 +27,8 @@ def write_training(
     events: list[dict[str, Any]] = [{"event": "started", "step": 0, "run": run}]
     for number, speed in enumerate(images_per_second, start=1):
         events.append({"event": "trained", "step": number * 10, "images_per_second": speed})
-    lines = "".join(json.dumps(event) + "\n" for event in events)
+    time = {"time": "2026-01-01T00:00:00.000+00:00"}
+    lines = "".join(json.dumps(time | event) + "\n" for event in events)
     _write(training / ("a" * 16) / "progress.jsonl", lines)
     if saved is not None:
         (training / ("a" * 16) / "state" / f"step-{saved:08}").mkdir(parents=True)

@@ -6,14 +6,11 @@ going on.
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.forecast import forecast, pending, report
-from ddpm_bench.program import UserError, parser, run
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from ddpm_bench.program import UserError, parser, run, snakemake_command
 
 
 def main() -> None:
@@ -23,8 +20,7 @@ def main() -> None:
     )
     given = options.parse_args()
     config = read_config(given.configfile)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--configfile", str(given.configfile), "--cores", "1", "--nolock", "--summary"]
+    command = snakemake_command(given.configfile, "--nolock", "--summary")
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         raise UserError(f"snakemake cannot plan this run; it says:\n{asked.stderr.strip()}")

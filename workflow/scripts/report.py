@@ -6,14 +6,11 @@ all that it shows.
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
 from ddpm_bench.config.loading import Config, read_config
-from ddpm_bench.program import UserError, parser, run
+from ddpm_bench.program import UserError, parser, run, snakemake_command
 from ddpm_bench.reported import targets
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
@@ -34,8 +31,7 @@ def main() -> int:
     if is_current(page, config):
         print(f"{page} is up to date")
         return 0
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--configfile", str(args.configfile), "--cores", "1", "--report", str(page)]
+    command = snakemake_command(args.configfile, "--report", str(page))
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise UserError(f"the report could not be made; snakemake says:\n{made.stderr.strip()}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .config.reporting import ChargedExperiment
-from .timeline import read_attempts
+from .timeline import Attempt, read_attempts
 
 # The stages that count, in the order of the pipeline, with what their files are named by.
 STAGES = {
@@ -115,6 +115,7 @@ def measured_jobs(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> Iterator[Measured]:
     """Every job of these experiments and their datasets that has left a benchmark file."""
+    attempts = {name: read_attempts(results / name / "progress.jsonl") for name in experiments}
     for stage, pattern in STAGES.items():
         named = _patterns(pattern, experiments)
         for path in sorted((results / "logs" / stage).glob("*.benchmark.tsv")):
@@ -124,7 +125,7 @@ def measured_jobs(
                     job = measured(path, stage, experiment, dataset, has_gpus)
                     if stage == "train":
                         job = _with_earlier_attempts(
-                            job, results, int(found["first"]), int(found["last"])
+                            job, attempts[experiment], int(found["first"]), int(found["last"])
                         )
                     yield job
                     break
@@ -161,12 +162,13 @@ def _any_of(names: list[str]) -> str:
     return "(?:" + "|".join(map(re.escape, names)) + ")" if names else "(?!)"
 
 
-def _with_earlier_attempts(job: Measured, results: Path, first: int, last: int) -> Measured:
+def _with_earlier_attempts(
+    job: Measured, attempts: list[Attempt], first: int, last: int
+) -> Measured:
     """A training job with what its attempts took that did not end it; its benchmark has the last.
 
     A job that found everything trained took no time: then all attempts are earlier ones.
     """
-    attempts = read_attempts(results / job.experiment / "progress.jsonl")
     took = [attempt.seconds for attempt in attempts if first <= attempt.first < last]
     return replace(job, earlier_seconds=max(sum(took[:-1]), sum(took) - job.seconds))
 

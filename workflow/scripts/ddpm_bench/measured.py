@@ -11,7 +11,7 @@ import json
 import os
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from .config.loading import Config
 from .config.networks import Model
 from .config.training import TrainRun, TrainStage
 from .plan import IMAGE_DIGITS, STEP_DIGITS
+from .timeline import BEGINS, read_events
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
 EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps
@@ -196,10 +197,10 @@ class Measured:
         name = self._marker(experiment).get("fingerprint", "")
         path = self.results / experiment / "training" / name / "progress.jsonl"
         stretches: list[tuple[dict[str, Any] | None, list[float]]] = []
-        for event in _lines(path):
-            if event.get("event") in ("started", "resumed"):
+        for event in read_events(path):
+            if event["event"] in BEGINS:
                 stretches.append((event.get("run"), []))
-            elif event.get("event") == "trained" and stretches:
+            elif event["event"] == "trained" and stretches:
                 stretches[-1][1].append(event["images_per_second"])
         return [(run, speeds[1:]) for run, speeds in stretches]
 
@@ -290,19 +291,6 @@ def read_if_there(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; one that a killed program began is passed over."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
 
 
 def _benchmark(path: Path) -> tuple[float, float] | None:

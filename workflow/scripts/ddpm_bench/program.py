@@ -24,6 +24,13 @@ class UserError(Exception):
     """A problem that the user can mend: says what was wrong, where, and what to do."""
 
 
+def snakemake_command(config_file: Path, *options: str) -> list[str]:
+    """A command of this project's Snakemake on one core, under the Python that runs this one."""
+    snakefile = Path(__file__).resolve().parents[3] / "Snakefile"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
+    return [*command, "--configfile", str(config_file), "--cores", "1", *options]
+
+
 def put_programs_on_path(scripts: Path) -> None:
     """Let jobs find our programs by name, and run them under the Python that runs this one.
 

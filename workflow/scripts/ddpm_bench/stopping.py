@@ -9,7 +9,6 @@ has put back into the queue meanwhile is cancelled there.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -23,10 +22,9 @@ from .failures import STOPPED, stopped_jobs
 from .files import write_json
 from .main_process import MainProcess, all_main_processes, forget, main_processes
 from .overview import current_trainer
-from .program import UserError
+from .program import UserError, snakemake_command
 from .timeline import read_attempts
 
-SNAKEFILE = Path(__file__).resolve().parents[3] / "Snakefile"
 POLL_SECONDS = 2.0
 AGAIN_SECONDS = 30.0  # after which a job that is still there is cancelled once more
 MAIN_SECONDS = 15.0  # that a main snakemake without jobs has to end
@@ -217,8 +215,7 @@ def _unlock(config_file: Path, results: Path, folder: Path) -> Iterator[str]:
     if others:
         yield f"the folder stays locked: another snakemake works in it ({others[0]})"
         return
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--unlock"]
-    command += ["--configfile", str(config_file), "--cores", "1"]
+    command = snakemake_command(config_file, "--unlock")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"the folder could not be unlocked; snakemake says:\n{done.stderr.strip()}")

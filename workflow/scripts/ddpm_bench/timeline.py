@@ -34,10 +34,11 @@ class Attempt:
 
 def read_attempts(path: Path) -> list[Attempt]:
     """The attempts of progress.jsonl, in order; [] where it is missing. A half line is left out."""
-    return [_attempt(events) for events in _by_attempt(_events(path))]
+    return [_attempt(events) for events in _by_attempt(read_events(path))]
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of progress.jsonl, `time` as a datetime; [] where it is missing."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
