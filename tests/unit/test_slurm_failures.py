@@ -87,6 +87,14 @@ def test_a_program_speaks_for_itself(tmp_path):
     assert line.startswith(f"{NAME}failed: error: results/a: cannot be written, the disk is full (")
 
 
+def test_a_crash_is_told_by_its_exception(tmp_path):
+    said = (
+        'Traceback (most recent call last):\n  File "train.py"\nValueError: no\nsrun: error: n1\n'
+    )
+    line = failure_of(failed_job(tmp_path, "", said), FAILED).line()
+    assert line.startswith(f"{NAME}failed: ValueError: no (")
+
+
 def test_a_job_that_slurm_did_not_take_has_no_number(tmp_path):
     refused = failed_job(tmp_path)
     refused.external_jobid, refused.aux = None, None

@@ -15,11 +15,9 @@ from pathlib import Path
 from . import slurm
 from .config.loading import Config
 from .files import read_json
+from .last_words import OUT_OF_MEMORY, last_words, log_tail
 
-TAIL_BYTES = 8192
 SAME_SECONDS = 120  # a program's last words and SLURM's of the same job are not farther apart
-# What SLURM writes into the log of a job that it ended, or that was ended with it.
-SLURM_SAYS = re.compile(r"oom.kill|out of memory|CANCELLED AT|exceeded memory limit", re.I)
 SUCCEEDED = re.compile(r"^\d+ of \d+ steps \(100%\) done", re.M)
 STOPPED = "stopped.json"  # in results/logs/main: the jobs that `make stop` has cancelled
 
@@ -74,7 +72,7 @@ def _of_programs(config: Config, logs: Path) -> Iterator[Failure]:
             about = slurm.about(config, rule, log.stem, separator="[._-]")
             if about is None or successes.get(_plain(log.stem), 0) >= log.stat().st_mtime:
                 continue
-            if message := last_words(_tail(log)):
+            if message := last_words(log_tail(log)):
                 yield Failure(rule, log.stem, about, message, str(log), log.stat().st_mtime)
 
 
@@ -96,7 +94,7 @@ def _of_slurm(config: Config, folder: Path, logs: Path, jobs: list[slurm.Job]) -
             log = max(ended, key=lambda path: path.stat().st_mtime)
             if log.stem in stopped or successes.get(_plain(place.name), 0) >= log.stat().st_mtime:
                 continue
-            tail = _tail(log)
+            tail = log_tail(log)
             if SUCCEEDED.search(tail):
                 continue
             state = known[log.stem].state if log.stem in known else None
@@ -112,21 +110,11 @@ def stopped_jobs(results: Path) -> list[str]:
         return []
 
 
-def last_words(tail: str) -> str:
-    """The last error that a program printed, its own line or the end of a traceback; or nothing."""
-    lines = [line.rpartition("\r")[2] for line in tail.splitlines()]
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith("error: "):
-            return lines[index]
-        if lines[index].startswith("Traceback (most recent call last)"):
-            after = (line for line in lines[index + 1 :] if line and not line.startswith(" "))
-            return next(after, lines[index])
-    return ""
-
-
 def slurms_words(tail: str) -> str:
     """The last line in which SLURM says why it ended a job; empty where it did not."""
-    said = [line for line in tail.splitlines() if SLURM_SAYS.search(line)]
+    said = [
+        line for line in tail.splitlines() if OUT_OF_MEMORY.search(line) or "CANCELLED AT" in line
+    ]
     return said[-1].strip() if said else ""
 
 
@@ -150,14 +138,3 @@ def _successes(folder: Path) -> dict[str, float]:
 def _plain(wildcards: str) -> str:
     """Wildcards with one separator: logs and SLURM's folders have different ones."""
     return re.sub(r"[.-]", "_", wildcards)
-
-
-def _tail(path: Path) -> str:
-    """The end of a text file."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -5,23 +5,19 @@ of it, in the words of SLURM's step daemon, and what a program said for itself i
 """
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .last_words import OUT_OF_MEMORY, last_words, log_tail
+
 PROFILE = "profiles/slurm/config.yaml"
-TAIL_BYTES = 200_000  # of a log: what ended a job stands at its end
 
 _STATE = re.compile(r"SLURM status is: '([A-Z_]+)")
-# slurmstepd of SLURM up to 20.11, since then, and where SLURM itself watches the memory.
-_OUT_OF_MEMORY = re.compile(
-    r"[Oo]ut [Oo]f [Mm]emory handler|oom[-_]kill|OOM Killed|[Ee]xceeded (?:job |step )?memory limit"
-)
 _WALL_TIME = "DUE TO TIME LIMIT"
 _NODE_FAILURE = re.compile(r"DUE TO NODE FAILURE|NODE_FAIL")
 _CANCELLED = re.compile(r"CANCELLED AT \S+ \*\*\*")
-_LAST_WORDS = re.compile(r"(?:\w+: )?error: .+|stopped by a signal; .+", re.M)
+_STOPPED = re.compile(r"stopped by a signal; .+")
 
 
 @dataclass(frozen=True)
@@ -41,12 +37,15 @@ class Failure:
         """What happened, what was asked for, what to change, where to read more."""
         name = ", ".join([self.rule, *(f"{key}={text}" for key, text in self.wildcards.items())])
         job = f"SLURM job {self.slurm_job} " if self.slurm_job else ""
-        read = next((log for log in (*self.logs, self.slurm_log) if _tail(log)), None)
+        read = next((log for log in self._all_logs() if log_tail(log)), None)
         return f"{name}: {job}{self._what_happened()}{f' (log: {read})' if read else ''}"
 
+    def _all_logs(self) -> list[Path]:
+        return [*self.logs, *([self.slurm_log] if self.slurm_log else [])]
+
     def _what_happened(self) -> str:
-        said = _tail(self.slurm_log)
-        if self.state == "OUT_OF_MEMORY" or _OUT_OF_MEMORY.search(said):
+        said = log_tail(self.slurm_log) if self.slurm_log else ""
+        if self.state == "OUT_OF_MEMORY" or OUT_OF_MEMORY.search(said):
             return (
                 f"ran out of memory: mem_mb = {_asked(self.memory_mb)} was asked for; raise "
                 f"set-resources: {self.rule}: mem_mb in {PROFILE}"
@@ -61,8 +60,10 @@ class Failure:
         if self.state == "CANCELLED" or (not self.state and _CANCELLED.search(said)):
             return "was cancelled; the next run of snakemake goes on with it"
         for log in self.logs:
-            if words := _LAST_WORDS.findall(_tail(log)):
-                return f"failed: {words[-1]}"
+            tail = log_tail(log)
+            stopped = _STOPPED.search(tail)
+            if words := last_words(tail) or (stopped and stopped[0]):
+                return f"failed: {words}"
         return "failed" if self.slurm_job else "was not taken by SLURM: its message stands above"
 
 
@@ -96,13 +97,3 @@ def _number(value: Any) -> int | None:
 
 def _asked(amount: int | None) -> str:
     return "the partition's default" if amount is None else str(amount)
-
-
-def _tail(log: Path | None) -> str:
-    """The end of a log; empty where there is none."""
-    if log is None:
-        return ""
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        return file.read().decode(errors="replace")
-    return ""
