@@ -26,6 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .allocation import job_id, node_name
 from .program import UserError
 
 POLL_SECONDS = 0.5
@@ -79,9 +80,9 @@ class Use:
     def begin(cls, gpus: list[str]) -> "Use":
         return cls(
             started=datetime.now(UTC).isoformat(),
-            node=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+            node=node_name() or socket.gethostname(),
             gpus=gpus,
-            slurm_job=os.environ.get("SLURM_JOB_ID"),
+            slurm_job=job_id(),
         )
 
     def until_now(self) -> dict[str, Any]:
@@ -91,8 +92,9 @@ class Use:
 
 def lock_folder() -> Path:
     """Where the locks lie: one place for all users of a machine, or one per SLURM job and node."""
-    job, node = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURMD_NODENAME", "")
-    name = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}-{node}" if job else "ddpm-bench-devices"
+    job = job_id()
+    ours = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}-{node_name() or ''}"
+    name = ours if job else "ddpm-bench-devices"
     return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", tempfile.gettempdir())) / name
 
 
