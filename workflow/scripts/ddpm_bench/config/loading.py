@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ..program import UserError
+from .benchmark import Benchmark
 from .dataset import Dataset
 from .diffusion import Diffusion
 from .keeping import Keep
@@ -51,9 +52,12 @@ class Config(Keys):
 
     results_dir: str = Field("results", description="Everything that is computed.")
     resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
-    datasets: dict[Name, Dataset] = Field(min_length=1, description="Named datasets.")
+    datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
     defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
-    experiments: dict[Name, Experiment] = Field(min_length=1, description="Named experiments.")
+    experiments: dict[Name, Experiment] = Field({}, description="Named experiments.")
+    benchmark: Benchmark | None = Field(
+        None, description="How fast models train, and how that scales: `snakemake benchmark`."
+    )
 
     def problems(self) -> Iterator[str]:
         """Two files of one name: tables would take their scores for comparable."""

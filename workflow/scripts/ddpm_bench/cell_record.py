@@ -1,0 +1,62 @@
+"""What is known of a measured cell of the throughput benchmark: what its program leaves."""
+
+from typing import Literal
+
+from .config.benchmark import Cell
+from .config.keys import Keys
+
+Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
+
+
+class Repetition(Keys):
+    """One measurement: steps one after the other, devices synchronised before and after."""
+
+    steps: int
+    seconds: float  # of all its steps
+    step_ms_median: float  # of the slowest process in each step
+    step_ms_q1: float
+    step_ms_q3: float
+    samples_per_second: float  # of all processes, at the median step
+    peak_memory_mb: float  # megabytes of 10^6 bytes, of the process that took most
+
+
+class Measurement(Keys):
+    """What the processes of a cell have measured."""
+
+    repetitions: tuple[Repetition, ...]
+    sample: str  # what is counted: image, sequence or sample
+    memory: Literal["GPU, allocated", "process, resident"]
+    # Of the process that sends most, as ring algorithms send (communication.py); 0 for one process.
+    sent_bytes_per_step: int
+    # Of a step's time that some communication is under way in the mean process.
+    communication_share: float
+    parameters: int  # of the whole model
+    parameter_bytes: tuple[int, ...]  # that each process holds, by rank
+    losses: tuple[float, ...]  # of the warm-up steps, means over the global batch
+
+
+class Environment(Keys):
+    """Where and with what a cell was measured."""
+
+    started: str  # UTC, ISO 8601
+    node: str
+    device: str  # the GPU's name, or the processor's
+    devices: int  # GPUs used; 0 on CPUs
+    processor: str
+    cpus: int  # cores of each process
+    backend: Literal["gloo", "nccl", "none"]  # none: one process alone
+    python: str
+    torch: str
+    cuda: str | None
+    git_commit: str | None  # of this project; with "-dirty" where files differ from it
+    slurm_job: str | None
+
+
+class CellRecord(Keys):
+    """The JSON file of one cell."""
+
+    cell: Cell
+    status: Status
+    reason: str | None = None  # why it is not ok, in one line
+    environment: Environment
+    measurement: Measurement | None = None
