@@ -18,7 +18,6 @@ from .workloads import Workload
 # 54%: its last level has most weights and few pixels.
 OPERATIONS_PER_WEIGHT = 200
 
-
 CHANNELS_LAST = (0, 2, 3, 1)  # of images [N, C, H, W]
 
 
