@@ -232,7 +232,7 @@ def test_communication_has_shares_and_megabytes_side_by_side():
     found = of_shape("wide")
     figure = communication_share(found)
     share = panel(figure, "unet, fp32, 2 processes", "share of a step's time")
-    sent = panel(figure, "unet, fp32, 2 processes", "MB that a process sends per step")
+    sent = panel(figure, "unet, fp32, 2 processes", "MB a process sends per step")
     rows = found[(found["model"] == "unet") & (found["processes"] == 2)]
     for axes, column in ((share, "communication_share"), (sent, "sent_mb_per_step")):
         heights = sorted(bar.get_height() for bar in axes.patches)
