@@ -19,17 +19,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from .cells import UnsupportedError
-from .config.benchmark import PIPELINES, STEPS_BEFORE_COMPRESSION, CellStage, Measuring
+from .config.benchmark import (
+    PIPELINES,
+    STEPS_BEFORE_COMPRESSION,
+    CellStage,
+    Measuring,
+    OwnModel,
+)
 from .config.training import divisors
 from .loss_scaling import LossScaler, local
+from .model import in_channels_last
 from .pipeline_stages import pipeline_stages
-from .workloads import Workload
+from .workloads import Workload, compute_on
 
 LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SGD_MOMENTUM = 0.9
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
 # Of PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero and is no NaN.
 POWERSGD_EPSILON = 1e-8
+# fully_shard refuses weights that lie otherwise; powersgd takes gradients for matrices as they lie.
+CONTIGUOUS = ("fsdp", "powersgd")
 ONE_BUCKET_MB = 2**20  # of DDP: more than any model has
 
 
@@ -121,7 +130,7 @@ class PipelineTrainer(Trainer):
     def __init__(self, stage: CellStage, workload: Workload, device: torch.device) -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
         _check_micro_batches(stage)
-        part = pipeline_stages(workload, world)[rank].to(device)
+        part = _placed(stage, pipeline_stages(workload, world)[rank], device)
         super().__init__(stage, part.parameters(), device, parted=True)
         self._device = device
         self._loss = workload.loss
@@ -176,14 +185,24 @@ def build_trainer(
     if strategy == "single":
         if stage.cell.world > 1:
             raise UnsupportedError("single is one process: set processes and nodes to 1")
-        model = workload.model.to(device)
+        model = _placed(stage, workload.model, device)
         return WholeModelTrainer(stage, model, _cut(workload, micro_batches), device)
     assert dist.get_world_size() == stage.cell.world
     share = _cut(workload, stage.cell.world)[dist.get_rank()]
     if strategy == "fsdp":
-        model = _sharded(workload, stage.cell.precision, device)
+        model = _sharded(stage, workload, device)
         return WholeModelTrainer(stage, model, [share], device, parted=True)
     return WholeModelTrainer(stage, _replicated(stage, workload.model, device), [share], device)
+
+
+def _placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, and laid out as a training lays it out; models of users stay as they are."""
+    if stage.cell.strategy in CONTIGUOUS:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.contiguous()
+    elif not isinstance(stage.network, OwnModel):
+        in_channels_last(model)
+    return compute_on(device, model)
 
 
 def _cut(workload: Workload, count: int) -> list[Workload]:
@@ -212,7 +231,8 @@ def _replicated(
     # have to run them: with a second bucket under way none is left, and all wait for ever.
     one_bucket = {"bucket_cap_mb": ONE_BUCKET_MB} if strategy == "powersgd" and gloo else {}
     devices = None if device.type == "cpu" else [device]
-    wrapped = DistributedDataParallel(model.to(device), device_ids=devices, **one_bucket)
+    model = _placed(stage, model, device)
+    wrapped = DistributedDataParallel(model, device_ids=devices, **one_bucket)
     if strategy == "ddp-fp16":
         wrapped.register_comm_hook(None, default_hooks.fp16_compress_hook)
     elif strategy == "ddp-bf16":
@@ -228,18 +248,15 @@ def _replicated(
     return wrapped
 
 
-def _sharded(workload: Workload, precision: str, device: torch.device) -> nn.Module:
+def _sharded(stage: CellStage, workload: Workload, device: torch.device) -> nn.Module:
     """The model with every weight cut over the processes; the blocks of `shards` and the rest are
     gathered where they are computed, in 16 bits if they are computed so."""
-    model = workload.model.to(device)
-    for parameter in model.parameters():
-        # fully_shard refuses other layouts, such as channels_last of convolutions.
-        parameter.data = parameter.data.contiguous()
+    model = _placed(stage, workload.model, device)
     with_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
     # BatchNorm keeps its weights and statistics in 32 bits: such models are gathered so, and
     # autocast alone computes in 16. Inputs stay as they are: autocast knows which to cast.
     policy = MixedPrecisionPolicy(
-        param_dtype=None if with_batch_norm else LOW_PRECISION.get(precision),
+        param_dtype=None if with_batch_norm else LOW_PRECISION.get(stage.cell.precision),
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
