@@ -74,6 +74,14 @@ def perceptron(samples: int) -> Workload:
 
 
 @with_seed
+def wide(samples: int) -> Workload:
+    """More than the 25 MB of gradients that DDP puts into a bucket."""
+    model = nn.Sequential(*(nn.Linear(1400, 1400) for _ in range(4)))
+    inputs, targets = torch.randn(2, samples, 1400)
+    return Workload(model, (inputs,), targets, nn.functional.mse_loss)
+
+
+@with_seed
 def normalised(samples: int) -> Workload:
     """Convolutions with BatchNorm, whose output depends on who is in a batch."""
     blocks = [
@@ -127,7 +135,9 @@ def unet(samples: int = SAMPLES) -> Workload:
     return build_workload(stage.network, stage.measuring, samples, None)
 
 
-WORKLOADS = {build.__name__: build for build in (perceptron, normalised, encoder, regression, unet)}
+WORKLOADS = {
+    build.__name__: build for build in (perceptron, wide, normalised, encoder, regression, unet)
+}
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,7 @@ COMPRESSED = [
     for name in ("ddp", "ddp-fp16", "powersgd")
 ]
 LOW_RANK = Run("perceptron", "powersgd", samples=2, rank=2)
+SEVERAL_BUCKETS = Run("wide", "powersgd", samples=2, rank=2)
 SENT = [Run("perceptron", name) for name in ("ddp-fp16", "powersgd")]
 LOW_PRECISION = [
     Run("perceptron", name, precision)
@@ -187,7 +198,7 @@ LOW_PRECISION = [
 ]
 MEASURED_STRATEGIES = ("ddp", "pipeline-gpipe")
 MEASURED = {"warmup_steps": 3, "steps": 4, "seconds": 0.3, "repetitions": 2}
-RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, *SENT, *LOW_PRECISION]
+RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, SEVERAL_BUCKETS, *SENT, *LOW_PRECISION]
 
 
 def losses(trainer: Trainer, steps: int = STEPS) -> list[float | None]:

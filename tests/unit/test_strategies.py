@@ -17,6 +17,7 @@ from strategy_runs import (
     OUTPUTS,
     PROCESSES,
     SAMPLES,
+    SEVERAL_BUCKETS,
     STEPS,
     WIDTH,
     WORKLOADS,
@@ -197,11 +198,12 @@ def test_the_regression_is_exact_without_compression(strategy_results):
     assert losses_of(strategy_results, run) == pytest.approx(Regression(run).losses, rel=1e-12)
 
 
-def test_low_rank_gradients_lose_nothing_of_gradients_of_low_rank(strategy_results):
+@pytest.mark.parametrize("run", [LOW_RANK, SEVERAL_BUCKETS], ids=named)
+def test_low_rank_gradients_lose_nothing_of_gradients_of_low_rank(strategy_results, run):
     """The gradient of a layer's weights is a sum over the samples of matrices of rank 1: with two
-    samples, rank 2 is enough."""
-    alone = strategy_runs.losses(LOW_RANK.single())
-    assert losses_of(strategy_results, LOW_RANK) == pytest.approx(alone, rel=1e-5)
+    samples, rank 2 is enough. With more gradients than a bucket of DDP holds, too."""
+    alone = strategy_runs.losses(run.single())
+    assert losses_of(strategy_results, run) == pytest.approx(alone, rel=1e-5)
 
 
 # --- What is sent and held, of the perceptron: four layers ---
