@@ -107,8 +107,8 @@ class WholeModelTrainer(Trainer):
     ) -> None:
         super().__init__(stage, model.parameters(), device, parted)
         self._model = model
-        self._inputs = [tuple(item.to(device) for item in part.inputs) for part in parts]
-        self._targets = [part.targets.to(device) for part in parts]
+        self._inputs = [tuple(_copied(part.inputs, device)) for part in parts]
+        self._targets = [*_copied((part.targets for part in parts), device)]
         self._loss = parts[0].loss
 
     def step(self) -> torch.Tensor:
@@ -132,7 +132,6 @@ class PipelineTrainer(Trainer):
         _check_micro_batches(stage)
         part = _placed(stage, pipeline_stages(workload, world)[rank], device)
         super().__init__(stage, part.parameters(), device, parted=True)
-        self._device = device
         self._loss = workload.loss
         self._inputs = tuple(item.to(device) for item in workload.inputs) if rank == 0 else ()
         self._targets = workload.targets.to(device) if rank == world - 1 else None
@@ -203,6 +202,11 @@ def _placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modu
     elif not isinstance(stage.network, OwnModel):
         in_channels_last(model)
     return compute_on(device, model)
+
+
+def _copied(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterable[torch.Tensor]:
+    """On the device, in memory of their own: what is a share does not hold the whole batch."""
+    return (tensor.to(device, copy=True) for tensor in tensors)
 
 
 def _cut(workload: Workload, count: int) -> list[Workload]:
