@@ -231,8 +231,9 @@ def _replicated(
             "powersgd carries over what it left out of each gradient, and under the loss scaling "
             "of fp16 an overflow would stay in it for ever; take bf16"
         )
-    # On gloo, PowerSGD's callbacks wait for further all-reduces in the two threads that would
-    # have to run them: with a second bucket under way none is left, and all wait for ever.
+    # PowerSGD begins further all-reduces in gloo's threads, as earlier ones end. With a second
+    # bucket under way each process begins them in an order of its own: one is taken for another,
+    # or all wait for ever.
     one_bucket = {"bucket_cap_mb": ONE_BUCKET_MB} if strategy == "powersgd" and gloo else {}
     devices = None if device.type == "cpu" else [device]
     model = _placed(stage, model, device)
