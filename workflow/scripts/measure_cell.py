@@ -13,9 +13,9 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from glob import escape
 from pathlib import Path
 
@@ -26,14 +26,12 @@ from ddpm_bench.cell_processes import (
     CEILING,
     CELL_FOLDER,
     LAUNCHER,
-    Failure,
     Launch,
     Outcome,
-    gravest,
-    leave_word,
     run_workers,
 )
 from ddpm_bench.cell_record import CellRecord, Environment, Measurement
+from ddpm_bench.cell_words import Failure, gravest, leave_word, read_word, why, word_file
 from ddpm_bench.config.benchmark import CellRun, CellStage
 from ddpm_bench.devices import Use, lease, present_devices
 from ddpm_bench.files import read_json, size_text, write_json
@@ -145,7 +143,7 @@ def measure_on_nodes(args, folder: Path) -> Outcome:
         ended = run_on_nodes(cell.nodes, cell.processes, args.what.measuring.cpus, sys.argv)
     finally:
         limit.cancel()
-    said = gravest(Failure(**read_json(path)) for path in folder.glob("node-*.json"))
+    said = gravest(read_word(path) for path in folder.glob("node-*.json"))
     if said is None and too_late.is_set():
         said = Failure("timed out", f"srun had not started {cell.nodes} nodes in its time")
     elif ended.signal is not None and not too_late.is_set():
@@ -165,7 +163,7 @@ def measure_share(args) -> int:
         outcome = Outcome(Failure("unsupported", str(error)))
     status = 0
     if outcome.failure is not None:
-        write_json(folder / f"node-{share.rank}.json", asdict(outcome.failure))
+        leave_word(folder / f"node-{share.rank}.json", outcome.failure)
         status = 1
     if outcome.signal is not None:
         status = 128 + outcome.signal
@@ -193,7 +191,10 @@ def be_a_process_of_the_cell(args) -> int:
     except BaseException as error:  # a model may be a user's own: whatever it raises is told
         if ceiling is not None:
             lift_ceiling()
-        leave_word(folder, error, measuring, ceiling)
+        failure = why(error, measuring, ceiling)
+        if failure.status != "unsupported":
+            traceback.print_exc()
+        leave_word(word_file(folder, int(os.environ["RANK"])), failure)
         return 1
     return 0
 

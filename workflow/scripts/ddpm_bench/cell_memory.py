@@ -6,10 +6,10 @@ the kernel's killer among a user's other programs.
 RLIMIT_DATA counts private writable memory as it is mapped, used or not: tensors, malloc's arenas as
 they grow, 8 MB for the stack of each thread (gloo has three), and the writable parts of libraries:
 with torch imported 150 MB more than is resident. So the ceiling is set after that import, and what
-differs by then is given on top. Seen with torch 2.14 (resnet18, batches of 64, 512 and 4096, ceilings
-from 720 to 2,000 MB, DistributedDataParallel on gloo): each batch that did not fit ended in an exception
-of the allocator, and no process had more than 1.06 times its ceiling resident. Shared memory is not
-counted.
+differs by then is given on top. Seen with torch 2.14 (resnet18, batches of 64, 512 and 4096,
+ceilings from 720 to 2,000 MB, DistributedDataParallel on gloo): each batch that did not fit ended
+in an exception of the allocator, and no process had more than 1.06 times its ceiling resident.
+Shared memory is not counted.
 """
 
 import errno
@@ -146,8 +146,8 @@ def how_to_give_more(measuring: Measuring, ceiling: int | None) -> str:
     asked = measuring.memory_mb_per_process
     if asked is not None and (ceiling is None or ceiling >= asked * 10**6):
         return (
-            f"a process may take {asked:,} MB (benchmark.memory_mb_per_process): raise it, or lower "
-            "batch_size"
+            f"a process may take {asked:,} MB (benchmark.memory_mb_per_process): raise it, or "
+            "lower batch_size"
         )
     if ceiling is None:
         return "lower batch_size"

@@ -1,61 +1,37 @@
-"""The processes of a cell: started, watched, and ended together; why they failed, if they did.
+"""The processes of a cell: started, watched, and ended together.
 
-torchrun's agent would import torch, and says of a failed process only that it failed. So the processes
-are started here, with the environment variables that torchrun gives (RANK, WORLD_SIZE, ...). Each is
-the leader of a session of its own and is killed with all that it has started. Nothing is saved in
-them, so there is nothing to wait for.
+torchrun's agent would import torch, and says of a failed process only that it failed. So processes
+are started here, with the environment variables that torchrun gives (RANK, WORLD_SIZE, ...). Each
+leads a session of its own and is killed with all that it has started: nothing is saved in them, so
+there is nothing to wait for.
 
-A process that fails leaves its word, a Failure, in a folder of the cell that all its nodes see. The
-first word ends the others, which would wait for it in a collective operation for ever.
+The word of one that fails (cell_words.py) ends the others, which would wait for it in a collective
+operation for ever.
 """
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from .cell_memory import OUT_OF_MEMORY, how_to_give_more, is_out_of_memory
-from .cell_record import Status
-from .cells import UnsupportedError
-from .config.benchmark import Measuring
-from .files import read_json, write_json
-from .last_words import TAIL_BYTES, last_words
+from .cell_words import Failure, gravest, read_word, without_a_word, word_file
+from .last_words import TAIL_BYTES
 from .launching import Share
 from .program import STOP_SIGNALS
 
 LOOK_SECONDS = 0.05
 # One that fails takes the connections of the others down: their words may come before its own.
 SECONDS_TO_SPEAK = 2.0
-LONGEST_REASON = 400  # characters
-# The first of these that any process says is the reason of all.
-GRAVITY = ("timed out", "unsupported", "out of memory", "crashed")
-# What a process says of another's end, in gloo's words and in NCCL's.
-OF_ANOTHER = re.compile(
-    r"connection (?:closed|reset|refused|was)|broken pipe|socket|remote process|ncclRemoteError|"
-    r"timed out waiting|watchdog",
-    re.I,
-)
 CELL_FOLDER = "DDPM_BENCH_CELL_FOLDER"
 LAUNCHER = "DDPM_BENCH_CELL_LAUNCHER"  # the process id of who started this process of a cell
 CEILING = "DDPM_BENCH_CELL_CEILING_BYTES"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a cell has no measurement. when: seconds since 1970."""
-
-    status: Status
-    reason: str
-    when: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +52,7 @@ class Launch:
     minutes: float
     folder: Path  # where words are left
     ceiling_bytes: int | None = None  # of memory, of each
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
 
 
 def run_workers(launch: Launch) -> Outcome:
@@ -117,17 +93,6 @@ def _let_others_speak(workers: list["Worker"]) -> None:
         if found and found.status != "crashed":
             return
         time.sleep(LOOK_SECONDS)
-
-
-def gravest(failures: Iterator[Failure | None]) -> Failure | None:
-    """The one that explains the others: by its kind, then causes before consequences, then the
-    earliest."""
-
-    def order(failure: Failure) -> tuple[int, bool, float]:
-        consequence = OF_ANOTHER.search(failure.reason) is not None
-        return GRAVITY.index(failure.status), consequence, failure.when
-
-    return min((failure for failure in failures if failure), key=order, default=None)
 
 
 @contextmanager
@@ -196,11 +161,14 @@ class Worker:
 
     def _pass_on(self) -> None:
         assert self._process.stdout is not None
+        begun = b""  # a line: what processes print at the same time would run into each other
         while printed := os.read(self._process.stdout.fileno(), 65536):
             self._tail = (self._tail + printed)[-TAIL_BYTES:]
-            with suppress(OSError, ValueError):  # nobody reads it any more
-                sys.stderr.buffer.write(printed)
-                sys.stderr.buffer.flush()
+            begun += printed
+            end = max(begun.rfind(b"\n"), begun.rfind(b"\r")) + 1
+            _print(begun[:end])
+            begun = begun[end:]
+        _print(begun)
 
     def runs(self) -> bool:
         """Whether it has not ended."""
@@ -224,59 +192,14 @@ class Worker:
     def failure(self) -> Failure | None:
         """Its word, or what its end says; None where it ended well, or was ended by us."""
         if self._word.exists():
-            return Failure(**read_json(self._word))
+            return read_word(self._word)
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
         said = self._tail.decode("utf-8", "replace")
         return without_a_word(self._process.returncode, said, self._ended_by_itself)
 
 
-def without_a_word(status: int, said: str, when: float) -> Failure:
-    """What the end of a process says that has left no word.
-
-    status: as subprocess has it, negative for a signal; said: the end of what it printed.
-    """
-    lines = [line for line in said.splitlines() if line.strip()]
-    last = last_words(said) or (lines[-1] if lines else "it said nothing")
-    if status == -signal.SIGKILL:
-        reason = (
-            "killed (SIGKILL), as the kernel does when memory runs out: lower batch_size, or ask the "
-            "scheduler for more memory"
-        )
-        return Failure("out of memory", reason, when)
-    ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-    kind: Status = "out of memory" if OUT_OF_MEMORY.search(last) else "crashed"
-    return Failure(kind, _one_line(f"{ended}: {last} (more in the cell's log)"), when)
-
-
-def word_file(folder: Path, rank: int) -> Path:
-    """Where the process of this rank leaves its word."""
-    return folder / f"rank-{rank}.json"
-
-
-def leave_word(
-    folder: Path, error: BaseException, measuring: Measuring, ceiling: int | None
-) -> None:
-    """Say in this process what it has failed with; ceiling: bytes of memory that it may take."""
-    failure = why(error, measuring, ceiling)
-    if failure.status != "unsupported":
-        traceback.print_exception(error)
-    write_json(word_file(folder, int(os.environ["RANK"])), asdict(failure))
-
-
-def why(error: BaseException, measuring: Measuring, ceiling: int | None) -> Failure:
-    """The kind of an exception and its reason, in one line."""
-    now = time.time()
-    if isinstance(error, UnsupportedError):
-        return Failure("unsupported", _one_line(str(error)), now)
-    said = "".join(traceback.format_exception_only(error))
-    first = said.strip().splitlines()[0]
-    if is_out_of_memory(error):
-        remedy = how_to_give_more(measuring, ceiling)
-        return Failure("out of memory", f"{_one_line(first, 200)}; {remedy}", now)
-    return Failure("crashed", f"{_one_line(first)} (traceback in the cell's log)", now)
-
-
-def _one_line(text: str, longest: int = LONGEST_REASON) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+def _print(text: bytes) -> None:
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stderr.buffer.write(text)
+        sys.stderr.buffer.flush()

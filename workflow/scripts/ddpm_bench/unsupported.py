@@ -29,8 +29,8 @@ def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
         return f"single is one process and not {cell.world}: ddp shares a batch among several"
     if cell.strategy == "ddp-bf16" and not machine.gpus:
         return (
-            "torch has its bf16 hook for NCCL only, which needs GPUs, and this machine offers none: "
-            "ddp-fp16 runs on CPUs too"
+            "torch has its bf16 hook for NCCL only, which needs GPUs, and this machine offers "
+            "none: ddp-fp16 runs on CPUs too"
         )
     return None
 
@@ -41,8 +41,8 @@ def _of_pipeline(stage: CellStage) -> str | None:
         return None
     if stage.network.name == "albert":
         return (
-            "albert is one layer, used many times, and cannot be cut into the stages of a pipeline: "
-            "fsdp shares its weights among processes"
+            "albert is one layer, used many times, and cannot be cut into the stages of a "
+            "pipeline: fsdp shares its weights among processes"
         )
     if cell.global_batch % pieces:
         return (
@@ -72,7 +72,7 @@ def _of_machine(stage: CellStage, machine: Machine) -> str | None:
     # A job on several nodes has its cores counted by SLURM.
     if not machine.gpus and cell.nodes == 1 and cell.processes * cpus > machine.cores:
         return (
-            f"processes = {cell.processes} x cpus = {cpus} need {cell.processes * cpus} CPU cores and "
-            f"this job has {machine.cores}: lower either, or give Snakemake more --cores"
+            f"processes = {cell.processes} x cpus = {cpus} need {cell.processes * cpus} CPU cores "
+            f"and this machine offers {machine.cores}: lower either"
         )
     return None
