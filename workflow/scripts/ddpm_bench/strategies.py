@@ -6,6 +6,7 @@ step: loading data is no part of what is measured.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,7 @@ from .config.benchmark import (
     CellStage,
     Measuring,
     OwnModel,
+    Resnet,
 )
 from .config.training import divisors
 from .loss_scaling import LossScaler, local
@@ -181,6 +183,8 @@ def build_trainer(
     strategy = stage.cell.strategy
     if strategy in PIPELINES:
         return PipelineTrainer(stage, workload, device)
+    if _as_built(stage, device):
+        workload = replace(workload, inputs=tuple(item.contiguous() for item in workload.inputs))
     if strategy == "single":
         if stage.cell.world > 1:
             raise UnsupportedError("single is one process: set processes and nodes to 1")
@@ -199,7 +203,7 @@ def _placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modu
     if stage.cell.strategy in CONTIGUOUS:
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()
-    elif not isinstance(stage.network, OwnModel):
+    elif not isinstance(stage.network, OwnModel) and not _as_built(stage, device):
         in_channels_last(model)
     return compute_on(device, model)
 
@@ -207,6 +211,15 @@ def _placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modu
 def _copied(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterable[torch.Tensor]:
     """On the device, in memory of their own: what is a share does not hold the whole batch."""
     return (tensor.to(device, copy=True) for tensor in tensors)
+
+
+def _as_built(stage: CellStage, device: torch.device) -> bool:
+    """Whether a model trains faster with its weights as they were built than in channels_last.
+
+    Resnets on CPUs do, at least on small images: resnet18 on 32x32 in fp32 on one thread took 109
+    and 125 ms a step at batch 32, 55 and 75 ms at batch 8.
+    """
+    return isinstance(stage.network, Resnet) and device.type == "cpu"
 
 
 def _cut(workload: Workload, count: int) -> list[Workload]:
