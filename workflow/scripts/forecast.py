@@ -20,12 +20,13 @@ def main() -> None:
     )
     given = options.parse_args()
     config = read_config(given.configfile)
-    command = snakemake_command(given.configfile, "--nolock", "--summary")
+    targets = ["all", "benchmark"] if config.benchmark else ["all"]
+    command = snakemake_command(given.configfile, "--nolock", "--summary", *targets)
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         raise UserError(f"snakemake cannot plan this run; it says:\n{asked.stderr.strip()}")
     found = pending(config, asked.stdout.splitlines())
-    for line in report(forecast(config, found), found):
+    for line in report(config, forecast(config, found), found):
         print(line)
 
 
