@@ -165,8 +165,8 @@ def _without_cut(keys: dict) -> dict:
 # In words
 
 
-def report(config: Config, works: list[Work], found: Pending) -> Iterator[str]:
-    """A table of the work, totals, what to do about what is not known, and the benchmark."""
+def report(works: list[Work], found: Pending) -> Iterator[str]:
+    """A table of the work, totals, and what to do about what is not known."""
     if not works and not found.others and not found.cells:
         yield "Nothing is to be done: every file is there and up to date."
         return
@@ -177,13 +177,17 @@ def report(config: Config, works: list[Work], found: Pending) -> Iterator[str]:
         files = ", ".join(f"{rule} {count}" for rule, count in sorted(found.others.items()))
         yield f"files of other rules, seconds to minutes each: {files}"
     yield from _advice(works)
-    if config.benchmark and found.cells:
-        every = len(cells(config.benchmark))
-        minutes = config.benchmark.run.minutes_per_cell
-        yield (
-            f"benchmark: {found.cells:,} of {every:,} cells are to be measured, each in at most "
-            f"{minutes:g} minutes (make benchmark)"
-        )
+
+
+def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
+    """How many cells of the benchmark are to be measured, and for how long at most."""
+    if config.benchmark is None or not found.cells:
+        return
+    minutes = config.benchmark.run.minutes_per_cell
+    yield (
+        f"benchmark: {found.cells:,} of {len(cells(config.benchmark)):,} cells are to be measured, "
+        f"each in at most {minutes:g} minutes (make benchmark)"
+    )
 
 
 def _table(works: list[Work]) -> Iterator[str]:
