@@ -32,7 +32,8 @@ class Measurement(Keys):
     communication_share: float
     parameters: int  # of the whole model
     parameter_bytes: tuple[int, ...]  # that each process holds, by rank
-    losses: tuple[float, ...]  # of the warm-up steps, means over the global batch
+    # Of the warm-up steps, means over the global batch; null: not finite.
+    losses: tuple[float | None, ...]
 
 
 class Environment(Keys):

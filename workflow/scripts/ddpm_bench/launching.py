@@ -104,19 +104,26 @@ def run_on_nodes(nodes: int, processes: int, cpus: int, command: list[str]) -> E
         )
     options = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     options += [f"--cpus-per-task={processes * cpus}", "--kill-on-bad-exit=1"]
+    asked_to_stop: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "ended.json")
-        task = {MEETING_POINT: f"{node_address(first)}:{_free_port()}", ENDED_FILE: str(report)}
+        task = {MEETING_POINT: f"{node_address(first)}:{free_port()}", ENDED_FILE: str(report)}
         # A session of its own: what is sent to a whole group would reach it twice.
         step = subprocess.Popen(
             ["srun", *options, sys.executable, *command],
             env={**os.environ, **task},
             start_new_session=True,
         )
+
+        def hand_on(number: int, _) -> None:
+            asked_to_stop.append(number)
+            step.send_signal(_for_srun(number))
+
         for number in STOP_SIGNALS:
-            signal.signal(number, lambda number, _: step.send_signal(_for_srun(number)))
+            signal.signal(number, hand_on)
         status = step.wait()
-        ended = Ended(**read_json(report)) if report.exists() else Ended(1)
+        unreported = Ended(1, asked_to_stop[0] if asked_to_stop else None)
+        ended = Ended(**read_json(report)) if report.exists() else unreported
     # The first node reports; a failure on another ends the step.
     return Ended(status, ended.signal) if status and not ended.status else ended
 
@@ -126,7 +133,8 @@ def _for_srun(number: int) -> int:
     return number if number in (signal.SIGTERM, signal.SIGUSR1) else signal.SIGTERM
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
     with socket.socket() as listening:
         listening.bind(("", 0))
         return listening.getsockname()[1]
@@ -143,11 +151,21 @@ def run_share(nodes: int, processes: int, cpus: int, command: list[str]) -> int:
     A training that was saved and stopped is no failure of the task: srun would kill the others,
     which may still save.
     """
-    share = Share(nodes, int(os.environ["SLURM_NODEID"]), os.environ[MEETING_POINT])
+    share = this_share(nodes)
     ended = run_processes(processes, cpus, command, share)
+    report_ended(share, ended)
+    return 0 if ended.status == EXIT_SAVED_AND_STOPPED else ended.status
+
+
+def this_share(nodes: int) -> Share:
+    """The part of this node, in a task of `run_on_nodes`."""
+    return Share(nodes, int(os.environ["SLURM_NODEID"]), os.environ[MEETING_POINT])
+
+
+def report_ended(share: Share, ended: Ended) -> None:
+    """Tell `run_on_nodes`, from the first node, how the program ended there."""
     if share.rank == 0:
         write_json(Path(os.environ[ENDED_FILE]), asdict(ended))
-    return 0 if ended.status == EXIT_SAVED_AND_STOPPED else ended.status
 
 
 def is_one_of_several() -> bool:

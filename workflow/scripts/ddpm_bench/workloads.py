@@ -8,8 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
+
+from . import diffusion
+from .config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
+from .config.diffusion import Diffusion
+from .config.networks import Model
+from .cpu_blocks import compute_for_cpu
+from .model import BLOCKS, build_model
+from .randomness import derived_seed, step_draws
+
+MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 
 
 @dataclass(frozen=True)
@@ -32,3 +45,136 @@ class Workload:
         """With these samples of the batch only."""
         inputs = tuple(tensor[start:stop] for tensor in self.inputs)
         return replace(self, inputs=inputs, targets=self.targets[start:stop])
+
+
+def build_workload(
+    network: Network, measuring: Measuring, samples: int, images: np.ndarray | None = None
+) -> Workload:
+    """A network with a batch of `samples`, on the CPU, from `measuring.seed`.
+
+    images: uint8 [N, H, W, C], to take in place of random ones, from the first on, over again where
+    N < samples. The global generator is left as it was. Raises UserError for a model of the user's
+    that cannot be trained.
+
+    Weights are contiguous, as fully_shard and PowerSGD need them; `model.in_channels_last` lays
+    them out as the other strategies compute them faster. Images are in channels_last.
+    """
+    if isinstance(network, OwnModel):
+        from .own_model import own_workload
+
+        return own_workload(network, measuring.seed, samples)
+    if isinstance(network, Albert):
+        return _albert(network, measuring.seed, samples)
+    pictures = _pictures(measuring, samples, images)
+    if isinstance(network, Resnet):
+        return _resnet(network, measuring, pictures)
+    return _denoiser(network, measuring.seed, pictures)
+
+
+def compute_on(device: torch.device, module: nn.Module) -> nn.Module:
+    """Moves a model, or a stage of one, to the device, and lets the blocks of our U-Net be computed
+    as a training on CPUs does (cpu_blocks.py). Parameters stay the same objects.
+
+    Goes together with every strategy, before fully_shard or DistributedDataParallel wrap it.
+    """
+    module = module.to(device)
+    return compute_for_cpu(module) if device.type == "cpu" else module
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_seed(seed, "sample"))
+
+
+def _pictures(measuring: Measuring, samples: int, images: np.ndarray | None) -> torch.Tensor:
+    """Float32 [samples, C, H, W] in [-1, 1], in channels_last."""
+    if images is None:
+        size = measuring.image_size
+        shape = (samples, size, size, measuring.channels)
+        generator = _generator(measuring.seed)
+        levels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    else:
+        levels = torch.from_numpy(images[np.arange(samples) % len(images)])
+    return diffusion.to_model_range(levels).contiguous(memory_format=torch.channels_last)
+
+
+def _resnet(network: Resnet, measuring: Measuring, pictures: torch.Tensor) -> Workload:
+    """Labels drawn at random, learnt with cross entropy."""
+    import torchvision
+
+    channels = pictures.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(measuring.seed, "weights"))
+        model = torchvision.models.get_model(
+            network.name, weights=None, num_classes=measuring.classes
+        )
+        if channels != model.conv1.in_channels:
+            model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    labels = torch.randint(
+        measuring.classes, (len(pictures),), generator=_generator(measuring.seed)
+    )
+    levels = (model.layer1, model.layer2, model.layer3, model.layer4)
+    return Workload(
+        model,
+        (pictures,),
+        labels,
+        F.cross_entropy,
+        sample="image",
+        shards=tuple(block for level in levels for block in level),
+    )
+
+
+def _denoiser(network: Model, seed: int, pictures: torch.Tensor) -> Workload:
+    """Ho et al. 2020, eq. 14: the squared error of the noise, at a random time for each image.
+
+    With self-conditioning the network gets no estimate, as in half of a training's steps.
+    """
+    schedule = diffusion.build_schedule(
+        Diffusion(objective="pred_noise", beta_schedule="linear"), torch.device("cpu")
+    )
+    noise, times = step_draws(seed, 0, pictures.shape, schedule.timesteps, pictures.device)
+    noised = diffusion.diffuse(schedule, pictures, times, noise)
+    model = build_model(network, pictures.shape[1], seed)
+    return Workload(
+        model,
+        (noised.contiguous(memory_format=torch.channels_last), times),
+        noise.contiguous(memory_format=torch.channels_last),
+        _squared_error,
+        sample="image",
+        shards=_blocks(model),
+    )
+
+
+def _blocks(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Residual and attention blocks of our U-Net; levels of diffusers'."""
+    if isinstance(model, DenoisingUnet):
+        return tuple(module for module in model.modules() if isinstance(module, BLOCKS))
+    return (*model.down_blocks, model.mid_block, *model.up_blocks)
+
+
+def _squared_error(prediction: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    return F.mse_loss(prediction.float(), noise)
+
+
+def _albert(network: Albert, seed: int, samples: int) -> Workload:
+    """Random tokens, some of them masked, learnt at every position.
+
+    The last token of the vocabulary is the mask: with random weights any can be. No shards: the
+    weights of the one layer are used again and again, so that all are gathered at once.
+    """
+    from .albert import build_albert
+
+    generator = _generator(seed)
+    shape = (samples, network.sequence_length)
+    tokens = torch.randint(network.vocabulary, shape, generator=generator)
+    masked = torch.rand(shape, generator=generator) < MASKED
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "weights"))
+        model = build_albert(network)
+    inputs = tokens.masked_fill(masked, network.vocabulary - 1)
+    return Workload(model, (inputs,), tokens, _token_error, sample="sequence")
+
+
+def _token_error(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of logits [N, length, vocabulary] and tokens [N, length]."""
+    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())

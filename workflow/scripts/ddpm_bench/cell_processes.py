@@ -1,0 +1,205 @@
+"""The processes of a cell: started, watched, and ended together.
+
+torchrun's agent would import torch, and says of a failed process only that it failed. So processes
+are started here, with the environment variables that torchrun gives (RANK, WORLD_SIZE, ...). Each
+leads a session of its own and is killed with all that it has started: nothing is saved in them, so
+there is nothing to wait for.
+
+The word of one that fails (cell_words.py) ends the others, which would wait for it in a collective
+operation for ever.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from .cell_words import Failure, gravest, read_word, without_a_word, word_file
+from .last_words import TAIL_BYTES
+from .launching import Share
+from .program import STOP_SIGNALS
+
+LOOK_SECONDS = 0.05
+# One that fails takes the connections of the others down: their words may come before its own.
+SECONDS_TO_SPEAK = 2.0
+CELL_FOLDER = "DDPM_BENCH_CELL_FOLDER"
+LAUNCHER = "DDPM_BENCH_CELL_LAUNCHER"  # the process id of who started this process of a cell
+CEILING = "DDPM_BENCH_CELL_CEILING_BYTES"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the processes of a node ended; signal: what stopped them, of STOP_SIGNALS."""
+
+    failure: Failure | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is started on a node: `processes` times the same Python program."""
+
+    command: list[str]  # the program and its arguments
+    processes: int
+    cpus: int  # of each
+    minutes: float
+    folder: Path  # where words are left
+    ceiling_bytes: int | None = None  # of memory, of each
+    share: Share = field(default_factory=Share)
+
+
+def run_workers(launch: Launch) -> Outcome:
+    """Start the processes of this node and wait until all have ended; none is left afterwards.
+
+    A failure of one, the time limit or a signal to stop ends them all.
+    """
+    deadline = time.monotonic() + 60 * launch.minutes
+    with _caught_signals() as caught, _started(launch) as workers:
+        while any(worker.runs() for worker in workers):
+            if caught:
+                return Outcome(signal=caught[0])
+            if time.monotonic() > deadline:
+                return Outcome(_too_long(launch.minutes))
+            if any(worker.failed() for worker in workers):
+                _let_others_speak(workers)
+                break
+            time.sleep(LOOK_SECONDS)
+        for worker in workers:
+            worker.end()
+        return Outcome(gravest(worker.failure() for worker in workers))
+
+
+def _too_long(minutes: float) -> Failure:
+    return Failure(
+        "timed out",
+        f"not measured after {minutes:g} minutes (benchmark.run.minutes_per_cell): raise it, or "
+        "lower batch_size, steps or repetitions",
+        time.time(),
+    )
+
+
+def _let_others_speak(workers: list["Worker"]) -> None:
+    """Wait a little for words that may be the cause of what has been said."""
+    until = time.monotonic() + SECONDS_TO_SPEAK
+    while any(worker.runs() for worker in workers) and time.monotonic() < until:
+        found = gravest(worker.failure() for worker in workers)
+        if found and found.status != "crashed":
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def _caught_signals() -> Iterator[list[int]]:
+    """The signals to stop that have come since, in their order."""
+    caught: list[int] = []
+
+    def catch(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+
+    before = {number: signal.signal(number, catch) for number in STOP_SIGNALS}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _started(launch: Launch) -> Iterator[list["Worker"]]:
+    with ExitStack() as ended:
+        workers = []
+        for local_rank in range(launch.processes):
+            workers.append(Worker(launch, local_rank))
+            ended.callback(workers[-1].end)
+        yield workers
+
+
+def worker_environment(launch: Launch, local_rank: int) -> dict[str, str]:
+    """The environment of one process: torchrun's variables, where there are several, and ours."""
+    nodes, here = launch.share.nodes, launch.processes
+    host, _, port = launch.share.meeting_point.rpartition(":")
+    ours = {
+        "OMP_NUM_THREADS": launch.cpus,
+        "RANK": launch.share.rank * here + local_rank,
+        "LOCAL_RANK": local_rank,
+        "WORLD_SIZE": nodes * here,
+        "LOCAL_WORLD_SIZE": here,
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
+        CELL_FOLDER: launch.folder,
+        LAUNCHER: os.getpid(),
+    }
+    if launch.ceiling_bytes is not None:
+        ours[CEILING] = launch.ceiling_bytes
+    return {**os.environ, **{name: str(value) for name, value in ours.items()}}
+
+
+class Worker:
+    """One process of a cell; what it prints goes on to our stderr, and its end is kept."""
+
+    def __init__(self, launch: Launch, local_rank: int) -> None:
+        self._word = word_file(launch.folder, launch.share.rank * launch.processes + local_rank)
+        self._tail = b""
+        self._ended_by_itself: float | None = None  # seconds since 1970
+        self._process = subprocess.Popen(
+            [sys.executable, *launch.command],
+            env=worker_environment(launch, local_rank),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._pass_on, daemon=True)
+        self._listener.start()
+
+    def _pass_on(self) -> None:
+        assert self._process.stdout is not None
+        begun = b""  # a line: what processes print at the same time would run into each other
+        while printed := os.read(self._process.stdout.fileno(), 65536):
+            self._tail = (self._tail + printed)[-TAIL_BYTES:]
+            begun += printed
+            end = max(begun.rfind(b"\n"), begun.rfind(b"\r")) + 1
+            _print(begun[:end])
+            begun = begun[end:]
+        _print(begun)
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        if self._process.poll() is None:
+            return True
+        self._ended_by_itself = self._ended_by_itself or time.time()
+        return False
+
+    def failed(self) -> bool:
+        """Whether it has ended badly, by itself, or is about to."""
+        return self._word.exists() or (not self.runs() and self._process.returncode != 0)
+
+    def end(self) -> None:
+        """Kill it and all that it has started, and hear what it said last."""
+        self.runs()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._listener.join(1)
+
+    def failure(self) -> Failure | None:
+        """Its word, or what its end says; None where it ended well, or was ended by us."""
+        if self._word.exists():
+            return read_word(self._word)
+        if self._ended_by_itself is None or self._process.returncode == 0:
+            return None
+        said = self._tail.decode("utf-8", "replace")
+        return without_a_word(self._process.returncode, said, self._ended_by_itself)
+
+
+def _print(text: bytes) -> None:
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stderr.buffer.write(text)
+        sys.stderr.buffer.flush()

@@ -1,0 +1,135 @@
+"""What the processes of a training send each other: how many bytes, and for which part of the time.
+
+Bytes are those that ring algorithms send; of n processes each sends, for S bytes: all-reduce
+2(n-1)/n S; all-gather to S, reduce-scatter of S and broadcast (n-1)/n S; point to point S. (NVIDIA
+nccl-tests, doc/PERFORMANCE.md, bus bandwidth.)
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+
+NAMESPACES = ("c10d", "_c10d_functional")
+# Of each operation: the argument whose bytes count, and how often one process sends (n-1)/n of
+# them; None: sent once to one process.
+COUNTED = {
+    "c10d::allreduce_": ("tensors", 2),
+    "c10d::allreduce_coalesced_": ("tensors", 2),
+    "c10d::_allgather_base_": ("output_tensor", 1),
+    "c10d::allgather_": ("output_tensors", 1),
+    "c10d::allgather_into_tensor_coalesced_": ("outputs", 1),
+    "c10d::_reduce_scatter_base_": ("input_tensor", 1),
+    "c10d::reduce_scatter_": ("input_tensors", 1),
+    "c10d::reduce_scatter_tensor_coalesced_": ("inputs", 1),
+    "c10d::broadcast_": ("tensors", 1),
+    "c10d::send": ("tensors", None),
+}
+SENDS_NOTHING = {"c10d::recv_", "c10d::recv_any_source_", "c10d::barrier", "c10d::check_for_nan"}
+KINDS_ON_CPU, KINDS_ON_CUDA = "gloo:", "nccl"  # how the profiler's names of transfers begin
+
+
+class CountedBytes(TorchDispatchMode):
+    """Counts what this process sends while the block runs: `sent`, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0.0
+
+    def __enter__(self) -> Self:
+        # Modes see one thread, and PowerSGD goes on to reduce in threads of gloo.
+        self._all_reduce = dist.all_reduce
+        dist.all_reduce = self._in_any_thread
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        dist.all_reduce = self._all_reduce
+
+    def _in_any_thread(self, *args: Any, **kwargs: Any) -> Any:
+        if _get_current_dispatch_mode() is not None:
+            return self._all_reduce(*args, **kwargs)
+        with _OtherThread(self):
+            return self._all_reduce(*args, **kwargs)
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if operation.namespace in NAMESPACES:
+            self.count(operation, args)
+        return operation(*args, **(kwargs or {}))
+
+    def count(self, operation: Any, args: tuple) -> None:
+        """Add what this process sends in one operation."""
+        schema = operation._schema
+        if schema.name in SENDS_NOTHING:
+            return
+        assert schema.name in COUNTED, f"{schema.name}: it is not known how many bytes this sends"
+        argument, factor = COUNTED[schema.name]
+        place = [item.name for item in schema.arguments].index(argument)
+        size = sum(item.numel() * item.element_size() for item in _tensors(args[place]))
+        processes = dist.get_world_size()
+        self.sent += size if factor is None else factor * (processes - 1) / processes * size
+
+
+class _OtherThread(TorchDispatchMode):
+    """Hands what happens in another thread on to the mode of the first."""
+
+    def __init__(self, mode: CountedBytes) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        return self._mode.__torch_dispatch__(operation, types, args, kwargs)
+
+
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    else:
+        for item in value:
+            yield from _tensors(item)
+
+
+def communication_share(step: Callable[[], Any], steps: int, device: torch.device) -> float:
+    """The part of the time of some steps in which this process has some transfer under way, 0 to 1:
+    those that hide behind computation count too."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its lines are not for our users
+    on_cuda = device.type == "cuda"
+    kinds = torch.profiler.ProfilerActivity
+    # Threads of gloo begin transfers as well.
+    config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    with torch.profiler.profile(
+        activities=[kinds.CPU, kinds.CUDA] if on_cuda else [kinds.CPU], experimental_config=config
+    ) as profile:
+        begun = time.perf_counter_ns()
+        for _ in range(steps):
+            step()
+        if on_cuda:
+            torch.cuda.synchronize(device)
+        wall = time.perf_counter_ns() - begun
+    prefix = KINDS_ON_CUDA if on_cuda else KINDS_ON_CPU
+    device_type = torch.autograd.DeviceType.CUDA if on_cuda else torch.autograd.DeviceType.CPU
+    transfers = [
+        (event.start_ns(), event.start_ns() + event.duration_ns())
+        for event in profile.profiler.kineto_results.events()
+        if event.name().startswith(prefix) and event.device_type() == device_type
+    ]
+    return min(1.0, union_length(transfers) / wall)
+
+
+def union_length(intervals: Iterable[tuple[int, int]]) -> int:
+    """The length of what (start, end) intervals cover together."""
+    covered, reached = 0, None
+    for start, end in sorted(intervals):
+        start = start if reached is None else max(start, reached)
+        if end > start:
+            covered += end - start
+        reached = end if reached is None else max(reached, end)
+    return covered

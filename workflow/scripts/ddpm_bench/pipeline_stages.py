@@ -1,0 +1,179 @@
+"""A model as consecutive stages, for torch.distributed.pipelining to run."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .cells import UnsupportedError
+from .model_pieces import model_pieces
+from .workloads import Workload
+
+PROBED = 2  # samples that costs are counted with
+
+
+CHANNELS_LAST = (0, 2, 3, 1)  # of images [N, C, H, W]
+
+
+class _Depart(torch.autograd.Function):
+    """A tensor with its dimensions in another order, dense: of images in channels_last a view."""
+
+    @staticmethod
+    def forward(context, x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+        context.order = order
+        return x.permute(order).contiguous()
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient.permute(_inverse(context.order)), None
+
+
+class _Arrive(torch.autograd.Function):
+    """The way back, whose gradient is dense."""
+
+    @staticmethod
+    def forward(context, x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+        context.order = order
+        # A layer of the user's may overwrite what it gets, which must not be a view then.
+        return x.permute(_inverse(order)) if order == CHANNELS_LAST else x.clone()
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient.permute(context.order).contiguous(), None
+
+
+def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(order.index(dimension) for dimension in range(len(order)))
+
+
+class Stage(nn.Module):
+    """Pieces of a model that one process computes.
+
+    Takes the tensors that the stage before returns, as arguments; returns a tensor, or a tuple of
+    them. What passes between processes is dense, and so are its gradients: strides travel only in
+    the first step, and bytes that lie otherwise in a later one would be read as other pixels.
+    Images pass as [N, H, W, C] where `images_last`, so that channels_last is kept without copies.
+    """
+
+    def __init__(self, pieces: list[nn.Module], first: bool, last: bool, images_last: bool) -> None:
+        super().__init__()
+        self.pieces = nn.ModuleList(pieces)
+        self.first, self.last, self.images_last = first, last, images_last
+
+    def forward(self, *state: torch.Tensor) -> Any:
+        if not self.first:
+            state = tuple(_Arrive.apply(tensor, self._order(tensor)) for tensor in state)
+        for piece in self.pieces:
+            state = _as_tuple(piece(*state))
+        if not self.last:
+            state = tuple(_Depart.apply(tensor, self._order(tensor)) for tensor in state)
+        return state[0] if len(state) == 1 else state
+
+    def _order(self, tensor: torch.Tensor) -> tuple[int, ...]:
+        if self.images_last and tensor.ndim == 4:
+            return CHANNELS_LAST
+        return tuple(range(tensor.ndim))
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
+    """The model as `count` stages, the dearest as cheap as can be, by operations of a forward pass.
+
+    They share the model's parameters, and one after the other compute what it does. Raises
+    UnsupportedError, with the reason, where the model cannot be cut so.
+    """
+    groups, costs = _divisible(workload, model_pieces(workload.model))
+    if count > len(groups):
+        raise UnsupportedError(
+            f"{count} stages, and the model can be cut into {len(groups)} at most: set processes "
+            f"x nodes to {len(groups)} or fewer"
+        )
+    sizes = balanced(tuple(costs), count)
+    own = isinstance(workload.model, nn.Sequential)  # whose layers may count on dense tensors
+    stages, start = [], 0
+    for index, size in enumerate(sizes):
+        pieces = [piece for group in groups[start : start + size] for piece in group]
+        ends = {"first": index == 0, "last": index == count - 1}
+        stages.append(Stage(pieces, **ends, images_last=not own))
+        start += size
+    _check_that_nothing_is_shared(stages)
+    return stages
+
+
+@torch.enable_grad()
+def _divisible(
+    workload: Workload, pieces: list[nn.Module]
+) -> tuple[list[list[nn.Module]], list[int]]:
+    """The pieces in the smallest groups that can be stages, and the operations of each.
+
+    A group has parameters to train, and gets float tensors that need a gradient: what torch's
+    stages send each other.
+    """
+    device = next(workload.model.parameters()).device
+    state = tuple(tensor.to(device) for tensor in workload.share(0, PROBED).inputs)
+    groups: list[list[nn.Module]] = []
+    costs: list[int] = []
+    with _without_traces(workload.model):
+        for piece in pieces:
+            trained = any(parameter.requires_grad for parameter in piece.parameters())
+            if not groups or (trained and all(map(_can_be_sent, state))):
+                groups.append([])
+                costs.append(0)
+            with FlopCounterMode(display=False) as counter:
+                state = _as_tuple(piece(*state))
+            groups[-1].append(piece)
+            costs[-1] += counter.get_total_flops()
+    return groups, costs
+
+
+def _can_be_sent(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.requires_grad
+
+
+@contextmanager
+def _without_traces(model: nn.Module) -> Iterator[None]:
+    """Running the model leaves running statistics and the random generator as they were."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+@functools.lru_cache(maxsize=None)
+def balanced(costs: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The sizes of `count` consecutive parts of at least one item each, whose dearest is cheapest;
+    of equal ones that whose first part is smallest."""
+    if count == 1:
+        return (len(costs),)
+    ways = [
+        (first, *balanced(costs[first:], count - 1)) for first in range(1, len(costs) - count + 2)
+    ]
+    return min(ways, key=lambda sizes: _dearest(costs, sizes))
+
+
+def _dearest(costs: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
+    return max(sum(costs[end - size : end]) for end, size in zip(ends, sizes, strict=True))
+
+
+def _check_that_nothing_is_shared(stages: list[nn.Module]) -> None:
+    owner: dict[int, int] = {}
+    for index, stage in enumerate(stages):
+        for name, parameter in stage.named_parameters():
+            if owner.setdefault(id(parameter), index) != index:
+                shape = list(parameter.shape)
+                raise UnsupportedError(
+                    f"a parameter {shape} is used in stages {owner[id(parameter)] + 1} and "
+                    f"{index + 1} ({name}): no cut divides it"
+                )

@@ -1,0 +1,182 @@
+"""The measurement of one cell of the throughput benchmark: what each of its processes does."""
+
+import math
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from .cell_record import Measurement, Repetition
+from .communication import CountedBytes, communication_share
+from .config.benchmark import CellStage, Measuring
+from .devices import usable_cores
+from .step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory, synchronise
+from .strategies import Trainer, build_trainer
+from .workloads import build_workload
+
+PROFILED_STEPS = 3
+
+
+def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement | None:
+    """Measure a cell; to be called in each of its processes, as torchrun starts them.
+
+    images: uint8 [N, H, W, C] to train on in place of random ones. Returns None in all processes
+    but the first. Raises UnsupportedError where the cell cannot be had; whatever torch raises, of
+    memory that ran out too, is passed on.
+    """
+    device = _prepared_device(stage.measuring)
+    with _process_group(stage.cell.strategy, device):
+        return _Cell(stage, images, device).measurement()
+
+
+def _prepared_device(measuring: Measuring) -> torch.device:
+    """The GPU of this process, or the CPU: with the threads and fast paths of a training."""
+    torch.set_num_threads(usable_cores(measuring.cpus))
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision("high")  # TF32
+    torch.backends.cudnn.benchmark = True
+    if measuring.memory_mb_per_process is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        ceiling = measuring.memory_mb_per_process * 10**6 / total
+        torch.cuda.set_per_process_memory_fraction(min(1.0, ceiling), device)
+    return device
+
+
+@contextmanager
+def _process_group(strategy: str, device: torch.device) -> Iterator[None]:
+    """The processes of the cell, until the block ends; one process may be the only one of its
+    group, which all strategies but `single` need."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 and strategy == "single":
+        yield
+        return
+    on_gpu = device.type == "cuda"
+    alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world == 1 else {}
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None, **alone
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+class _Cell:
+    """A cell under measurement, as one of its processes sees it."""
+
+    def __init__(self, stage: CellStage, images: np.ndarray | None, device: torch.device) -> None:
+        cell = stage.cell
+        self._stage, self._measuring, self._device = stage, stage.measuring, device
+        self._world = dist.get_world_size() if dist.is_initialized() else 1
+        self._is_first = not dist.is_initialized() or dist.get_rank() == 0
+        workload = build_workload(stage.network, stage.measuring, cell.global_batch, images)
+        self._sample = workload.sample
+        self._parameters = sum(parameter.numel() for parameter in workload.model.parameters())
+        # What is not this process's share is forgotten with the workload.
+        self._trainer: Trainer = build_trainer(stage, workload, device)
+
+    def measurement(self) -> Measurement | None:
+        losses, sent, expected_ms = self._warm_up()
+        repetitions = []
+        for number in range(1, self._measuring.repetitions + 1):
+            repetitions.append(self._repetition(expected_ms))
+            expected_ms = repetitions[-1].step_ms_median
+            self._tell(number, repetitions[-1])
+        share = 0.0
+        if self._world > 1:
+            share = communication_share(self._trainer.step, PROFILED_STEPS, self._device)
+        share = self._over_processes(dist.ReduceOp.SUM, share)[0] / self._world
+        parameter_bytes = self._by_rank(self._trainer.parameter_bytes)
+        if not self._is_first:
+            return None
+        return Measurement(
+            repetitions=tuple(repetitions),
+            sample=self._sample,
+            memory="GPU, allocated" if self._device.type == "cuda" else "process, resident",
+            sent_bytes_per_step=round(sent),
+            communication_share=share,
+            parameters=self._parameters,
+            parameter_bytes=parameter_bytes,
+            losses=tuple(loss if math.isfinite(loss) else None for loss in losses),
+        )
+
+    def _warm_up(self) -> tuple[list[float], float, float]:
+        """The losses of the warm-up steps, the bytes that are sent in the last of them, and the
+        milliseconds of the one before, in the process where they are most."""
+        seen: list[torch.Tensor | None] = []
+        count = self._measuring.warmup_steps
+        for _ in range(count - 2):
+            seen.append(self._trainer.step())
+        times, _ = milliseconds_of_steps(lambda: seen.append(self._trainer.step()), 1, self._device)
+        with CountedBytes() as counted:
+            seen.append(self._trainer.step())
+        sent, expected_ms = self._over_processes(dist.ReduceOp.MAX, counted.sent, times[0])
+        # All processes see a loss, or the last of a pipeline does.
+        sees = seen[0] is not None
+        ours = [loss.item() for loss in seen] if sees else [0.0] * count
+        *losses, seeing = self._over_processes(dist.ReduceOp.SUM, *ours, float(sees))
+        return [loss / seeing for loss in losses], sent, expected_ms
+
+    def _repetition(self, expected_ms: float) -> Repetition:
+        """Steps until there are enough of them and they took long enough, in all processes."""
+        wanted, least = self._measuring.seconds, self._measuring.steps
+        reset_peak_memory(self._device)
+        step_ms: list[float] = []
+        seconds = 0.0
+        while len(step_ms) < least or seconds < wanted:
+            # What is missing is the same in all processes, which so do the same number of steps.
+            missing = math.ceil((wanted - seconds) * 1e3 / expected_ms)
+            times, took = self._timed_steps(max(least - len(step_ms), missing, 1))
+            step_ms += times
+            seconds += took
+            expected_ms = statistics.median(step_ms)
+        peak = self._over_processes(dist.ReduceOp.MAX, peak_memory_bytes(self._device))[0]
+        lower, median, upper = (float(value) for value in np.percentile(step_ms, (25, 50, 75)))
+        return Repetition(
+            steps=len(step_ms),
+            seconds=seconds,
+            step_ms_median=median,
+            step_ms_q1=lower,
+            step_ms_q3=upper,
+            samples_per_second=self._stage.cell.global_batch / median * 1e3,
+            peak_memory_mb=peak / 1e6,
+        )
+
+    def _timed_steps(self, count: int) -> tuple[list[float], float]:
+        """Milliseconds of each of some steps, and the seconds of all: of the slowest process."""
+        if self._world > 1:
+            dist.barrier()
+        times, seconds = milliseconds_of_steps(self._trainer.step, count, self._device)
+        *times, seconds = self._over_processes(dist.ReduceOp.MAX, *times, seconds)
+        return times, seconds
+
+    def _tell(self, number: int, measured: Repetition) -> None:
+        if self._is_first:
+            print(
+                f"repetition {number} of {self._measuring.repetitions}: {measured.steps} steps, "
+                f"{measured.step_ms_median:.4g} ms each, "
+                f"{measured.samples_per_second:.4g} {self._sample}s/s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _over_processes(self, operation: dist.ReduceOp, *values: float) -> list[float]:
+        """Each value, reduced over the processes."""
+        numbers = torch.tensor(values, dtype=torch.float64, device=self._device)
+        if self._world > 1:
+            dist.all_reduce(numbers, operation)
+        return numbers.tolist()
+
+    def _by_rank(self, value: int) -> tuple[int, ...]:
+        """The value of each process."""
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        ours = [value if place == rank else 0 for place in range(self._world)]
+        return tuple(int(item) for item in self._over_processes(dist.ReduceOp.SUM, *ours))

@@ -1,0 +1,78 @@
+"""Cells that cannot be measured, as far as it is known before torch is imported.
+
+What depends on the model itself (where it can be cut, what its blocks are) its builders say, with
+an UnsupportedError.
+"""
+
+from dataclasses import dataclass
+
+from .config.benchmark import PIPELINES, CellStage
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine offers, and whether a SLURM job can bring others in."""
+
+    gpus: int
+    cores: int
+    in_slurm_job: bool
+
+
+def known_reason(stage: CellStage, machine: Machine) -> str | None:
+    """Why a cell cannot be measured here, with what to do about it; None when nothing is known."""
+    return _of_strategy(stage, machine) or _of_pipeline(stage) or _of_machine(stage, machine)
+
+
+def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
+    cell = stage.cell
+    if cell.strategy == "single" and cell.world > 1:
+        return f"single is one process and not {cell.world}: ddp shares a batch among several"
+    if cell.strategy == "ddp-bf16" and not machine.gpus:
+        return (
+            "torch has its bf16 hook for NCCL only, which needs GPUs, and this machine offers "
+            "none: ddp-fp16 runs on CPUs too"
+        )
+    return None
+
+
+def _of_pipeline(stage: CellStage) -> str | None:
+    cell, pieces = stage.cell, stage.measuring.micro_batches
+    if cell.strategy not in PIPELINES:
+        return None
+    if stage.network.name == "albert":
+        return (
+            "albert is one layer, used many times, and cannot be cut into the stages of a "
+            "pipeline: fsdp shares its weights among processes"
+        )
+    if cell.global_batch % pieces:
+        return (
+            f"micro_batches = {pieces} does not divide the batch of {cell.global_batch} samples: "
+            "set batch_size to multiples of it"
+        )
+    if cell.strategy == "pipeline-1f1b" and pieces < cell.world:
+        return (
+            f"1F1B needs a micro-batch for each of its {cell.world} stages and has "
+            f"{pieces}: raise micro_batches"
+        )
+    return None
+
+
+def _of_machine(stage: CellStage, machine: Machine) -> str | None:
+    cell, cpus = stage.cell, stage.measuring.cpus
+    if cell.nodes > 1 and not machine.in_slurm_job:
+        return (
+            f"{cell.nodes} nodes are started inside SLURM jobs only: run "
+            "`snakemake benchmark --profile profiles/slurm`"
+        )
+    if machine.gpus and cell.processes > machine.gpus:
+        return (
+            f"{cell.processes} processes need a GPU each and this machine offers {machine.gpus}: "
+            "lower processes, or widen CUDA_VISIBLE_DEVICES"
+        )
+    # A job on several nodes has its cores counted by SLURM.
+    if not machine.gpus and cell.nodes == 1 and cell.processes * cpus > machine.cores:
+        return (
+            f"processes = {cell.processes} x cpus = {cpus} need {cell.processes * cpus} CPU cores "
+            f"and this machine offers {machine.cores}: lower either"
+        )
+    return None

@@ -1,0 +1,243 @@
+#!/usr/bin/env python
+"""Measure one cell of the throughput benchmark: how fast a model trains in one way on one machine.
+
+Starts the processes of the cell, on several nodes through srun, and leaves a record of what they
+measured, or of why they could not: out of memory, unsupported, crashed, timed out. The exit status
+is 0 whatever happens to them; only a signal to stop, or arguments that cannot be, end it without a
+record.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+
+from ddpm_bench.allocation import job_id
+from ddpm_bench.cell_environment import as_on_cpus, environment
+from ddpm_bench.cell_memory import ceiling_bytes, lift_ceiling, stay_below
+from ddpm_bench.cell_processes import (
+    CEILING,
+    CELL_FOLDER,
+    LAUNCHER,
+    Launch,
+    Outcome,
+    run_workers,
+)
+from ddpm_bench.cell_record import CellRecord, Environment, Measurement
+from ddpm_bench.cell_words import Failure, gravest, leave_word, read_word, why, word_file
+from ddpm_bench.config.benchmark import CellRun, CellStage
+from ddpm_bench.devices import Use, lease, present_devices
+from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.launching import (
+    Ended,
+    Share,
+    die_with_the_launcher,
+    free_port,
+    is_share_of_several,
+    report_ended,
+    run_on_nodes,
+    this_share,
+)
+from ddpm_bench.program import UserError, keys, parser, run
+from ddpm_bench.unsupported import Machine, known_reason
+
+MEASUREMENT = "measurement.json"
+SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end
+
+
+def arguments():
+    options = parser(__doc__)
+    options.add_argument("--what", type=keys(CellStage), required=True, help="keys, JSON or @file")
+    options.add_argument("--how", type=keys(CellRun), default="{}", help="the run: block, JSON")
+    options.add_argument(
+        "--images", type=Path, nargs="?", help="train.npy of a prepared dataset; else random images"
+    )
+    options.add_argument("--output", type=Path, required=True, help="the cell's record, JSON")
+    return options.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    if LAUNCHER in os.environ:
+        return be_a_process_of_the_cell(args)
+    if is_share_of_several():
+        return measure_share(args)
+    return measure_cell(args)
+
+
+def measure_cell(args) -> int:
+    stage, gpus = args.what, present_devices()
+    cores = len(os.sched_getaffinity(0))
+    reason = known_reason(stage, Machine(len(gpus), cores, job_id() is not None))
+    if reason is not None:
+        found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
+        return record(args, found, Failure("unsupported", reason), None)
+    with scratch_folder(args.output) as folder:
+        if stage.cell.nodes > 1:
+            found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
+            outcome = measure_on_nodes(args, folder)
+        else:
+            with lease(stage.cell.processes) as leased:
+                found = environment(stage, Use.begin(leased))
+                share = Share(meeting_point=f"localhost:{free_port()}")
+                outcome = run_workers(launch(args, folder, share, leased))
+        if outcome.signal is not None:
+            return 128 + outcome.signal
+        return record(args, found, outcome.failure, measurement_in(folder))
+
+
+def launch(args, folder: Path, share: Share, leased: list[str]) -> Launch:
+    cell, measuring = args.what.cell, args.what.measuring
+    return Launch(
+        command=sys.argv,
+        processes=cell.processes,
+        cpus=measuring.cpus,
+        minutes=args.how.minutes_per_cell,
+        folder=folder,
+        # On GPUs memory is theirs, and bounded where it is taken.
+        ceiling_bytes=None if leased else ceiling_bytes(measuring, cell.processes),
+        share=share,
+    )
+
+
+@contextmanager
+def scratch_folder(output: Path) -> Iterator[Path]:
+    """A folder beside the record, which all nodes of a cell see; removes those of killed starts."""
+    for leftover in output.parent.glob(f".{escape(output.stem)}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = output.absolute().with_name(f".{output.stem}.{secrets.token_hex(8)}.partial")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measurement_in(folder: Path) -> Measurement | None:
+    path = folder / MEASUREMENT
+    return Measurement.model_validate(read_json(path)) if path.exists() else None
+
+
+def measure_on_nodes(args, folder: Path) -> Outcome:
+    """Have `measure_share` run on each node; what they leave in the folder says how it went."""
+    cell = args.what.cell
+    os.environ[CELL_FOLDER] = str(folder)
+    too_late = threading.Event()
+
+    def stop() -> None:  # as on a signal to stop, which run_on_nodes hands on
+        too_late.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # The nodes keep the time themselves; this is for a srun that never gets to start them.
+    limit = threading.Timer(60 * args.how.minutes_per_cell + SECONDS_TO_REACH_NODES, stop)
+    limit.daemon = True
+    limit.start()
+    try:
+        ended = run_on_nodes(cell.nodes, cell.processes, args.what.measuring.cpus, sys.argv)
+    finally:
+        limit.cancel()
+    said = gravest(read_word(path) for path in folder.glob("node-*.json"))
+    if said is None and too_late.is_set():
+        said = Failure("timed out", f"srun had not started {cell.nodes} nodes in its time")
+    elif ended.signal is not None and not too_late.is_set():
+        return Outcome(signal=ended.signal)
+    if said is None and ended.status:
+        said = Failure("crashed", f"srun ended with status {ended.status} (more in the cell's log)")
+    return Outcome(said)
+
+
+def measure_share(args) -> int:
+    """The part of one node; a failure is left in the cell's folder and ends the other nodes."""
+    share, folder = this_share(args.what.cell.nodes), Path(os.environ[CELL_FOLDER])
+    try:
+        with lease(args.what.cell.processes) as leased:
+            outcome = run_workers(launch(args, folder, share, leased))
+    except UserError as error:
+        outcome = Outcome(Failure("unsupported", str(error)))
+    status = 0
+    if outcome.failure is not None:
+        leave_word(folder / f"node-{share.rank}.json", outcome.failure)
+        status = 1
+    if outcome.signal is not None:
+        status = 128 + outcome.signal
+    report_ended(share, Ended(status, outcome.signal))
+    return status
+
+
+def be_a_process_of_the_cell(args) -> int:
+    die_with_the_launcher()
+    if os.getppid() != int(os.environ[LAUNCHER]):  # which has died before it could be said
+        return 1
+    folder, measuring = Path(os.environ[CELL_FOLDER]), args.what.measuring
+    ceiling = int(os.environ[CEILING]) if CEILING in os.environ else None
+    try:
+        import numpy as np
+
+        from ddpm_bench.throughput import measure
+
+        if ceiling is not None:
+            stay_below(ceiling)
+        images = np.load(args.images, mmap_mode="r", allow_pickle=False) if args.images else None
+        measurement = measure(args.what, images)
+        if measurement is not None:
+            write_json(folder / MEASUREMENT, measurement.model_dump(mode="json"))
+    except BaseException as error:  # a model may be a user's own: whatever it raises is told
+        if ceiling is not None:
+            lift_ceiling()
+        failure = why(error, measuring, ceiling)
+        if failure.status != "unsupported":
+            traceback.print_exc()
+        leave_word(word_file(folder, int(os.environ["RANK"])), failure)
+        return 1
+    return 0
+
+
+def record(
+    args, found: Environment, failure: Failure | None, measurement: Measurement | None
+) -> int:
+    if failure is None and measurement is None:
+        failure = Failure("crashed", "its processes ended and left no measurement")
+    if failure is not None:
+        measurement = None
+    elif measurement.memory != "GPU, allocated":
+        found = as_on_cpus(args.what, found)
+    result = CellRecord(
+        cell=args.what.cell,
+        status=failure.status if failure else "ok",
+        reason=failure.reason if failure else None,
+        environment=found,
+        measurement=measurement,
+    )
+    write_json(args.output, result.model_dump(mode="json"))
+    print(in_a_line(result), file=sys.stderr, flush=True)
+    return 0
+
+
+def in_a_line(result: CellRecord) -> str:
+    """What came out, for people."""
+    cell, measured = result.cell, result.measurement
+    samples = f"{measured.sample if measured else 'sample'}s"
+    about = f"{cell.model} {cell.strategy} {cell.precision}, {cell.batch_size} {samples}"
+    about += f" x {cell.processes} process{'es' if cell.processes > 1 else ''}"
+    if cell.nodes > 1:
+        about += f" x {cell.nodes} nodes"
+    if measured is None:
+        return f"{about}: {result.status}: {result.reason}"
+    middle = sorted(measured.repetitions, key=lambda one: one.step_ms_median)
+    typical = middle[len(middle) // 2]
+    memory = size_text(int(1e6 * max(one.peak_memory_mb for one in measured.repetitions)))
+    return (
+        f"{about}: {typical.samples_per_second:,.0f} {samples}/s, "
+        f"{typical.step_ms_median:.1f} ms a step, {memory}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
