@@ -19,7 +19,7 @@ def model_pieces(model: nn.Module) -> list[nn.Module]:
     reason = getattr(model, "indivisible", None)
     if reason is not None:
         raise UnsupportedError(reason)
-    if isinstance(model, nn.Sequential):
+    if _only_calls_in_turn(model):
         return list(_children_in_turn(model))
     if isinstance(model, DenoisingUnet):
         return _pieces_of_unet(model)
@@ -37,10 +37,15 @@ def model_pieces(model: nn.Module) -> list[nn.Module]:
     )
 
 
+def _only_calls_in_turn(model: nn.Module) -> bool:
+    """A Sequential whose class or forward is the user's may do more."""
+    plain = isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+    return plain and "forward" not in vars(model)
+
+
 def _children_in_turn(model: nn.Sequential) -> Iterator[nn.Module]:
     for child in model:
-        # A class of the user's may do more than call its children one after the other.
-        if type(child).forward is nn.Sequential.forward:
+        if _only_calls_in_turn(child):
             yield from _children_in_turn(child)
         else:
             yield child

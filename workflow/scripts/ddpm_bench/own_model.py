@@ -159,7 +159,7 @@ def _described(value: Any) -> str:
         return f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
-    return "None" if value is None else f"of type {type(value).__name__}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _shards(model: nn.Module) -> tuple[nn.Module, ...]:

@@ -54,15 +54,17 @@ class Stage(nn.Module):
     """Pieces of a model that one process computes.
 
     Takes the tensors that the stage before returns, as arguments; returns a tensor, or a tuple of
-    them. What passes between processes is dense, and so are its gradients: strides travel only in
-    the first step, and bytes that lie otherwise in a later one would be read as other pixels.
-    Images pass as [N, H, W, C] where `images_last`, so that channels_last is kept without copies.
+    them. What passes between processes is dense, and so are its gradients: gloo sends nothing else,
+    and receivers read what comes with the strides of the first step. Where `channels_last`, images
+    pass as [N, H, W, C], so that this layout is kept without copies.
     """
 
-    def __init__(self, pieces: list[nn.Module], first: bool, last: bool, images_last: bool) -> None:
+    def __init__(
+        self, pieces: list[nn.Module], first: bool, last: bool, channels_last: bool
+    ) -> None:
         super().__init__()
         self.pieces = nn.ModuleList(pieces)
-        self.first, self.last, self.images_last = first, last, images_last
+        self.first, self.last, self.channels_last = first, last, channels_last
 
     def forward(self, *state: torch.Tensor) -> Any:
         if not self.first:
@@ -74,7 +76,7 @@ class Stage(nn.Module):
         return state[0] if len(state) == 1 else state
 
     def _order(self, tensor: torch.Tensor) -> tuple[int, ...]:
-        if self.images_last and tensor.ndim == 4:
+        if self.channels_last and tensor.ndim == 4:
             return CHANNELS_LAST
         return tuple(range(tensor.ndim))
 
@@ -101,7 +103,7 @@ def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
     for index, size in enumerate(sizes):
         pieces = [piece for group in groups[start : start + size] for piece in group]
         ends = {"first": index == 0, "last": index == count - 1}
-        stages.append(Stage(pieces, **ends, images_last=not own))
+        stages.append(Stage(pieces, **ends, channels_last=not own))
         start += size
     _check_that_nothing_is_shared(stages)
     return stages
@@ -128,6 +130,8 @@ def _divisible(
                 costs.append(0)
             with FlopCounterMode(display=False) as counter:
                 state = _as_tuple(piece(*state))
+            if isinstance(workload.model, nn.Sequential):
+                _check_that_one_tensor_passes(piece, state)
             groups[-1].append(piece)
             costs[-1] += counter.get_total_flops()
     return groups, costs
@@ -135,6 +139,14 @@ def _divisible(
 
 def _can_be_sent(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.requires_grad
+
+
+def _check_that_one_tensor_passes(child: nn.Module, state: tuple[Any, ...]) -> None:
+    if len(state) != 1 or not isinstance(state[0], torch.Tensor):
+        raise UnsupportedError(
+            f"a {type(child).__name__} in a torch.nn.Sequential gives no single tensor, which is "
+            "what stages of an own model pass on"
+        )
 
 
 @contextmanager
@@ -150,7 +162,7 @@ def _without_traces(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def balanced(costs: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The sizes of `count` consecutive parts of at least one item each, whose dearest is cheapest;
     of equal ones that whose first part is smallest."""

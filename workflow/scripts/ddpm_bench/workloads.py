@@ -56,8 +56,8 @@ def build_workload(
     N < samples. The global generator is left as it was. Raises UserError for a model of the user's
     that cannot be trained.
 
-    Weights are contiguous, as fully_shard and PowerSGD need them; `model.in_channels_last` lays
-    them out as the other strategies compute them faster. Images are in channels_last.
+    Weights are contiguous, as fully_shard needs them; `model.in_channels_last` lays them out as the
+    other strategies compute them faster. Images are in channels_last.
     """
     if isinstance(network, OwnModel):
         from .own_model import own_workload
@@ -81,8 +81,9 @@ def compute_on(device: torch.device, module: nn.Module) -> nn.Module:
     return compute_for_cpu(module) if device.type == "cpu" else module
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(derived_seed(seed, "sample"))
+def _generator(seed: int, use: int) -> torch.Generator:
+    """Each use draws from a stream of its own: 0, what the model sees; 1, its labels."""
+    return torch.Generator().manual_seed(derived_seed(seed, "sample", use))
 
 
 def _pictures(measuring: Measuring, samples: int, images: np.ndarray | None) -> torch.Tensor:
@@ -90,7 +91,7 @@ def _pictures(measuring: Measuring, samples: int, images: np.ndarray | None) -> 
     if images is None:
         size = measuring.image_size
         shape = (samples, size, size, measuring.channels)
-        generator = _generator(measuring.seed)
+        generator = _generator(measuring.seed, 0)
         levels = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     else:
         levels = torch.from_numpy(images[np.arange(samples) % len(images)])
@@ -111,7 +112,7 @@ def _resnet(network: Resnet, measuring: Measuring, pictures: torch.Tensor) -> Wo
             model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     labels = torch.randint(
-        measuring.classes, (len(pictures),), generator=_generator(measuring.seed)
+        measuring.classes, (len(pictures),), generator=_generator(measuring.seed, 1)
     )
     levels = (model.layer1, model.layer2, model.layer3, model.layer4)
     return Workload(
@@ -164,7 +165,7 @@ def _albert(network: Albert, seed: int, samples: int) -> Workload:
     """
     from .albert import build_albert
 
-    generator = _generator(seed)
+    generator = _generator(seed, 0)
     shape = (samples, network.sequence_length)
     tokens = torch.randint(network.vocabulary, shape, generator=generator)
     masked = torch.rand(shape, generator=generator) < MASKED
