@@ -1,0 +1,247 @@
+"""How the figures of the throughput benchmark look: colours, marks, axes and legends."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from .config.benchmark import Precision, Strategy
+from .house_style import COLOURS, number
+from .throughput_table import CELL, HARDWARE, summary, world
+
+STRATEGIES = get_args(Strategy)
+# One process alone, which all others are held against, is grey.
+STRATEGY_COLOURS = {
+    "single": (0.3, 0.3, 0.3), "ddp": COLOURS[0], "ddp-fp16": COLOURS[9], "ddp-bf16": COLOURS[4],
+    "powersgd": COLOURS[2], "fsdp": COLOURS[1], "pipeline-gpipe": COLOURS[3],
+    "pipeline-1f1b": COLOURS[5],
+}  # fmt: skip
+PRECISION_MARKERS = dict(zip(get_args(Precision), ("o", "s", "^"), strict=True))
+PRECISION_DASHES = dict(zip(get_args(Precision), ("", (4, 2), (1.5, 1.5)), strict=True))
+STATUS_MARKERS = {"unsupported": "x", "out of memory": "X", "crashed": "*", "timed out": "d"}
+BATCH_MARKERS = ("o", "s", "^", "D", "v", "P")
+LOG_FROM_RATIO = 8  # largest over smallest value from which an axis is logarithmic
+TICKS = 7  # labelled on an axis of doublings
+LEGEND_LETTERS = 24
+
+
+def drawn_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per cell of throughput_table.throughput_table: its summary with more columns.
+
+    world: processes of all nodes. panel: the model, and the hardware where there are several.
+    slow, fast: samples per second between which the middle half of the steps of each repetition
+    lies.
+    """
+    speed, median = table["samples_per_second"], table["step_ms_median"]
+    quarters = table.assign(
+        slow=speed * median / table["step_ms_q3"], fast=speed * median / table["step_ms_q1"]
+    ).groupby([*CELL, *HARDWARE], sort=False)
+    spread = quarters.agg(slow=("slow", "min"), fast=("fast", "max")).reset_index()
+    cells = summary(table).merge(spread, on=[*CELL, *HARDWARE], validate="one_to_one")
+    return cells.assign(world=world(cells), panel=_panels(cells))
+
+
+def _panels(cells: pd.DataFrame) -> pd.Series:
+    """The panel of each cell. One that is not ok joins the cells of its model where what it ran on
+    has no panel: it may have ended before it knew its device."""
+    hardware = cells.apply(hardware_text, axis=1, result_type="reduce")
+    ok = cells["status"] == "ok"
+    if hardware[ok].nunique() < 2:
+        return cells["model"]
+    measured = set(zip(cells["model"][ok], hardware[ok], strict=True))
+    usual = hardware[ok].groupby(cells["model"][ok]).agg(lambda found: found.mode().iloc[0])
+    names = [
+        f"{model} · {own if (model, own) in measured else usual.get(model, own)}"
+        for model, own in zip(cells["model"], hardware, strict=True)
+    ]
+    return pd.Series(names, index=cells.index)
+
+
+def hardware_text(row: pd.Series) -> str:
+    """As "NVIDIA H200, 4 cores"."""
+    return f"{row['device']}, {row['cpus']} core{'s' if row['cpus'] != 1 else ''}"
+
+
+def processes_text(processes: int, nodes: int) -> str:
+    """As "1 process", or "16 processes on 2 nodes"."""
+    total = processes * nodes
+    where = f" on {nodes} nodes" if nodes > 1 else ""
+    return f"{total} process{'es' if total > 1 else ''}{where}"
+
+
+def sample_text(rows: pd.DataFrame) -> str:
+    """What is counted, in the plural: images, or samples where there are several kinds."""
+    kinds = {kind for kind in rows["sample"] if kind}
+    return f"{kinds.pop()}s" if len(kinds) == 1 else "samples"
+
+
+def in_strategy_order(names: Iterable[str]) -> list[str]:
+    return sorted(set(names), key=STRATEGIES.index)
+
+
+def in_precision_order(names: Iterable[str]) -> list[str]:
+    return sorted(set(names), key=list(PRECISION_MARKERS).index)
+
+
+def shade(colour: tuple[float, ...], share: float) -> tuple[float, ...]:
+    """A colour between white (0) and itself (1)."""
+    return tuple(1 - share * (1 - part) for part in colour)
+
+
+def batch_shades(batches: Iterable[int]) -> dict[int, float]:
+    """How strong the colours of batch sizes are: the largest strongest."""
+    ordered = sorted(set(batches))
+    return dict(zip(ordered, np.linspace(0.4 if ordered[1:] else 1, 1, len(ordered)), strict=True))
+
+
+def batch_markers(batches: Iterable[int]) -> dict[int, str]:
+    ordered = sorted(set(batches))
+    return {batch: BATCH_MARKERS[place % len(BATCH_MARKERS)] for place, batch in enumerate(ordered)}
+
+
+def scale_doublings(axes: Axes, values: Iterable[int]) -> None:
+    """A logarithmic x axis with ticks at these values; not all are labelled where they are many."""
+    ticks = sorted(set(values))
+    every = -(-len(ticks) // TICKS)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(ticks[0] / 1.6, ticks[-1] * 1.6)
+    axes.xaxis.set_major_locator(FixedLocator(ticks[::every]))
+    axes.xaxis.set_minor_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+
+
+def scale_values(axes: Axes, lowest: float, highest: float, below: float, above: float) -> bool:
+    """A y axis for values from lowest to highest, logarithmic where they span much.
+
+    below, above: shares of the axis that stay free for marks. Returns whether it is logarithmic.
+    """
+    logarithmic = lowest > 0 and highest / lowest > LOG_FROM_RATIO
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = np.log10(lowest / 1.25), np.log10(highest * 1.25)
+    else:
+        low, high = 0.0, 1.08 * highest
+    unit = (high - low) / (1 - below - above)
+    limits = np.array([low - below * unit, high + above * unit])
+    axes.set_ylim(*(10**limits if logarithmic else limits))
+    first, last = (10**low, 10**high) if logarithmic else (low, high)
+    if logarithmic:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    shown = FuncFormatter(lambda value, _: number(value) if first <= value <= last else "")
+    axes.yaxis.set_major_formatter(shown)
+    return logarithmic
+
+
+def draw_band(axes: Axes, rows: list[tuple[str, pd.DataFrame]], height: float, top: bool) -> None:
+    """Rows of marks of cells that are not ok, at a panel's foot or top; the first row is topmost.
+
+    rows: the name of each row, and its cells. height: of the band, a share of the panel's.
+    """
+    begin = 1 - height if top else 0.0
+    axes.add_patch(
+        Rectangle(
+            (0, begin), 1, height, transform=axes.transAxes, facecolor="0.93", edgecolor="0.6",
+            linewidth=1, zorder=1.5,
+        )
+    )  # fmt: skip
+    for place, (name, cells) in enumerate(rows):
+        middle = begin + height * (1 - (place + 0.5) / len(rows))
+        colour = STRATEGY_COLOURS[cells["strategy"].iloc[0]]
+        axes.annotate(
+            name, (0, middle), xycoords="axes fraction", xytext=(-6, 0), ha="right", va="center",
+            textcoords="offset points", fontsize=11, color=shade(colour, 1.0),
+        )  # fmt: skip
+        for batch, status in zip(cells["batch_size"], cells["status"], strict=True):
+            axes.plot(
+                [batch], [middle], STATUS_MARKERS[status], color=colour, markersize=8,
+                markeredgewidth=2 if status == "unsupported" else 0.8, clip_on=False, zorder=5,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+
+
+def band_rows(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Cells that are not ok by strategy; by precision too where precisions fared differently.
+
+    cells: all of a panel, with `fails`: whether a cell is to be marked.
+    """
+    rows = []
+    for strategy in in_strategy_order(cells["strategy"]):
+        own = cells[cells["strategy"] == strategy]
+        precisions = in_precision_order(own["precision"])
+        parts = [own[own["precision"] == precision] for precision in precisions]
+        fates = [set(zip(*_fate(part), strict=True)) for part in parts]
+        if all(fate == fates[0] for fate in fates):
+            parts, precisions = [parts[0]], [""]
+        for precision, part in zip(precisions, parts, strict=True):
+            if part["fails"].any():
+                rows.append((f"{strategy} {precision}".strip(), part[part["fails"]]))
+    return rows
+
+
+def _fate(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    failed = rows[rows["fails"]]
+    return failed["batch_size"], failed["status"]
+
+
+def write_legend(figure: Figure, blocks: dict[str, list[Line2D]], cells: pd.DataFrame) -> None:
+    """Headings with their entries right of all panels, and at the end what was measured on."""
+    handles = []
+    for heading, entries in blocks.items():
+        if entries:
+            handles += [_line_of_text(heading), *entries, _line_of_text("")]
+    handles += [_line_of_text("measured on"), *map(_line_of_text, measured_on(cells))]
+    legend = figure.legend(
+        handles=handles, loc="outside right upper", frameon=False, fontsize=13, handlelength=2.6
+    )
+    headings = {*blocks, "measured on"}
+    for text in legend.get_texts():
+        if text.get_text() in headings:
+            text.set_weight("bold")
+
+
+def _line_of_text(text: str) -> Line2D:
+    return Line2D([], [], linestyle="none", label=text)
+
+
+def measured_on(cells: pd.DataFrame) -> Iterator[str]:
+    """The hardware of the cells that are ok, or of all where none is, in lines for a legend."""
+    ok = cells[cells["status"] == "ok"]
+    rows = cells if ok.empty else ok
+    for text in rows.apply(hardware_text, axis=1).unique():
+        yield from textwrap.wrap(f"{text} per process", LEGEND_LETTERS)
+
+
+def strategy_handles(names: Iterable[str]) -> list[Line2D]:
+    return [
+        Line2D([], [], color=STRATEGY_COLOURS[name], linewidth=5, label=name)
+        for name in in_strategy_order(names)
+    ]
+
+
+def precision_handles(names: Iterable[str]) -> list[Line2D]:
+    """Entries of precisions, as all strategies draw them; none for a single precision."""
+    handles = []
+    for name in in_precision_order(names):
+        line = Line2D([], [], color="0.3", marker=PRECISION_MARKERS[name], label=name)
+        if PRECISION_DASHES[name]:
+            line.set_dashes(PRECISION_DASHES[name])
+        handles.append(line)
+    return handles if len(handles) > 1 else []
+
+
+def status_handles(statuses: Iterable[str]) -> list[Line2D]:
+    found = set(statuses)
+    return [
+        Line2D([], [], color="0.3", marker=marker, linestyle="none", markersize=9, label=status,
+               markeredgewidth=2 if status == "unsupported" else 0.8)
+        for status, marker in STATUS_MARKERS.items()
+        if status in found
+    ]  # fmt: skip

@@ -1,0 +1,212 @@
+"""The tables of the throughput benchmark: every repetition, and a row for each cell."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from pydantic import ValidationError
+
+from .cell_record import CellRecord, Environment
+from .config.benchmark import Precision, Strategy
+from .program import UserError
+
+CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
+# Speeds compare on one kind of device with as many cores, nowhere else.
+HARDWARE = ["device", "cpus"]
+# What stays the same where strategies are held against each other.
+SETTING = ["model", *HARDWARE, "precision", "batch_size", "processes", "nodes"]
+REPETITION_COLUMNS = [
+    *("samples_per_second", "step_ms_median", "step_ms_q1", "step_ms_q3", "steps", "seconds"),
+    "peak_memory_mb",
+]
+EFFICIENCIES = ["weak_efficiency", "strong_efficiency"]
+THROUGHPUT_COLUMNS = [
+    *CELL,
+    *("global_batch_size", "repetition", "status", "reason", "sample"),
+    *REPETITION_COLUMNS,
+    *("memory", "sent_bytes_per_step", "communication_share"),
+    *EFFICIENCIES,
+    *("parameters", "largest_parameter_bytes"),
+    *Environment.model_fields,
+]
+SPREAD = ["samples_per_second_lowest", "samples_per_second_highest"]
+SUMMARY_COLUMNS = [
+    *CELL,
+    *("global_batch_size", "status", "fastest", "sample", "samples_per_second", *SPREAD),
+    *("repetitions", "step_ms_median"),
+    *EFFICIENCIES,
+    *("peak_memory_mb", "memory", "sent_mb_per_step", "communication_share"),
+    *HARDWARE,
+    "reason",
+]
+FLOATS = {
+    *("samples_per_second", "step_ms_median", "step_ms_q1", "step_ms_q3", "seconds"),
+    *("peak_memory_mb", "communication_share", "sent_mb_per_step", *EFFICIENCIES, *SPREAD),
+}
+INTEGERS = {
+    *("batch_size", "processes", "nodes", "global_batch_size", "repetition", "repetitions"),
+    *("steps", "sent_bytes_per_step", "parameters", "largest_parameter_bytes", "devices", "cpus"),
+}
+
+
+def read_records(files: list[Path]) -> list[CellRecord]:
+    """What the programs of cells have left; raises UserError where that cannot be read."""
+    records = []
+    for path in files:
+        try:
+            records.append(CellRecord.model_validate_json(path.read_bytes()))
+        except (OSError, ValidationError) as error:
+            raise UserError(
+                f"{path}: cannot be read as the measurement of a cell ({error}); delete it and "
+                "run snakemake again, which measures the cell once more"
+            ) from None
+    return records
+
+
+def throughput_table(records: list[CellRecord]) -> pd.DataFrame:
+    """A row per repetition; of a cell that is not ok one row, whose numbers are empty.
+
+    Weak efficiency: samples per second of each process, over those of the cell `single` with the
+    same model, precision and batch per process. There the problem grows with the processes
+    (Gustafson 1988, Reevaluating Amdahl's law). Strong efficiency: the same, over `single` at the
+    cell's global batch: the problem stays, and is divided (Amdahl 1967, Validity of the single
+    processor approach). 1: each process is as fast as if it were alone. `single` is taken at the
+    median of its repetitions, on the same device with as many cores; where that was not measured
+    the efficiency is empty. Rows of `single` are held against themselves: they scatter around 1 as
+    far as repetitions do.
+    """
+    rows = [row for record in records for row in _rows(record)]
+    table = in_order(typed(pd.DataFrame(rows, columns=THROUGHPUT_COLUMNS)))
+    for column, batch in zip(EFFICIENCIES, ("batch_size", "global_batch_size"), strict=True):
+        table[column] = _efficiency(table, batch)
+    return table
+
+
+def _rows(record: CellRecord) -> list[dict[str, Any]]:
+    """The rows of one cell."""
+    cell, measured = record.cell, record.measurement
+    same = {
+        **cell.model_dump(),
+        "global_batch_size": cell.global_batch,
+        "status": record.status,
+        "reason": record.reason,
+        **record.environment.model_dump(),
+    }
+    if record.status != "ok" or measured is None:
+        return [same]
+    same |= {
+        **measured.model_dump(exclude={"repetitions", "parameter_bytes", "losses"}),
+        "largest_parameter_bytes": max(measured.parameter_bytes),
+    }
+    return [
+        {**same, "repetition": number, **repetition.model_dump()}
+        for number, repetition in enumerate(measured.repetitions, start=1)
+    ]
+
+
+def _efficiency(table: pd.DataFrame, batch: str) -> pd.Series:
+    """Of each row, against `single` at the batch that this column names."""
+    same = ["model", "precision", *HARDWARE]
+    alone = table[(table["strategy"] == "single") & (world(table) == 1)]
+    speeds = alone.groupby([*same, "batch_size"])["samples_per_second"].median()
+    held_against = table[[*same, batch]].merge(
+        speeds.rename("alone").reset_index(), how="left",
+        left_on=[*same, batch], right_on=[*same, "batch_size"],
+    )["alone"]  # fmt: skip
+    return table["samples_per_second"] / (world(table) * held_against)
+
+
+def world(table: pd.DataFrame) -> pd.Series:
+    """Processes of all nodes, of each row."""
+    return (table["processes"] * table["nodes"]).astype("int64")
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Models as they come; within one, strategies of the same setting are neighbours."""
+    orders = {
+        "model": list(dict.fromkeys(table["model"])),
+        "strategy": list(get_args(Strategy)),
+        "precision": list(get_args(Precision)),
+    }
+    places = pd.DataFrame(
+        {
+            "model": table["model"].map(orders["model"].index),
+            "precision": table["precision"].map(orders["precision"].index),
+            **{name: table[name] for name in ("nodes", "processes", "batch_size")},
+            "strategy": table["strategy"].map(orders["strategy"].index),
+        }
+    )
+    order = places.sort_values(list(places), kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per cell: medians over its repetitions, the lowest and the highest throughput of one.
+
+    fastest: of two strategies or more that were measured in the same setting.
+    """
+    rows = [_cell_row(rows) for _, rows in table.groupby([*CELL, *HARDWARE], sort=False)]
+    cells = typed(pd.DataFrame(rows, columns=SUMMARY_COLUMNS))
+    speeds = cells.groupby(SETTING)["samples_per_second"]
+    cells["fastest"] = (cells["samples_per_second"] == speeds.transform("max")) & (
+        speeds.transform("count") > 1
+    )
+    return cells
+
+
+def _cell_row(rows: pd.DataFrame) -> dict[str, Any]:
+    """The summary of one cell; rows: its repetitions."""
+    speeds = rows["samples_per_second"]
+    sent = rows["sent_bytes_per_step"].iloc[0]
+    medians = [*REPETITION_COLUMNS, *EFFICIENCIES, "communication_share"]
+    return {
+        **rows.iloc[0],
+        **{name: rows[name].median() for name in medians if name in SUMMARY_COLUMNS},
+        **dict(zip(SPREAD, (speeds.min(), speeds.max()), strict=True)),
+        "repetitions": rows["repetition"].count(),
+        "sent_mb_per_step": None if pd.isna(sent) else sent / 1e6,
+    }
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a fixed type for each column, also where it is empty; no text is null."""
+    table = table.copy()
+    for name in table.columns:
+        if name in FLOATS:
+            table[name] = table[name].astype("float64")
+        elif name in INTEGERS:
+            table[name] = table[name].astype("Int64")
+        elif name == "fastest":
+            table[name] = table[name].fillna(False).astype("bool")
+        else:
+            table[name] = table[name].fillna("").astype("str")
+    return table
+
+
+def read_throughput(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV of these tables; floats come back bit for bit, names such as "NA" as text.
+
+    columns: THROUGHPUT_COLUMNS or SUMMARY_COLUMNS. Raises UserError when the file cannot be read
+    or has other columns.
+    """
+    numbers = {name: [""] for name in columns if name in FLOATS | INTEGERS}
+    types = {name: "float64" if name in FLOATS else "Int64" for name in numbers}
+    try:
+        table = pd.read_csv(
+            path, dtype={name: types.get(name, "str") for name in columns}, na_values=numbers,
+            keep_default_na=False, float_precision="round_trip",
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a table of throughput ({error}); delete it and run "
+            "snakemake again"
+        ) from None
+    if list(table.columns) != columns:
+        differing = sorted(set(table.columns) ^ set(columns)) or "another order"
+        raise UserError(
+            f"{path}: its columns are not those of this version ({differing}); "
+            "delete it and run snakemake again"
+        )
+    if "fastest" in columns:
+        table["fastest"] = table["fastest"] == "True"
+    return typed(table)
