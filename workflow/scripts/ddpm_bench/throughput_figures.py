@@ -8,19 +8,23 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .house_style import PANEL_WIDTH, empty_figure, house_style, say_in_axes
+from .house_style import PANEL_WIDTH, empty_figure, house_style, number
 from .scaling_figures import communication_share, scaling_efficiency
 from .throughput_looks import (
     PRECISION_DASHES,
     PRECISION_MARKERS,
     STRATEGY_COLOURS,
+    band_inches,
     band_rows,
     draw_band,
     drawn_cells,
     in_strategy_order,
+    name_panel,
+    nothing_measured,
     precision_handles,
     processes_text,
     sample_text,
+    say_in_panel,
     scale_doublings,
     scale_values,
     status_handles,
@@ -28,10 +32,10 @@ from .throughput_looks import (
     write_legend,
 )
 
-ROW_INCHES = 0.25  # of a band of marks
-PANEL_INCHES = 3.4  # height of what a panel draws, without its band
-# Columns of panels up to so many settings of processes and nodes, and the figure's width.
-LAYOUTS = ((2, 2, PANEL_WIDTH), (6, 3, 17.0), (10**9, 4, 21.0))
+PANEL_INCHES = 3.2  # height of what a panel draws, without its band
+WIDTHS = {1: PANEL_WIDTH, 2: PANEL_WIDTH + 1.5, 3: 18.0, 4: 22.0}  # inches, by panels side by side
+MEMORY_TEXTS = {"GPU, allocated": "MB of a GPU", "process, resident": "MB of a process"}
+FEW = 2  # points of a panel that have their values beside them
 
 
 def throughput_figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
@@ -69,17 +73,6 @@ def memory_vs_batch(cells: pd.DataFrame) -> Figure:
     return panels_of_batches(marked, title, columns, top=True)
 
 
-def nothing_measured(cells: pd.DataFrame) -> str:
-    """Why there is nothing to draw."""
-    if cells.empty:
-        return "The benchmark has no cells."
-    counts = cells["status"].value_counts()
-    listed = ", ".join(f"{count} {status}" for status, count in counts.items())
-    reasons = cells["reason"][cells["reason"] != ""].value_counts()
-    why = f" Most often: {reasons.index[0]}." if len(reasons) else ""
-    return f"No cell could be measured: {listed}.{why}"
-
-
 def panels_of_batches(
     cells: pd.DataFrame, title: str, columns: tuple[str, str, str], top: bool
 ) -> Figure:
@@ -88,38 +81,50 @@ def panels_of_batches(
     cells: with `fails`, which marks the cells of bands; columns: of the value, and of the ends of
     its bar; top: whether the bands stand at the top.
     """
-    groups = [
-        [panel for _, panel in rows.groupby(["nodes", "processes"], sort=True)]
-        for _, rows in cells.groupby("panel", sort=False)
-    ]
-    most = max(map(len, groups))
-    _, across, width = next(layout for layout in LAYOUTS if most <= layout[0])
+    models = [rows for _, rows in cells.groupby("panel", sort=False)]
+    across, width = layout(cells)
     rows = [
-        (group, panels[start : start + across])
-        for group, panels in enumerate(groups)
+        (model, panels[start : start + across])
+        for model in models
+        for panels in [[panel for _, panel in model.groupby(["nodes", "processes"], sort=True)]]
         for start in range(0, len(panels), across)
     ]
-    bands = [ROW_INCHES * max(len(band_rows(panel)) for panel in panels) for _, panels in rows]
-    heights = [PANEL_INCHES + 1.1 + band for band in bands]
+    bands = [band_inches(panels, "precision", "batch_size") for _, panels in rows]
+    heights = [PANEL_INCHES + 1.3 + band for band in bands]
     with house_style():
         figure = Figure((width, max(sum(heights) + 0.8, 6.5)), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, hspace=0.03)
         figure.suptitle(title, fontsize=21, fontweight="bold")
-        grid = figure.subplots(len(rows), min(across, most), squeeze=False, height_ratios=heights)
-        for places, (group, panels), band in zip(grid, rows, bands, strict=True):
-            limits = value_limits(pd.concat(groups[group]), columns)
+        grid = figure.subplots(len(rows), across, squeeze=False, height_ratios=heights)
+        for places, (model, panels), band in zip(grid, rows, bands, strict=True):
+            limits = value_limits(model, columns)
             for axes, panel in zip(places, panels, strict=False):
                 draw_panel(axes, panel, columns, limits, band / (PANEL_INCHES + band), top)
-            places[0].set_ylabel(value_label(places[0], pd.concat(groups[group]), columns[0]))
             for axes in places[len(panels) :]:
                 axes.remove()
+        shown = cells[cells["fails"] | cells[columns[0]].notna()]
         blocks = {
-            "strategy": strategy_handles(cells["strategy"]),
-            "precision": precision_handles(cells["precision"]),
-            "not measured": status_handles(cells["status"][cells["fails"]]),
+            "strategy": strategy_handles(shown["strategy"]),
+            "precision": precision_handles(shown["precision"]),
+            "does not fit" if top else "not measured": status_handles(
+                cells["status"][cells["fails"]]
+            ),
         }
         write_legend(figure, blocks, cells)
     return figure
+
+
+def layout(cells: pd.DataFrame) -> tuple[int, float]:
+    """How many panels stand side by side, and the figure's width in inches.
+
+    With several nodes a row is of one number of nodes, and a column of processes of a node.
+    """
+    settings = cells[["panel", "nodes", "processes"]].drop_duplicates()
+    most = settings.groupby("panel").size().max()
+    if cells["nodes"].nunique() > 1 and cells["processes"].nunique() > 1:
+        most = min(most, cells["processes"].nunique())
+    across = most if most <= 4 else 4 if most % 3 else 3
+    return across, WIDTHS[across]
 
 
 def value_limits(cells: pd.DataFrame, columns: tuple[str, str, str]) -> tuple[float, float]:
@@ -129,13 +134,12 @@ def value_limits(cells: pd.DataFrame, columns: tuple[str, str, str]) -> tuple[fl
 
 
 def value_label(axes: Axes, cells: pd.DataFrame, column: str) -> str:
-    """The label of a y axis: what it shows, in which unit."""
+    """What a y axis shows, in which unit."""
     log = ", log axis" if axes.get_yscale() == "log" else ""
     if column == "samples_per_second":
         return f"{sample_text(cells)} per second{log}"
-    kinds = {kind for kind in cells["memory"] if kind}
-    kind = f"({kinds.pop()})" if len(kinds) == 1 else ""
-    return f"peak MB of a process{log}\n{kind}"
+    kinds = {MEMORY_TEXTS[kind] for kind in cells["memory"] if kind}
+    return f"peak {kinds.pop() if len(kinds) == 1 else 'MB of a process'}{log}"
 
 
 def draw_panel(
@@ -147,23 +151,20 @@ def draw_panel(
     top: bool,
 ) -> None:
     """Curves of a value against batch size, and the band of cells that have none."""
-    first, failed = cells.iloc[0], band_rows(cells)
-    axes.set_title(
-        f"{first['panel']}\n{processes_text(first['processes'], first['nodes'])}", loc="left",
-        fontsize=15,
-    )  # fmt: skip
-    measured = cells.dropna(subset=[columns[0]])
-    if measured.empty and not failed:
-        say_in_axes(axes, "no cell of these was measured")
-        return
+    first, failed = cells.iloc[0], band_rows(cells, "precision", "batch_size")
     height = band if failed else 0.0
-    scale_doublings(axes, cells["batch_size"])
+    shown = cells[cells["fails"] | cells[columns[0]].notna()]
+    scale_doublings(axes, (cells if shown.empty else shown)["batch_size"])
     scale_values(axes, *limits, 0 if top else height, height if top else 0)
-    if not measured.empty:
+    if cells[columns[0]].notna().any():
         draw_curves(axes, cells, columns)
+    elif not failed:
+        say_in_panel(axes, "No cell of these could be measured.")
     if failed:
-        draw_band(axes, failed, height, top)
-    axes.set_xlabel("batch of each process")
+        draw_band(axes, failed, "batch_size", height, top)
+    where = processes_text(first["processes"], first["nodes"])
+    name_panel(axes, f"{first['panel']}, {where}", value_label(axes, cells, columns[0]))
+    axes.set(xlabel="batch of each process", ylabel="")
 
 
 def draw_curves(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str]) -> None:
@@ -184,6 +185,12 @@ def draw_curves(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str]) 
             rows["batch"], rows[middle], [rows[middle] - rows[low], rows[high] - rows[middle]],
             color=STRATEGY_COLOURS[strategy], fmt="none", elinewidth=1.4, capsize=0,
         )  # fmt: skip
+    if len(drawn) <= FEW:
+        for _, row in drawn.iterrows():
+            axes.annotate(
+                number(float(f"{row[middle]:.3g}")), (row["batch"], row[middle]), xytext=(10, 0),
+                textcoords="offset points", va="center", fontsize=13,
+            )  # fmt: skip
 
 
 def apart(rows: pd.DataFrame) -> np.ndarray:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .config.benchmark import Precision, Strategy
-from .house_style import COLOURS, number
+from .house_style import COLOURS, NOTE_COLOUR, number
 from .throughput_table import CELL, HARDWARE, summary, world
 
 STRATEGIES = get_args(Strategy)
@@ -28,8 +28,12 @@ PRECISION_DASHES = dict(zip(get_args(Precision), ("", (4, 2), (1.5, 1.5)), stric
 STATUS_MARKERS = {"unsupported": "x", "out of memory": "X", "crashed": "*", "timed out": "d"}
 BATCH_MARKERS = ("o", "s", "^", "D", "v", "P")
 LOG_FROM_RATIO = 8  # largest over smallest value from which an axis is logarithmic
-TICKS = 7  # labelled on an axis of doublings
+TICKS = 8  # labelled on an axis of doublings, at most
+LEVEL_DIGITS = 15  # of all labels, before they are turned
+TITLE_LETTERS, LINE_LETTERS = 32, 40  # of a line above a panel
 LEGEND_LETTERS = 24
+# A band of marks: inches of each row, and rows of room for the label of the tick at its edge.
+BAND_INCHES, BAND_MARGIN = 0.23, 0.7
 
 
 def drawn_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -82,6 +86,17 @@ def sample_text(rows: pd.DataFrame) -> str:
     return f"{kinds.pop()}s" if len(kinds) == 1 else "samples"
 
 
+def nothing_measured(cells: pd.DataFrame) -> str:
+    """Why there is nothing to draw."""
+    if cells.empty:
+        return "The benchmark has no cells."
+    counts = cells["status"].value_counts()
+    listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+    reasons = cells["reason"][cells["reason"] != ""].value_counts()
+    why = f" Most often: {reasons.index[0]}." if len(reasons) else ""
+    return f"No cell could be measured: {listed}.{why}"
+
+
 def in_strategy_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=STRATEGIES.index)
 
@@ -98,7 +113,7 @@ def shade(colour: tuple[float, ...], share: float) -> tuple[float, ...]:
 def batch_shades(batches: Iterable[int]) -> dict[int, float]:
     """How strong the colours of batch sizes are: the largest strongest."""
     ordered = sorted(set(batches))
-    return dict(zip(ordered, np.linspace(0.4 if ordered[1:] else 1, 1, len(ordered)), strict=True))
+    return dict(zip(ordered, np.linspace(0.45 if ordered[1:] else 1, 1, len(ordered)), strict=True))
 
 
 def batch_markers(batches: Iterable[int]) -> dict[int, str]:
@@ -115,6 +130,24 @@ def scale_doublings(axes: Axes, values: Iterable[int]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks[::every]))
     axes.xaxis.set_minor_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if len("".join(map(str, ticks[::every]))) > LEVEL_DIGITS:
+        axes.tick_params(axis="x", labelsize=12, labelrotation=45)
+
+
+def name_panel(axes: Axes, title: str, *lines: str, note: str = "") -> None:
+    """A title, and under it lines in plain letters, the last of them a note that warns."""
+    texts = [text for line in lines for text in textwrap.wrap(line, LINE_LETTERS)]
+    texts += [note] if note else []
+    axes.set_title(
+        "\n".join(textwrap.wrap(title, TITLE_LETTERS)), loc="left", fontsize=15,
+        pad=9 + 17 * len(texts),
+    )  # fmt: skip
+    for place, text in enumerate(reversed(texts)):
+        axes.annotate(
+            text, (0, 1), xytext=(0, 7 + 17 * place), xycoords="axes fraction", fontsize=12.5,
+            textcoords="offset points", color=NOTE_COLOUR if text == note else "0.25",
+        )  # fmt: skip
 
 
 def scale_values(axes: Axes, lowest: float, highest: float, below: float, above: float) -> bool:
@@ -140,10 +173,22 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
     return logarithmic
 
 
-def draw_band(axes: Axes, rows: list[tuple[str, pd.DataFrame]], height: float, top: bool) -> None:
+def say_in_panel(axes: Axes, text: str) -> None:
+    """A sentence in place of curves, in a narrow panel."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(
+        0.5, 0.5, "\n".join(textwrap.wrap(text, 26)), transform=axes.transAxes, ha="center",
+        va="center", fontsize=13, color="0.3",
+    )  # fmt: skip
+
+
+def draw_band(
+    axes: Axes, rows: list[tuple[str, pd.DataFrame]], x: str, height: float, top: bool = False
+) -> None:
     """Rows of marks of cells that are not ok, at a panel's foot or top; the first row is topmost.
 
-    rows: the name of each row, and its cells. height: of the band, a share of the panel's.
+    rows: the name of each row, and its cells; x: the column of their places. height: of the band,
+    a share of the panel's.
     """
     begin = 1 - height if top else 0.0
     axes.add_patch(
@@ -153,42 +198,51 @@ def draw_band(axes: Axes, rows: list[tuple[str, pd.DataFrame]], height: float, t
         )
     )  # fmt: skip
     for place, (name, cells) in enumerate(rows):
-        middle = begin + height * (1 - (place + 0.5) / len(rows))
+        above = place + 0.5 + (0 if top else BAND_MARGIN)
+        middle = begin + height * (1 - above / (len(rows) + BAND_MARGIN))
         colour = STRATEGY_COLOURS[cells["strategy"].iloc[0]]
         axes.annotate(
             name, (0, middle), xycoords="axes fraction", xytext=(-6, 0), ha="right", va="center",
-            textcoords="offset points", fontsize=11, color=shade(colour, 1.0),
+            textcoords="offset points", fontsize=11, color=colour,
         )  # fmt: skip
-        for batch, status in zip(cells["batch_size"], cells["status"], strict=True):
+        for value, status in zip(cells[x], cells["status"], strict=True):
             axes.plot(
-                [batch], [middle], STATUS_MARKERS[status], color=colour, markersize=8,
-                markeredgewidth=2 if status == "unsupported" else 0.8, clip_on=False, zorder=5,
-                transform=axes.get_xaxis_transform(),
+                [value], [middle], STATUS_MARKERS[status], color=colour, clip_on=False, zorder=5,
+                transform=axes.get_xaxis_transform(), **status_size(status),
             )  # fmt: skip
 
 
-def band_rows(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Cells that are not ok by strategy; by precision too where precisions fared differently.
+def status_size(status: str) -> dict[str, float]:
+    """Of a mark: a thin cross needs a broad stroke."""
+    return {"markersize": 8, "markeredgewidth": 2 if status == "unsupported" else 0.8}
+
+
+def band_rows(cells: pd.DataFrame, split: str, x: str) -> list[tuple[str, pd.DataFrame]]:
+    """Cells that are not ok by strategy, and by values of the column `split` that fared differently
+    along the column `x`.
 
     cells: all of a panel, with `fails`: whether a cell is to be marked.
     """
     rows = []
     for strategy in in_strategy_order(cells["strategy"]):
         own = cells[cells["strategy"] == strategy]
-        precisions = in_precision_order(own["precision"])
-        parts = [own[own["precision"] == precision] for precision in precisions]
-        fates = [set(zip(*_fate(part), strict=True)) for part in parts]
-        if all(fate == fates[0] for fate in fates):
-            parts, precisions = [parts[0]], [""]
-        for precision, part in zip(precisions, parts, strict=True):
-            if part["fails"].any():
-                rows.append((f"{strategy} {precision}".strip(), part[part["fails"]]))
+        fates: dict[frozenset, list] = {}
+        for value, part in own.groupby(split, sort=False):
+            failed = part[part["fails"]]
+            fate = frozenset(zip(failed[x], failed["status"], strict=True))
+            fates.setdefault(fate, []).append(value)
+        for fate, values in fates.items():
+            if fate:
+                name = ", ".join(map(str, values)) if len(fates) > 1 else ""
+                alike = own[own["fails"] & (own[split] == values[0])]
+                rows.append((f"{strategy} {name}".strip(), alike))
     return rows
 
 
-def _fate(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    failed = rows[rows["fails"]]
-    return failed["batch_size"], failed["status"]
+def band_inches(panels: Iterable[pd.DataFrame], split: str, x: str) -> float:
+    """The height of the bands of panels side by side; 0 where no cell is to be marked."""
+    most = max(len(band_rows(panel, split, x)) for panel in panels)
+    return BAND_INCHES * (most + BAND_MARGIN) if most else 0.0
 
 
 def write_legend(figure: Figure, blocks: dict[str, list[Line2D]], cells: pd.DataFrame) -> None:
@@ -240,8 +294,8 @@ def precision_handles(names: Iterable[str]) -> list[Line2D]:
 def status_handles(statuses: Iterable[str]) -> list[Line2D]:
     found = set(statuses)
     return [
-        Line2D([], [], color="0.3", marker=marker, linestyle="none", markersize=9, label=status,
-               markeredgewidth=2 if status == "unsupported" else 0.8)
+        Line2D([], [], color="0.3", marker=marker, linestyle="none", label=status,
+               **status_size(status))
         for status, marker in STATUS_MARKERS.items()
         if status in found
     ]  # fmt: skip

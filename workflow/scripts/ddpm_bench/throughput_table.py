@@ -177,9 +177,9 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
         elif name in INTEGERS:
             table[name] = table[name].astype("Int64")
         elif name == "fastest":
-            table[name] = table[name].fillna(False).astype("bool")
+            table[name] = table[name].astype("object").fillna(False).astype("bool")
         else:
-            table[name] = table[name].fillna("").astype("str")
+            table[name] = table[name].astype("object").fillna("").astype("str")
     return table
 
 
@@ -189,24 +189,26 @@ def read_throughput(path: Path, columns: list[str]) -> pd.DataFrame:
     columns: THROUGHPUT_COLUMNS or SUMMARY_COLUMNS. Raises UserError when the file cannot be read
     or has other columns.
     """
-    numbers = {name: [""] for name in columns if name in FLOATS | INTEGERS}
-    types = {name: "float64" if name in FLOATS else "Int64" for name in numbers}
     try:
-        table = pd.read_csv(
-            path, dtype={name: types.get(name, "str") for name in columns}, na_values=numbers,
-            keep_default_na=False, float_precision="round_trip",
-        )  # fmt: skip
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != columns:
+            differing = sorted(set(table.columns) ^ set(columns)) or "another order"
+            raise UserError(
+                f"{path}: its columns are not those of this version ({differing}); "
+                "delete it and run snakemake again"
+            )
+        for name in columns:
+            table[name] = pd.Series([_value(name, text) for text in table[name]], dtype=object)
+        return typed(table)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read as a table of throughput ({error}); delete it and run "
             "snakemake again"
         ) from None
-    if list(table.columns) != columns:
-        differing = sorted(set(table.columns) ^ set(columns)) or "another order"
-        raise UserError(
-            f"{path}: its columns are not those of this version ({differing}); "
-            "delete it and run snakemake again"
-        )
-    if "fastest" in columns:
-        table["fastest"] = table["fastest"] == "True"
-    return typed(table)
+
+
+def _value(column: str, text: str) -> object:
+    """A field's value; Python's own float() is exact, which a parser of tables need not be."""
+    if column in FLOATS | INTEGERS:
+        return (float if column in FLOATS else int)(text) if text else None
+    return text == "True" if column == "fastest" else text

@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Collect the cells of the throughput benchmark into two tables: all repetitions, and a summary.
+
+Cells that are not ok are rows without numbers.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.benchmark import ThroughputStage
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import write_table
+from ddpm_bench.throughput_table import read_records, summary, throughput_table
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(ThroughputStage), required=True, help="JSON: version"
+    )
+    arguments.add_argument(
+        "--cells", type=Path, nargs="*", default=[], help="JSON files that measure_cell.py left"
+    )
+    arguments.add_argument("--throughput", type=Path, required=True, help="CSV of all repetitions")
+    arguments.add_argument("--summary", type=Path, required=True, help="CSV with a row per cell")
+    given = arguments.parse_args()
+
+    table = throughput_table(read_records(given.cells))
+    write_table(given.throughput, table)
+    write_table(given.summary, summary(table))
+
+
+if __name__ == "__main__":
+    run(main)

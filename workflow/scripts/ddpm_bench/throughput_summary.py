@@ -1,0 +1,109 @@
+"""What the throughput benchmark has found, for a terminal: its cells, and where everything lies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from .cells import cells
+from .config.loading import Config
+from .terminal import aligned
+from .throughput_table import CELL, HARDWARE, SUMMARY_COLUMNS, read_throughput, world
+
+REASONS_SHOWN = 5  # of each status
+
+
+def throughput_summary(config: Config, command: str) -> Iterator[str]:
+    """Lines for each model and hardware, then of cells that are not ok, then where the files are.
+
+    command: what would measure the cells that are missing.
+    """
+    folder = Path(config.results_dir, "benchmark")
+    if config.benchmark is None:
+        yield "the config has no `benchmark:`, so there is nothing to measure"
+        return
+    if not (folder / "summary.csv").exists():
+        yield f"not measured yet; to do it: {command}"
+        return
+    found = read_throughput(folder / "summary.csv", SUMMARY_COLUMNS)
+    ok = found[found["status"] == "ok"]
+    for _, rows in ok.groupby(["model", *HARDWARE], sort=False):
+        yield from model_lines(rows)
+        yield ""
+    if len(ok) < len(found):
+        yield from failure_lines(found[found["status"] != "ok"])
+        yield ""
+    yield from missing_lines(config, found, command)
+    yield f"tables:  {folder / 'summary.csv'}, each repetition: {folder / 'throughput.csv'}"
+    yield f"figures: {folder}"
+    yield f"to measure a cell again: delete its file in {folder / 'cells'}, then {command}"
+
+
+def model_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """The cells of one model on one kind of hardware; the fastest of each setting starred."""
+    first = rows.iloc[0]
+    cores = f"{first['cpus']} core{'s' if first['cpus'] > 1 else ''}"
+    yield f"{first['model']} on {first['device']}, {cores} per process"
+    several_nodes = (rows["nodes"] > 1).any()
+    lines = [
+        [
+            *("strategy", "precision", "batch", "processes", *(["nodes"] if several_nodes else [])),
+            *(f"{first['sample']}s/s ", "±", "ms/step", "weak", "strong"),
+            *("peak MB", "sent MB", "comm."),
+        ]
+    ]
+    for (_, cell), processes in zip(rows.iterrows(), world(rows), strict=True):
+        low, high = cell["samples_per_second_lowest"], cell["samples_per_second_highest"]
+        lines.append(
+            [
+                *(cell["strategy"], cell["precision"], f"{cell['batch_size']:,}"),
+                *(str(processes), *([str(cell["nodes"])] if several_nodes else [])),
+                number_text(cell["samples_per_second"]) + ("*" if cell["fastest"] else " "),
+                f"{(high - low) / 2 / cell['samples_per_second']:.1%}",
+                number_text(cell["step_ms_median"]),
+                *(share_text(cell[name]) for name in ("weak_efficiency", "strong_efficiency")),
+                f"{cell['peak_memory_mb']:,.0f}",
+                number_text(cell["sent_mb_per_step"]) if processes > 1 else "-",
+                f"{cell['communication_share']:.1%}" if processes > 1 else "-",
+            ]
+        )
+    yield from aligned(lines, names=2, gap=2)
+    if rows["fastest"].any():
+        yield "  * the fastest of the strategies in its setting; ± is half of what its repetitions span"
+
+
+def number_text(value: float) -> str:
+    """Three significant digits, of large numbers all that stand before the point: 2,416, 35.0."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def share_text(value: float) -> str:
+    """An efficiency with two decimals; "-" where there is none."""
+    return "-" if pd.isna(value) else f"{value:.2f}"
+
+
+def failure_lines(failed: pd.DataFrame) -> Iterator[str]:
+    """Cells that are not ok: their counts by status and reason, the most frequent first."""
+    for status, rows in failed.groupby("status", sort=False):
+        yield f"{status}: {count_text(len(rows))}"
+        reasons = rows["reason"].value_counts(sort=True)
+        for reason in reasons.index[:REASONS_SHOWN]:
+            own = rows[rows["reason"] == reason]
+            strategies, models = (", ".join(own[name].unique()) for name in ("strategy", "model"))
+            yield f"  {len(own)}: {reason or 'no reason is known'} ({strategies} of {models})"
+        if len(reasons) > REASONS_SHOWN:
+            left = int(reasons.iloc[REASONS_SHOWN:].sum())
+            yield f"  {left}: other reasons, in summary.csv"
+
+
+def missing_lines(config: Config, found: pd.DataFrame, command: str) -> Iterator[str]:
+    """How many cells of the config the table lacks, where it lacks some."""
+    measured = set(found[CELL].itertuples(index=False, name=None))
+    wanted = [tuple(cell.model_dump().values()) for cell in cells(config.benchmark)]
+    missing = sum(cell not in measured for cell in wanted)
+    if missing:
+        yield f"not in the table yet: {count_text(missing)}; to measure: {command}"
+
+
+def count_text(count: int) -> str:
+    return f"{count:,} cell{'s' if count != 1 else ''}"
