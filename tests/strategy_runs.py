@@ -8,8 +8,12 @@ leaves FOLDER/<rank>.json: of each run (`RUNS`) losses, bytes sent in each step,
 import functools
 import json
 import os
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +24,7 @@ from torch import nn
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench.communication import CountedBytes  # noqa: E402
+from ddpm_bench.communication import CountedBytes, communication_share  # noqa: E402
 from ddpm_bench.config.benchmark import CellStage  # noqa: E402
 from ddpm_bench.loss_scaling import LossScaler  # noqa: E402
 from ddpm_bench.strategies import Trainer, build_trainer  # noqa: E402
@@ -67,6 +71,14 @@ def perceptron(samples: int) -> Workload:
     model = nn.Sequential(*layers)
     inputs, targets = torch.randn(2, samples, WIDTH)
     return Workload(model, (inputs,), targets, nn.functional.mse_loss, shards=tuple(layers[:3]))
+
+
+@with_seed
+def wide(samples: int) -> Workload:
+    """More than the 25 MB of gradients that DDP puts into a bucket."""
+    model = nn.Sequential(*(nn.Linear(1400, 1400) for _ in range(4)))
+    inputs, targets = torch.randn(2, samples, 1400)
+    return Workload(model, (inputs,), targets, nn.functional.mse_loss)
 
 
 @with_seed
@@ -124,7 +136,7 @@ def unet(samples: int = SAMPLES) -> Workload:
 
 
 WORKLOADS = {
-    build.__name__: build for build in (perceptron, normalised, encoder, regression, unet)
+    build.__name__: build for build in (perceptron, wide, normalised, encoder, regression, unet)
 }
 
 
@@ -177,6 +189,7 @@ COMPRESSED = [
     for name in ("ddp", "ddp-fp16", "powersgd")
 ]
 LOW_RANK = Run("perceptron", "powersgd", samples=2, rank=2)
+SEVERAL_BUCKETS = Run("wide", "powersgd", samples=2, rank=2)
 SENT = [Run("perceptron", name) for name in ("ddp-fp16", "powersgd")]
 LOW_PRECISION = [
     Run("perceptron", name, precision)
@@ -185,7 +198,7 @@ LOW_PRECISION = [
 ]
 MEASURED_STRATEGIES = ("ddp", "pipeline-gpipe")
 MEASURED = {"warmup_steps": 3, "steps": 4, "seconds": 0.3, "repetitions": 2}
-RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, *SENT, *LOW_PRECISION]
+RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, SEVERAL_BUCKETS, *SENT, *LOW_PRECISION]
 
 
 def losses(trainer: Trainer, steps: int = STEPS) -> list[float | None]:
@@ -221,6 +234,20 @@ def scaled_steps() -> dict:
     return {"weights": weights, "scales": scales}
 
 
+def shares() -> dict:
+    """Of the time, what goes into all-reduces for which the second process waits 100 ms."""
+    values = torch.ones(1000)
+
+    def step() -> None:
+        time.sleep(0.1 if dist.get_rank() == 0 else 0)
+        dist.all_reduce(values)
+
+    return {
+        "with all-reduces": communication_share(step, 4, CPU),
+        "without": communication_share(lambda: time.sleep(0.01), 2, CPU),
+    }
+
+
 def measured(strategy: str, port: str) -> dict | None:
     """What `measure` gives in this process, which meets the others at a port of its own."""
     os.environ["MASTER_PORT"] = port
@@ -238,10 +265,41 @@ def main(folder: Path) -> None:
     dist.init_process_group("gloo")
     try:
         results = {repr(run): outcome(run) for run in RUNS}
-        results |= {"scaled steps": scaled_steps(), "measured": by_measure}
+        results |= {"scaled steps": scaled_steps(), "shares": shares(), "measured": by_measure}
     finally:
         dist.destroy_process_group()
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(results))
+
+
+def in_processes(folder: Path) -> list[dict]:
+    """Run this program in its processes; returns what each has noted, by rank."""
+    ports = ",".join(_free_ports(len(MEASURED_STRATEGIES) + 1))
+    common = {"WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES)}
+    common |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    with ExitStack() as stack:
+        processes = []
+        for rank in map(str, range(PROCESSES)):
+            log = stack.enter_context((folder / f"{rank}.log").open("w"))
+            process = subprocess.Popen(
+                [sys.executable, __file__, folder, ports],
+                env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(process.kill)
+            processes.append(process)
+        codes = [process.wait(timeout=300) for process in processes]
+    logs = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")))
+    assert codes == [0] * PROCESSES, logs
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
+
+
+def _free_ports(count: int) -> list[str]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [str(item.getsockname()[1]) for item in sockets]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,7 @@
 """Strategies of the throughput benchmark compute what one process does, in two real processes."""
 
 import itertools
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import strategy_runs
@@ -24,6 +17,7 @@ from strategy_runs import (
     OUTPUTS,
     PROCESSES,
     SAMPLES,
+    SEVERAL_BUCKETS,
     STEPS,
     WIDTH,
     WORKLOADS,
@@ -36,55 +30,21 @@ from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.strategies import SGD_MOMENTUM, build_trainer
 from ddpm_bench.workloads import Workload
 
-PROGRAM = Path(strategy_runs.__file__)
 UNIT_ROUNDOFF = 2.0**-11  # of fp16: half the distance of neighbours, relative
 SUBNORMAL_ERROR = 2.0**-25  # half the distance of the smallest fp16 numbers
 FLOAT_BYTES = 4
 
 
-def free_ports(count: int) -> list[str]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [str(item.getsockname()[1]) for item in sockets]
-
-
-@pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """What each of two processes has noted of its runs, by rank."""
-    folder = tmp_path_factory.mktemp("strategies")
-    ports = ",".join(free_ports(len(strategy_runs.MEASURED_STRATEGIES) + 1))
-    common = {"WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES)}
-    common |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    with ExitStack() as stack:
-        processes = []
-        for rank in map(str, range(PROCESSES)):
-            log = stack.enter_context((folder / f"{rank}.log").open("w"))
-            process = subprocess.Popen(
-                [sys.executable, PROGRAM, folder, ports],
-                env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-                stdout=log,
-                stderr=log,
-            )
-            stack.callback(process.kill)
-            processes.append(process)
-        codes = [process.wait(timeout=300) for process in processes]
-    logs = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")))
-    assert codes == [0] * PROCESSES, logs
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
-
-
-def losses_of(results: list[dict], run: Run) -> list[float]:
+def losses_of(strategy_results: list[dict], run: Run) -> list[float]:
     """Means over the processes that see a loss, for each step."""
-    seen = [result[repr(run)]["losses"] for result in results]
+    seen = [result[repr(run)]["losses"] for result in strategy_results]
     seen = [losses for losses in seen if None not in losses]
     return [sum(losses) / len(losses) for losses in zip(*seen, strict=True)]
 
 
-def sent(results: list[dict], run: Run) -> list[list[float]]:
+def sent(strategy_results: list[dict], run: Run) -> list[list[float]]:
     """Bytes of each step, by rank."""
-    return [result[repr(run)]["sent"] for result in results]
+    return [result[repr(run)]["sent"] for result in strategy_results]
 
 
 def named(run: Run) -> str:
@@ -92,29 +52,29 @@ def named(run: Run) -> str:
 
 
 @pytest.mark.parametrize("run", ACCURATE, ids=named)
-def test_uncompressed_strategies_have_the_losses_of_one_process(results, run):
+def test_uncompressed_strategies_have_the_losses_of_one_process(strategy_results, run):
     alone = strategy_runs.losses(run.single())
-    assert losses_of(results, run) == pytest.approx(alone, rel=1e-4)
+    assert losses_of(strategy_results, run) == pytest.approx(alone, rel=1e-4)
     assert abs(alone[-1] / alone[0] - 1) > 1e-2  # so that wrong steps would show
 
 
 @pytest.mark.parametrize("run", IN_MICRO_BATCHES, ids=named)
-def test_batch_norm_sees_the_same_micro_batches_in_one_process(results, run):
+def test_batch_norm_sees_the_same_micro_batches_in_one_process(strategy_results, run):
     alone = strategy_runs.losses(run.single(micro_batches=2))
-    assert losses_of(results, run) == pytest.approx(alone, rel=1e-4)
+    assert losses_of(strategy_results, run) == pytest.approx(alone, rel=1e-4)
     assert strategy_runs.losses(run.single()) != pytest.approx(alone, rel=1e-3)
 
 
 @pytest.mark.parametrize("run", LOW_PRECISION, ids=named)
-def test_low_precision_stays_near_full_precision(results, run):
+def test_low_precision_stays_near_full_precision(strategy_results, run):
     full = strategy_runs.losses(Run(run.workload, "single").single())
-    seen = losses_of(results, run)
+    seen = losses_of(strategy_results, run)
     assert seen == pytest.approx(full, rel=1e-3)
     assert seen != pytest.approx(full, rel=1e-9)
 
 
-def test_all_processes_skip_a_step_that_overflows_in_one(results):
-    for result in results:
+def test_all_processes_skip_a_step_that_overflows_in_one(strategy_results):
+    for result in strategy_results:
         first, second = result["scaled steps"]["weights"]
         assert first == [1.0] * 3 and second == [0.75] * 3
         before, after, later = result["scaled steps"]["scales"]
@@ -212,37 +172,38 @@ def compressed(strategy: str) -> Run:
     return next(run for run in strategy_runs.COMPRESSED if run.strategy == strategy)
 
 
-def test_gradients_in_16_bits_stay_within_their_rounding(results):
+def test_gradients_in_16_bits_stay_within_their_rounding(strategy_results):
     run = compressed("ddp-fp16")
     alone = Regression(run)
     bounds = alone.bounds(alone.rounding())
-    seen = losses_of(results, run)
+    seen = losses_of(strategy_results, run)
     for ours, theirs, bound in zip(seen[1:], alone.losses[1:], bounds[1:], strict=True):
         assert 0 < abs(ours - theirs) <= bound
     assert bounds[-1] < 0.01 * (alone.losses[0] - alone.losses[-1])  # it says something
 
 
-def test_low_rank_gradients_stay_within_what_they_leave_out(results):
+def test_low_rank_gradients_stay_within_what_they_leave_out(strategy_results):
     run = compressed("powersgd")
     alone = Regression(run)
     bounds = alone.bounds(alone.left_out())
-    seen = losses_of(results, run)
+    seen = losses_of(strategy_results, run)
     assert seen[:3] == pytest.approx(alone.losses[:3], rel=1e-12)  # whole gradients
     for ours, theirs, bound in zip(seen[3:], alone.losses[3:], bounds[3:], strict=True):
         assert 1e-6 < abs(ours - theirs) <= bound
     assert all(later < earlier for earlier, later in itertools.pairwise(seen))
 
 
-def test_the_regression_is_exact_without_compression(results):
+def test_the_regression_is_exact_without_compression(strategy_results):
     run = compressed("ddp")
-    assert losses_of(results, run) == pytest.approx(Regression(run).losses, rel=1e-12)
+    assert losses_of(strategy_results, run) == pytest.approx(Regression(run).losses, rel=1e-12)
 
 
-def test_low_rank_gradients_lose_nothing_of_gradients_of_low_rank(results):
+@pytest.mark.parametrize("run", [LOW_RANK, SEVERAL_BUCKETS], ids=named)
+def test_low_rank_gradients_lose_nothing_of_gradients_of_low_rank(strategy_results, run):
     """The gradient of a layer's weights is a sum over the samples of matrices of rank 1: with two
-    samples, rank 2 is enough."""
-    alone = strategy_runs.losses(LOW_RANK.single())
-    assert losses_of(results, LOW_RANK) == pytest.approx(alone, rel=1e-5)
+    samples, rank 2 is enough. With more gradients than a bucket of DDP holds, too."""
+    alone = strategy_runs.losses(run.single())
+    assert losses_of(strategy_results, run) == pytest.approx(alone, rel=1e-5)
 
 
 # --- What is sent and held, of the perceptron: four layers ---
@@ -251,17 +212,17 @@ WEIGHTS = 4 * WIDTH * (WIDTH + 1)
 RING = (PROCESSES - 1) / PROCESSES
 
 
-def test_ddp_sends_each_gradient_twice_around(results):
-    for steps in sent(results, Run("perceptron", "ddp")):
+def test_ddp_sends_each_gradient_twice_around(strategy_results):
+    for steps in sent(strategy_results, Run("perceptron", "ddp")):
         # In the second step it tells of the order in which gradients came.
         assert steps[0] == steps[2] == 2 * RING * FLOAT_BYTES * WEIGHTS
         assert steps[0] < steps[1] < 1.001 * steps[0]
 
 
-def test_gradients_in_16_bits_are_half_the_bytes(results):
+def test_gradients_in_16_bits_are_half_the_bytes(strategy_results):
     pairs = zip(
-        sent(results, Run("perceptron", "ddp-fp16")),
-        sent(results, Run("perceptron", "ddp")),
+        sent(strategy_results, Run("perceptron", "ddp-fp16")),
+        sent(strategy_results, Run("perceptron", "ddp")),
         strict=True,
     )
     for ours, whole in pairs:
@@ -269,30 +230,30 @@ def test_gradients_in_16_bits_are_half_the_bytes(results):
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_powersgd_sends_factors_from_the_third_step_on(results, rank):
+def test_powersgd_sends_factors_from_the_third_step_on(strategy_results, rank):
     run = Run("perceptron", "powersgd") if rank == 1 else LOW_RANK
     biases, factors = 4 * WIDTH, 4 * rank * (WIDTH + WIDTH)
-    whole = sent(results, Run("perceptron", "ddp"))
-    for ours, theirs in zip(sent(results, run), whole, strict=True):
+    whole = sent(strategy_results, Run("perceptron", "ddp"))
+    for ours, theirs in zip(sent(strategy_results, run), whole, strict=True):
         assert ours[:2] == theirs[:2]
         assert ours[2:] == [2 * RING * FLOAT_BYTES * (biases + factors)] * 3
         assert ours[2] < theirs[2] / 10
 
 
 @pytest.mark.parametrize("precision, gathered", [("fp32", 4), ("bf16", 2)])
-def test_fsdp_gathers_weights_twice_and_scatters_gradients(results, precision, gathered):
+def test_fsdp_gathers_weights_twice_and_scatters_gradients(strategy_results, precision, gathered):
     """The last layer has no shard of its own: it is gathered with the whole, and kept."""
     layer = WEIGHTS / 4
     expected = RING * (gathered * (2 * 3 * layer + layer) + FLOAT_BYTES * WEIGHTS)
-    for steps in sent(results, Run("perceptron", "fsdp", precision)):
+    for steps in sent(strategy_results, Run("perceptron", "fsdp", precision)):
         assert steps == [expected] * STEPS
     if precision == "fp32":
         assert expected == pytest.approx(1.5 * 2 * RING * FLOAT_BYTES * WEIGHTS, rel=0.1)
 
 
 @pytest.mark.parametrize("strategy", strategy_runs.PIPELINES)
-def test_stages_send_activations_and_their_gradients(results, strategy):
-    for steps in sent(results, Run("perceptron", strategy)):
+def test_stages_send_activations_and_their_gradients(strategy_results, strategy):
+    for steps in sent(strategy_results, Run("perceptron", strategy)):
         assert steps[1:] == [FLOAT_BYTES * SAMPLES * WIDTH] * (STEPS - 1)
 
 
@@ -303,10 +264,10 @@ def test_one_process_sends_nothing():
 
 
 @pytest.mark.parametrize("run", [*ACCURATE, *IN_MICRO_BATCHES], ids=named)
-def test_what_is_sharded_is_held_once(results, run):
+def test_what_is_sharded_is_held_once(strategy_results, run):
     model = WORKLOADS[run.workload](run.samples).model
     whole = FLOAT_BYTES * sum(item.numel() for item in model.parameters())
-    held = [result[repr(run)]["parameter_bytes"] for result in results]
+    held = [result[repr(run)]["parameter_bytes"] for result in strategy_results]
     if run.strategy == "ddp":
         assert held == [whole] * PROCESSES
         return

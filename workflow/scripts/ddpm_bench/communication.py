@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
+from .step_times import synchronise
+
 NAMESPACES = ("c10d", "_c10d_functional")
 # Of each operation: the argument whose bytes count, and how often one process sends (n-1)/n of
 # them; None: sent once to one process.
@@ -99,7 +101,7 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
 
 def communication_share(step: Callable[[], Any], steps: int, device: torch.device) -> float:
     """The part of the time of some steps in which this process has some transfer under way, 0 to 1:
-    those that hide behind computation count too."""
+    those that hide behind computation count too, and so does waiting for the other side."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its lines are not for our users
     on_cuda = device.type == "cuda"
     kinds = torch.profiler.ProfilerActivity
@@ -108,28 +110,27 @@ def communication_share(step: Callable[[], Any], steps: int, device: torch.devic
     with torch.profiler.profile(
         activities=[kinds.CPU, kinds.CUDA] if on_cuda else [kinds.CPU], experimental_config=config
     ) as profile:
-        begun = time.perf_counter_ns()
+        dist.barrier()  # profilers take their time to begin, and would be waited for
+        synchronise(device)
+        begun = time.time_ns()  # the profiler's clock
         for _ in range(steps):
             step()
-        if on_cuda:
-            torch.cuda.synchronize(device)
-        wall = time.perf_counter_ns() - begun
+        synchronise(device)
+        ended = time.time_ns()
     prefix = KINDS_ON_CUDA if on_cuda else KINDS_ON_CPU
     device_type = torch.autograd.DeviceType.CUDA if on_cuda else torch.autograd.DeviceType.CPU
     transfers = [
-        (event.start_ns(), event.start_ns() + event.duration_ns())
+        (max(begun, event.start_ns()), min(ended, event.start_ns() + event.duration_ns()))
         for event in profile.profiler.kineto_results.events()
         if event.name().startswith(prefix) and event.device_type() == device_type
     ]
-    return min(1.0, union_length(transfers) / wall)
+    return union_length(transfers) / (ended - begun)
 
 
 def union_length(intervals: Iterable[tuple[int, int]]) -> int:
-    """The length of what (start, end) intervals cover together."""
-    covered, reached = 0, None
+    """The length of what intervals (start, end), of times from 0 on, cover together."""
+    covered, reached = 0, 0
     for start, end in sorted(intervals):
-        start = start if reached is None else max(start, reached)
-        if end > start:
-            covered += end - start
-        reached = end if reached is None else max(reached, end)
+        covered += max(0, end - max(start, reached))
+        reached = max(reached, end)
     return covered

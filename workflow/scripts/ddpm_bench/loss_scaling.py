@@ -1,4 +1,4 @@
-"""Loss scaling for fp16 of training that may be split over processes, each with a part of the model."""
+"""Loss scaling for fp16, of a model that may lie in parts in several processes."""
 
 from collections.abc import Iterable
 

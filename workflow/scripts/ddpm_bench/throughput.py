@@ -4,6 +4,7 @@ import math
 import os
 import statistics
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,13 +14,19 @@ import torch.distributed as dist
 
 from .cell_record import Measurement, Repetition
 from .communication import CountedBytes, communication_share
-from .config.benchmark import CellStage, Measuring
+from .config.benchmark import CellStage, Measuring, OwnModel
 from .devices import usable_cores
-from .step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory, synchronise
+from .step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
 from .strategies import Trainer, build_trainer
 from .workloads import build_workload
 
 PROFILED_STEPS = 3
+# What torch remarks on networks of ours: gradients of 1x1 convolutions with two names for one
+# layout, and views that nothing is written into.
+NO_NEWS = (
+    "Grad strides do not match bucket view strides",
+    "FSDP2-wrapped module .* returned a view",
+)
 
 
 def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement | None:
@@ -30,7 +37,10 @@ def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement |
     memory that ran out too, is passed on.
     """
     device = _prepared_device(stage.measuring)
-    with _process_group(stage.cell.strategy, device):
+    with warnings.catch_warnings(), _process_group(stage.cell.strategy, device):
+        if not isinstance(stage.network, OwnModel):
+            for message in NO_NEWS:
+                warnings.filterwarnings("ignore", message)
         return _Cell(stage, images, device).measurement()
 
 
