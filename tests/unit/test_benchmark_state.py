@@ -88,7 +88,7 @@ def test_a_config_without_a_benchmark_shows_none_and_says_how_to_have_one():
 
 
 def test_the_report_shows_a_benchmark_whose_tables_and_figures_are_newer_than_its_cells(config):
-    made = [Path(path) for path in reported.benchmark_targets(config)]
+    made = [Path(path) for path in reported.benchmark_results(config)]
     measure(config, *["ok"] * 12)
     assert not reported.benchmark_is_measured(config)
     for path in made:

@@ -166,6 +166,14 @@ def test_every_key_of_the_benchmark_stands_in_the_table():
     }
 
 
+def test_a_cell_whose_file_is_deleted_is_measured_again(answers, folder):
+    (deleted,) = (folder / "results/benchmark/cells").glob("unet.powersgd.*")
+    deleted.unlink()
+    (jobs,) = dry_runs(folder, [grid(folder)], "benchmark")
+    assert (rules(jobs), cells(jobs)) == (CELLS, {deleted.stem})
+    deleted.touch()
+
+
 def test_without_a_target_experiments_alone_are_run_and_the_benchmark_where_there_are_none(folder):
     both, alone = {**grid(folder), "results_dir": "new"}, grid(folder)
     alone["experiments"] = {}

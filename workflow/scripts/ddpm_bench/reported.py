@@ -50,12 +50,20 @@ def targets(config: Config) -> list[str]:
 
 
 def benchmark_targets(config: Config) -> list[str]:
-    """The tables and figures of the benchmark. Raises UserError where the config has none."""
+    """Everything that the benchmark leaves behind. Raises UserError where the config has none.
+
+    Its cells too: Snakemake would not miss one, deleted to be measured again, behind the tables.
+    """
     if config.benchmark is None:
         raise UserError(
             "benchmark: is missing; add the grid to measure (config/README.md has its keys, "
             "config/benchmark.yaml is an example)"
         )
+    return [*benchmark_results(config), *cell_files(config)]
+
+
+def benchmark_results(config: Config) -> list[str]:
+    """The tables and figures of the benchmark."""
     folder = benchmark_folder(config)
     return [str(folder / name) for name in ("throughput.csv", "summary.csv", *FIGURES)]
 
@@ -63,14 +71,12 @@ def benchmark_targets(config: Config) -> list[str]:
 def benchmark_is_measured(config: Config) -> bool:
     """Whether every cell, table and figure of the benchmark is there, each newer than what it is
     made from."""
-    if config.benchmark is None:
+    if config.benchmark is None or not all(
+        Path(path).exists() for path in benchmark_targets(config)
+    ):
         return False
-    made = list(map(Path, benchmark_targets(config)))
-    cells = list(map(Path, cell_files(config)))
-    if not all(path.exists() for path in (*made, *cells)):
-        return False
-    newest = max(path.stat().st_mtime_ns for path in cells)
-    return all(path.stat().st_mtime_ns >= newest for path in made)
+    newest = max(Path(path).stat().st_mtime_ns for path in cell_files(config))
+    return all(Path(path).stat().st_mtime_ns >= newest for path in benchmark_results(config))
 
 
 def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[Path]:
