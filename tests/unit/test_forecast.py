@@ -107,6 +107,9 @@ def test_cells_of_the_benchmark_are_counted_beside_the_run(config):
     (line,) = benchmark_report(config, found)
     assert line.startswith("benchmark: 6 of 9 cells are to be measured, each in at most 2.5 min")
     assert list(benchmark_report(check_config(DEMO), found)) == []
+    found = pending(config, summary(config, *((*row[:2], False) for row in files[:-1]), files[-1]))
+    assert "Nothing" not in "".join(report([], found))
+    assert "tables and figures are to be made" in "".join(benchmark_report(config, found))
 
 
 def test_the_program_asks_snakemake(tmp_path):

@@ -22,7 +22,7 @@ LEFT_OUT = ("checkpoint_every", "init_from")
 STEPS = rf"(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})"
 IMAGES = rf"(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})"
 STEP = rf"step-\d{{{STEP_DIGITS}}}"
-OF_BENCHMARK = ("collect_throughput", "plot_throughput")
+OF_CELLS = ("collect_throughput", "plot_throughput")
 NAMES = {
     "train": rf"(?P<experiment>[^/]+)/training/job-{STEPS}\.json",
     "validate": rf"(?P<experiment>[^/]+)/training/validation-{STEPS}\.csv",
@@ -64,6 +64,7 @@ class Pending:
     )
     others: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # files by rule
     cells: int = 0  # of the benchmark
+    throughput: int = 0  # files that are made from its cells
 
 
 def pending(config: Config, summary: Iterable[str]) -> Pending:
@@ -86,8 +87,7 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
         piece = (numbers[-2], numbers[-1]) if values[rule] != "score" else (0, 0)
         found.pieces[values[rule], match["experiment"], *names].append(piece)
     found.cells = found.others.pop("measure_cell", 0)
-    for rule_name in OF_BENCHMARK:
-        found.others.pop(rule_name, None)
+    found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in OF_CELLS)
     # Of a score a second file comes with the first, and of samples too: neither is another job.
     for rule_name in ("sample", "score"):
         found.others.pop(rule_name, None)
@@ -167,7 +167,7 @@ def _without_cut(keys: dict) -> dict:
 
 def report(works: list[Work], found: Pending) -> Iterator[str]:
     """A table of the work, totals, and what to do about what is not known."""
-    if not works and not found.others and not found.cells:
+    if not works and not found.others and not found.cells and not found.throughput:
         yield "Nothing is to be done: every file is there and up to date."
         return
     if works:
@@ -181,7 +181,10 @@ def report(works: list[Work], found: Pending) -> Iterator[str]:
 
 def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
     """How many cells of the benchmark are to be measured, and for how long at most."""
-    if config.benchmark is None or not found.cells:
+    if config.benchmark is None or not (found.cells or found.throughput):
+        return
+    if not found.cells:
+        yield "benchmark: all cells are measured, its tables and figures are to be made"
         return
     minutes = config.benchmark.run.minutes_per_cell
     yield (
