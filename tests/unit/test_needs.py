@@ -244,4 +244,8 @@ def test_a_cell_has_time_to_end_itself_within_what_the_site_takes():
     assert cell_needs()[0].cell_minutes() is None
     minutes = cell_needs(longest=DAY, run={"minutes_per_cell": 20})[0].cell_minutes()
     assert 20 < minutes <= 25
-    assert cell_needs(longest=15, run={"minutes_per_cell": 20})[0].cell_minutes() == 15
+    short = cell_needs(longest=15, run={"minutes_per_cell": 20})[0]
+    assert short.cell_minutes() == 15
+    assert 10 < short.cell_run().minutes_per_cell < 15
+    unbound = cell_needs(run={"minutes_per_cell": 20})[0]
+    assert unbound.cell_run().minutes_per_cell == 20

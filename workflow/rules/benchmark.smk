@@ -27,7 +27,7 @@ rule measure_cell:
         "../../envs/environment.yaml"
     threads: lambda wildcards: max(ALONE, cells.cell_threads(CONFIG, CELLS[wildcards.cell]))
     resources:
-        how=lambda wildcards: run_keys(CONFIG.benchmark.run),
+        how=lambda wildcards: run_keys(NEEDS.cell_run()),
         gpu=lambda wildcards: CELLS[wildcards.cell].world,
         nodes=lambda wildcards: CELLS[wildcards.cell].nodes,
         # Of several nodes only, as in rule train: the program itself calls srun.

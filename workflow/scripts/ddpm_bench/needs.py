@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config.benchmark import Cell
+from .config.benchmark import Cell, CellRun
 from .config.dataset import PUBLISHED_SPLITS
 from .config.loading import Config
 from .config.scoring import DINOV2_DIMENSIONS, Score
@@ -236,6 +236,16 @@ class Needs:
             return None
         minutes = self.config.benchmark.run.minutes_per_cell + START_SECONDS / 60
         return min(self.longest, math.ceil(minutes / ROUND_MINUTES) * ROUND_MINUTES * attempt)
+
+    def cell_run(self) -> CellRun:
+        """How cells of the benchmark are run: each ends before the longest job that the site takes,
+        so that it leaves a row and is not killed."""
+        assert self.config.benchmark is not None
+        run = self.config.benchmark.run
+        if self.longest is None:
+            return run
+        most = max(1.0, self.longest - START_SECONDS / 60)
+        return run.model_copy(update={"minutes_per_cell": min(run.minutes_per_cell, most)})
 
     def small_minutes(self, attempt: int = 1) -> int | None:
         """Of a program that draws figures."""
