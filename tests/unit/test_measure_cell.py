@@ -108,9 +108,10 @@ FAILURES = {
         "no such cut",
     ),
     "out of memory": (
-        "raise RuntimeError('of a pipeline') from RuntimeError(\"can't allocate memory: 7 bytes\")",
+        "raise RuntimeError('of a pipeline') from RuntimeError("
+        '"can\'t allocate memory: you tried to allocate 7000 bytes.")',
         "out of memory",
-        "7 bytes; a process may take",
+        "7.0 kB more could not be had; a process may take",
     ),
     "by the kernel": ("os.kill(os.getpid(), 9)", "out of memory", "SIGKILL"),
     "an abort": ("os.write(2, b'std::bad_alloc\\n'); os.abort()", "out of memory", "bad_alloc"),

@@ -108,7 +108,7 @@ def stay_below(ceiling: int) -> None:
 
     Raises MemoryError when it has taken more already.
     """
-    resident, private = _of_this_process("VmRSS"), _of_this_process("VmData")
+    resident, private = resident_bytes(), _of_this_process("VmData")
     if resident > ceiling:
         raise MemoryError(f"torch alone takes {size_text(resident)}")
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -121,6 +121,11 @@ def lift_ceiling() -> None:
     """Undo `stay_below`: what has failed needs some memory to say so."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def resident_bytes() -> int:
+    """The memory that this process has taken and holds."""
+    return _of_this_process("VmRSS")
 
 
 def _of_this_process(name: str) -> int:

@@ -15,11 +15,12 @@ from .cell_memory import OUT_OF_MEMORY, how_to_give_more, is_out_of_memory
 from .cell_record import Status
 from .cells import UnsupportedError
 from .config.benchmark import Measuring
-from .files import read_json, write_json
+from .files import read_json, size_text, write_json
 from .last_words import last_words
 from .program import UserError
 
 LAST_LINES = 5  # of what a process printed that was ended by a signal
+GPU_SENTENCES = 3  # what was asked for, how much the GPU has, how much of it is free
 LONGEST_REASON = 400  # characters
 # The first of these that any process says is the reason of all.
 GRAVITY = ("timed out", "unsupported", "out of memory", "crashed")
@@ -93,16 +94,21 @@ def why(error: BaseException, measuring: Measuring, ceiling: int | None) -> Fail
         return Failure(kind, _one_line(str(error)), now)
     if is_out_of_memory(error):
         remedy = how_to_give_more(measuring, ceiling)
-        return Failure(
-            "out of memory", f"{_one_line(_first_line(_cause(error)), 200)}; {remedy}", now
-        )
+        return Failure("out of memory", f"{_what_did_not_fit(error)}; {remedy}", now)
     reason = f"{_one_line(_first_line(error))} (traceback in the cell's log)"
     return Failure("crashed", reason, now)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The exception that others, such as a pipeline's, were raised from."""
-    return error if error.__cause__ is None else _cause(error.__cause__)
+def _what_did_not_fit(error: BaseException) -> str:
+    """From the words of torch's allocators, of the CPU or the GPU, or of Python's."""
+    while error.__cause__ is not None:  # a pipeline raises its own from it
+        error = error.__cause__
+    said = str(error) or "out of memory"
+    asked = re.search(r"you tried to allocate (\d+) bytes", said)
+    if asked:
+        return f"{size_text(int(asked[1]))} more could not be had"
+    sentences = re.split(r"(?<=[.!]) ", _one_line(said))
+    return " ".join(sentences[:GPU_SENTENCES]).rstrip(".")
 
 
 def _first_line(error: BaseException) -> str:

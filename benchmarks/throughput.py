@@ -1,0 +1,236 @@
+#!/usr/bin/env python
+"""The throughput benchmark's own steps against a plain training loop, as a user writes it.
+
+    --strategy single      one process; the loop is plain PyTorch
+    --strategy ddp         --processes processes; the loop's model is in DistributedDataParallel
+
+Both sides train the same network of torchvision on random images, with Adam (fused), at the same
+batch size, precision and threads. They live in the same processes, started as a cell's are, and
+take turns: some steps that are not measured, then `--steps` that are, each step by itself. The side
+that begins changes from round to round. A second loop has its model and images in channels_last,
+as a user may lay them out who has read of it.
+
+Ratios are our images per second over the loop's, both at the median step of a turn: above 1, ours
+is faster. The last line is one JSON object.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+from turns import load_before, ratios
+
+from ddpm_bench.cell_processes import LAUNCHER, Launch, run_workers
+from ddpm_bench.config.benchmark import CellStage
+from ddpm_bench.devices import lease, present_devices, processor
+from ddpm_bench.files import read_json, write_json
+from ddpm_bench.launching import Share, die_with_the_launcher, free_port
+from ddpm_bench.program import UserError, run
+
+CLASSES = 10
+LEARNING_RATE = 1e-4
+LONGEST_MINUTES = 60.0
+RESULT = "DDPM_BENCH_RESULT"  # where the first process leaves what was measured
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = options.add_argument
+    steps = 50 if present_devices() else 10
+    add("--strategy", choices=("single", "ddp"), default="single", help="ours, the loop's (single)")
+    add("--processes", type=int, default=1, help="of ddp (1)")
+    add("--model", choices=("resnet18", "resnet50"), default="resnet18", help="(resnet18)")
+    add("--batch-size", type=int, default=32, help="images of a step for each process (32)")
+    add("--image-size", type=int, default=32, help="pixels (32)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of all sides (fp32)")
+    add("--pairs", type=int, default=11, help="rounds of turns (11)")
+    add("--steps", type=int, default=steps, help=f"measured in each turn ({steps})")
+    add("--warm-up", type=int, default=2, help="steps before them (2)")
+    add("--threads", type=int, default=1, help="of each process (1)")
+    return options.parse_args()
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises UserError for what could only fail later."""
+    for name in ("processes", "batch_size", "image_size", "pairs", "steps", "warm_up", "threads"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
+    if args.strategy == "single" and args.processes > 1:
+        raise UserError(f"--processes {args.processes}: single is one process; add --strategy ddp")
+
+
+def main() -> None:
+    args = arguments()
+    if LAUNCHER in os.environ:
+        die_with_the_launcher()
+        return take_turns(args)
+    check(args)
+    load = load_before()
+    with tempfile.TemporaryDirectory() as folder, lease(args.processes):
+        os.environ[RESULT] = str(Path(folder, "result.json"))
+        share = Share(meeting_point=f"localhost:{free_port()}")
+        outcome = run_workers(
+            Launch(
+                command=sys.argv,
+                processes=args.processes,
+                cpus=args.threads,
+                minutes=LONGEST_MINUTES,
+                folder=Path(folder),
+                share=share,
+            )
+        )
+        if outcome.signal is not None:
+            sys.exit(128 + outcome.signal)
+        if outcome.failure is not None:
+            raise UserError(f"a process {outcome.failure.status}: {outcome.failure.reason}")
+        result = {**read_json(Path(os.environ[RESULT])), **described(args, load)}
+    for name in ("ours", "peer", "peer_channels_last"):
+        print(f"{name.replace('_', ' ')}: {result[f'images_per_second_{name}']} images/s")
+    for key, title in (("ratio", "ratio"), ("ratio_channels_last", "to channels_last")):
+        print(title + ": {} ({} to {})".format(*(result[f"{key}_{kind}"] for kind in KINDS)))
+    print(json.dumps(result))
+
+
+KINDS = ("median", "min", "max")
+
+
+def described(args: argparse.Namespace, load: float) -> dict[str, object]:
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "benchmark": "throughput",
+        **vars(args),
+        "load_before": round(load, 2),
+        **{name: importlib.metadata.version(name) for name in ("torch", "torchvision")},
+        "machine": f"{cores} cores, {processor()}",
+    }
+
+
+def take_turns(args: argparse.Namespace) -> None:
+    """What each process does: builds all sides, and lets them take turns."""
+    import torch
+    import torch.distributed as dist
+
+    device = prepared_device(args.threads)
+    if args.strategy == "ddp":
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.manual_seed(0)
+    sides = {
+        "ours": ours(args, device),
+        "peer": plain_loop(args, device, torch.contiguous_format),
+        "peer_channels_last": plain_loop(args, device, torch.channels_last),
+    }
+    rounds = [one_round(args, sides, number, device) for number in range(args.pairs)]
+    if os.environ["RANK"] == "0":
+        write_json(Path(os.environ[RESULT]), measured(args, rounds, device))
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def prepared_device(threads: int):
+    """This process's GPU, or the CPU, with the fast paths that a cell has, for all sides."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
+def ours(args: argparse.Namespace, device) -> Callable[[], object]:
+    """A step of a measured cell."""
+    from ddpm_bench.strategies import build_trainer
+    from ddpm_bench.workloads import build_workload
+
+    cell = {"model": args.model, "strategy": args.strategy, "precision": args.precision}
+    cell |= {"batch_size": args.batch_size, "processes": args.processes, "nodes": 1}
+    measuring = {"image_size": args.image_size, "classes": CLASSES, "learning_rate": LEARNING_RATE}
+    what = {"version": 1, "cell": cell, "network": {"name": args.model}, "measuring": measuring}
+    stage = CellStage.model_validate(what)
+    workload = build_workload(stage.network, stage.measuring, stage.cell.global_batch)
+    return build_trainer(stage, workload, device).step
+
+
+def plain_loop(args: argparse.Namespace, device, layout) -> Callable[[], None]:
+    """The body of the loop that a user writes with PyTorch's own documentation at hand."""
+    import torch
+    import torchvision
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = torchvision.models.get_model(args.model, weights=None, num_classes=CLASSES)
+    model = model.to(device, memory_format=layout)
+    if args.strategy == "ddp":
+        model = DistributedDataParallel(
+            model, device_ids=[device] if device.type == "cuda" else None
+        )
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    criterion = torch.nn.CrossEntropyLoss()
+    scaler = torch.amp.GradScaler(device.type, enabled=args.precision == "fp16")
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision)
+    images = torch.rand(args.batch_size, 3, args.image_size, args.image_size) * 2 - 1
+    images = images.to(device, memory_format=layout)
+    labels = torch.randint(CLASSES, (args.batch_size,)).to(device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, low) if low else nullcontext():
+            loss = criterion(model(images), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return step
+
+
+def one_round(
+    args: argparse.Namespace, sides: dict[str, Callable], number: int, device
+) -> dict[str, float]:
+    """Images per second of each side, at the median step of its turn."""
+    import torch.distributed as dist
+
+    from ddpm_bench.step_times import milliseconds_of_steps
+
+    first = number % len(sides)
+    speeds = {}
+    for name in [*list(sides)[first:], *list(sides)[:first]]:
+        for _ in range(args.warm_up):
+            sides[name]()
+        if dist.is_initialized():
+            dist.barrier()
+        times, _ = milliseconds_of_steps(sides[name], args.steps, device)
+        speeds[name] = args.batch_size * args.processes / statistics.median(times) * 1e3
+    if os.environ["RANK"] == "0":
+        text = ", ".join(f"{name} {speeds[name]:.1f}" for name in sides)
+        print(f"round {number + 1} of {args.pairs}: {text} images/s", file=sys.stderr, flush=True)
+    return {name: speeds[name] for name in sides}
+
+
+def measured(args: argparse.Namespace, rounds: list[dict[str, float]], device) -> dict[str, object]:
+    import torch
+
+    result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
+    for kind, value in ratios(rounds, "peer_channels_last").items():
+        result[f"ratio_channels_last_{kind}"] = value
+    for name in rounds[0]:
+        speed = statistics.median(speeds[name] for speeds in rounds)
+        result[f"images_per_second_{name}"] = round(speed, 1)
+    cuda = device.type == "cuda"
+    return {**result, "device": torch.cuda.get_device_name() if cuda else "cpu"}
+
+
+if __name__ == "__main__":
+    run(main)
