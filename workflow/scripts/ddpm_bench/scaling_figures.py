@@ -63,7 +63,7 @@ SHARE = Quantity(
     NOTHING, percent=True,
 )  # fmt: skip
 SENT = Quantity(
-    "sent_mb_per_step", "MB that a process sends per step", NOTHING,
+    "sent_mb_per_step", "MB a process sends per step", NOTHING,
     named=True,
 )  # fmt: skip
 
@@ -212,10 +212,12 @@ def draw_bars(axes: Axes, rows: pd.DataFrame, quantity: Quantity, batches: np.nd
 
 
 def highest(rows: pd.DataFrame, quantity: Quantity) -> float:
-    """The top of what is drawn: the largest value, and the line of perfect scaling."""
-    values = rows[quantity.column] * rows["samples_per_second_highest"] / rows["samples_per_second"]
-    own = rows[quantity.column] if quantity.perfect is None else values
-    return max(own.max(), quantity.perfect or 0.0, 1e-9)
+    """The top of what is drawn; of efficiencies the same for both, and never below perfect."""
+    if quantity.perfect is None:
+        return max(rows[quantity.column].max(), 1e-9)
+    best = rows[[WEAK.column, STRONG.column]].max(axis=1)
+    reach = best * rows["samples_per_second_highest"] / rows["samples_per_second"]
+    return max(reach.max(), quantity.perfect)
 
 
 def errors(cells: pd.DataFrame | pd.Series, quantity: Quantity) -> list | None:

@@ -160,7 +160,7 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
         axes.set_yscale("log")
         low, high = np.log10(lowest / 1.25), np.log10(highest * 1.25)
     else:
-        low, high = 0.0, 1.08 * highest
+        low, high = 0.0, 1.08 * max(highest, 1e-9)
     unit = (high - low) / (1 - below - above)
     limits = np.array([low - below * unit, high + above * unit])
     axes.set_ylim(*(10**limits if logarithmic else limits))

@@ -69,7 +69,7 @@ def model_lines(rows: pd.DataFrame) -> Iterator[str]:
         )
     yield from aligned(lines, names=2, gap=2)
     if rows["fastest"].any():
-        yield "  * the fastest of the strategies in its setting; ± is half of what its repetitions span"
+        yield "  * the fastest of its setting; ± half of the span of the repetitions"
 
 
 def number_text(value: float) -> str:

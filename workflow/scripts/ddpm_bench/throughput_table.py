@@ -107,7 +107,7 @@ def _rows(record: CellRecord) -> list[dict[str, Any]]:
 def _efficiency(table: pd.DataFrame, batch: str) -> pd.Series:
     """Of each row, against `single` at the batch that this column names."""
     same = ["model", "precision", *HARDWARE]
-    alone = table[(table["strategy"] == "single") & (world(table) == 1)]
+    alone = table[table["strategy"] == "single"]  # which is one process, or unsupported
     speeds = alone.groupby([*same, "batch_size"])["samples_per_second"].median()
     held_against = table[[*same, batch]].merge(
         speeds.rename("alone").reset_index(), how="left",
