@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run plan snapshot report status stop test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format bench docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -45,6 +45,11 @@ demo: ## run the embedded demo, draw its report, print its scores
 run: env ## run the workflow on CONFIG: only what is missing or stale
 	@$(RUN)/check_config.py --configfile $(CONFIG)
 	@$(SNAKEMAKE)
+
+benchmark: env ## measure how training scales: the grid under benchmark: of CONFIG, such as config/benchmark.yaml
+	@$(RUN)/check_config.py --configfile $(CONFIG)
+	@$(BIN)/snakemake benchmark $(WHERE) --configfile $(CONFIG)
+	@$(RUN)/throughput_summary.py --configfile $(CONFIG)
 
 report: env ## one HTML page with every figure and table (drawn again when one has changed)
 	@$(RUN)/report.py --configfile $(CONFIG)

@@ -3,6 +3,7 @@
 snakemake --cores all                          the demo of config/config.yaml
 snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
+snakemake benchmark --cores all --configfile config/benchmark.yaml      how training scales
 """
 
 import sys
@@ -17,7 +18,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import needs, plan, reported, sharing, stages
+from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -31,8 +32,8 @@ put_programs_on_path(SCRIPTS)
 
 try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
-    plan.check_local_files(CONFIG)
-    LISTINGS = plan.local_listings(CONFIG)
+    local_files.check_local_files(CONFIG)
+    LISTINGS = local_files.local_listings(CONFIG)
     # What jobs ask a scheduler for, within the wall time that the profile names.
     NEEDS = needs.Needs(CONFIG, needs.longest_job(workflow.resource_settings.default_resources))
 except UserError as error:
@@ -50,6 +51,7 @@ wildcard_constraints:
     score=r"[^/]+",
     space=r"[^/]+",
     split=r"train|eval",
+    cell=r"[^/]+",
     step=r"\d{8}",
     first=r"\d+",
     last=r"\d+",
@@ -79,9 +81,11 @@ localrules:
     trained,
     sampled,
     scored,
+    benchmark,
     fetch,
     fetch_inception,
     collect,
+    collect_throughput,
     sample_grid,
     thin,
 
@@ -98,6 +102,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/benchmark.smk"
 
 
 rule prepared:
@@ -122,3 +127,9 @@ rule scored:
     """Every score, and nothing after it."""
     input:
         [path for name in CONFIG.experiments for path in plan.score_files(CONFIG, name)],
+
+
+rule benchmark:
+    """How training scales with batch size, precision, processes and strategy."""
+    input:
+        lambda wildcards: reported.benchmark_targets(CONFIG),

@@ -39,6 +39,8 @@ PROGRAMS = {
     "samplers": ["plot_samplers.py"],
     "compare": ["compare.py"],
     "costs": ["costs.py"],
+    "cell": ["measure_cell.py"],
+    "throughput": ["collect_throughput.py", "plot_throughput.py"],
 }
 
 

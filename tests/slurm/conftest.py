@@ -26,7 +26,7 @@ SCRIPTS = REPOSITORY / "workflow" / "scripts"
 LONGEST = (
     "test_run", "test_overview", "test_wall_time", "test_docs", "test_sampling_wall_time",
     "test_nodes", "test_preemption", "test_node_death", "test_main_killed", "test_controller",
-    "test_sharing",
+    "test_sharing", "test_benchmark",
 )  # fmt: skip
 
 SMALL = copy.deepcopy(small_study.SMALL)

@@ -16,12 +16,14 @@ WILDCARDS = {
 }
 
 
-def rendered(caption: Path) -> str:
+CONFIG = {
+    "defaults": {"dataset": "d.1"},
+    "experiments": {"a_b_": {}, "other": {"dataset": "cars"}, "bare": None},
+}
+
+
+def rendered(caption: Path, config: dict = CONFIG) -> str:
     """The caption's HTML as snakemake --report makes it; docutils' warnings are errors."""
-    config = {
-        "defaults": {"dataset": "d.1"},
-        "experiments": {"a_b_": {}, "other": {"dataset": "cars"}, "bare": None},
-    }
     targets = "\n\n.. _Workflow: w\n.. _Statistics: s\n.. _Scores: c\n.. _All experiments: a\n"
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     source = environment.from_string(caption.read_text(encoding="utf-8") + targets).render(
@@ -48,3 +50,8 @@ def test_the_head_page_links_what_the_report_holds():
     page = rendered(CAPTIONS[0].parent / "workflow.rst")
     assert 'href="c"' in page and 'href="a"' in page
     assert "<strong>cars</strong>" in page and page.count("<strong>d.1</strong>") == 2
+
+
+def test_the_head_page_of_a_benchmark_alone_names_no_experiments():
+    page = rendered(CAPTIONS[0].parent / "workflow.rst", {"benchmark": {}})
+    assert "Experiments:" not in page and 'href="c"' in page

@@ -334,3 +334,52 @@ def test_a_what_key_changes_its_own_stage_only(raw):
     raw["experiments"]["digits"]["samples"]["dpm20"]["seed"] = 1
     after = identities(check_config(raw))
     assert {name for name in before if before[name] != after[name]} == {"sample"}
+
+
+def benchmark(**keys) -> dict:
+    """A benchmark of one small model, with other keys."""
+    unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2, 4]}
+    return {"models": {"small": unet}, **keys}
+
+
+def test_a_benchmark_needs_neither_experiments_nor_datasets():
+    assert check_config({"benchmark": benchmark()}).experiments == {}
+
+
+@pytest.mark.parametrize("empty", [{}, {"experiments": {}}, {"datasets": DEMO["datasets"]}])
+def test_a_config_with_nothing_to_do_is_refused(empty):
+    assert "nothing to do: give `experiments`" in problems(empty)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"dataset": "digts"}, "benchmark.dataset = 'digts': no such dataset; did you mean 'di"),
+        (
+            {"models": {"m": {"name": "experiment", "experiment": "digit"}}},
+            "models.m.experiment = 'digit': no such experiment; did you mean 'digits'?",
+        ),
+        ({"image_size": 30}, "image_size = 30: benchmark.models.small halves images 2 times"),
+        ({"models": {"m": {"name": "resnet"}}}, "benchmark.models.m"),
+        ({"strategies": ["ddp", "ddp"]}, "give each value once"),
+        ({"strategies": ["dpp"]}, "benchmark.strategies.0 = 'dpp'"),
+        ({"bach_size": [8]}, "benchmark.bach_size: unknown key; did you mean 'batch_size'?"),
+        ({"warmup_steps": 2}, "benchmark.warmup_steps = 2: Input should be greater than 2"),
+    ],
+)
+def test_what_is_wrong_in_a_benchmark_is_refused(raw, keys, expected):
+    assert expected in problems({**raw, "benchmark": benchmark(**keys)})
+
+
+def test_a_benchmark_on_images_that_a_network_cannot_halve_is_refused(raw):
+    raw["datasets"]["digits"]["image_size"] = 18
+    raw["experiments"]["digits"]["model"] = {"name": "unet", "dim_mults": [1, 2]}
+    text = problems({**raw, "benchmark": benchmark(dataset="digits")})
+    assert "datasets.digits.image_size = 18: benchmark.models.small halves images 2 times" in text
+    assert "1 problem" in text
+
+
+def test_a_benchmark_beside_wrong_experiments_is_checked_too(raw):
+    raw["experiments"]["digits"]["dataset"] = "digts"
+    text = problems({**raw, "benchmark": benchmark(dataset="digts")})
+    assert "my.yaml has 2 problems" in text

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from measured_results import write_benchmark, write_score, write_timing, write_training
 
+from ddpm_bench.cells import cells_by_name
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.forecast import forecast, pending, report
+from ddpm_bench.forecast import benchmark_report, forecast, pending, report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -90,6 +91,25 @@ def test_a_finished_run_has_nothing_to_do(config):
     assert list(report(forecast(config, found), found)) == [
         "Nothing is to be done: every file is there and up to date."
     ]
+
+
+def test_cells_of_the_benchmark_are_counted_beside_the_run(config):
+    grid = {"models": {"r": {"name": "resnet18"}}, "batch_size": [8, 16], "processes": [1, 2]}
+    raw = {**DEMO, "benchmark": {**grid, "run": {"minutes_per_cell": 2.5}}}
+    config = check_config(raw)  # eight cells, and the baseline with a batch of 32
+    assert len(cells_by_name(config)) == 9
+    names = enumerate(cells_by_name(config))
+    files = [("measure_cell", f"benchmark/cells/{name}.json", index > 2) for index, name in names]
+    files.append(("collect_throughput", "benchmark/throughput.csv", True))
+    found = pending(config, summary(config, *files))
+    assert forecast(config, found) == [] and not found.others
+    assert "Nothing" not in "".join(report([], found))
+    (line,) = benchmark_report(config, found)
+    assert line.startswith("benchmark: 6 of 9 cells are to be measured, each in at most 2.5 min")
+    assert list(benchmark_report(check_config(DEMO), found)) == []
+    found = pending(config, summary(config, *((*row[:2], False) for row in files[:-1]), files[-1]))
+    assert "Nothing" not in "".join(report([], found))
+    assert "tables and figures are to be made" in "".join(benchmark_report(config, found))
 
 
 def test_the_program_asks_snakemake(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from measured_results import write_benchmark, write_score, write_timing, write_training
 
+from ddpm_bench.cells import cells
+from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.measured import Measured
 from ddpm_bench.needs import MEASURED_MARGIN, Needs, longest_job
@@ -215,3 +217,35 @@ def test_the_sites_wall_time_is_that_of_the_profile():
     assert longest_job({"runtime": SimpleNamespace(value=720)}) == 720
     with pytest.raises(UserError, match="runtime is no number of minutes"):
         longest_job({"runtime": SimpleNamespace(value="long")})
+
+
+# Cells of the benchmark, which have any model
+
+
+def cell_needs(longest: int | None = None, **keys) -> tuple[Needs, Cell]:
+    """The needs of a benchmark, and its largest cell: two processes."""
+    grid = {"models": {"r": {"name": "resnet18"}}, "processes": [2], "baselines": False, **keys}
+    config = check_config({"benchmark": grid})
+    return Needs(config, longest), cells(config.benchmark)[-1]
+
+
+def test_a_cell_asks_for_the_memory_of_its_processes():
+    needs, cell = cell_needs()
+    assert 2 * 4000 < needs.cell_mb(cell) < 2 * 4000 + 500
+    assert needs.cell_mb(cell, attempt=2) == 2 * needs.cell_mb(cell)
+    more, cell = cell_needs(memory_mb_per_process=10_000)
+    assert 2 * 10_000 < more.cell_mb(cell) < 2 * 10_000 + 500
+    # What a GPU is held to is not what the host needs.
+    less, cell = cell_needs(memory_mb_per_process=1000)
+    assert less.cell_mb(cell) == needs.cell_mb(cell)
+
+
+def test_a_cell_has_time_to_end_itself_within_what_the_site_takes():
+    assert cell_needs()[0].cell_minutes() is None
+    minutes = cell_needs(longest=DAY, run={"minutes_per_cell": 20})[0].cell_minutes()
+    assert 20 < minutes <= 25
+    short = cell_needs(longest=15, run={"minutes_per_cell": 20})[0]
+    assert short.cell_minutes() == 15
+    assert 10 < short.cell_run().minutes_per_cell < 15
+    unbound = cell_needs(run={"minutes_per_cell": 20})[0]
+    assert unbound.cell_run().minutes_per_cell == 20

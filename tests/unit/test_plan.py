@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpm_bench import plan, stages
+from ddpm_bench import local_files, plan, stages
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.program import UserError
 
@@ -197,4 +197,4 @@ def test_distances_to_training_images_lie_beside_the_scores(tmp_path):
 )
 def test_a_local_file_that_is_not_there_is_named(tmp_path, keys, named):
     with pytest.raises(UserError, match=rf"experiments\.digits\.scores\.inception\.{named}\.path"):
-        plan.check_local_files(scored(tmp_path, **keys))
+        local_files.check_local_files(scored(tmp_path, **keys))

@@ -19,6 +19,7 @@ def config():
     """The demo: experiment digits, with a second one whose name begins with that of the first."""
     raw = {**DEMO, "experiments": {**DEMO["experiments"]}}
     raw["experiments"]["digits_b"] = DEMO["experiments"]["digits"]
+    raw["benchmark"] = {"models": {"net_1.b": {"name": "resnet18"}}, "strategies": ["ddp"]}
     return check_config(raw)
 
 
@@ -43,6 +44,8 @@ def test_the_wildcards_of_every_rule_stand_in_the_order_of_its_first_output():
         ("prepare", "digits", "digits"),
         ("prepare", "digits_b", None),  # an experiment is no dataset
         ("reference_features", "digits_classifier_train", "digits"),
+        ("measure_cell", "net_1.b.ddp.fp32.batch-32.processes-1.nodes-1", "benchmark"),
+        ("measure_cell", "other.ddp.fp32.batch-32.processes-1.nodes-1", None),
         ("another_workflows_rule", "digits", None),
     ],
 )

@@ -1,8 +1,8 @@
 """What Snakemake would run for each of many configs, from one process: a start costs seconds, a dry
 run a tenth of one.
 
-In the folder of a study: dry_runs.py SNAKEFILE < configs.json > jobs.json. For each config it gives
-a list of jobs, each as [rule, experiment or dataset, output files], or an error's text.
+In the folder of a study: dry_runs.py SNAKEFILE TARGET < configs.json > jobs.json. For each config
+it gives a list of jobs, each as [rule, experiment, dataset or cell, output files], or an error.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import (
     ConfigSettings,
+    DAGSettings,
     OutputSettings,
     Quietness,
     ResourceSettings,
@@ -22,7 +23,9 @@ from snakemake.settings.types import (
 )
 
 
-def jobs_to_run(snakefile: Path, config: dict) -> list[tuple[str, str, list[str]]] | str:
+def jobs_to_run(
+    snakefile: Path, target: str, config: dict
+) -> list[tuple[str, str, list[str]]] | str:
     path = Path("config.json").absolute()
     path.write_text(json.dumps(config))
     silence = io.StringIO()
@@ -38,7 +41,9 @@ def jobs_to_run(snakefile: Path, config: dict) -> list[tuple[str, str, list[str]
                     snakefile=snakefile,
                     workdir=Path.cwd(),
                 )
-                workflow.dag().execute_workflow(executor="dryrun")
+                workflow.dag(DAGSettings(targets=frozenset({target}))).execute_workflow(
+                    executor="dryrun"
+                )
                 dag = workflow._workflow.dag
                 return sorted(
                     (job.rule.name, _about(job), list(map(str, job.output)))
@@ -51,9 +56,10 @@ def jobs_to_run(snakefile: Path, config: dict) -> list[tuple[str, str, list[str]
 
 def _about(job) -> str:
     names = dict(job.wildcards_dict)
-    return names.get("experiment") or names.get("dataset") or ""
+    return names.get("experiment") or names.get("dataset") or names.get("cell") or ""
 
 
 if __name__ == "__main__":
-    answers = [jobs_to_run(Path(sys.argv[1]), config) for config in json.load(sys.stdin)]
+    snakefile, target = Path(sys.argv[1]), sys.argv[2]
+    answers = [jobs_to_run(snakefile, target, config) for config in json.load(sys.stdin)]
     json.dump(answers, sys.stdout)

@@ -5,17 +5,13 @@ what they were made from. What would run is asked of Snakemake itself.
 """
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from changed_keys import dry_runs, finish, keys_of, with_value
 
 from ddpm_bench.config.loading import Config
-from ddpm_bench.config.reference import _inner_models
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SHA = "0" * 64
 
 # What follows from what.
@@ -210,50 +206,16 @@ def study(folder: Path) -> dict:
     }
 
 
-def dry_runs(folder: Path, configs: list[dict]) -> list[list | str]:
-    """For each config the jobs that would run, as [rule, about, outputs], or an error."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("dry_runs.py")), REPOSITORY / "Snakefile"],
-        cwd=folder, input=json.dumps(configs), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> list:
     """What would run after each change of the table, in the table's order."""
     folder = tmp_path_factory.mktemp("table")
     base = study(folder)
-    (jobs,) = dry_runs(folder, [base])
-    assert isinstance(jobs, list), jobs
-    for _, _, outputs in jobs:
-        for output in outputs:
-            path = folder / output
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    (folder / "config.json").write_text(json.dumps(base))
-    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    touch = [*snakemake, "--configfile", "config.json", "--cores", "1", "--touch", "--forceall"]
-    subprocess.run(touch, cwd=folder, capture_output=True, check=True)
+    finish(folder, base)
     changed = [with_value(base, path, name, value) for path, name, value, _ in TABLE]
     before, *after = dry_runs(folder, [base, *changed])
     assert before == [], "the study is finished"
     return after
-
-
-def with_value(base: dict, path: str, name: str, value: object) -> dict:
-    """The config with another value at a path of the reference."""
-    config = json.loads(json.dumps(base))  # a deepcopy would share what the blocks share
-    block = config
-    *blocks, key = [part.split(" ")[0] for part in path.replace(": ", ":").split(".")]
-    names = iter([name, "set" if "samples" in blocks else "score"])
-    for part in blocks:
-        if part.endswith(")"):
-            continue
-        block = block.setdefault(next(names) if part == "<name>" else part, {})
-    assert block.get(key, "none") != value
-    block[key] = value
-    return config
 
 
 def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
@@ -271,16 +233,6 @@ def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
     assert not wrong, json.dumps(wrong, indent=2, default=list)
 
 
-def keys_of(model, where: str = "") -> Iterator[str]:
-    """Every key of the config, by its path in the reference."""
-    for name, field in model.model_fields.items():
-        inner = list(_inner_models(field.annotation, name))
-        if not inner:
-            yield f"{where}{field.alias or name}"
-        for block, path in inner:
-            yield from keys_of(block, f"{where}{path}.")
-
-
 def test_every_key_of_the_config_stands_in_the_table():
     elsewhere = {
         "results_dir", "resources_dir",  # other folders: nothing of what is there counts
@@ -289,5 +241,7 @@ def test_every_key_of_the_config_stands_in_the_table():
     # Which, not what: test_plan.py.
     checkpoints = "experiments.<name>.samples.<name>.checkpoints"
     elsewhere |= {key for key in keys_of(Config) if key.startswith(checkpoints)}
+    # test_benchmark.py has those of the benchmark.
+    elsewhere |= {key for key in keys_of(Config) if key.startswith("benchmark.")}
     kinds = {key for key in keys_of(Config) if key.endswith((").kind", ").name"))}
     assert set(keys_of(Config)) - elsewhere - kinds == {path for path, *_ in TABLE}

@@ -18,7 +18,7 @@ FAILURES = []
 if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
-    if gone := main_process.killed(Path(RESULTS), CONFIG.experiments):
+    if gone := main_process.killed(Path(RESULTS), plan.work_names(CONFIG)):
         stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
         logger.warning(gone.remedy(shlex.join(map(str, stop))))
 else:
@@ -28,7 +28,7 @@ else:
 
 onstart:
     # For `make status` and `make stop`.
-    main_process.record(Path(RESULTS), CONFIG.experiments)
+    main_process.record(Path(RESULTS), plan.work_names(CONFIG))
     if not workflow.local_exec:
         # Jobs read the config when they start: they get what it holds now, whoever edits it.
         workflow.config_settings.configfiles = [

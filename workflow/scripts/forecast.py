@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.forecast import forecast, pending, report
+from ddpm_bench.forecast import benchmark_report, forecast, pending, report
 from ddpm_bench.program import UserError, parser, run, snakemake_command
 
 
@@ -20,12 +20,13 @@ def main() -> None:
     )
     given = options.parse_args()
     config = read_config(given.configfile)
-    command = snakemake_command(given.configfile, "--nolock", "--summary")
+    targets = ["all", "benchmark"] if config.benchmark else ["all"]
+    command = snakemake_command(given.configfile, "--nolock", "--summary", *targets)
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         raise UserError(f"snakemake cannot plan this run; it says:\n{asked.stderr.strip()}")
     found = pending(config, asked.stdout.splitlines())
-    for line in report(forecast(config, found), found):
+    for line in (*report(forecast(config, found), found), *benchmark_report(config, found)):
         print(line)
 
 

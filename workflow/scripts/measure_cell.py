@@ -139,14 +139,18 @@ def measure_on_nodes(args, folder: Path) -> Outcome:
     limit = threading.Timer(60 * args.how.minutes_per_cell + SECONDS_TO_REACH_NODES, stop)
     limit.daemon = True
     limit.start()
+    stopped: list[int] = []
+    cpus = args.what.measuring.cpus
     try:
-        ended = run_on_nodes(cell.nodes, cell.processes, args.what.measuring.cpus, sys.argv)
+        ended = run_on_nodes(cell.nodes, cell.processes, cpus, sys.argv, stopped)
     finally:
         limit.cancel()
+    if stopped and not too_late.is_set():
+        return Outcome(signal=stopped[0])
     said = gravest(read_word(path) for path in folder.glob("node-*.json"))
     if said is None and too_late.is_set():
-        said = Failure("timed out", f"srun had not started {cell.nodes} nodes in its time")
-    elif ended.signal is not None and not too_late.is_set():
+        said = Failure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
+    if said is None and ended.signal is not None:
         return Outcome(signal=ended.signal)
     if said is None and ended.status:
         said = Failure("crashed", f"srun ended with status {ended.status} (more in the cell's log)")

@@ -6,11 +6,12 @@ all that it shows.
 """
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
-from ddpm_bench.config.loading import Config, read_config
+from ddpm_bench.config.loading import read_config
 from ddpm_bench.program import UserError, parser, run, snakemake_command
-from ddpm_bench.reported import targets
+from ddpm_bench.reported import benchmark_is_measured, benchmark_targets, targets
 
 
 def main() -> int:
@@ -28,10 +29,15 @@ def main() -> int:
             f"as {missing[0]}; finish it (make run CONFIG={args.configfile}), or look at what is "
             f"there so far (make snapshot CONFIG={args.configfile})"
         )
-    if is_current(page, config):
+    with_benchmark = benchmark_is_measured(config)
+    shown = dict.fromkeys(
+        [*targets(config), *(benchmark_targets(config) if with_benchmark else [])]
+    )
+    if is_current(page, shown):
         print(f"{page} is up to date")
         return 0
-    command = snakemake_command(args.configfile, "--report", str(page))
+    rules = ["all", "benchmark"] if with_benchmark else ["all"]
+    command = snakemake_command(args.configfile, "--report", str(page), *rules)
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise UserError(f"the report could not be made; snakemake says:\n{made.stderr.strip()}")
@@ -39,12 +45,12 @@ def main() -> int:
     return 0
 
 
-def is_current(page: Path, config: Config) -> bool:
-    """Whether the page is newer than every figure and table of a finished run."""
+def is_current(page: Path, shown: Iterable[str]) -> bool:
+    """Whether the page is newer than every figure and table that it shows."""
     if not page.exists():
         return False
     made = page.stat().st_mtime_ns
-    return all(Path(path).stat().st_mtime_ns <= made for path in targets(config))
+    return all(Path(path).stat().st_mtime_ns <= made for path in shown)
 
 
 if __name__ == "__main__":

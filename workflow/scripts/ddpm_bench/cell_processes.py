@@ -36,7 +36,10 @@ CEILING = "DDPM_BENCH_CELL_CEILING_BYTES"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the processes of a node ended; signal: what stopped them, of STOP_SIGNALS."""
+    """How the processes of a node ended; signal: what asked to stop, of STOP_SIGNALS.
+
+    With both, the failure came first.
+    """
 
     failure: Failure | None = None
     signal: int | None = None
@@ -68,12 +71,16 @@ def run_workers(launch: Launch) -> Outcome:
             if time.monotonic() > deadline:
                 return Outcome(_too_long(launch.minutes))
             if any(worker.failed() for worker in workers):
+                time.sleep(LOOK_SECONDS)
+                if caught:  # SLURM's signals go to the processes as well as to us
+                    return Outcome(signal=caught[0])
                 _let_others_speak(workers)
                 break
             time.sleep(LOOK_SECONDS)
         for worker in workers:
             worker.end()
-        return Outcome(gravest(worker.failure() for worker in workers))
+        failure = gravest(worker.failure() for worker in workers)
+        return Outcome(failure, caught[0] if caught else None)
 
 
 def _too_long(minutes: float) -> Failure:

@@ -4,10 +4,21 @@ Imported at DAG time: the standard library and the configuration only.
 """
 
 import itertools
+import re
 from pathlib import Path
 
-from .config.benchmark import Benchmark, Cell
+from .config.benchmark import Benchmark, Cell, OfExperiment
 from .config.loading import Config
+
+# By which others know the benchmark of a config; no experiment may have this name.
+BENCHMARK = "benchmark"
+WITHOUT_IMAGES = ("albert", "own")
+FIGURES = (
+    "throughput_vs_batch.png",
+    "scaling_efficiency.png",
+    "memory_vs_batch.png",
+    "communication_share.png",
+)
 
 
 class UnsupportedError(Exception):
@@ -59,6 +70,73 @@ def cell_name(cell: Cell) -> str:
     )
 
 
+def cells_by_name(config: Config) -> dict[str, Cell]:
+    """Every cell of a config by its name; none where the config has no benchmark."""
+    if config.benchmark is None:
+        return {}
+    return {cell_name(cell): cell for cell in cells(config.benchmark)}
+
+
+def is_cell_name(config: Config, name: str) -> bool:
+    """Whether a name is one of a cell of this benchmark, or was before a number in it changed."""
+    if config.benchmark is None:
+        return False
+    parts = (config.benchmark.models, {"single", *config.benchmark.strategies})
+    models, strategies = ("|".join(map(re.escape, names)) for names in parts)
+    precisions = "|".join(config.benchmark.precision)
+    numbers = r"batch-\d+\.processes-\d+\.nodes-\d+"
+    pattern = rf"(?:{models})\.(?:{strategies})\.(?:{precisions})\.{numbers}"
+    return re.fullmatch(pattern, name) is not None
+
+
+def benchmark_folder(config: Config) -> Path:
+    """Where all that the benchmark leaves lies."""
+    return Path(config.results_dir, BENCHMARK)
+
+
 def cell_file(config: Config, cell: Cell) -> str:
     """What the program of a cell leaves: a CellRecord (cell_record.py) as JSON."""
-    return str(Path(config.results_dir, "benchmark", "cells", f"{cell_name(cell)}.json"))
+    return str(benchmark_folder(config) / "cells" / f"{cell_name(cell)}.json")
+
+
+def cell_files(config: Config) -> list[str]:
+    """The files of all cells, in the order of the grid."""
+    return [cell_file(config, cell) for cell in cells_by_name(config).values()]
+
+
+def cell_threads(config: Config, cell: Cell) -> int:
+    """CPU cores of a cell on each of its nodes."""
+    assert config.benchmark is not None
+    return cell.processes * config.benchmark.cpus
+
+
+def of_several_nodes(cell: Cell, value: str | int) -> str | int | None:
+    """A value for cells of several nodes; None, for Snakemake a resource not set, for others."""
+    return value if cell.nodes > 1 else None
+
+
+def images_shaped_as(config: Config, model: str) -> str | None:
+    """The dataset that gives a model of the benchmark its image size and channels; None where the
+    benchmark's own keys do."""
+    assert config.benchmark is not None
+    network = config.benchmark.models[model]
+    if network.name in WITHOUT_IMAGES:
+        return None
+    if isinstance(network, OfExperiment):
+        return config.experiments[network.experiment].dataset
+    return config.benchmark.dataset
+
+
+def dataset_of_cell(config: Config, cell: Cell) -> str | None:
+    """The dataset whose images a cell trains on; None where they are random, or where its model
+    takes no images."""
+    assert config.benchmark is not None
+    return images_shaped_as(config, cell.model) if config.benchmark.dataset else None
+
+
+def benchmark_datasets(config: Config) -> list[str]:
+    """The datasets that the benchmark trains on, each once."""
+    if config.benchmark is None or config.benchmark.dataset is None:
+        return []
+    used = (images_shaped_as(config, model) for model in config.benchmark.models)
+    return list(dict.fromkeys(name for name in used if name is not None))

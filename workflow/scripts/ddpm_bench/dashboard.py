@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from .failures import Failure
-from .overview import ExperimentState, Overview, Score
+from .overview import BenchmarkState, ExperimentState, Overview, Score
 from .slurm import Job
 
 BAR_WIDTH = 24
@@ -25,7 +25,7 @@ class Paint:
 
 
 def dashboard(state: Overview, coloured: bool = False) -> Iterator[str]:
-    """Lines: who runs the workflow, then each experiment, then the jobs of datasets."""
+    """Lines: who runs the workflow, each experiment, the benchmark, then the jobs of datasets."""
     paint = Paint(coloured)
     now = datetime.fromisoformat(state.time)
     yield f"{state.config_file} in {state.folder}, {now.astimezone():%H:%M:%S}"
@@ -35,6 +35,9 @@ def dashboard(state: Overview, coloured: bool = False) -> Iterator[str]:
     for experiment in state.experiments:
         yield ""
         yield from _experiment(experiment, now, paint)
+    if state.benchmark is not None:
+        yield ""
+        yield from _benchmark(state.benchmark, now, paint)
     if state.shared_jobs or state.shared_failures:
         yield ""
         yield paint("bold", "datasets and comparisons")
@@ -50,6 +53,7 @@ def _main(state: Overview, now: datetime) -> Iterator[str]:
         else:
             yield f"snakemake was started on {main.host} {since} ago (process {main.process})"
     jobs = [job for item in state.experiments for job in item.jobs] + state.shared_jobs
+    jobs += state.benchmark.jobs if state.benchmark else []
     if not state.main:
         yield "snakemake does not run" + (" and its jobs go on without it" if jobs else "")
     if jobs:
@@ -73,6 +77,15 @@ def _experiment(state: ExperimentState, now: datetime, paint: Paint) -> Iterator
     yield f"  scores    {_bar(state.scores_done, state.scores, paint)}  {scores}"
     for score in state.newest_scores:
         yield f"            {_score(score)}"
+    yield from _jobs(state.jobs, paint)
+    yield from _failures(state.failures, now, paint)
+
+
+def _benchmark(state: BenchmarkState, now: datetime, paint: Paint) -> Iterator[str]:
+    yield paint("bold", "benchmark")
+    found = ", ".join(f"{count:,} {status}" for status, count in state.statuses.items())
+    cells = f"{state.cells_done:,} of {state.cells:,} cells{f': {found}' if found else ''}"
+    yield f"  measured  {_bar(state.cells_done, state.cells, paint)}  {cells}"
     yield from _jobs(state.jobs, paint)
     yield from _failures(state.failures, now, paint)
 

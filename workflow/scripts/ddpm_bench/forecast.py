@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .cells import cells
 from .config.loading import Config
 from .measured import Measured, read_if_there
 from .plan import IMAGE_DIGITS, STEP_DIGITS
@@ -21,6 +22,7 @@ LEFT_OUT = ("checkpoint_every", "init_from")
 STEPS = rf"(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})"
 IMAGES = rf"(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})"
 STEP = rf"step-\d{{{STEP_DIGITS}}}"
+OF_CELLS = ("collect_throughput", "plot_throughput")
 NAMES = {
     "train": rf"(?P<experiment>[^/]+)/training/job-{STEPS}\.json",
     "validate": rf"(?P<experiment>[^/]+)/training/validation-{STEPS}\.csv",
@@ -61,6 +63,8 @@ class Pending:
         default_factory=lambda: defaultdict(list)
     )
     others: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # files by rule
+    cells: int = 0  # of the benchmark
+    throughput: int = 0  # files that are made from its cells
 
 
 def pending(config: Config, summary: Iterable[str]) -> Pending:
@@ -70,18 +74,20 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
     output, rule, plan = (columns.index(name) for name in ("output_file", "rule", "plan"))
     found = Pending()
     for line in lines:
-        cells = line.rstrip("\n").split("\t")
-        if len(cells) != len(columns) or cells[plan] != PENDING:
+        values = line.rstrip("\n").split("\t")
+        if len(values) != len(columns) or values[plan] != PENDING:
             continue
-        name = cells[output].removeprefix(f"{config.results_dir}/")
-        match = re.fullmatch(NAMES.get(cells[rule], r"(?!)"), name)
+        name = values[output].removeprefix(f"{config.results_dir}/")
+        match = re.fullmatch(NAMES.get(values[rule], r"(?!)"), name)
         if match is None:
-            found.others[cells[rule]] += 1
+            found.others[values[rule]] += 1
             continue
         numbers = [int(text) for text in match.groups() if text.isdigit()]
         names = tuple(match[key] for key in ("score", "samples") if key in match.groupdict())
-        piece = (numbers[-2], numbers[-1]) if cells[rule] != "score" else (0, 0)
-        found.pieces[cells[rule], match["experiment"], *names].append(piece)
+        piece = (numbers[-2], numbers[-1]) if values[rule] != "score" else (0, 0)
+        found.pieces[values[rule], match["experiment"], *names].append(piece)
+    found.cells = found.others.pop("measure_cell", 0)
+    found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in OF_CELLS)
     # Of a score a second file comes with the first, and of samples too: neither is another job.
     for rule_name in ("sample", "score"):
         found.others.pop(rule_name, None)
@@ -161,7 +167,7 @@ def _without_cut(keys: dict) -> dict:
 
 def report(works: list[Work], found: Pending) -> Iterator[str]:
     """A table of the work, totals, and what to do about what is not known."""
-    if not works and not found.others:
+    if not works and not found.others and not found.cells and not found.throughput:
         yield "Nothing is to be done: every file is there and up to date."
         return
     if works:
@@ -171,6 +177,20 @@ def report(works: list[Work], found: Pending) -> Iterator[str]:
         files = ", ".join(f"{rule} {count}" for rule, count in sorted(found.others.items()))
         yield f"files of other rules, seconds to minutes each: {files}"
     yield from _advice(works)
+
+
+def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
+    """How many cells of the benchmark are to be measured, and for how long at most."""
+    if config.benchmark is None or not (found.cells or found.throughput):
+        return
+    if not found.cells:
+        yield "benchmark: all cells are measured, its tables and figures are to be made"
+        return
+    minutes = config.benchmark.run.minutes_per_cell
+    yield (
+        f"benchmark: {found.cells:,} of {len(cells(config.benchmark)):,} cells are to be measured, "
+        f"each in at most {minutes:g} minutes (make benchmark)"
+    )
 
 
 def _table(works: list[Work]) -> Iterator[str]:

@@ -89,10 +89,13 @@ def _reported(status: Path) -> int:
     return int(status.read_text()) if status.exists() else 1
 
 
-def run_on_nodes(nodes: int, processes: int, cpus: int, command: list[str]) -> Ended:
+def run_on_nodes(
+    nodes: int, processes: int, cpus: int, command: list[str], stopped: list[int] | None = None
+) -> Ended:
     """Run a Python program that calls `run_share` once on each of a SLURM job's nodes.
 
-    processes: of each node; cpus: of each process. Signals to stop are handed on. Raises UserError
+    processes: of each node; cpus: of each process. Signals to stop are handed on, and noted in
+    `stopped`: srun sends them too, to the nodes that are left when one has failed. Raises UserError
     outside SLURM.
     """
     first = node_name()
@@ -104,7 +107,6 @@ def run_on_nodes(nodes: int, processes: int, cpus: int, command: list[str]) -> E
         )
     options = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     options += [f"--cpus-per-task={processes * cpus}", "--kill-on-bad-exit=1"]
-    asked_to_stop: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "ended.json")
         task = {MEETING_POINT: f"{node_address(first)}:{free_port()}", ENDED_FILE: str(report)}
@@ -116,14 +118,14 @@ def run_on_nodes(nodes: int, processes: int, cpus: int, command: list[str]) -> E
         )
 
         def hand_on(number: int, _) -> None:
-            asked_to_stop.append(number)
+            if stopped is not None:
+                stopped.append(number)
             step.send_signal(_for_srun(number))
 
         for number in STOP_SIGNALS:
             signal.signal(number, hand_on)
         status = step.wait()
-        unreported = Ended(1, asked_to_stop[0] if asked_to_stop else None)
-        ended = Ended(**read_json(report)) if report.exists() else unreported
+        ended = Ended(**read_json(report)) if report.exists() else Ended(1)
     # The first node reports; a failure on another ends the step.
     return Ended(status, ended.signal) if status and not ended.status else ended
 

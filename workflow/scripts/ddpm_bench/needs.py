@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .config.benchmark import Cell, CellRun
 from .config.dataset import PUBLISHED_SPLITS
 from .config.loading import Config
 from .config.scoring import DINOV2_DIMENSIONS, Score
@@ -50,6 +51,9 @@ DRAWING_ATTENTION = 0.98
 REFERENCE_FEATURES = 1.39
 SCORED_FEATURES = 5.24
 COVARIANCE = 0.83  # for each byte of it in float64
+
+# Of a cell of the benchmark, which has any model: asked for, and not measured.
+CELL_PROCESS = 4000
 
 # Runs needed up to 1.14 times what was fitted to them, and another machine's libraries differ.
 MARGIN = 1.3
@@ -159,6 +163,13 @@ class Needs:
         )
         return _asked(jobs, estimate, attempt)
 
+    def cell_mb(self, cell: Cell, attempt: int = 1) -> int:
+        """Of all processes of a cell of the benchmark on one node. What the config lets a process
+        take may be a GPU's memory: the host's is no less for it."""
+        assert self.config.benchmark is not None
+        each = max(self.config.benchmark.memory_mb_per_process or 0, CELL_PROCESS)
+        return _rounded(cell.processes * each + 2 * SNAKEMAKE, attempt)
+
     def _network(self, experiment: str) -> NetworkSize:
         keys = self.config.experiments[experiment]
         dataset = self.config.datasets[keys.dataset]
@@ -217,6 +228,24 @@ class Needs:
         """The same of a dataset."""
         jobs = self.measured.dataset_jobs(rule, *names)
         return self._minutes(_longest(jobs), attempt)
+
+    def cell_minutes(self, attempt: int = 1) -> int | None:
+        """Of a cell of the benchmark, which ends itself in time, with its start."""
+        assert self.config.benchmark is not None
+        if self.longest is None:
+            return None
+        minutes = self.config.benchmark.run.minutes_per_cell + START_SECONDS / 60
+        return min(self.longest, math.ceil(minutes / ROUND_MINUTES) * ROUND_MINUTES * attempt)
+
+    def cell_run(self) -> CellRun:
+        """How cells of the benchmark are run: each ends before the longest job that the site takes,
+        so that it leaves a row and is not killed."""
+        assert self.config.benchmark is not None
+        run = self.config.benchmark.run
+        if self.longest is None:
+            return run
+        most = max(1.0, self.longest - START_SECONDS / 60)
+        return run.model_copy(update={"minutes_per_cell": min(run.minutes_per_cell, most)})
 
     def small_minutes(self, attempt: int = 1) -> int | None:
         """Of a program that draws figures."""

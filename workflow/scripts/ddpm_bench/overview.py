@@ -6,12 +6,16 @@ per second, samples and scores done, jobs that run and wait, the newest failure.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from . import plan, slurm
+from .cell_record import Status
+from .cells import cell_files
 from .config.loading import Config
 from .failures import Failure, newest_failures
 from .files import read_json
@@ -21,6 +25,7 @@ from .program import UserError
 from .timeline import read_attempts
 
 NEWEST_SCORES = 3
+CELL_RULE = "measure_cell"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,17 @@ class ExperimentState:
 
 
 @dataclass(frozen=True)
+class BenchmarkState:
+    """How the throughput benchmark stands."""
+
+    cells_done: int
+    cells: int
+    statuses: dict[str, int]  # of the cells that are done; none at 0
+    jobs: list[slurm.Job]
+    failures: list[Failure]  # newest first
+
+
+@dataclass(frozen=True)
 class Overview:
     """How a workflow stands."""
 
@@ -78,6 +94,7 @@ class Overview:
     main: list[MainProcess]
     slurm_error: str | None  # why the queue could not be asked
     experiments: list[ExperimentState]
+    benchmark: BenchmarkState | None = None  # where the config has one
     shared_jobs: list[slurm.Job] = field(default_factory=list)  # of datasets and of all experiments
     shared_failures: list[Failure] = field(default_factory=list)
 
@@ -96,7 +113,7 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
         config_file=str(config_file),
         folder=str(folder.resolve()),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        main=main_processes(Path(config.results_dir), config.experiments),
+        main=main_processes(Path(config.results_dir), plan.work_names(config)),
         slurm_error=slurm_error,
         experiments=[
             experiment_state(
@@ -107,9 +124,34 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
             )
             for name in config.experiments
         ],
-        shared_jobs=[job for job in active if about[job.id] not in config.experiments],
-        shared_failures=[item for item in failures if item.about not in config.experiments],
+        benchmark=benchmark_state(
+            config,
+            [job for job in active if job.rule == CELL_RULE],
+            [failure for failure in failures if failure.rule == CELL_RULE],
+        ),
+        shared_jobs=[
+            job
+            for job in active
+            if about[job.id] not in config.experiments and job.rule != CELL_RULE
+        ],
+        shared_failures=[
+            failure
+            for failure in failures
+            if failure.about not in config.experiments and failure.rule != CELL_RULE
+        ],
     )
+
+
+def benchmark_state(
+    config: Config, jobs: list[slurm.Job], failures: list[Failure]
+) -> BenchmarkState | None:
+    """jobs: those of cells that run or wait; failures: of cells, newest first."""
+    if config.benchmark is None:
+        return None
+    files = [Path(path) for path in cell_files(config)]
+    counts = Counter(read_json(path)["status"] for path in files if path.exists())
+    statuses = {name: counts[name] for name in get_args(Status) if counts[name]}
+    return BenchmarkState(sum(statuses.values()), len(files), statuses, jobs, failures)
 
 
 def experiment_state(

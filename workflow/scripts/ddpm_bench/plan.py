@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from . import stages
-from .config.dataset import Folder
+from .cells import BENCHMARK, dataset_of_cell
+from .config.benchmark import Cell
 from .config.loading import Config
 from .config.sampling import CheckpointRange
 from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
-from .listing import folder_sha256
-from .program import UserError
 
 STEP_DIGITS = 8
 IMAGE_DIGITS = 6
@@ -196,6 +195,11 @@ def given_weights(config: Config, experiment: str) -> str:
     return given.path if given else ""
 
 
+def work_names(config: Config) -> list[str]:
+    """What a run of a config may work on: its experiments, and its benchmark if it has one."""
+    return [*config.experiments, *([BENCHMARK] if config.benchmark else [])]
+
+
 def used_datasets(config: Config) -> list[str]:
     """The datasets of the experiments, each once; others in the file cost nothing."""
     return list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
@@ -203,18 +207,6 @@ def used_datasets(config: Config) -> list[str]:
 
 def dataset_folder(config: Config, dataset: str) -> str:
     return str(Path(config.results_dir, "datasets", dataset))
-
-
-def local_listings(config: Config) -> dict[str, str]:
-    """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
-    listings = {}
-    for name in used_datasets(config):
-        source = config.datasets[name].source
-        if isinstance(source, Folder):
-            cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
-            key = f"datasets.{name}.source.path"
-            listings[name] = folder_sha256(source.path, source.include, cache, key)
-    return listings
 
 
 def nearest_files(config: Config, experiment: str, score: str, samples: str) -> list[str]:
@@ -277,6 +269,12 @@ def prepared_images(config: Config, dataset: str, split: str) -> str:
     return str(Path(dataset_folder(config, dataset), f"{split}.npy"))
 
 
+def images_of_cell(config: Config, cell: Cell) -> list[str]:
+    """The prepared images that a cell of the benchmark trains on; none where they are random."""
+    dataset = dataset_of_cell(config, cell)
+    return [] if dataset is None else [prepared_images(config, dataset, "train")]
+
+
 def score_of_space(config: Config, dataset: str, space: str) -> Score:
     """A score that uses a feature space on a dataset: it holds the keys of the space."""
     return next(
@@ -294,43 +292,6 @@ def feature_weights(config: Config, dataset: str, score: Score) -> str:
     if score.weights is not None:
         return score.weights.path
     return str(Path(config.resources_dir, "inception", PUBLISHED_INCEPTION_FILE))
-
-
-def check_local_files(config: Config) -> None:
-    """Raise UserError for files that the config names and that are not on this machine."""
-    weights, statistics, checkpoints = [], [], []
-    for experiment, keys in config.experiments.items():
-        where = f"experiments.{experiment}"
-        for name, score in keys.scores.items():
-            if score.weights is not None:
-                weights.append((f"{where}.scores.{name}.weights.path", score.weights.path))
-            if score.fid_statistics is not None:
-                path = score.fid_statistics.path
-                statistics.append((f"{where}.scores.{name}.fid_statistics.path", path))
-        if given := given_weights(config, experiment):
-            checkpoints.append((f"{where}.train.init_from.path", given))
-    _refuse_missing(
-        weights,
-        "Give the path of a file of weights, or remove `weights` to have the published ones of "
-        "Inception downloaded",
-    )
-    _refuse_missing(
-        statistics,
-        "Give the path of an .npz file with mu and sigma, or remove `fid_statistics` to hold FID "
-        "against the dataset",
-    )
-    _refuse_missing(
-        checkpoints,
-        "Give the path of a checkpoint, or remove `init_from` to begin with weights drawn from the "
-        "seed",
-    )
-
-
-def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
-    """Raise UserError when one of the files, each with the key that names it, is missing."""
-    missing = [f"{key} = {path!r}" for key, path in named if not Path(path).is_file()]
-    if missing:
-        raise UserError(f"no such file: {'; '.join(missing)}. {remedy}")
 
 
 def retrainings(config: Config) -> list[str]:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import plan
+from .cells import FIGURES, benchmark_folder, cell_files
 from .config.loading import Config
+from .program import UserError
 
 EXPERIMENT_FIGURES = (
     "FID_vs_TrainingSteps.png",
@@ -28,7 +30,10 @@ SAMPLER_FILES = (
 
 
 def targets(config: Config) -> list[str]:
-    """Everything that a whole run leaves behind and nothing else depends on."""
+    """Everything that a whole run leaves behind and nothing else depends on: of the experiments, or
+    of the benchmark where there are none."""
+    if not config.experiments:
+        return benchmark_targets(config)
     results = Path(config.results_dir)
     files = [results / "report" / "all_scores.csv", results / "report" / "costs.csv"]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
@@ -42,6 +47,36 @@ def targets(config: Config) -> list[str]:
         if keys.samples and keys.scores:
             files += [report / name for name in SAMPLER_FILES]
     return [str(file) for file in files]
+
+
+def benchmark_targets(config: Config) -> list[str]:
+    """Everything that the benchmark leaves behind. Raises UserError where the config has none.
+
+    Its cells too: Snakemake would not miss one, deleted to be measured again, behind the tables.
+    """
+    if config.benchmark is None:
+        raise UserError(
+            "benchmark: is missing; add the grid to measure (config/README.md has its keys, "
+            "config/benchmark.yaml is an example)"
+        )
+    return [*benchmark_results(config), *cell_files(config)]
+
+
+def benchmark_results(config: Config) -> list[str]:
+    """The tables and figures of the benchmark."""
+    folder = benchmark_folder(config)
+    return [str(folder / name) for name in ("throughput.csv", "summary.csv", *FIGURES)]
+
+
+def benchmark_is_measured(config: Config) -> bool:
+    """Whether every cell, table and figure of the benchmark is there, each newer than what it is
+    made from."""
+    if config.benchmark is None or not all(
+        Path(path).exists() for path in benchmark_targets(config)
+    ):
+        return False
+    newest = max(Path(path).stat().st_mtime_ns for path in cell_files(config))
+    return all(Path(path).stat().st_mtime_ns >= newest for path in benchmark_results(config))
 
 
 def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[Path]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .cells import BENCHMARK, benchmark_datasets, is_cell_name
 from .config.loading import Config
 from .program import UserError
 
@@ -48,6 +49,7 @@ WILDCARDS = {
     "plot_trajectory": ("experiment", "samples"),
     "plot_closest_pairs": ("experiment", "score", "samples"),
     "plot_samplers": ("experiment",),
+    "measure_cell": ("cell",),
     "fetch": ("dataset",),
     "collect": ("experiment",),
     "thin": ("experiment",),
@@ -138,16 +140,20 @@ def _own(config: Config, job: Job, runs: set[str]) -> Job | None:
 
 
 def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
-    """The experiment or dataset of this config that a job of these wildcards is of; None if none.
+    """The experiment or dataset of this config that a job of these wildcards is of, or the
+    benchmark; None if nothing.
 
     separator: a pattern of what stands between the wildcards' values.
     """
     if rule not in WILDCARDS:
         return None
     kinds = WILDCARDS[rule]
+    if kinds[0] == "cell":
+        return BENCHMARK if is_cell_name(config, wildcards) else None
     names = list(config.experiments)
     if kinds[0] == "dataset":
-        names = list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+        used = [keys.dataset for keys in config.experiments.values()]
+        names = list(dict.fromkeys([*used, *benchmark_datasets(config)]))
     for name in names:
         parts = [re.escape(name), *_patterns(config, name, kinds[1:])]
         if re.fullmatch(separator.join(parts), wildcards):

@@ -73,6 +73,8 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
     `command` is what the user is told to run where nothing is scored yet.
     """
     tables = []
+    if not config.experiments:
+        yield "no scores: the config has no experiments"
     for experiment in config.experiments:
         so_far = scores_so_far(config, experiment)
         yield from describe(experiment, so_far, command)

@@ -5,12 +5,17 @@ text holds what-keys alone, without those at their defaults. A version is raised
 our code changes the stage's results; tests/unit/test_stage_versions.py keeps that honest.
 """
 
+from pathlib import Path
 from typing import Any
 
+from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
+from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel
+from .config.benchmark import Measuring as CellMeasuring
 from .config.keys import canonical_json, what_keys
 from .config.loading import Config
 from .config.sampling import Samples
 from .config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
+from .files import sha256
 
 VERSIONS = {
     "fetch": 1,
@@ -30,6 +35,8 @@ VERSIONS = {
     "samplers": 1,
     "compare": 2,
     "costs": 1,
+    "cell": 1,
+    "throughput": 1,
 }
 
 
@@ -181,3 +188,34 @@ def _features(score: Score, space: str) -> dict[str, Any]:
     if score.weights and score.weights.name:
         keys["weights_name"] = score.weights.name
     return keys
+
+
+def cell_stage(config: Config, cell: Cell) -> str:
+    """What a cell of the benchmark measures. A model of an experiment stands as that experiment has
+    it; keys that the cell does not read are left out, so that they measure it no second time."""
+    assert config.benchmark is not None
+    network = config.benchmark.models[cell.model]
+    if isinstance(network, OfExperiment):
+        network = config.experiments[network.experiment].model
+    own = isinstance(network, OwnModel)
+    return stage(
+        "cell",
+        cell=what_keys(cell),
+        network=what_keys(network),
+        measuring=_measuring(config, cell, network.name),
+        own_sha256=sha256(Path(network.path)) if own else None,
+        dataset=dataset_of_cell(config, cell),
+    )
+
+
+def _measuring(config: Config, cell: Cell, network: str) -> dict[str, Any]:
+    assert config.benchmark is not None
+    keys = config.benchmark.model_dump(include=set(CellMeasuring.model_fields))
+    if shape := images_shaped_as(config, cell.model):
+        dataset = config.datasets[shape]
+        keys |= {"image_size": dataset.image_size, "channels": dataset.channels}
+    unread = set() if cell.strategy in PIPELINES else {"micro_batches"}
+    unread |= set() if cell.strategy == "powersgd" else {"powersgd_rank"}
+    unread |= {"image_size", "channels"} if network in WITHOUT_IMAGES else set()
+    unread |= set() if network.startswith("resnet") else {"classes"}
+    return what_keys(CellMeasuring.model_validate(keys), leave_out=frozenset(unread))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil  # snakemake brings it
 
-from . import slurm
+from . import plan, slurm
 from .config.loading import Config, read_config
 from .failures import STOPPED, stopped_jobs
 from .files import write_json
@@ -42,8 +42,8 @@ def stop(
     """
     config = read_config(config_file)
     results = Path(config.results_dir)
-    records = all_main_processes(results, config.experiments)
-    mains = main_processes(results, config.experiments)
+    records = all_main_processes(results, plan.work_names(config))
+    mains = main_processes(results, plan.work_names(config))
     _refuse_others(mains, main_ended)
     here = [main for main in mains if main.is_of_this_machine()]
     deadline = time.monotonic() + wait_seconds

@@ -21,6 +21,8 @@ from .terminal import score_table, value_text
 def summary(config: Config, command: str) -> Iterator[str]:
     """Lines for each experiment, then where the report is; `command` would make what is missing."""
     results = Path(config.results_dir)
+    if not config.experiments:
+        yield "no scores: the config has no experiments"
     for experiment in config.experiments:
         yield from experiment_summary(config, experiment, command)
         yield ""

@@ -124,7 +124,10 @@ class Measuring(Keys):
 class Benchmark(Measuring):
     """The grid: each combination is a cell, and each cell a job."""
 
-    models: dict[Name, BenchmarkModel] = Field(min_length=1, description="Named models.")
+    models: dict[Name, BenchmarkModel] = Field(
+        min_length=1,
+        description="Named models; unet and unet2d have the keys of an experiment's `model`.",
+    )
     strategies: tuple[Strategy, ...] = Field(
         ("single", "ddp"),
         min_length=1,
@@ -150,7 +153,9 @@ class Benchmark(Measuring):
         True, description="Also measure the `single` cells that scaling efficiencies compare with."
     )
     dataset: Name | None = Field(
-        None, description="A name under `datasets`: its images, in place of random ones."
+        None,
+        description="A name under `datasets`: its images, in place of random ones, at its size and "
+        "channels. A model of an experiment takes those of its own dataset then.",
     )
     run: CellRun = Field(default_factory=CellRun, description="How cells are run.")
 

@@ -1,29 +1,27 @@
 """The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ..program import UserError
 from .benchmark import Benchmark
+from .cross_references import cross_references, nearest
 from .dataset import Dataset
 from .diffusion import Diffusion
 from .keeping import Keep
 from .keys import Keys, Name
 from .networks import Model
-from .sampling import CheckpointRange, Samples
+from .sampling import Samples
 from .scoring import Score
-from .training import Train, Validation, nearest_multiples
+from .training import Train, Validation
 
 UNIONS = (Union, types.UnionType)
-# Folders of results_dir that are not experiments.
-RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
 
 
 class Experiment(Keys):
@@ -48,7 +46,7 @@ class Experiment(Keys):
 
 
 class Config(Keys):
-    """Where things lie, the datasets, and the experiments on them."""
+    """Where things lie, the datasets, the experiments on them, and the throughput benchmark."""
 
     results_dir: str = Field("results", description="Everything that is computed.")
     resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
@@ -99,7 +97,7 @@ def check_config(raw: Any, origin: str = "config") -> Config:
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: must be a mapping of keys such as `datasets` and `experiments`")
     merged = with_defaults(raw)
-    problems = list(_cross_references(merged))
+    problems = list(cross_references(merged))
     config = None
     try:
         config = Config.model_validate(merged)
@@ -136,129 +134,6 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _cross_references(merged: dict[str, Any]) -> Iterator[str]:
-    """Problems between blocks; looks at the parsed file, so that it works beside other errors."""
-    datasets, experiments = merged.get("datasets"), merged.get("experiments")
-    if not isinstance(datasets, dict) or not isinstance(experiments, dict):
-        return
-    for name, experiment in experiments.items():
-        if name in RESERVED_NAMES:
-            yield f"experiments.{name}: this name is a folder of the results; choose another"
-        if not isinstance(experiment, dict):
-            continue
-        where = f"experiments.{name}"
-        yield from _samples_mismatches(where, experiment)
-        if "dataset" not in experiment:
-            continue
-        dataset_name = experiment["dataset"]
-        if dataset_name not in datasets:
-            yield (
-                f"{where}.dataset = {dataset_name!r}: no such dataset"
-                f"{_nearest(str(dataset_name), datasets)}; there are: {', '.join(datasets)}"
-            )
-        elif isinstance(datasets[dataset_name], dict):
-            yield from _dataset_mismatches(where, experiment, dataset_name, datasets[dataset_name])
-
-
-def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]:
-    """Sets of samples that ask for timesteps, averages or checkpoints that there are not."""
-    default = Diffusion.model_fields["timesteps"].default
-    timesteps = _whole(experiment, "diffusion", "timesteps") or default
-    samples = experiment.get("samples")
-    for name, keys in samples.items() if isinstance(samples, dict) else ():
-        if not isinstance(keys, dict):
-            continue
-        here = f"{where}.samples.{name}"
-        yield from _timestep_mismatches(here, keys, timesteps)
-        average, averages = keys.get("ema_sigma_rel"), _at(experiment, "train", "ema_sigma_rels")
-        if average is not None and average not in (averages or []):
-            yield (
-                f"{here}.ema_sigma_rel = {average}: training keeps no such average; add it to "
-                f"{where}.train.ema_sigma_rels, which are {averages or 'none'}"
-            )
-        yield from _checkpoint_mismatches(here, keys.get("checkpoints"), experiment)
-
-
-def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Iterator[str]:
-    """`timesteps`: how many the forward process has."""
-    given = keys.get("timesteps")
-    if given is None:
-        steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
-        if steps > timesteps:
-            yield f"{here}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
-    elif isinstance(given, list):
-        starts = [item.get("from") if isinstance(item, dict) else item for item in given]
-        beyond = [start for start in starts if isinstance(start, int) and start >= timesteps]
-        if beyond:
-            yield (
-                f"{here}.timesteps has {beyond[0]}: with diffusion.timesteps = {timesteps} the "
-                f"highest is {timesteps - 1}"
-            )
-
-
-def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -> Iterator[str]:
-    every = _whole(experiment, "train", "checkpoint_every")
-    last = _whole(experiment, "train", "steps")
-    if not (every and last):
-        return
-    there_are = f"there are checkpoints at the multiples of {every} up to {last}"
-    if isinstance(chosen, list):
-        wrong = [step for step in chosen if not isinstance(step, int)]
-        wrong = wrong or [step for step in chosen if step % every or step > last]
-        if wrong:
-            yield f"{here}.checkpoints has {wrong}: {there_are}"
-    elif isinstance(chosen, dict):
-        distance = _whole(chosen, "every")
-        if distance and distance % every:
-            yield (
-                f"{here}.checkpoints.every = {distance}: {there_are}; the nearest that fit: "
-                f"{nearest_multiples(distance, every)}"
-            )
-            return
-        try:
-            meant = CheckpointRange.model_validate(chosen).chosen(range(every, last + 1, every))
-        except ValidationError:
-            return  # reported where it stands
-        if not meant:
-            yield f"{here}.checkpoints = {chosen}: none is in this range; {there_are}"
-
-
-def _at(block: Any, *path: str) -> Any:
-    """The value at a path of the parsed file; None where there is none."""
-    for key in path:
-        block = block.get(key) if isinstance(block, dict) else None
-    return block
-
-
-def _whole(block: Any, *path: str) -> int | None:
-    """The whole number at a path of the parsed file; None where there is none above 0."""
-    value = _at(block, *path)
-    return value if isinstance(value, int) and value > 0 else None
-
-
-def _dataset_mismatches(
-    where: str, experiment: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
-) -> Iterator[str]:
-    try:
-        size = int(dataset["image_size"])
-        unit = TypeAdapter(Model).validate_python(experiment["model"]).smallest_multiple()
-        if size % unit:
-            yield (
-                f"datasets.{dataset_name}.image_size = {size}: {where}.model halves images "
-                f"{unit.bit_length() - 1} times: a multiple of {unit} is needed; take fewer levels"
-            )
-    except (KeyError, TypeError, ValueError):
-        pass  # reported where it stands
-    scores = experiment.get("scores")
-    for name, score in scores.items() if isinstance(scores, dict) else ():
-        reference = score.get("reference") if isinstance(score, dict) else None
-        if reference == "eval" and dataset.get("eval_fraction", 0) == 0:
-            yield (
-                f"{where}.scores.{name}.reference = 'eval': dataset {dataset_name} holds nothing "
-                f"out; set datasets.{dataset_name}.eval_fraction, such as 0.2"
-            )
-
-
 def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
     """A line for each wrong key: its path, value, what is allowed, the nearest known key."""
     by_path: dict[tuple[str, type | None], list[Any]] = {}
@@ -275,8 +150,8 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
         if error["type"] == "extra_forbidden":
             fields = block.model_fields if block else {}
             known = [field.alias or name for name, field in fields.items()]
-            nearest = _nearest(str(error["loc"][-1]), known)
-            yield f"{path}: unknown key{nearest}; allowed: {', '.join(known)}"
+            close = nearest(str(error["loc"][-1]), known)
+            yield f"{path}: unknown key{close}; allowed: {', '.join(known)}"
         elif error["type"] == "missing":
             yield f"{path}: is missing; add it"
         else:
@@ -349,8 +224,3 @@ def _is_in(raw: Any, path: list[str]) -> bool:
             return False
         raw = raw[key]
     return len(path) > 0
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

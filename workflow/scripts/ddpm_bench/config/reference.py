@@ -27,7 +27,7 @@ only the new steps; raising `images` draws only the new images; new sets and sco
 else.
 
 `defaults:` is merged under every experiment, block by block; what an experiment says itself wins.
-Names of datasets, experiments, sets and scores are letters, digits and `. _ -`.
+Names of datasets, experiments, sets, scores and models are letters, digits and `. _ -`.
 """
 
 
@@ -58,13 +58,21 @@ def _blocks(model: type[Keys], where: str, seen: set[type]) -> Iterator[str]:
     yield f"\n## `{where}`\n" if where != "the file itself" else "\n## Top level\n"
     yield f"{(model.__doc__ or '').strip()}\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
-    for name, field in model.model_fields.items():
+    for name, field in _own_first(model).items():
         cells = (f"`{field.alias or name}`", _kind(field), _default(field), field.description or "")
         yield f"| {' | '.join(cells)} |"
     for name, field in model.model_fields.items():
         for inner, path in _inner_models(field.annotation, name):
             prefix = "" if where == "the file itself" else f"{where}."
             yield from _blocks(inner, f"{prefix}{path}", seen)
+
+
+def _own_first(model: type[Keys]) -> dict[str, FieldInfo]:
+    """The keys of a block: its own, those that it has from another, and how it is run."""
+    own = getattr(model, "__annotations__", {})
+    fields = model.model_fields
+    order = sorted(fields, key=lambda name: (name == "run", name not in own))
+    return {name: fields[name] for name in order}
 
 
 def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Keys], str]]:

@@ -1,0 +1,66 @@
+"""The throughput benchmark from a config to its report, with models of a user's own."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY, Study
+
+SCRIPTS = REPOSITORY / "workflow" / "scripts"
+WORKS = """\
+import torch
+from torch import nn
+
+
+def build(samples):
+    batch = torch.randn(samples, 8), torch.randn(samples, 8)
+    return nn.Linear(8, 8), batch, nn.functional.mse_loss
+"""
+BREAKS = "def build(samples):\n    raise ValueError('no such layer')\n"
+
+
+@pytest.fixture
+def benchmark(tmp_path) -> Study:
+    """A config with a benchmark alone: a model that works, and one that does not."""
+    study = Study(tmp_path / "study")
+    study.folder.mkdir()
+    for name, text in (("works", WORKS), ("breaks", BREAKS)):
+        (study.folder / f"{name}.py").write_text(text)
+    models = {name: {"name": "own", "path": f"{name}.py"} for name in ("works", "breaks")}
+    study.config = {
+        "benchmark": {
+            "models": models, "strategies": ["single"], "batch_size": [4],
+            "steps": 3, "seconds": 0, "repetitions": 2,
+        }
+    }  # fmt: skip
+    return study
+
+
+def program(study: Study, name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), "--configfile", "config.yaml"],
+        cwd=study.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_model_that_breaks_is_a_row_and_the_rest_is_measured_and_reported(benchmark):
+    benchmark.run()  # without experiments, what there is to do is the benchmark
+    folder = benchmark.folder / "results" / "benchmark"
+    table = pd.read_csv(folder / "throughput.csv").set_index("model")
+    assert table.loc["works", "status"].tolist() == ["ok", "ok"]  # a row for each repetition
+    assert (table.loc["works", "samples_per_second"] > 0).all()
+    assert table.loc["breaks", "status"] == "crashed"
+    assert "no such layer" in table.loc["breaks", "reason"]
+    assert "2 of 2 cells: 1 ok, 1 crashed" in program(benchmark, "status.py")
+    assert "no such layer" in program(benchmark, "throughput_summary.py")
+
+    assert "report.html: open it" in program(benchmark, "report.py")
+    page = (benchmark.folder / "results" / "report.html").read_text()
+    for shown in ("throughput.csv", "throughput_vs_batch.png", "communication_share.png"):
+        assert shown in page

@@ -1,0 +1,187 @@
+"""What does not fit together between the blocks of a config file.
+
+Looks at the parsed file, so that its problems are told beside those of single keys.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .benchmark import Measuring
+from .diffusion import Diffusion
+from .networks import Model
+from .sampling import CheckpointRange, Samples
+from .training import nearest_multiples
+
+# Folders of results_dir that are not experiments.
+RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
+
+
+def cross_references(merged: dict[str, Any]) -> Iterator[str]:
+    """Problems between blocks; looks at the parsed file, so that it works beside other errors."""
+    if not merged.get("experiments") and not merged.get("benchmark"):
+        yield (
+            "nothing to do: give `experiments` to train, sample and score, or a `benchmark` to "
+            "measure how training scales"
+        )
+    datasets, experiments = merged.get("datasets", {}), merged.get("experiments", {})
+    if not isinstance(datasets, dict) or not isinstance(experiments, dict):
+        return
+    benchmark = merged.get("benchmark")
+    if isinstance(benchmark, dict):
+        yield from _benchmark_mismatches(benchmark, datasets, experiments)
+    for name, experiment in experiments.items():
+        if name in RESERVED_NAMES:
+            yield f"experiments.{name}: this name is a folder of the results; choose another"
+        if not isinstance(experiment, dict):
+            continue
+        where = f"experiments.{name}"
+        yield from _samples_mismatches(where, experiment)
+        if "dataset" not in experiment:
+            continue
+        dataset_name = experiment["dataset"]
+        if dataset_name not in datasets:
+            yield f"{where}.dataset = {no_such('dataset', dataset_name, datasets)}"
+        elif isinstance(datasets[dataset_name], dict):
+            yield from _dataset_mismatches(where, experiment, dataset_name, datasets[dataset_name])
+
+
+def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]:
+    """Sets of samples that ask for timesteps, averages or checkpoints that there are not."""
+    default = Diffusion.model_fields["timesteps"].default
+    timesteps = _whole(experiment, "diffusion", "timesteps") or default
+    samples = experiment.get("samples")
+    for name, keys in samples.items() if isinstance(samples, dict) else ():
+        if not isinstance(keys, dict):
+            continue
+        here = f"{where}.samples.{name}"
+        yield from _timestep_mismatches(here, keys, timesteps)
+        average, averages = keys.get("ema_sigma_rel"), _at(experiment, "train", "ema_sigma_rels")
+        if average is not None and average not in (averages or []):
+            yield (
+                f"{here}.ema_sigma_rel = {average}: training keeps no such average; add it to "
+                f"{where}.train.ema_sigma_rels, which are {averages or 'none'}"
+            )
+        yield from _checkpoint_mismatches(here, keys.get("checkpoints"), experiment)
+
+
+def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Iterator[str]:
+    """`timesteps`: how many the forward process has."""
+    given = keys.get("timesteps")
+    if given is None:
+        steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
+        if steps > timesteps:
+            yield f"{here}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
+    elif isinstance(given, list):
+        starts = [item.get("from") if isinstance(item, dict) else item for item in given]
+        beyond = [start for start in starts if isinstance(start, int) and start >= timesteps]
+        if beyond:
+            yield (
+                f"{here}.timesteps has {beyond[0]}: with diffusion.timesteps = {timesteps} the "
+                f"highest is {timesteps - 1}"
+            )
+
+
+def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -> Iterator[str]:
+    every = _whole(experiment, "train", "checkpoint_every")
+    last = _whole(experiment, "train", "steps")
+    if not (every and last):
+        return
+    there_are = f"there are checkpoints at the multiples of {every} up to {last}"
+    if isinstance(chosen, list):
+        wrong = [step for step in chosen if not isinstance(step, int)]
+        wrong = wrong or [step for step in chosen if step % every or step > last]
+        if wrong:
+            yield f"{here}.checkpoints has {wrong}: {there_are}"
+    elif isinstance(chosen, dict):
+        distance = _whole(chosen, "every")
+        if distance and distance % every:
+            yield (
+                f"{here}.checkpoints.every = {distance}: {there_are}; the nearest that fit: "
+                f"{nearest_multiples(distance, every)}"
+            )
+            return
+        try:
+            meant = CheckpointRange.model_validate(chosen).chosen(range(every, last + 1, every))
+        except ValidationError:
+            return  # reported where it stands
+        if not meant:
+            yield f"{here}.checkpoints = {chosen}: none is in this range; {there_are}"
+
+
+def _benchmark_mismatches(
+    benchmark: dict[str, Any], datasets: dict[str, Any], experiments: dict[str, Any]
+) -> Iterator[str]:
+    """Datasets and experiments that there are not, and images that a U-Net cannot halve."""
+    given = benchmark.get("dataset")
+    if given is not None and given not in datasets:
+        yield f"benchmark.dataset = {no_such('dataset', given, datasets)}"
+    models = benchmark.get("models")
+    for name, keys in models.items() if isinstance(models, dict) else ():
+        where = f"benchmark.models.{name}"
+        kind = keys.get("name") if isinstance(keys, dict) else None
+        experiment = _at(keys, "experiment")
+        if kind == "experiment" and experiment is not None and experiment not in experiments:
+            yield f"{where}.experiment = {no_such('experiment', experiment, experiments)}"
+        elif kind in ("unet", "unet2d"):
+            dataset = _at(datasets, str(given))
+            origin = "benchmark" if dataset is None else f"datasets.{given}"
+            default = Measuring.model_fields["image_size"].default
+            size = (dataset or benchmark).get("image_size", default)
+            yield from _cannot_halve(f"{origin}.image_size", size, where, keys)
+
+
+def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
+    """A model that halves images of this size more often than it can."""
+    try:
+        unit = TypeAdapter(Model).validate_python(model).smallest_multiple()
+        if int(size) % unit:
+            yield (
+                f"{key} = {size}: {where} halves images {unit.bit_length() - 1} times: a multiple "
+                f"of {unit} is needed; take fewer levels"
+            )
+    except (TypeError, ValueError):
+        pass  # reported where it stands
+
+
+def _at(block: Any, *path: str) -> Any:
+    """The value at a path of the parsed file; None where there is none."""
+    for key in path:
+        block = block.get(key) if isinstance(block, dict) else None
+    return block
+
+
+def _whole(block: Any, *path: str) -> int | None:
+    """The whole number at a path of the parsed file; None where there is none above 0."""
+    value = _at(block, *path)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _dataset_mismatches(
+    where: str, experiment: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
+) -> Iterator[str]:
+    key = f"datasets.{dataset_name}.image_size"
+    yield from _cannot_halve(
+        key, dataset.get("image_size"), f"{where}.model", experiment.get("model")
+    )
+    scores = experiment.get("scores")
+    for name, score in scores.items() if isinstance(scores, dict) else ():
+        reference = score.get("reference") if isinstance(score, dict) else None
+        if reference == "eval" and dataset.get("eval_fraction", 0) == 0:
+            yield (
+                f"{where}.scores.{name}.reference = 'eval': dataset {dataset_name} holds nothing "
+                f"out; set datasets.{dataset_name}.eval_fraction, such as 0.2"
+            )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def no_such(kind: str, name: Any, known: Iterable[str]) -> str:
+    """In words: a name that is not there, the nearest that is, and all."""
+    there_are = ", ".join(known) or "none"
+    return f"{name!r}: no such {kind}{nearest(str(name), known)}; there are: {there_are}"

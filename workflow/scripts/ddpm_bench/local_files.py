@@ -1,0 +1,72 @@
+"""The files on this machine that a config names: whether they are there, and what is in folders.
+
+Imported at DAG time: the standard library and the configuration only.
+"""
+
+from pathlib import Path
+
+from . import plan
+from .cells import benchmark_datasets
+from .config.benchmark import OwnModel
+from .config.dataset import Folder
+from .config.loading import Config
+from .listing import folder_sha256
+from .program import UserError
+
+
+def check_local_files(config: Config) -> None:
+    """Raise UserError for files that the config names and that are not on this machine."""
+    weights, statistics, checkpoints = [], [], []
+    for experiment, keys in config.experiments.items():
+        where = f"experiments.{experiment}"
+        for name, score in keys.scores.items():
+            if score.weights is not None:
+                weights.append((f"{where}.scores.{name}.weights.path", score.weights.path))
+            if score.fid_statistics is not None:
+                path = score.fid_statistics.path
+                statistics.append((f"{where}.scores.{name}.fid_statistics.path", path))
+        if given := plan.given_weights(config, experiment):
+            checkpoints.append((f"{where}.train.init_from.path", given))
+    models = config.benchmark.models if config.benchmark else {}
+    own = [
+        (f"benchmark.models.{name}.path", keys.path)
+        for name, keys in models.items()
+        if isinstance(keys, OwnModel)
+    ]
+    _refuse_missing(
+        own, "Give the path of a Python file with a function that returns model, batch and loss"
+    )
+    _refuse_missing(
+        weights,
+        "Give the path of a file of weights, or remove `weights` to have the published ones of "
+        "Inception downloaded",
+    )
+    _refuse_missing(
+        statistics,
+        "Give the path of an .npz file with mu and sigma, or remove `fid_statistics` to hold FID "
+        "against the dataset",
+    )
+    _refuse_missing(
+        checkpoints,
+        "Give the path of a checkpoint, or remove `init_from` to begin with weights drawn from the "
+        "seed",
+    )
+
+
+def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
+    """Raise UserError when one of the files, each with the key that names it, is missing."""
+    missing = [f"{key} = {path!r}" for key, path in named if not Path(path).is_file()]
+    if missing:
+        raise UserError(f"no such file: {'; '.join(missing)}. {remedy}")
+
+
+def local_listings(config: Config) -> dict[str, str]:
+    """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
+    listings = {}
+    for name in dict.fromkeys([*plan.used_datasets(config), *benchmark_datasets(config)]):
+        source = config.datasets[name].source
+        if isinstance(source, Folder):
+            cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
+            key = f"datasets.{name}.source.path"
+            listings[name] = folder_sha256(source.path, source.include, cache, key)
+    return listings
