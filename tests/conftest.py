@@ -13,6 +13,14 @@ def sysu_shape() -> Path:
     return SYSU_SHAPE
 
 
+@pytest.fixture(scope="session")
+def strategy_results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What each of the processes of strategy_runs.py has noted of its runs, by rank."""
+    from strategy_runs import in_processes  # torch: only where it is needed
+
+    return in_processes(tmp_path_factory.mktemp("strategies"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # What runs real workflows takes longest, and begins first where several processes share tests.
     items.sort(key=lambda item: "workflow" not in item.path.parts)
