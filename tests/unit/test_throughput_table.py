@@ -11,7 +11,9 @@ from fake_throughput import CPU, GPU, benchmark, record, write_grid, write_recor
 
 from ddpm_bench.cell_record import CellRecord
 from ddpm_bench.config.benchmark import Cell
+from ddpm_bench.config.loading import Config
 from ddpm_bench.program import UserError
+from ddpm_bench.stages import throughput_tables_stage
 from ddpm_bench.tables import write_table
 from ddpm_bench.throughput_table import (
     SUMMARY_COLUMNS,
@@ -180,9 +182,12 @@ def test_a_broken_record_and_a_table_of_other_columns_are_named(tmp_path):
 
 
 def test_the_program_writes_both_tables(tmp_path):
-    files = write_grid(tmp_path / "cells", benchmark(["resnet18"], strategies=["ddp"]))
-    command = [sys.executable, SCRIPTS / "collect_throughput.py", "--what", '{"version":1}']
-    command += ["--cells", *files, "--throughput", tmp_path / "t.csv", "--summary"]
+    grid = benchmark(["resnet18"], strategies=["ddp"])
+    files = write_grid(tmp_path / "cells", grid)
+    (tmp_path / "cells" / "of-another-grid.json").write_text("{}")
+    what = throughput_tables_stage(Config(benchmark=grid))
+    command = [sys.executable, SCRIPTS / "collect_throughput.py", "--what", what]
+    command += ["--cells", tmp_path / "cells", "--throughput", tmp_path / "t.csv", "--summary"]
     subprocess.run([*map(str, command), str(tmp_path / "s.csv")], check=True)
     expected = throughput_table(read_records(files))
     found = read_throughput(tmp_path / "t.csv", THROUGHPUT_COLUMNS)

@@ -67,9 +67,10 @@ rule collect_throughput:
     conda:
         "../../envs/environment.yaml"
     params:
-        what=stages.stage("throughput"),
+        what=stages.throughput_tables_stage(CONFIG),
+        folder=f"{RESULTS}/benchmark/cells",
     shell:
-        "exec with_log {log:q} collect_throughput.py --what {params.what:q} --cells {input:q}"
+        "exec with_log {log:q} collect_throughput.py --what {params.what:q} --cells {params.folder:q}"
         " --throughput {output.throughput:q} --summary {output.summary:q}"
 
 

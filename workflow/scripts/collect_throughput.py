@@ -6,7 +6,8 @@ Cells that are not ok are rows without numbers.
 
 from pathlib import Path
 
-from ddpm_bench.config.benchmark import ThroughputStage
+from ddpm_bench.cells import cell_name, cells
+from ddpm_bench.config.benchmark import TablesStage
 from ddpm_bench.program import keys, parser, run
 from ddpm_bench.tables import write_table
 from ddpm_bench.throughput_table import read_records, summary, throughput_table
@@ -15,16 +16,17 @@ from ddpm_bench.throughput_table import read_records, summary, throughput_table
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument(
-        "--what", type=keys(ThroughputStage), required=True, help="JSON: version"
+        "--what", type=keys(TablesStage), required=True, help="JSON: version and grid"
     )
     arguments.add_argument(
-        "--cells", type=Path, nargs="*", default=[], help="JSON files that measure_cell.py left"
+        "--cells", type=Path, required=True, help="folder of what measure_cell.py left of them"
     )
     arguments.add_argument("--throughput", type=Path, required=True, help="CSV of all repetitions")
     arguments.add_argument("--summary", type=Path, required=True, help="CSV with a row per cell")
     given = arguments.parse_args()
 
-    table = throughput_table(read_records(given.cells))
+    files = [given.cells / f"{cell_name(cell)}.json" for cell in cells(given.what)]
+    table = throughput_table(read_records(files))
     write_table(given.throughput, table)
     write_table(given.summary, summary(table))
 

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from ddpm_bench.config.benchmark import ThroughputStage
+from ddpm_bench.config.benchmark import FiguresStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.program import keys, parser, run
 from ddpm_bench.throughput_figures import throughput_figures
@@ -12,9 +12,7 @@ from ddpm_bench.throughput_table import THROUGHPUT_COLUMNS, read_throughput
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--what", type=keys(ThroughputStage), required=True, help="JSON: version"
-    )
+    arguments.add_argument("--what", type=keys(FiguresStage), required=True, help="JSON: version")
     arguments.add_argument("--throughput", type=Path, required=True, help="CSV of all repetitions")
     arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the figures")
     given = arguments.parse_args()

@@ -7,7 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
-from .config.benchmark import Benchmark, Cell, OfExperiment
+from .config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
 from .config.loading import Config
 
 # By which others know the benchmark of a config; no experiment may have this name.
@@ -25,7 +25,7 @@ class UnsupportedError(Exception):
     """A combination that cannot be measured, with the reason, in words for the user."""
 
 
-def cells(benchmark: Benchmark) -> list[Cell]:
+def cells(benchmark: Benchmark | TablesStage) -> list[Cell]:
     """The grid, and the `single` cells that its efficiencies are held against; each once."""
     grid = [
         Cell(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
-from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel
+from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from .config.benchmark import Measuring as CellMeasuring
 from .config.keys import canonical_json, what_keys
 from .config.loading import Config
@@ -206,6 +206,14 @@ def cell_stage(config: Config, cell: Cell) -> str:
         own_sha256=sha256(Path(network.path)) if own else None,
         dataset=dataset_of_cell(config, cell),
     )
+
+
+def throughput_tables_stage(config: Config) -> str:
+    """The grid; nothing where the config has no benchmark, of which no rule then runs."""
+    if config.benchmark is None:
+        return stage("throughput")
+    grid = config.benchmark.model_dump(mode="json", include=set(TablesStage.model_fields))
+    return stage("throughput", **{**grid, "models": list(grid["models"])})
 
 
 def _measuring(config: Config, cell: Cell, network: str) -> dict[str, Any]:

@@ -198,7 +198,21 @@ class CellStage(Keys):
     dataset: Name | None = None
 
 
-class ThroughputStage(Keys):
-    """What decides the tables and figures of the benchmark, but the measured cells."""
+class TablesStage(Keys):
+    """What decides the tables of the benchmark, but what was measured: the grid. The names of some
+    thousand cells would be too long for a command."""
+
+    version: PositiveInt
+    models: tuple[Name, ...]
+    strategies: tuple[Strategy, ...]
+    precision: tuple[Precision, ...]
+    batch_size: tuple[PositiveInt, ...]
+    processes: tuple[PositiveInt, ...]
+    nodes: tuple[PositiveInt, ...]
+    baselines: bool
+
+
+class FiguresStage(Keys):
+    """What decides the figures of the benchmark, but the table that they show."""
 
     version: PositiveInt
