@@ -211,7 +211,7 @@ Round = dict[str, float]  # of each side
 def one_round(
     args: argparse.Namespace, sides: dict[str, Callable], number: int, device
 ) -> tuple[Round, Round]:
-    """Of each side's turn, images per second at its median step, and per second of the processor."""
+    """Of each turn, images per second at its median step, and per second of the processor."""
     import torch.distributed as dist
 
     from ddpm_bench.step_times import milliseconds_of_steps
