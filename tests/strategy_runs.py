@@ -196,6 +196,7 @@ LOW_PRECISION = [
     for precision in ("bf16", "fp16")
     for name in ("ddp", "fsdp", "pipeline-gpipe")
 ]
+LOW_PRECISION += [Run("perceptron", "fsdp", "fp16", optimizer="sgd", learning_rate=1.0)]
 MEASURED_STRATEGIES = ("ddp", "pipeline-gpipe")
 MEASURED = {"warmup_steps": 3, "steps": 4, "seconds": 0.3, "repetitions": 2}
 RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, SEVERAL_BUCKETS, *SENT, *LOW_PRECISION]

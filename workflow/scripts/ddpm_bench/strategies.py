@@ -109,8 +109,8 @@ class WholeModelTrainer(Trainer):
     ) -> None:
         super().__init__(stage, model.parameters(), device, parted)
         self._model = model
-        self._inputs = [tuple(item.to(device) for item in part.inputs) for part in parts]
-        self._targets = [part.targets.to(device) for part in parts]
+        self._inputs = [tuple(_copied(part.inputs, device)) for part in parts]
+        self._targets = [*_copied((part.targets for part in parts), device)]
         self._loss = parts[0].loss
 
     def step(self) -> torch.Tensor:
@@ -134,7 +134,6 @@ class PipelineTrainer(Trainer):
         _check_micro_batches(stage)
         part = _placed(stage, pipeline_stages(workload, world)[rank], device)
         super().__init__(stage, part.parameters(), device, parted=True)
-        self._device = device
         self._loss = workload.loss
         self._inputs = tuple(item.to(device) for item in workload.inputs) if rank == 0 else ()
         self._targets = workload.targets.to(device) if rank == world - 1 else None
@@ -209,6 +208,11 @@ def _placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modu
     return compute_on(device, model)
 
 
+def _copied(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterable[torch.Tensor]:
+    """On the device, in memory of their own: what is a share does not hold the whole batch."""
+    return (tensor.to(device, copy=True) for tensor in tensors)
+
+
 def _as_built(stage: CellStage, device: torch.device) -> bool:
     """Whether a model trains faster with its weights as they were built than in channels_last.
 
@@ -240,8 +244,9 @@ def _replicated(
             "powersgd carries over what it left out of each gradient, and under the loss scaling "
             "of fp16 an overflow would stay in it for ever; take bf16"
         )
-    # On gloo, PowerSGD's callbacks wait for further all-reduces in the two threads that would
-    # have to run them: with a second bucket under way none is left, and all wait for ever.
+    # PowerSGD begins further all-reduces in gloo's threads, as earlier ones end. With a second
+    # bucket under way each process begins them in an order of its own: one is taken for another,
+    # or all wait for ever.
     one_bucket = {"bucket_cap_mb": ONE_BUCKET_MB} if strategy == "powersgd" and gloo else {}
     devices = None if device.type == "cpu" else [device]
     model = _placed(stage, model, device)
