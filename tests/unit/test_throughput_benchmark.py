@@ -14,16 +14,16 @@ def benchmark(*options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_both_sides_take_turns_in_two_processes():
-    done = benchmark("--strategy", "ddp", "--processes", "2")
+def test_both_sides_take_turns():
+    done = benchmark("--strategy", "ddp")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["ratio_min"] <= found["ratio_median"] <= found["ratio_max"]
     sides = ("ours", "peer", "peer_channels_last")
     assert all(found[f"images_per_second_{side}"] > 0 for side in sides)
-    assert (found["processes"], found["batch_size"], found["precision"]) == (2, 2, "fp32")
+    assert (found["processes"], found["batch_size"], found["precision"]) == (1, 2, "fp32")
     assert found["torch"] and found["torchvision"]
-    assert done.stderr.count(" images/s\n") == 2, "one process tells of each round"
+    assert done.stderr.count(" images/s\n") == 2
 
 
 def test_one_process_cannot_be_several():
