@@ -6,21 +6,25 @@
 
 Both sides train the same network of torchvision on random images, with Adam (fused), at the same
 batch size, precision and threads. They live in the same processes, started as a cell's are, and
-take turns: some steps that are not measured, then `--steps` that are, each step by itself. The side
-that begins changes from round to round. A second loop has its model and images in channels_last,
-as a user may lay them out who has read of it.
+take turns: some steps that are not measured, then `--steps` that are, each step by itself. Their
+order changes from round to round. A second loop has its model and images in channels_last, as a
+user may lay them out who has read of it.
 
 Ratios are our images per second over the loop's, both at the median step of a turn: above 1, ours
-is faster. The last line is one JSON object.
+is faster. `ratio_processor_time` holds the seconds of a CPU against each other that the turns took
+in the first process: what other programs do at the same time changes it less. The last line is one
+JSON object.
 """
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,6 +43,7 @@ CLASSES = 10
 LEARNING_RATE = 1e-4
 LONGEST_MINUTES = 60.0
 RESULT = "DDPM_BENCH_RESULT"  # where the first process leaves what was measured
+KINDS = ("median", "min", "max")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -54,7 +59,12 @@ def arguments() -> argparse.Namespace:
     add("--batch-size", type=int, default=32, help="images of a step for each process (32)")
     add("--image-size", type=int, default=32, help="pixels (32)")
     add("--precision", choices=PRECISIONS, default="fp32", help="of all sides (fp32)")
-    add("--pairs", type=int, default=11, help="rounds of turns (11)")
+    add(
+        "--pairs",
+        type=int,
+        default=12,
+        help="rounds of turns; multiples of six see all orders (12)",
+    )
     add("--steps", type=int, default=steps, help=f"measured in each turn ({steps})")
     add("--warm-up", type=int, default=2, help="steps before them (2)")
     add("--threads", type=int, default=1, help="of each process (1)")
@@ -97,12 +107,11 @@ def main() -> None:
         result = {**read_json(Path(os.environ[RESULT])), **described(args, load)}
     for name in ("ours", "peer", "peer_channels_last"):
         print(f"{name.replace('_', ' ')}: {result[f'images_per_second_{name}']} images/s")
-    for key, title in (("ratio", "ratio"), ("ratio_channels_last", "to channels_last")):
-        print(title + ": {} ({} to {})".format(*(result[f"{key}_{kind}"] for kind in KINDS)))
+    for key in ("ratio", "ratio_channels_last", "ratio_processor_time"):
+        if f"{key}_median" in result:
+            median, low, high = (result[f"{key}_{kind}"] for kind in KINDS)
+            print(f"{key.replace('_', ' ')}: {median} ({low} to {high})")
     print(json.dumps(result))
-
-
-KINDS = ("median", "min", "max")
 
 
 def described(args: argparse.Namespace, load: float) -> dict[str, object]:
@@ -132,7 +141,7 @@ def take_turns(args: argparse.Namespace) -> None:
     }
     rounds = [one_round(args, sides, number, device) for number in range(args.pairs)]
     if os.environ["RANK"] == "0":
-        write_json(Path(os.environ[RESULT]), measured(args, rounds, device))
+        write_json(Path(os.environ[RESULT]), measured(rounds, device))
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -196,39 +205,49 @@ def plain_loop(args: argparse.Namespace, device, layout) -> Callable[[], None]:
     return step
 
 
+Round = dict[str, float]  # of each side
+
+
 def one_round(
     args: argparse.Namespace, sides: dict[str, Callable], number: int, device
-) -> dict[str, float]:
-    """Images per second of each side, at the median step of its turn."""
+) -> tuple[Round, Round]:
+    """Of each turn, images per second at its median step, and per second of the processor."""
     import torch.distributed as dist
 
     from ddpm_bench.step_times import milliseconds_of_steps
 
-    first = number % len(sides)
-    speeds = {}
-    for name in [*list(sides)[first:], *list(sides)[:first]]:
+    orders = list(itertools.permutations(sides))
+    images = args.batch_size * args.processes
+    speeds, frugalities = {}, {}
+    for name in orders[number % len(orders)]:
         for _ in range(args.warm_up):
             sides[name]()
         if dist.is_initialized():
             dist.barrier()
+        began = time.process_time()
         times, _ = milliseconds_of_steps(sides[name], args.steps, device)
-        speeds[name] = args.batch_size * args.processes / statistics.median(times) * 1e3
+        frugalities[name] = images * args.steps / (time.process_time() - began)
+        speeds[name] = images / statistics.median(times) * 1e3
     if os.environ["RANK"] == "0":
         text = ", ".join(f"{name} {speeds[name]:.1f}" for name in sides)
         print(f"round {number + 1} of {args.pairs}: {text} images/s", file=sys.stderr, flush=True)
-    return {name: speeds[name] for name in sides}
+    return speeds, frugalities
 
 
-def measured(args: argparse.Namespace, rounds: list[dict[str, float]], device) -> dict[str, object]:
+def measured(rounds: list[tuple[Round, Round]], device) -> dict[str, object]:
+    """What has been measured, under the names of the JSON line."""
     import torch
 
-    result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
-    for kind, value in ratios(rounds, "peer_channels_last").items():
-        result[f"ratio_channels_last_{kind}"] = value
-    for name in rounds[0]:
-        speed = statistics.median(speeds[name] for speeds in rounds)
-        result[f"images_per_second_{name}"] = round(speed, 1)
+    speeds = [round_speeds for round_speeds, _ in rounds]
+    compared = {"ratio": ratios(speeds, "peer")}
+    compared["ratio_channels_last"] = ratios(speeds, "peer_channels_last")
     cuda = device.type == "cuda"
+    if not cuda:
+        compared["ratio_processor_time"] = ratios([frugality for _, frugality in rounds], "peer")
+    result = {f"{key}_{kind}": value[kind] for key, value in compared.items() for kind in KINDS}
+    for name in ("ours", "peer", "peer_channels_last"):
+        speed = statistics.median(of_sides[name] for of_sides in speeds)
+        result[f"images_per_second_{name}"] = round(speed, 1)
     return {**result, "device": torch.cuda.get_device_name() if cuda else "cpu"}
 
 

@@ -1,11 +1,9 @@
 """What a process of a cell may take on a machine without GPUs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from measured_cells import PROGRAM, MeasuredCell
+from measured_cells import MeasuredCell
 
 from ddpm_bench import cell_memory
 from ddpm_bench.cell_memory import ceiling_bytes, free_bytes, is_out_of_memory
@@ -101,28 +99,6 @@ def test_this_machine_says_what_it_has_free():
 )
 def test_what_counts_as_out_of_memory(error, expected):
     assert is_out_of_memory(error) is expected
-
-
-TENSORS = """
-import sys, torch
-sys.path.insert(0, {scripts!r})
-from ddpm_bench.cell_memory import is_out_of_memory, lift_ceiling, resident_bytes, stay_below
-stay_below(resident_bytes() + 200 * 10**6)
-fits = torch.ones(25 * 10**6)  # of 4 bytes
-try:
-    torch.ones(50 * 10**6)
-except RuntimeError as error:
-    assert is_out_of_memory(error), error
-    lift_ceiling()
-    torch.ones(50 * 10**6)
-    print("as expected")
-"""
-
-
-def test_tensors_beyond_the_ceiling_are_an_exception_and_may_be_had_when_it_is_lifted():
-    code = TENSORS.format(scripts=str(PROGRAM.parent))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
-    assert done.stdout == "as expected\n", done.stderr
 
 
 def test_a_cell_of_torch_that_does_not_fit_is_a_row_with_what_to_set(tmp_path):
