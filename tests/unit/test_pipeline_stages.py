@@ -11,11 +11,11 @@ from torch import nn
 from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.networks import Unet, Unet2d
-from ddpm_bench.model import in_channels_last
+from ddpm_bench.cpu_blocks import compute_for_cpu
+from ddpm_bench.memory_layout import in_channels_last
 from ddpm_bench.pipeline_stages import balanced, pipeline_stages
-from ddpm_bench.workloads import Workload, build_workload, compute_on
+from ddpm_bench.workloads import Workload, build_workload
 
-CPU = torch.device("cpu")
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
 UNET2D = Unet2d(name="unet2d", block_out_channels=(8, 16), norm_num_groups=4)
 NETWORKS = {
@@ -75,7 +75,7 @@ def in_turn(stages: list[nn.Module], inputs: tuple[torch.Tensor, ...]) -> torch.
 def test_stages_in_turn_are_the_model_in_values_and_gradients(name, layout):
     workload = built(name)
     if layout == "channels last":
-        in_channels_last(compute_on(CPU, workload.model))
+        in_channels_last(compute_for_cpu(workload.model))
     output = workload.model(*workload.inputs)
     expected = gradients(workload, output)
     for count in (1, 2, 3, 4):

@@ -28,7 +28,8 @@ from strategy_runs import (
 from torch import nn
 
 from ddpm_bench.cells import UnsupportedError
-from ddpm_bench.strategies import SGD_MOMENTUM, build_trainer
+from ddpm_bench.strategies import build_trainer
+from ddpm_bench.trainers import SGD_MOMENTUM
 from ddpm_bench.workloads import Workload
 
 UNIT_ROUNDOFF = 2.0**-11  # of fp16: half the distance of neighbours, relative

@@ -9,9 +9,9 @@ from torch.distributed.fsdp import fully_shard
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet, Unet2d
-from ddpm_bench.cpu_blocks import FORWARD
+from ddpm_bench.cpu_blocks import FORWARD, compute_for_cpu
 from ddpm_bench.diffusion import build_schedule, to_model_range
-from ddpm_bench.workloads import MASKED, build_workload, compute_on
+from ddpm_bench.workloads import MASKED, build_workload
 
 MEASURING = Measuring(image_size=16, channels=3, classes=7, seed=3)
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
@@ -152,7 +152,7 @@ def test_on_cpus_our_unet_is_computed_as_in_training_with_the_same_parameters():
     workload = build_workload(UNET, MEASURING, 2)
     expected = workload.model(*workload.inputs)
     parameters = list(workload.model.parameters())
-    model = compute_on(torch.device("cpu"), workload.model)
+    model = compute_for_cpu(workload.model)
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
     assert all("forward" in vars(item) for item in model.modules() if type(item) in FORWARD)
     torch.testing.assert_close(model(*workload.inputs), expected, rtol=1e-4, atol=1e-5)
@@ -168,9 +168,9 @@ def world_of_one():
 @every_denoiser
 def test_a_sharded_denoiser_trains_as_the_whole(network, world_of_one):
     whole = build_workload(network, MEASURING, 4)
-    compute_on(torch.device("cpu"), whole.model)
+    compute_for_cpu(whole.model)
     sharded = build_workload(network, MEASURING, 4)
-    compute_on(torch.device("cpu"), sharded.model)
+    compute_for_cpu(sharded.model)
     mesh = distributed.init_device_mesh("cpu", (1,))
     for block in (*sharded.shards, sharded.model):
         fully_shard(block, mesh=mesh)

@@ -200,7 +200,8 @@ def be_a_process_of_the_cell(args) -> int:
             traceback.print_exc()
         leave_word(word_file(folder, int(os.environ["RANK"])), failure)
         return 1
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # all is written, and the interpreter takes a second to forget torch
 
 
 def record(

@@ -8,7 +8,6 @@ Distillation for Fast Sampling of Diffusion Models" for the velocity v. Images a
 from dataclasses import dataclass
 
 import torch
-from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
 
 from .config.diffusion import WITH_ENDS, Diffusion
 
@@ -39,6 +38,8 @@ def noise_schedule(keys: Diffusion) -> torch.Tensor:
         if keys.beta_schedule == "linear":
             return torch.linspace(start, end, keys.timesteps, dtype=torch.float64)
         return torch.linspace(start**0.5, end**0.5, keys.timesteps, dtype=torch.float64) ** 2
+    from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package  # half a second
+
     return getattr(package, f"{keys.beta_schedule}_beta_schedule")(keys.timesteps)
 
 

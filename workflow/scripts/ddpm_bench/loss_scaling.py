@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor
 
 from .optimisation import FIRST_SCALE, SCALE_STEP, STEPS_TO_GROW
 
@@ -64,4 +63,5 @@ def _gradients(optimizer: torch.optim.Optimizer) -> Iterable[torch.Tensor]:
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """What this process holds of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    # A DTensor; its class takes half a second to import.
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor

@@ -93,15 +93,6 @@ def _residual_blocks(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, unet2d.BLOCKS)]
 
 
-def in_channels_last(model: nn.Module) -> nn.Module:
-    """Lay the weights of convolutions out as they are computed fastest; results stay the same up to
-    the order of sums. Other parameters keep their strides, which their gradients have too."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    return model
-
-
 def recompute_activations(model: nn.Module) -> None:
     """Compute the activations inside residual and attention blocks again in the backward pass
     rather than keep them (Chen et al. 2016); results stay the same."""

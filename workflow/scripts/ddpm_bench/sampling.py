@@ -18,7 +18,8 @@ from .config.sampling import SampleRun, SampleStage
 from .cpu_blocks import FORWARD_DRAWING, compute_for_cpu
 from .devices import processor, usable_cores
 from .diffusion import implied_image, noise_schedule, to_uint8
-from .model import build_model, in_channels_last
+from .memory_layout import in_channels_last
+from .model import build_model
 from .randomness import image_generator
 from .solvers import Estimate, Level, network_evaluations, solve
 

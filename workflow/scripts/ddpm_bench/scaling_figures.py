@@ -235,9 +235,11 @@ def name_values(axes: Axes, rows: pd.DataFrame, quantity: Quantity, strategies: 
     for place, strategy in enumerate(strategies):
         values = rows.loc[rows["strategy"] == strategy, quantity.column].dropna()
         if len(values):
-            ends = dict.fromkeys(f"{value:.3g}" for value in (values.min(), values.max()))
+            ends = dict.fromkeys(
+                f"{value:.{3 if value >= 1 else 2}g}" for value in (values.min(), values.max())
+            )
             axes.annotate(
-                "\nto ".join(ends), (place, values.max()), xytext=(0, 4), fontsize=12, ha="center",
+                "\nto ".join(ends), (place, values.max()), xytext=(0, 4), fontsize=11, ha="center",
                 textcoords="offset points", va="bottom",
             )  # fmt: skip
     axes.set_ylim(top=1.25 * highest(rows, quantity))

@@ -59,7 +59,9 @@ def model_lines(rows: pd.DataFrame) -> Iterator[str]:
                 *(cell["strategy"], cell["precision"], f"{cell['batch_size']:,}"),
                 *(str(processes), *([str(cell["nodes"])] if several_nodes else [])),
                 number_text(cell["samples_per_second"]) + ("*" if cell["fastest"] else " "),
-                f"{(high - low) / 2 / cell['samples_per_second']:.1%}",
+                f"{(high - low) / 2 / cell['samples_per_second']:.1%}"
+                if cell["repetitions"] > 1
+                else "-",
                 number_text(cell["step_ms_median"]),
                 *(share_text(cell[name]) for name in ("weak_efficiency", "strong_efficiency")),
                 f"{cell['peak_memory_mb']:,.0f}",
@@ -69,7 +71,7 @@ def model_lines(rows: pd.DataFrame) -> Iterator[str]:
         )
     yield from aligned(lines, names=2, gap=2)
     if rows["fastest"].any():
-        yield "  * the fastest of its setting; ± half of the span of the repetitions"
+        yield "  * the fastest of its setting; ± half of the span of several repetitions"
 
 
 def number_text(value: float) -> str:

@@ -18,7 +18,8 @@ from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, unfit_micro_batch
 from .cpu_blocks import compute_for_cpu
-from .model import build_model, in_channels_last, recompute_activations
+from .memory_layout import in_channels_last
+from .model import build_model, recompute_activations
 from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
 from .program import EXIT_SAVED_AND_STOPPED, UserError

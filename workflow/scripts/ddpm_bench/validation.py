@@ -14,7 +14,8 @@ import torch
 from .config.training import ValidateStage
 from .cpu_blocks import compute_for_cpu
 from .diffusion import build_schedule, image_losses, to_model_range
-from .model import build_model, in_channels_last
+from .memory_layout import in_channels_last
+from .model import build_model
 from .randomness import validation_draws, validation_positions
 
 BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller

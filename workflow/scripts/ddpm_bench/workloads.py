@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
 
 from . import diffusion
 from .config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
-from .config.diffusion import Diffusion
-from .config.networks import Model
-from .cpu_blocks import compute_for_cpu
-from .model import BLOCKS, build_model
-from .randomness import derived_seed, step_draws
+from .randomness import derived_seed
 
 MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 
@@ -56,8 +51,8 @@ def build_workload(
     N < samples. The global generator is left as it was. Raises UserError for a model of the user's
     that cannot be trained.
 
-    Weights are contiguous, as fully_shard needs them; `model.in_channels_last` lays them out as the
-    other strategies compute them faster. Images are in channels_last.
+    Weights are contiguous, as fully_shard needs them; memory_layout.py lays them out as the other
+    strategies compute them faster. Images are in channels_last.
     """
     if isinstance(network, OwnModel):
         from .own_model import own_workload
@@ -68,17 +63,9 @@ def build_workload(
     pictures = _pictures(measuring, samples, images)
     if isinstance(network, Resnet):
         return _resnet(network, measuring, pictures)
-    return _denoiser(network, measuring.seed, pictures)
+    from .denoisers import denoiser_workload
 
-
-def compute_on(device: torch.device, module: nn.Module) -> nn.Module:
-    """Moves a model, or a stage of one, to the device, and lets the blocks of our U-Net be computed
-    as a training on CPUs does (cpu_blocks.py). Parameters stay the same objects.
-
-    Goes together with every strategy, before fully_shard or DistributedDataParallel wrap it.
-    """
-    module = module.to(device)
-    return compute_for_cpu(module) if device.type == "cpu" else module
+    return denoiser_workload(network, measuring.seed, pictures)
 
 
 def _generator(seed: int, use: int) -> torch.Generator:
@@ -123,38 +110,6 @@ def _resnet(network: Resnet, measuring: Measuring, pictures: torch.Tensor) -> Wo
         sample="image",
         shards=tuple(block for level in levels for block in level),
     )
-
-
-def _denoiser(network: Model, seed: int, pictures: torch.Tensor) -> Workload:
-    """Ho et al. 2020, eq. 14: the squared error of the noise, at a random time for each image.
-
-    With self-conditioning the network gets no estimate, as in half of a training's steps.
-    """
-    schedule = diffusion.build_schedule(
-        Diffusion(objective="pred_noise", beta_schedule="linear"), torch.device("cpu")
-    )
-    noise, times = step_draws(seed, 0, pictures.shape, schedule.timesteps, pictures.device)
-    noised = diffusion.diffuse(schedule, pictures, times, noise)
-    model = build_model(network, pictures.shape[1], seed)
-    return Workload(
-        model,
-        (noised.contiguous(memory_format=torch.channels_last), times),
-        noise.contiguous(memory_format=torch.channels_last),
-        _squared_error,
-        sample="image",
-        shards=_blocks(model),
-    )
-
-
-def _blocks(model: nn.Module) -> tuple[nn.Module, ...]:
-    """Residual and attention blocks of our U-Net; levels of diffusers'."""
-    if isinstance(model, DenoisingUnet):
-        return tuple(module for module in model.modules() if isinstance(module, BLOCKS))
-    return (*model.down_blocks, model.mid_block, *model.up_blocks)
-
-
-def _squared_error(prediction: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    return F.mse_loss(prediction.float(), noise)
 
 
 def _albert(network: Albert, seed: int, samples: int) -> Workload:

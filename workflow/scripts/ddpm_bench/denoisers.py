@@ -1,0 +1,45 @@
+"""What the benchmark trains of denoising networks: both U-Nets, as experiments build them."""
+
+import torch
+import torch.nn.functional as F
+from denoising_diffusion_pytorch import Unet as DenoisingUnet
+from torch import nn
+
+from . import diffusion
+from .config.diffusion import Diffusion
+from .config.networks import Model
+from .model import BLOCKS, build_model
+from .randomness import step_draws
+from .workloads import Workload
+
+
+def denoiser_workload(network: Model, seed: int, pictures: torch.Tensor) -> Workload:
+    """Ho et al. 2020, eq. 14: the squared error of the noise, at a random time for each image.
+
+    With self-conditioning the network gets no estimate, as in half of a training's steps.
+    """
+    schedule = diffusion.build_schedule(
+        Diffusion(objective="pred_noise", beta_schedule="linear"), torch.device("cpu")
+    )
+    noise, times = step_draws(seed, 0, pictures.shape, schedule.timesteps, pictures.device)
+    noised = diffusion.diffuse(schedule, pictures, times, noise)
+    model = build_model(network, pictures.shape[1], seed)
+    return Workload(
+        model,
+        (noised.contiguous(memory_format=torch.channels_last), times),
+        noise.contiguous(memory_format=torch.channels_last),
+        _squared_error,
+        sample="image",
+        shards=_blocks(model),
+    )
+
+
+def _blocks(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Residual and attention blocks of our U-Net; levels of diffusers'."""
+    if isinstance(model, DenoisingUnet):
+        return tuple(module for module in model.modules() if isinstance(module, BLOCKS))
+    return (*model.down_blocks, model.mid_block, *model.up_blocks)
+
+
+def _squared_error(prediction: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    return F.mse_loss(prediction.float(), noise)

@@ -1,0 +1,31 @@
+"""A model of which each process holds a shard of every weight: torch's fully_shard (Zhao et al.
+2023, PyTorch FSDP)."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .config.benchmark import CellStage
+from .trainers import LOW_PRECISION, placed
+from .workloads import Workload
+
+
+def sharded(stage: CellStage, workload: Workload, device: torch.device) -> nn.Module:
+    """The model with every weight cut over the processes; the blocks of `shards` and the rest are
+    gathered where they are computed, in 16 bits if they are computed so."""
+    model = placed(stage, workload.model, device)
+    with_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+    # BatchNorm keeps its weights and statistics in 32 bits: such models are gathered so, and
+    # autocast alone computes in 16. Inputs stay as they are: autocast knows which to cast.
+    policy = MixedPrecisionPolicy(
+        param_dtype=None if with_batch_norm else LOW_PRECISION.get(stage.cell.precision),
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for module in (*workload.shards, model):
+        fully_shard(module, mesh=mesh, mp_policy=policy)
+    return model
