@@ -216,18 +216,39 @@ def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:
     return [METRICS[column] for column in dict.fromkeys([*first, *METRICS])]
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Kinds:
+    """The columns of tables that hold other than text."""
+
+    floats: frozenset[str]
+    integers: frozenset[str]
+    flags: frozenset[str]
+
+    def value(self, column: str, text: str) -> object:
+        """What a field of a CSV holds; Python's own float() is exact, which a parser of tables need
+        not be."""
+        if column in self.floats | self.integers:
+            return (float if column in self.floats else int)(text) if text else None
+        return text == "True" if column in self.flags else text
+
+
+OF_SCORES = Kinds(
+    frozenset(FLOAT_COLUMNS), frozenset(INTEGER_COLUMNS), frozenset({"channels_repeated"})
+)
+
+
+def typed(table: pd.DataFrame, kinds: Kinds = OF_SCORES) -> pd.DataFrame:
     """The table with a fixed type for each column, also where it is empty; no text is null."""
     table = table.copy()
     for name in table.columns:
-        if name in FLOAT_COLUMNS:
+        if name in kinds.floats:
             table[name] = table[name].astype("float64")
-        elif name in INTEGER_COLUMNS:
+        elif name in kinds.integers:
             table[name] = table[name].astype("Int64")
-        elif name == "channels_repeated":
-            table[name] = table[name].astype("bool")
+        elif name in kinds.flags:
+            table[name] = table[name].astype("object").fillna(False).astype("bool")
         else:
-            table[name] = table[name].fillna("").astype("str")
+            table[name] = table[name].astype("object").fillna("").astype("str")
     return table
 
 
@@ -237,7 +258,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.DataFrame:
     """Read a CSV of `write_table`; floats come back bit for bit, names such as "NA" as text.
 
     Raises UserError when the file cannot be read or has other columns.
@@ -251,19 +272,13 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
                 "delete it and run snakemake again"
             )
         for name in columns:
-            table[name] = pd.Series([_value(name, text) for text in table[name]], dtype=object)
-        return typed(table)
+            values = [kinds.value(name, text) for text in table[name]]
+            table[name] = pd.Series(values, dtype=object)
+        return typed(table, kinds)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error})") from None
-
-
-def _value(column: str, text: str) -> object:
-    """A cell's value; Python's own float() is exact, which a parser of tables need not be."""
-    if column in FLOAT_COLUMNS:
-        return float(text) if text else None
-    if column in INTEGER_COLUMNS:
-        return int(text) if text else None
-    return text == "True" if column == "channels_repeated" else text
+        raise UserError(
+            f"{path}: cannot be read as a table ({error}); delete it and run snakemake again"
+        ) from None
 
 
 def join_tables(files: list[Path], columns: list[str]) -> pd.DataFrame:

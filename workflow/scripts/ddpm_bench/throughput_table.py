@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from .cell_record import CellRecord, Environment
 from .config.benchmark import Precision, Strategy
 from .program import UserError
+from .tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
 # Speeds compare on one kind of device with as many cores, nowhere else.
@@ -39,14 +40,22 @@ SUMMARY_COLUMNS = [
     *HARDWARE,
     "reason",
 ]
-FLOATS = {
-    *("samples_per_second", "step_ms_median", "step_ms_q1", "step_ms_q3", "seconds"),
-    *("peak_memory_mb", "communication_share", "sent_mb_per_step", *EFFICIENCIES, *SPREAD),
-}
-INTEGERS = {
-    *("batch_size", "processes", "nodes", "global_batch_size", "repetition", "repetitions"),
-    *("steps", "sent_bytes_per_step", "parameters", "largest_parameter_bytes", "devices", "cpus"),
-}
+KINDS = Kinds(
+    floats=frozenset(
+        [
+            *("samples_per_second", "step_ms_median", "step_ms_q1", "step_ms_q3", "seconds"),
+            *("peak_memory_mb", "communication_share", "sent_mb_per_step", *EFFICIENCIES, *SPREAD),
+        ]
+    ),
+    integers=frozenset(
+        [
+            *("batch_size", "processes", "nodes", "global_batch_size", "repetition"),
+            *("repetitions", "steps", "sent_bytes_per_step", "parameters"),
+            *("largest_parameter_bytes", "devices", "cpus"),
+        ]
+    ),
+    flags=frozenset(["fastest"]),
+)
 
 
 def read_records(files: list[Path]) -> list[CellRecord]:
@@ -76,7 +85,7 @@ def throughput_table(records: list[CellRecord]) -> pd.DataFrame:
     far as repetitions do.
     """
     rows = [row for record in records for row in _rows(record)]
-    table = in_order(typed(pd.DataFrame(rows, columns=THROUGHPUT_COLUMNS)))
+    table = in_order(typed(pd.DataFrame(rows, columns=THROUGHPUT_COLUMNS), KINDS))
     for column, batch in zip(EFFICIENCIES, ("batch_size", "global_batch_size"), strict=True):
         table[column] = _efficiency(table, batch)
     return table
@@ -146,7 +155,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     fastest: of two strategies or more that were measured in the same setting.
     """
     rows = [_cell_row(rows) for _, rows in table.groupby([*CELL, *HARDWARE], sort=False)]
-    cells = typed(pd.DataFrame(rows, columns=SUMMARY_COLUMNS))
+    cells = typed(pd.DataFrame(rows, columns=SUMMARY_COLUMNS), KINDS)
     speeds = cells.groupby(SETTING)["samples_per_second"]
     cells["fastest"] = (cells["samples_per_second"] == speeds.transform("max")) & (
         speeds.transform("count") > 1
@@ -168,47 +177,9 @@ def _cell_row(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a fixed type for each column, also where it is empty; no text is null."""
-    table = table.copy()
-    for name in table.columns:
-        if name in FLOATS:
-            table[name] = table[name].astype("float64")
-        elif name in INTEGERS:
-            table[name] = table[name].astype("Int64")
-        elif name == "fastest":
-            table[name] = table[name].astype("object").fillna(False).astype("bool")
-        else:
-            table[name] = table[name].astype("object").fillna("").astype("str")
-    return table
-
-
 def read_throughput(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV of these tables; floats come back bit for bit, names such as "NA" as text.
+    """Read one of these tables; columns: THROUGHPUT_COLUMNS or SUMMARY_COLUMNS.
 
-    columns: THROUGHPUT_COLUMNS or SUMMARY_COLUMNS. Raises UserError when the file cannot be read
-    or has other columns.
+    Raises UserError when the file cannot be read or has other columns.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if list(table.columns) != columns:
-            differing = sorted(set(table.columns) ^ set(columns)) or "another order"
-            raise UserError(
-                f"{path}: its columns are not those of this version ({differing}); "
-                "delete it and run snakemake again"
-            )
-        for name in columns:
-            table[name] = pd.Series([_value(name, text) for text in table[name]], dtype=object)
-        return typed(table)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a table of throughput ({error}); delete it and run "
-            "snakemake again"
-        ) from None
-
-
-def _value(column: str, text: str) -> object:
-    """A field's value; Python's own float() is exact, which a parser of tables need not be."""
-    if column in FLOATS | INTEGERS:
-        return (float if column in FLOATS else int)(text) if text else None
-    return text == "True" if column == "fastest" else text
+    return read_table(path, columns, KINDS)
