@@ -10,9 +10,7 @@ record.
 import os
 import secrets
 import shutil
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from pathlib import Path
 from ddpm_bench.allocation import job_id
 from ddpm_bench.cell_environment import as_on_cpus, environment
 from ddpm_bench.cell_memory import ceiling_bytes, lift_ceiling, stay_below
+from ddpm_bench.cell_nodes import run_nodes, word_of_node
 from ddpm_bench.cell_processes import (
     CEILING,
     CELL_FOLDER,
@@ -30,11 +29,11 @@ from ddpm_bench.cell_processes import (
     Outcome,
     run_workers,
 )
-from ddpm_bench.cell_record import CellRecord, Environment, Measurement
-from ddpm_bench.cell_words import Failure, gravest, leave_word, read_word, why, word_file
+from ddpm_bench.cell_record import CellRecord, Environment, Measurement, in_a_line
+from ddpm_bench.cell_words import Failure, leave_word, why, word_file
 from ddpm_bench.config.benchmark import CellRun, CellStage
 from ddpm_bench.devices import Use, lease, present_devices
-from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
     Ended,
     Share,
@@ -42,14 +41,12 @@ from ddpm_bench.launching import (
     free_port,
     is_share_of_several,
     report_ended,
-    run_on_nodes,
     this_share,
 )
 from ddpm_bench.program import UserError, keys, parser, run
 from ddpm_bench.unsupported import Machine, known_reason
 
 MEASUREMENT = "measurement.json"
-SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end
 
 
 def arguments():
@@ -82,7 +79,7 @@ def measure_cell(args) -> int:
     with scratch_folder(args.output) as folder:
         if stage.cell.nodes > 1:
             found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
-            outcome = measure_on_nodes(args, folder)
+            outcome = run_nodes(stage, args.how.minutes_per_cell, folder)
         else:
             with lease(stage.cell.processes) as leased:
                 found = environment(stage, Use.begin(leased))
@@ -125,38 +122,6 @@ def measurement_in(folder: Path) -> Measurement | None:
     return Measurement.model_validate(read_json(path)) if path.exists() else None
 
 
-def measure_on_nodes(args, folder: Path) -> Outcome:
-    """Have `measure_share` run on each node; what they leave in the folder says how it went."""
-    cell = args.what.cell
-    os.environ[CELL_FOLDER] = str(folder)
-    too_late = threading.Event()
-
-    def stop() -> None:  # as on a signal to stop, which run_on_nodes hands on
-        too_late.set()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    # The nodes keep the time themselves; this is for a srun that never gets to start them.
-    limit = threading.Timer(60 * args.how.minutes_per_cell + SECONDS_TO_REACH_NODES, stop)
-    limit.daemon = True
-    limit.start()
-    stopped: list[int] = []
-    cpus = args.what.measuring.cpus
-    try:
-        ended = run_on_nodes(cell.nodes, cell.processes, cpus, sys.argv, stopped)
-    finally:
-        limit.cancel()
-    if stopped and not too_late.is_set():
-        return Outcome(signal=stopped[0])
-    said = gravest(read_word(path) for path in folder.glob("node-*.json"))
-    if said is None and too_late.is_set():
-        said = Failure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
-    if said is None and ended.signal is not None:
-        return Outcome(signal=ended.signal)
-    if said is None and ended.status:
-        said = Failure("crashed", f"srun ended with status {ended.status} (more in the cell's log)")
-    return Outcome(said)
-
-
 def measure_share(args) -> int:
     """The part of one node; a failure is left in the cell's folder and ends the other nodes."""
     share, folder = this_share(args.what.cell.nodes), Path(os.environ[CELL_FOLDER])
@@ -167,7 +132,7 @@ def measure_share(args) -> int:
         outcome = Outcome(Failure("unsupported", str(error)))
     status = 0
     if outcome.failure is not None:
-        leave_word(folder / f"node-{share.rank}.json", outcome.failure)
+        leave_word(word_of_node(folder, share.rank), outcome.failure)
         status = 1
     if outcome.signal is not None:
         status = 128 + outcome.signal
@@ -223,25 +188,6 @@ def record(
     write_json(args.output, result.model_dump(mode="json"))
     print(in_a_line(result), file=sys.stderr, flush=True)
     return 0
-
-
-def in_a_line(result: CellRecord) -> str:
-    """What came out, for people."""
-    cell, measured = result.cell, result.measurement
-    samples = f"{measured.sample if measured else 'sample'}s"
-    about = f"{cell.model} {cell.strategy} {cell.precision}, {cell.batch_size} {samples}"
-    about += f" x {cell.processes} process{'es' if cell.processes > 1 else ''}"
-    if cell.nodes > 1:
-        about += f" x {cell.nodes} nodes"
-    if measured is None:
-        return f"{about}: {result.status}: {result.reason}"
-    middle = sorted(measured.repetitions, key=lambda one: one.step_ms_median)
-    typical = middle[len(middle) // 2]
-    memory = size_text(int(1e6 * max(one.peak_memory_mb for one in measured.repetitions)))
-    return (
-        f"{about}: {typical.samples_per_second:,.0f} {samples}/s, "
-        f"{typical.step_ms_median:.1f} ms a step, {memory}"
-    )
 
 
 if __name__ == "__main__":

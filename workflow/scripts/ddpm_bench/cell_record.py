@@ -4,6 +4,7 @@ from typing import Literal
 
 from .config.benchmark import Cell
 from .config.keys import Keys
+from .files import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
 
@@ -61,3 +62,22 @@ class CellRecord(Keys):
     reason: str | None = None  # why it is not ok, in one line
     environment: Environment
     measurement: Measurement | None = None
+
+
+def in_a_line(result: CellRecord) -> str:
+    """What came out, for people."""
+    cell, measured = result.cell, result.measurement
+    samples = f"{measured.sample if measured else 'sample'}s"
+    about = f"{cell.model} {cell.strategy} {cell.precision}, {cell.batch_size} {samples}"
+    about += f" x {cell.processes} process{'es' if cell.processes > 1 else ''}"
+    if cell.nodes > 1:
+        about += f" x {cell.nodes} nodes"
+    if measured is None:
+        return f"{about}: {result.status}: {result.reason}"
+    middle = sorted(measured.repetitions, key=lambda one: one.step_ms_median)
+    typical = middle[len(middle) // 2]
+    memory = size_text(int(1e6 * max(one.peak_memory_mb for one in measured.repetitions)))
+    return (
+        f"{about}: {typical.samples_per_second:,.0f} {samples}/s, "
+        f"{typical.step_ms_median:.1f} ms a step, {memory}"
+    )
