@@ -23,10 +23,18 @@ SENT = {"single": 0.0, "ddp-fp16": 0.5, "ddp-bf16": 0.5, "powersgd": 0.01, "fsdp
 GPU = Environment(
     started="2026-01-01T00:00:00+00:00", node="node1", device="NVIDIA H200", devices=1,
     processor="a processor", cpus=4, backend="nccl", python="3.13.5", torch="2.14.1", cuda="13.0",
-    git_commit="0" * 40, slurm_job="17",
+    torchvision="0.29.1", transformers="5.0", diffusers="0.42.1", nccl="2.30.7",
+    denoising_diffusion_pytorch="2.3.4", git_commit="0" * 40, slurm_job="17",
 )  # fmt: skip
 CPU = GPU.model_copy(
-    update={"device": "AMD EPYC 7B13", "devices": 0, "cpus": 1, "backend": "gloo", "cuda": None}
+    update={
+        "device": "AMD EPYC 7B13",
+        "devices": 0,
+        "cpus": 1,
+        "backend": "gloo",
+        "cuda": None,
+        "nccl": None,
+    }
 )
 
 

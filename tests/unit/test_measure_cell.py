@@ -42,7 +42,7 @@ def stage(network: str = "resnet18", measuring: dict | None = None, **cell) -> C
         (stage(strategy="single"), DESKTOP, "ddp shares a batch"),
         (stage(strategy="ddp-bf16"), DESKTOP, "ddp-fp16 runs on CPUs too"),
         (stage("albert", strategy="pipeline-gpipe"), DESKTOP, "one layer"),
-        (stage(strategy="pipeline-gpipe", batch_size=3), DESKTOP, "does not divide the batch of 6"),
+        (stage(strategy="pipeline-gpipe", batch_size=3), DESKTOP, "cannot be cut into"),
         (
             stage(measuring={"micro_batches": 1}, strategy="pipeline-1f1b"),
             DESKTOP,

@@ -190,6 +190,7 @@ def test_low_rank_gradients_stay_within_what_they_leave_out(strategy_results):
     bounds = alone.bounds(alone.left_out())
     seen = losses_of(strategy_results, run)
     assert seen[:3] == pytest.approx(alone.losses[:3], rel=1e-12)  # whole gradients
+    assert bounds[3] < 0.3 * (alone.losses[2] - alone.losses[3])  # it says something
     for ours, theirs, bound in zip(seen[3:], alone.losses[3:], bounds[3:], strict=True):
         assert 1e-6 < abs(ours - theirs) <= bound
     assert all(later < earlier for earlier, later in itertools.pairwise(seen))

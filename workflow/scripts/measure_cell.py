@@ -100,6 +100,7 @@ def launch(args, folder: Path, share: Share, leased: list[str]) -> Launch:
         folder=folder,
         # On GPUs memory is theirs, and bounded where it is taken.
         ceiling_bytes=None if leased else ceiling_bytes(measuring, cell.processes),
+        on_cpus=not leased,
         share=share,
     )
 

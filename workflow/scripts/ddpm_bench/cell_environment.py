@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import runpy
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from .cell_record import Environment
@@ -13,6 +14,7 @@ from .config.benchmark import CellStage
 from .devices import Use, processor
 
 PROJECT = Path(__file__).resolve().parents[3]
+PACKAGES = ("torchvision", "transformers", "diffusers", "denoising_diffusion_pytorch")  # of models
 ANSWER_SECONDS = 10.0
 
 
@@ -30,7 +32,9 @@ def environment(stage: CellStage, use: Use) -> Environment:
         backend=backend(stage, bool(use.gpus)),
         python=platform.python_version(),
         torch=torch,
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
         cuda=cuda if use.gpus else None,
+        nccl=nccl_version() if use.gpus else None,
         git_commit=git_commit(PROJECT),
         slurm_job=use.slurm_job,
     )
@@ -38,7 +42,7 @@ def environment(stage: CellStage, use: Use) -> Environment:
 
 def as_on_cpus(stage: CellStage, found: Environment) -> Environment:
     """The same where torch had no use for the GPUs, because it was built without CUDA."""
-    without = {"device": found.processor, "devices": 0, "cuda": None}
+    without = {"device": found.processor, "devices": 0, "cuda": None, "nccl": None}
     return found.model_copy(update={**without, "backend": backend(stage, False)})
 
 
@@ -58,6 +62,14 @@ def torch_version() -> tuple[str, str | None]:
         return importlib.metadata.version("torch"), None
     names = runpy.run_path(str(file))
     return str(names["__version__"]), names.get("cuda")
+
+
+def nccl_version() -> str | None:
+    """Of the NCCL that is installed with torch; None where it has come in another way."""
+    for package in ("nvidia-nccl-cu13", "nvidia-nccl-cu12"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package)
+    return None
 
 
 def gpu_name(device: str) -> str:

@@ -23,9 +23,10 @@ from .files import size_text
 
 SHARE_OF_FREE = 0.9  # of memory; other programs take some meanwhile
 NOTHING_SET = 2**60  # bytes: cgroup v1 says nearly 2^63 where there is no limit
-# Of torch's allocators, of C++, of glibc's threads and of OpenMP's.
+# Of torch's allocators, cuBLAS and cuDNN, of C++, of glibc's threads and of OpenMP's.
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|(?:can't|cannot) allocate memory|std::bad_alloc"
+    r"out of memory|not enough memory|ALLOC(?:ATION)?_FAILED|std::bad_alloc"
+    r"|(?:can't|cannot) allocate memory"
     r"|Thread creation failed|can't start new thread",
     re.I,
 )

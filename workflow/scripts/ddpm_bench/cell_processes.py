@@ -55,6 +55,7 @@ class Launch:
     minutes: float
     folder: Path  # where words are left
     ceiling_bytes: int | None = None  # of memory, of each
+    on_cpus: bool = False  # GPUs that were not leased are not used, whatever torch sees of them
     share: Share = field(default_factory=Share)
 
 
@@ -86,8 +87,8 @@ def run_workers(launch: Launch) -> Outcome:
 def _too_long(minutes: float) -> Failure:
     return Failure(
         "timed out",
-        f"not measured after {minutes:g} minutes (benchmark.run.minutes_per_cell): raise it, or "
-        "lower batch_size, steps or repetitions",
+        f"not measured after {minutes:g} minutes (benchmark.run.minutes_per_cell): raise it and "
+        "delete the cell's file, or lower batch_size, steps or repetitions",
         time.time(),
     )
 
@@ -143,6 +144,8 @@ def worker_environment(launch: Launch, local_rank: int) -> dict[str, str]:
         CELL_FOLDER: launch.folder,
         LAUNCHER: os.getpid(),
     }
+    if launch.on_cpus:
+        ours["CUDA_VISIBLE_DEVICES"] = ""
     if launch.ceiling_bytes is not None:
         ours[CEILING] = launch.ceiling_bytes
     return {**os.environ, **{name: str(value) for name, value in ours.items()}}

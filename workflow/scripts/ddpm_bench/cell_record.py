@@ -29,8 +29,8 @@ class Measurement(Keys):
     memory: Literal["GPU, allocated", "process, resident"]
     # Of the process that sends most, as ring algorithms send (communication.py); 0 for one process.
     sent_bytes_per_step: int
-    # Of a step's time that some communication is under way in the mean process.
-    communication_share: float
+    # Of a step's time that some communication is under way in the mean process; null: not known.
+    communication_share: float | None
     parameters: int  # of the whole model
     parameter_bytes: tuple[int, ...]  # that each process holds, by rank
     # Of the warm-up steps, means over the global batch; null: not finite.
@@ -49,7 +49,12 @@ class Environment(Keys):
     backend: Literal["gloo", "nccl", "none"]  # none: one process alone
     python: str
     torch: str
+    torchvision: str
+    transformers: str
+    diffusers: str
+    denoising_diffusion_pytorch: str
     cuda: str | None
+    nccl: str | None  # both null on CPUs
     git_commit: str | None  # of this project; with "-dirty" where files differ from it
     slurm_job: str | None
 

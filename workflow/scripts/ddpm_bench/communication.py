@@ -5,6 +5,7 @@ Bytes are those that ring algorithms send; of n processes each sends, for S byte
 nccl-tests, doc/PERFORMANCE.md, bus bandwidth.)
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -101,14 +102,16 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
 
 def communication_share(step: Callable[[], Any], steps: int, device: torch.device) -> float:
     """The part of the time of some steps in which this process has some transfer under way, 0 to 1:
-    those that hide behind computation count too, and so does waiting for the other side."""
+    those that hide behind computation count too, and so does waiting for the other side. NaN where
+    the profiler has seen nothing of a GPU's transfers."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its lines are not for our users
     on_cuda = device.type == "cuda"
     kinds = torch.profiler.ProfilerActivity
-    # Threads of gloo begin transfers as well.
+    # Threads of gloo begin transfers as well. On GPUs nothing is noted of the CPU: that would keep
+    # it from launching kernels as fast as it does.
     config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
     with torch.profiler.profile(
-        activities=[kinds.CPU, kinds.CUDA] if on_cuda else [kinds.CPU], experimental_config=config
+        activities=[kinds.CUDA if on_cuda else kinds.CPU], experimental_config=config
     ) as profile:
         dist.barrier()  # profilers take their time to begin, and would be waited for
         synchronise(device)
@@ -124,6 +127,8 @@ def communication_share(step: Callable[[], Any], steps: int, device: torch.devic
         for event in profile.profiler.kineto_results.events()
         if event.name().startswith(prefix) and event.device_type() == device_type
     ]
+    if on_cuda and not transfers:
+        return math.nan
     return union_length(transfers) / (ended - begun)
 
 

@@ -54,6 +54,8 @@ COVARIANCE = 0.83  # for each byte of it in float64
 
 # Of a cell of the benchmark, which has any model: asked for, and not measured.
 CELL_PROCESS = 4000
+# Two snakemakes, and the two minutes that a cell gives srun (cell_nodes.py) beyond its own time.
+CELL_START_SECONDS = 180
 
 # Runs needed up to 1.14 times what was fitted to them, and another machine's libraries differ.
 MARGIN = 1.3
@@ -234,7 +236,7 @@ class Needs:
         assert self.config.benchmark is not None
         if self.longest is None:
             return None
-        minutes = self.config.benchmark.run.minutes_per_cell + START_SECONDS / 60
+        minutes = self.config.benchmark.run.minutes_per_cell + CELL_START_SECONDS / 60
         return min(self.longest, math.ceil(minutes / ROUND_MINUTES) * ROUND_MINUTES * attempt)
 
     def cell_run(self) -> CellRun:
@@ -244,7 +246,7 @@ class Needs:
         run = self.config.benchmark.run
         if self.longest is None:
             return run
-        most = max(1.0, self.longest - START_SECONDS / 60)
+        most = max(1.0, self.longest - CELL_START_SECONDS / 60)
         return run.model_copy(update={"minutes_per_cell": min(run.minutes_per_cell, most)})
 
     def small_minutes(self, attempt: int = 1) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from .cell_memory import is_out_of_memory
 from .config.benchmark import OwnModel
 from .program import UserError
 from .randomness import derived_seed
@@ -81,9 +82,9 @@ def _of_user(network: OwnModel, work: Callable[[], Result]) -> Result:
     """
     try:
         return work()
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         where = _last_line(network, error)
         raise UserError(f"{where}: {type(error).__name__}: {error}") from error
 

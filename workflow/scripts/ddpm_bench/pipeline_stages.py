@@ -101,12 +101,17 @@ def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
             f"x nodes to {len(groups)} or fewer"
         )
     sizes = balanced(tuple(costs), count)
-    own = isinstance(workload.model, nn.Sequential)  # whose layers may count on dense tensors
+    # Layers of the user's may count on dense tensors.
+    own = isinstance(workload.model, nn.Sequential)
+    in_channels_last = not own and any(
+        item.ndim == 4 and item.is_contiguous(memory_format=torch.channels_last)
+        for item in workload.inputs
+    )
     stages, start = [], 0
     for index, size in enumerate(sizes):
         pieces = [piece for group in groups[start : start + size] for piece in group]
         ends = {"first": index == 0, "last": index == count - 1}
-        stages.append(Stage(pieces, **ends, channels_last=not own))
+        stages.append(Stage(pieces, **ends, channels_last=in_channels_last))
         start += size
     _check_that_nothing_is_shared(stages)
     return stages

@@ -11,9 +11,9 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 
 from .cells import UnsupportedError
 from .config.benchmark import CellStage
-from .config.training import divisors
 from .pipeline_stages import pipeline_stages
 from .trainers import Autocast, Trainer, placed
+from .unsupported import of_pipeline
 from .workloads import Workload
 
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
@@ -25,7 +25,9 @@ class PipelineTrainer(Trainer):
 
     def __init__(self, stage: CellStage, workload: Workload, device: torch.device) -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
-        _check_micro_batches(stage)
+        reason = of_pipeline(stage)
+        if reason is not None:
+            raise UnsupportedError(reason)
         part = placed(stage, pipeline_stages(workload, world)[rank], device)
         super().__init__(stage, part.parameters(), device, parted=True)
         self._loss = workload.loss
@@ -63,18 +65,3 @@ class _Autocasting(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         with self._autocast():
             return self.stage(*inputs)
-
-
-def _check_micro_batches(stage: CellStage) -> None:
-    """Raise UnsupportedError where a schedule cannot run with the micro-batches of the config."""
-    pieces, stages, batch = stage.measuring.micro_batches, stage.cell.world, stage.cell.global_batch
-    if batch % pieces:
-        raise UnsupportedError(
-            f"the {batch} samples of a step cannot be cut into micro_batches = {pieces}; numbers "
-            f"that divide them: {divisors(batch)}"
-        )
-    if stage.cell.strategy == "pipeline-1f1b" and pieces < stages:
-        raise UnsupportedError(
-            f"pipeline-1f1b needs a micro-batch for each of its {stages} stages: raise "
-            f"micro_batches = {pieces} to {stages} or more, or take pipeline-gpipe"
-        )

@@ -24,12 +24,12 @@ def build_trainer(
     processes. Raises UnsupportedError, with the reason, where a strategy cannot be had.
     """
     strategy = stage.cell.strategy
+    if stays_as_built(stage, device):
+        workload = replace(workload, inputs=tuple(item.contiguous() for item in workload.inputs))
     if strategy in PIPELINES:
         from .pipelines import PipelineTrainer
 
         return PipelineTrainer(stage, workload, device)
-    if stays_as_built(stage, device):
-        workload = replace(workload, inputs=tuple(item.contiguous() for item in workload.inputs))
     if strategy == "single":
         if stage.cell.world > 1:
             raise UnsupportedError("single is one process: set processes and nodes to 1")

@@ -73,10 +73,10 @@ def _process_group(strategy: str, device: torch.device) -> Iterator[None]:
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None, **alone
     )
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # After success only: NCCL would wait here for others that wait for this process, and what was
+    # raised must be told for the launcher to end them all.
+    dist.destroy_process_group()
 
 
 class _Cell:
@@ -112,7 +112,7 @@ class _Cell:
             sample=self._sample,
             memory="GPU, allocated" if self._device.type == "cuda" else "process, resident",
             sent_bytes_per_step=round(sent),
-            communication_share=share,
+            communication_share=None if math.isnan(share) else share,
             parameters=self._parameters,
             parameter_bytes=parameter_bytes,
             losses=tuple(loss if math.isfinite(loss) else None for loss in losses),

@@ -66,7 +66,7 @@ def model_lines(rows: pd.DataFrame) -> Iterator[str]:
                 *(share_text(cell[name]) for name in ("weak_efficiency", "strong_efficiency")),
                 f"{cell['peak_memory_mb']:,.0f}",
                 number_text(cell["sent_mb_per_step"]) if processes > 1 else "-",
-                f"{cell['communication_share']:.1%}" if processes > 1 else "-",
+                percent_text(cell["communication_share"]) if processes > 1 else "-",
             ]
         )
     yield from aligned(lines, names=2, gap=2)
@@ -82,6 +82,11 @@ def number_text(value: float) -> str:
 def share_text(value: float) -> str:
     """An efficiency with two decimals; "-" where there is none."""
     return "-" if pd.isna(value) else f"{value:.2f}"
+
+
+def percent_text(value: float) -> str:
+    """As 12.3%; "-" where it is not known."""
+    return "-" if pd.isna(value) else f"{value:.1%}"
 
 
 def failure_lines(failed: pd.DataFrame) -> Iterator[str]:

@@ -7,6 +7,7 @@ an UnsupportedError.
 from dataclasses import dataclass
 
 from .config.benchmark import PIPELINES, CellStage
+from .config.training import divisors
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Machine:
 
 def known_reason(stage: CellStage, machine: Machine) -> str | None:
     """Why a cell cannot be measured here, with what to do about it; None when nothing is known."""
-    return _of_strategy(stage, machine) or _of_pipeline(stage) or _of_machine(stage, machine)
+    return _of_strategy(stage, machine) or of_pipeline(stage) or _of_machine(stage, machine)
 
 
 def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
@@ -35,7 +36,8 @@ def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
     return None
 
 
-def _of_pipeline(stage: CellStage) -> str | None:
+def of_pipeline(stage: CellStage) -> str | None:
+    """Why a pipeline cannot run with its network or its micro-batches; None otherwise."""
     cell, pieces = stage.cell, stage.measuring.micro_batches
     if cell.strategy not in PIPELINES:
         return None
@@ -46,13 +48,13 @@ def _of_pipeline(stage: CellStage) -> str | None:
         )
     if cell.global_batch % pieces:
         return (
-            f"micro_batches = {pieces} does not divide the batch of {cell.global_batch} samples: "
-            "set batch_size to multiples of it"
+            f"the {cell.global_batch} samples of a step cannot be cut into micro_batches = "
+            f"{pieces}; numbers that divide them: {divisors(cell.global_batch)}"
         )
     if cell.strategy == "pipeline-1f1b" and pieces < cell.world:
         return (
-            f"1F1B needs a micro-batch for each of its {cell.world} stages and has "
-            f"{pieces}: raise micro_batches"
+            f"pipeline-1f1b needs a micro-batch for each of its {cell.world} stages: raise "
+            f"micro_batches = {pieces} to {cell.world} or more, or take pipeline-gpipe"
         )
     return None
 

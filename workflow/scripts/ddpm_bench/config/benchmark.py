@@ -21,7 +21,8 @@ Strategy = Literal[
 ]
 Precision = Literal["fp32", "bf16", "fp16"]
 PIPELINES = ("pipeline-gpipe", "pipeline-1f1b")
-# PowerSGD sends whole gradients in the first two steps (torch's powerSGD_hook).
+# PowerSGD sends whole gradients in the first two steps: torch's powerSGD_hook, with error feedback,
+# takes no earlier start.
 STEPS_BEFORE_COMPRESSION = 2
 
 

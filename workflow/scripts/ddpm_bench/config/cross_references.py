@@ -116,20 +116,20 @@ def _benchmark_mismatches(
 ) -> Iterator[str]:
     """Datasets and experiments that there are not, and images that a U-Net cannot halve."""
     given = benchmark.get("dataset")
-    if given is not None and given not in datasets:
+    if isinstance(given, str) and given not in datasets:
         yield f"benchmark.dataset = {no_such('dataset', given, datasets)}"
     models = benchmark.get("models")
     for name, keys in models.items() if isinstance(models, dict) else ():
         where = f"benchmark.models.{name}"
         kind = keys.get("name") if isinstance(keys, dict) else None
         experiment = _at(keys, "experiment")
-        if kind == "experiment" and experiment is not None and experiment not in experiments:
+        if kind == "experiment" and isinstance(experiment, str) and experiment not in experiments:
             yield f"{where}.experiment = {no_such('experiment', experiment, experiments)}"
         elif kind in ("unet", "unet2d"):
-            dataset = _at(datasets, str(given))
-            origin = "benchmark" if dataset is None else f"datasets.{given}"
+            dataset = _at(datasets, given) if isinstance(given, str) else benchmark
+            origin = "benchmark" if dataset is benchmark else f"datasets.{given}"
             default = Measuring.model_fields["image_size"].default
-            size = (dataset or benchmark).get("image_size", default)
+            size = dataset.get("image_size", default) if isinstance(dataset, dict) else default
             yield from _cannot_halve(f"{origin}.image_size", size, where, keys)
 
 
