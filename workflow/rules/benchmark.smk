@@ -13,6 +13,7 @@ CELLS = cells.cells_by_name(CONFIG)
 ALONE = (workflow.is_main_process and workflow.local_exec and workflow.resource_settings.cores) or 0
 
 
+# No benchmark file, for which Snakemake would look into the processes while they are measured.
 rule measure_cell:
     """Measure one combination of model, strategy, precision, batch size, processes and nodes."""
     input:
@@ -21,8 +22,6 @@ rule measure_cell:
         f"{RESULTS}/benchmark/cells/{{cell}}.json",
     log:
         f"{RESULTS}/logs/measure_cell/{{cell}}.log",
-    benchmark:
-        f"{RESULTS}/logs/measure_cell/{{cell}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: max(ALONE, cells.cell_threads(CONFIG, CELLS[wildcards.cell]))

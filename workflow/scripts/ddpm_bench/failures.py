@@ -6,6 +6,7 @@ deletes when the job succeeds. A benchmark file that is newer than a log says th
 succeeded. Imports the standard library only.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import slurm
+from .cells import benchmark_folder
 from .config.loading import Config
 from .files import read_json
 from .last_words import OUT_OF_MEMORY, last_words, log_tail
@@ -67,7 +69,7 @@ def newest_failures(config: Config, folder: Path, jobs: list[slurm.Job]) -> list
 def _of_programs(config: Config, logs: Path) -> Iterator[Failure]:
     """Programs whose log ends in an error."""
     for rule in slurm.WILDCARDS:
-        successes = _successes(logs / rule)
+        successes = _successes(config, rule)
         for log in sorted((logs / rule).glob("*.log")):
             about = slurm.about(config, rule, log.stem, separator="[._-]")
             if about is None or successes.get(_plain(log.stem), 0) >= log.stat().st_mtime:
@@ -81,7 +83,7 @@ def _of_slurm(config: Config, folder: Path, logs: Path, jobs: list[slurm.Job]) -
     known = {job.id: job for job in jobs}
     stopped = set(stopped_jobs(Path(config.results_dir)))
     for rule in slurm.WILDCARDS:
-        successes = _successes(logs / rule)
+        successes = _successes(config, rule)
         for place in sorted((folder / ".snakemake" / "slurm_logs" / f"rule_{rule}").glob("*")):
             about = slurm.about(config, rule, place.name)
             ended = [
@@ -122,9 +124,12 @@ def _without_words(state: str | None) -> str:
     return f"the job ended without saying why{f' ({state})' if state else ''}"
 
 
-def _successes(folder: Path) -> dict[str, float]:
+def _successes(config: Config, rule: str) -> dict[str, float]:
     """When each job of a rule last succeeded, in seconds since 1970, by its wildcards."""
-    ends = ".benchmark.tsv"
+    if rule == "measure_cell":  # has no such file, and its record is gone while it is measured anew
+        records = (benchmark_folder(config) / "cells").glob("*.json")
+        return {_plain(path.stem): math.inf for path in records}
+    folder, ends = Path(config.results_dir, "logs", rule), ".benchmark.tsv"
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
