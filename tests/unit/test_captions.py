@@ -55,3 +55,4 @@ def test_the_head_page_links_what_the_report_holds():
 def test_the_head_page_of_a_benchmark_alone_names_no_experiments():
     page = rendered(CAPTIONS[0].parent / "workflow.rst", {"benchmark": {}})
     assert "Experiments:" not in page and 'href="c"' in page
+    assert "<h1" in page and "how that scales" in page and "feature space" not in page
