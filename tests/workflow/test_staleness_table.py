@@ -178,11 +178,7 @@ def study(folder: Path) -> dict:
             },
             "unet2d": {
                 "dataset": "photographs",
-                "model": {
-                    "name": "unet2d",
-                    "block_out_channels": [8, 16],
-                    "norm_num_groups": 4,
-                },
+                "model": {"name": "unet2d", "block_out_channels": [8, 16], "norm_num_groups": 4},
                 "train": {
                     **train,
                     "lr_schedule": "cosine",

@@ -6,7 +6,6 @@ Imported at DAG time: the standard library and the configuration only.
 from pathlib import Path
 
 from . import plan
-from .cells import benchmark_datasets
 from .config.benchmark import OwnModel
 from .config.dataset import Folder
 from .config.loading import Config
@@ -63,7 +62,7 @@ def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
 def local_listings(config: Config) -> dict[str, str]:
     """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
     listings = {}
-    for name in dict.fromkeys([*plan.used_datasets(config), *benchmark_datasets(config)]):
+    for name in plan.all_datasets(config):
         source = config.datasets[name].source
         if isinstance(source, Folder):
             cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")

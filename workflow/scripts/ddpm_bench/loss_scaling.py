@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 
-from .optimisation import FIRST_SCALE, SCALE_STEP, STEPS_TO_GROW
+from .optimisation import FIRST_SCALE, next_scale
 
 
 class LossScaler:
@@ -43,14 +43,7 @@ class LossScaler:
         elif not skipped:
             torch._foreach_div_(gradients, self.scale)
             optimizer.step()
-        self._update(skipped > 0)
-
-    def _update(self, skipped: torch.Tensor) -> None:
-        good = torch.where(skipped, 0.0, self._good_steps + 1)
-        grows = good >= STEPS_TO_GROW
-        factor = torch.where(skipped, 1 / SCALE_STEP, torch.where(grows, SCALE_STEP, 1.0))
-        self.scale = self.scale * factor
-        self._good_steps = torch.where(grows, 0.0, good)
+        self.scale, self._good_steps = next_scale(self.scale, self._good_steps, skipped > 0)
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> Iterable[torch.Tensor]:

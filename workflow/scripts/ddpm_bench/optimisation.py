@@ -42,6 +42,17 @@ def _annealed(start: float, end: float, part: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
+def next_scale(
+    scale: torch.Tensor, good_steps: torch.Tensor, skipped: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss scaling after a step (Micikevicius et al. 2018): the scale, and the steps since it last
+    changed. All are scalars on the device; skipped: bool."""
+    good = torch.where(skipped, 0.0, good_steps + 1)
+    grows = good >= STEPS_TO_GROW
+    factor = torch.where(skipped, 1 / SCALE_STEP, torch.where(grows, SCALE_STEP, 1.0))
+    return scale * factor, torch.where(grows, 0.0, good)
+
+
 class Optimizer:
     """Adam or AdamW (Kingma & Ba 2015; Loshchilov & Hutter 2019) with clipping and loss scaling.
 
@@ -86,15 +97,8 @@ class Optimizer:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         if self._scales:
-            self._update_scale(skipped)
+            self.scale, self.good_steps = next_scale(self.scale, self.good_steps, skipped)
         return norm
-
-    def _update_scale(self, skipped: torch.Tensor) -> None:
-        good = torch.where(skipped, 0.0, self.good_steps + 1)
-        grows = good >= STEPS_TO_GROW
-        factor = torch.where(skipped, 1 / SCALE_STEP, torch.where(grows, SCALE_STEP, 1.0))
-        self.scale = self.scale * factor
-        self.good_steps = torch.where(grows, 0.0, good)
 
     def moments(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
         """exp_avg and exp_avg_sq of a parameter; zeros before the first step."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import stages
-from .cells import BENCHMARK, dataset_of_cell
+from .cells import BENCHMARK, benchmark_datasets, dataset_of_cell
 from .config.benchmark import Cell
 from .config.loading import Config
 from .config.sampling import CheckpointRange
@@ -203,6 +203,11 @@ def work_names(config: Config) -> list[str]:
 def used_datasets(config: Config) -> list[str]:
     """The datasets of the experiments, each once; others in the file cost nothing."""
     return list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+
+
+def all_datasets(config: Config) -> list[str]:
+    """Those of the benchmark too, each once."""
+    return list(dict.fromkeys([*used_datasets(config), *benchmark_datasets(config)]))
 
 
 def dataset_folder(config: Config, dataset: str) -> str:

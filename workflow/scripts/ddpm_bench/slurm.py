@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .cells import BENCHMARK, benchmark_datasets, is_cell_name
+from .cells import BENCHMARK, is_cell_name
 from .config.loading import Config
+from .plan import all_datasets
 from .program import UserError
 
 SEPARATOR = "\x1f"  # stands in no name
@@ -152,8 +153,7 @@ def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> st
         return BENCHMARK if is_cell_name(config, wildcards) else None
     names = list(config.experiments)
     if kinds[0] == "dataset":
-        used = [keys.dataset for keys in config.experiments.values()]
-        names = list(dict.fromkeys([*used, *benchmark_datasets(config)]))
+        names = all_datasets(config)
     for name in names:
         parts = [re.escape(name), *_patterns(config, name, kinds[1:])]
         if re.fullmatch(separator.join(parts), wildcards):
