@@ -13,12 +13,6 @@ class MaskedLanguageModel(AlbertForMaskedLM):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().forward(input_ids=tokens).logits
 
-    @property
-    def indivisible(self) -> str:
-        """Why no cut makes stages of it (pipeline_stages.py)."""
-        times = self.config.num_hidden_layers
-        return f"one layer's weights are used {times} times: no cut divides them"
-
 
 def build_albert(keys: Albert) -> MaskedLanguageModel:
     """With weights drawn from torch's global generator, in training mode.

@@ -16,9 +16,6 @@ from .cells import UnsupportedError
 
 def model_pieces(model: nn.Module) -> list[nn.Module]:
     """The finest pieces that a model is cut into. Raises UnsupportedError, with the reason."""
-    reason = getattr(model, "indivisible", None)
-    if reason is not None:
-        raise UnsupportedError(reason)
     if _only_calls_in_turn(model):
         return list(_children_in_turn(model))
     if isinstance(model, DenoisingUnet):
