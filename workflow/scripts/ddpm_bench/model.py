@@ -5,6 +5,7 @@ All take noised images [N, C, H, W], times [N] and, with self-conditioning, an e
 """
 
 import functools
+from typing import Any
 
 import torch
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
@@ -40,14 +41,19 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
 
 
 def _build_unet(keys: Unet, channels: int) -> DenoisingUnet:
-    return DenoisingUnet(
-        dim=keys.dim,
-        dim_mults=keys.dim_mults,
-        channels=channels,
-        self_condition=keys.self_condition,
-        attn_heads=keys.attn_heads,
-        attn_dim_head=keys.attn_dim_head,
-    )
+    return DenoisingUnet(**unet_arguments(keys, channels))
+
+
+def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
+    """What denoising-diffusion-pytorch's Unet is built with."""
+    return {
+        "dim": keys.dim,
+        "dim_mults": keys.dim_mults,
+        "channels": channels,
+        "self_condition": keys.self_condition,
+        "attn_heads": keys.attn_heads,
+        "attn_dim_head": keys.attn_dim_head,
+    }
 
 
 def draw_orthogonal_weights(model: nn.Module) -> None:
