@@ -102,6 +102,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/best.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -6,16 +6,19 @@ What is of different datasets, feature spaces or references gets panels of its o
 
 from pathlib import Path
 
-from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.config.literature import ScoreFiguresStage
 from ddpm_bench.figures import comparison_figures
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.program import keys, parser, run
+from ddpm_bench.published_lines import with_published
 from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, join_tables, write_table
 
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--what", type=keys(ScoreFiguresStage), required=True, help="JSON: version, published"
+    )
     arguments.add_argument(
         "--evaluations", type=Path, nargs="+", required=True, help="CSVs of all scores"
     )
@@ -29,8 +32,9 @@ def main() -> None:
 
     evaluation = join_tables(given.evaluations, EVALUATION_COLUMNS)
     write_table(given.output_dir / "all_scores.csv", evaluation)
-    write_table(given.output_dir / "best_scores.csv", join_tables(given.bests, BEST_COLUMNS))
-    for name, figure in comparison_figures(evaluation):
+    best = with_published(join_tables(given.bests, BEST_COLUMNS), given.what.published)
+    write_table(given.output_dir / "best_scores.csv", best)
+    for name, figure in comparison_figures(evaluation, given.what.published):
         save_figure(figure, given.output_dir / name)
 
 

@@ -195,6 +195,11 @@ def given_weights(config: Config, experiment: str) -> str:
     return given.path if given else ""
 
 
+def best_folder(config: Config, experiment: str) -> str:
+    """Where the best checkpoint of an experiment is exported."""
+    return str(Path(config.results_dir, experiment, "best"))
+
+
 def work_names(config: Config) -> list[str]:
     """What a run of a config may work on: its experiments, and its benchmark if it has one."""
     return [*config.experiments, *([BENCHMARK] if config.benchmark else [])]
@@ -212,6 +217,11 @@ def all_datasets(config: Config) -> list[str]:
 
 def dataset_folder(config: Config, dataset: str) -> str:
     return str(Path(config.results_dir, "datasets", dataset))
+
+
+def dataset_summary(config: Config, dataset: str) -> str:
+    """The counts of a prepared dataset."""
+    return str(Path(dataset_folder(config, dataset), "summary.json"))
 
 
 def nearest_files(config: Config, experiment: str, score: str, samples: str) -> list[str]:

@@ -42,6 +42,8 @@ def targets(config: Config) -> list[str]:
         files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
         if keys.keep is not None:
             files.append(Path(plan.thinned(config, experiment)))
+        if keys.best is not None:
+            files.append(Path(plan.best_folder(config, experiment), "README.md"))
         for samples in keys.samples:
             files += pictures_of_samples(config, experiment, samples)
         if keys.samples and keys.scores:
@@ -126,6 +128,11 @@ def trajectories(config: Config, experiment: str) -> list[str]:
     return [
         str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
     ]
+
+
+def compared(config: Config) -> list[str]:
+    """The experiments that figures and tables of all experiments set side by side."""
+    return list(config.experiments)
 
 
 def charged(config: Config) -> list[str]:

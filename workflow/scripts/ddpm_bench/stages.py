@@ -5,10 +5,12 @@ text holds what-keys alone, without those at their defaults. A version is raised
 our code changes the stage's results; tests/unit/test_stage_versions.py keeps that honest.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
+from .config.alone import config_of
 from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from .config.benchmark import Measuring as CellMeasuring
 from .config.keys import canonical_json, what_keys
@@ -34,6 +36,7 @@ VERSIONS = {
     "trajectory": 1,
     "samplers": 1,
     "compare": 2,
+    "best": 1,
     "costs": 1,
     "cell": 1,
     "throughput": 1,
@@ -145,6 +148,18 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
     )
 
 
+def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -> str:
+    """Of stage `plot` or `compare`: what is published of the datasets of these experiments."""
+    published: list[dict[str, Any]] = []
+    for experiment in experiments:
+        keys = config.experiments[experiment]
+        for line in keys.published:
+            said = {**what_keys(line), "dataset": keys.dataset}
+            if said not in published:  # experiments may have it from `defaults`
+                published.append(said)
+    return stage(name, **({"published": published} if published else {}))
+
+
 def costs_stage(config: Config) -> str:
     experiments = {
         name: {
@@ -155,6 +170,11 @@ def costs_stage(config: Config) -> str:
         for name, keys in config.experiments.items()
     }
     return stage("costs", experiments=experiments)
+
+
+def best_stage(config: Config, experiment: str) -> str:
+    """`best` of the experiment must be set."""
+    return stage("best", experiment=experiment, config=config_of(config, experiment))
 
 
 def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:

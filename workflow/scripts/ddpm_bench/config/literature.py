@@ -9,7 +9,7 @@ from .best import MetricName, metric_column
 from .keys import Keys, Name, PositiveInt
 
 
-class Published(Keys):
+class PublishedScore(Keys):
     """A published score: a dashed line in figures of the same dataset and feature space, and a row
     of the table of best scores."""
 
@@ -48,7 +48,7 @@ class Published(Keys):
                     yield f"{name} is an option of fid, not of {self.metric}; remove it"
 
 
-class PublishedOf(Published):
+class PublishedOf(PublishedScore):
     """A published score and the dataset that it is of."""
 
     dataset: Name

@@ -18,7 +18,7 @@ from .dataset import Dataset
 from .diffusion import Diffusion
 from .keeping import Keep
 from .keys import Keys, Name
-from .literature import Published
+from .literature import PublishedScore
 from .networks import Model
 from .sampling import Samples
 from .scoring import Score
@@ -52,7 +52,7 @@ class Experiment(Keys):
     )
     keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
     best: Best | None = Field(None, description="Which checkpoint is exported; null: none.")
-    published: tuple[Published, ...] = Field(
+    published: tuple[PublishedScore, ...] = Field(
         (), description="What the literature reports, for figures and tables."
     )
 
