@@ -53,7 +53,9 @@ def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
         draw_curves(axes, with_segments(rows, metric, against), metric, looks)
         scale_values(axes, measured, metric)
         against.scale(axes, rows[against.column])
-        draw_published(axes, panel.published)
+        best = None if isinstance(metric, Expectation) else best_row(measured, metric)
+        best_at = None if best is None else best[against.column]
+        draw_published(axes, panel.published, metric, best_at)
         if isinstance(metric, Expectation):
             draw_expectation(axes, metric)
         else:

@@ -1,6 +1,7 @@
 """What the literature reports, as dashed lines in panels of the same dataset and features."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,10 @@ COLOUR = "0.25"
 LEAST_SHARE = 0.6  # of the height that is left to the curves when the axis is made to hold a line
 PLACES = (0.0, 0.34, 0.67)  # across the panel, of labels of lines that lie close
 CLOSE = 0.07  # of the height
+LABEL: dict[str, Any] = {
+    "textcoords": "offset points", "fontsize": 13, "color": COLOUR, "zorder": 4,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+}  # fmt: skip
 
 
 def published_in(
@@ -76,9 +81,14 @@ def kind_of(line: PublishedOf) -> str:
     return ", ".join(parts)
 
 
-def draw_published(axes: Axes, lines: Sequence[PublishedOf]) -> None:
+def draw_published(
+    axes: Axes, lines: Sequence[PublishedOf], metric: Metric, best_at: float | None
+) -> None:
     """A dashed line for each; one far off the curves, which would press them flat, is named at the
-    edge instead. Call it when the axis has its scale."""
+    edge instead, where the curves are not. Call it when the axes have their scales.
+
+    best_at: where across the panel the best value is marked, from which labels keep away.
+    """
     beyond: dict[bool, list[PublishedOf]] = {True: [], False: []}
     drawn = []
     for line in sorted(lines, key=lambda line: line.value):
@@ -87,14 +97,29 @@ def draw_published(axes: Axes, lines: Sequence[PublishedOf]) -> None:
             drawn.append(line)
         else:
             beyond[above].append(line)
+    right = best_at is not None and best_at < sum(axes.get_xlim()) / 2
+    below = metric.lower_is_better  # the curves are on the other side of most lines
     for line, place in zip(drawn, label_places(axes, drawn), strict=True):
         axes.axhline(line.value, color=COLOUR, linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
-        say(axes, f"{number(line.value)}, {line.source}", (place, line.value), (6, 4), False)
+        axes.annotate(
+            named(line), (1 - place if right else place, line.value),
+            xytext=(-6 if right else 6, -4 if below else 4), ha="right" if right else "left",
+            va="top" if below else "bottom", xycoords=axes.get_yaxis_transform(), **LABEL,
+        )  # fmt: skip
     for above, group in beyond.items():
-        arrow = "\N{UPWARDS ARROW}" if above else "\N{DOWNWARDS ARROW}"
-        named = "; ".join(f"{number(line.value)}, {line.source}" for line in group)
         if group:
-            say(axes, f"{arrow} {named}", (0.0, float(above)), (6, -6 if above else 6), above)
+            right = above == metric.lower_is_better
+            arrow = "\N{UPWARDS ARROW}" if above else "\N{DOWNWARDS ARROW}"
+            text = "; ".join(map(named, group))
+            axes.annotate(
+                f"{arrow} published, beyond this axis: {text}", (float(right), float(above)),
+                xytext=(-6 if right else 6, -6 if above else 6), xycoords="axes fraction",
+                ha="right" if right else "left", va="top" if above else "bottom", **LABEL,
+            )  # fmt: skip
+
+
+def named(line: PublishedOf) -> str:
+    return f"{number(line.value)}, {line.source}"
 
 
 def make_room(axes: Axes, value: float) -> bool | None:
@@ -129,16 +154,3 @@ def label_places(axes: Axes, lines: Sequence[PublishedOf]) -> list[float]:
         close = index > 0 and height - heights[index - 1] < CLOSE
         places.append((places[-1] + 1) % len(PLACES) if close else 0)
     return [PLACES[place] for place in places]
-
-
-def say(
-    axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, int], hanging: bool
-) -> None:
-    """A label; the place is a share across the panel and, of labels at the edge, of its height."""
-    at_edge = text[0] in "\N{UPWARDS ARROW}\N{DOWNWARDS ARROW}"
-    axes.annotate(
-        text, place, xytext=offset, textcoords="offset points", fontsize=13, color=COLOUR,
-        xycoords=axes.transAxes if at_edge else axes.get_yaxis_transform(),
-        va="top" if hanging else "bottom", zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-    )  # fmt: skip

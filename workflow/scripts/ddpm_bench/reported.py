@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import plan
 from .cells import FIGURES, benchmark_folder, cell_files
+from .comparable import loss_groups
 from .config.loading import Config
 from .program import UserError
 
@@ -35,7 +36,7 @@ def targets(config: Config) -> list[str]:
     if not config.experiments:
         return benchmark_targets(config)
     results = Path(config.results_dir)
-    files = [results / "report" / "all_scores.csv", results / "report" / "costs.csv"]
+    files = [results / "report" / name for name in names_of_comparison(config)]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
@@ -133,6 +134,17 @@ def trajectories(config: Config, experiment: str) -> list[str]:
 def compared(config: Config) -> list[str]:
     """The experiments that figures and tables of all experiments set side by side."""
     return list(config.experiments)
+
+
+def names_of_comparison(config: Config) -> list[str]:
+    """Of each rule that sets all experiments side by side one file; losses where two compare."""
+    names = ["all_scores.csv", "costs.csv", "training_hours.csv", "best_scores.png"]
+    return names + (["Loss_comparison.png"] if losses_compared(config) else [])
+
+
+def losses_compared(config: Config) -> list[str]:
+    """The experiments whose losses stand beside those of another."""
+    return [name for group in loss_groups(config, compared(config)) for name in group.experiments]
 
 
 def charged(config: Config) -> list[str]:

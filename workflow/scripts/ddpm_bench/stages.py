@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
+from .comparable import loss_groups
 from .config.alone import config_of
 from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from .config.benchmark import Measuring as CellMeasuring
@@ -37,6 +38,9 @@ VERSIONS = {
     "samplers": 1,
     "compare": 2,
     "best": 1,
+    "hours": 1,
+    "losses": 1,
+    "bests": 1,
     "costs": 1,
     "cell": 1,
     "throughput": 1,
@@ -149,7 +153,23 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
 
 
 def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -> str:
-    """Of stage `plot` or `compare`: what is published of the datasets of these experiments."""
+    """Of stage `plot`, `compare` or `bests`."""
+    return stage(name, **_published(config, experiments))
+
+
+def hours_stage(config: Config, experiments: Iterable[str]) -> str:
+    standing_on = {name: config.experiments[name].autoencoder for name in experiments}
+    keys = {name: {"autoencoder": other} if other else {} for name, other in standing_on.items()}
+    return stage("hours", experiments=keys, **_published(config, standing_on))
+
+
+def losses_stage(config: Config, experiments: Iterable[str]) -> str:
+    groups = [group.model_dump(mode="json") for group in loss_groups(config, experiments)]
+    return stage("losses", groups=groups)
+
+
+def _published(config: Config, experiments: Iterable[str]) -> dict[str, Any]:
+    """What is published of the datasets of these experiments; {} where nothing is."""
     published: list[dict[str, Any]] = []
     for experiment in experiments:
         keys = config.experiments[experiment]
@@ -157,7 +177,7 @@ def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -
             said = {**what_keys(line), "dataset": keys.dataset}
             if said not in published:  # experiments may have it from `defaults`
                 published.append(said)
-    return stage(name, **({"published": published} if published else {}))
+    return {"published": published} if published else {}
 
 
 def costs_stage(config: Config) -> str:

@@ -7,9 +7,11 @@ import pandas as pd
 
 from . import plan
 from .config.loading import Config
+from .files import read_json
 from .tables import (
     EVALUATION_COLUMNS,
     GROUP,
+    METRICS,
     best_row,
     metric_label,
     ordered_metrics,
@@ -58,7 +60,20 @@ def experiment_summary(config: Config, experiment: str, command: str) -> Iterato
     else:
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
+        yield from exported(Path(plan.best_folder(config, experiment)))
     yield f"figures: {folder}"
+
+
+def exported(folder: Path) -> Iterator[str]:
+    """Where the best checkpoint lies, ready to be used; nothing where none is exported."""
+    record = folder / "scores.json"
+    if not record.exists():
+        return
+    found = read_json(record)
+    if found["value"] is None:
+        yield f"exported: nothing, {METRICS[found['metric']].name} was measured at no checkpoint"
+    else:
+        yield f"exported: step {found['training_step']:,}, {folder} (python {folder / 'sample.py'})"
 
 
 def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
