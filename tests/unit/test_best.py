@@ -23,6 +23,7 @@ from ddpm_bench.config.best import BestStage
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.program import UserError
+from ddpm_bench.summary import exported
 from ddpm_bench.thinning import Checkpoint, thin
 
 IMAGES = {"train": 20, "eval": 5}
@@ -213,6 +214,25 @@ def test_the_exported_config_is_the_experiment_without_how_it_was_run(tmp_path):
     assert config_of(again, "small") == config_of(study.config, "small")
     assert again.experiments["small"].train.learning_rate == ours.train.learning_rate
     assert again.experiments["small"].samples["dpm20"].images == 16
+
+
+def test_where_given_weights_lay_is_no_part_of_the_export():
+    raw = raw_config()
+    given = {"path": "here.safetensors", "sha256": "0" * 64}
+    raw["experiments"]["small"]["train"]["init_from"] = given
+    alone = config_of(check_config(raw), "small")["experiments"]["small"]["train"]
+    assert alone["init_from"] == {"path": "", "sha256": "0" * 64}
+
+
+def test_a_summary_says_where_the_export_lies(tmp_path):
+    study = Study(tmp_path)
+    assert list(exported(study.best)) == []
+    study.export({10: 5.0, 20: 9.0})
+    (line,) = exported(study.best)
+    assert line.startswith(f"exported: step 10, {study.best}")
+    study.export({10: None})
+    (line,) = exported(study.best)
+    assert "FID was measured at no checkpoint" in line
 
 
 def test_the_weights_load_into_the_network_of_the_config(tmp_path):

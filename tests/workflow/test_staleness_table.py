@@ -15,7 +15,8 @@ from ddpm_bench.config.loading import Config
 SHA = "0" * 64
 
 # What follows from what.
-TABLES = {"collect", "plot_scores", "plot_samplers", "compare", "costs"}
+DRAWN = {"plot_scores", "compare", "compare_hours", "plot_best_scores"}
+TABLES = {"collect", *DRAWN, "plot_samplers", "costs"}
 SCORES = {"score", "plot_closest_pairs", *TABLES}
 SPACE = {"reference_features", *SCORES}
 SAMPLES = {"sample", "sample_grid", "plot_samples", "plot_trajectory", *SCORES}
@@ -26,7 +27,7 @@ CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
 IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}
 DIFFUSION = {"plot_schedule", *TRAINING}
 PHOTOGRAPHS = {"fetch", *IMAGES} - {"train_classifier"}  # scored by Inception
-BARE = {"fetch", "prepare", "train", *LOSSES}  # of an experiment without samples
+BARE = {"fetch", "prepare", "train", "compare_hours", *LOSSES}  # of an experiment without samples
 NOTHING: set[str] = set()
 
 # Key, as the reference has it, with the study's experiment or dataset that has such a block;
@@ -140,6 +141,18 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.scores.<name>.run.cpus", "unet", 3, NOTHING),
     ("experiments.<name>.scores.<name>.run.batch_size", "unet", 3, NOTHING),
     ("experiments.<name>.keep.every", "unet2d", 3, {"thin"}),
+    ("experiments.<name>.best.metric", "unet2d", "kid", {"best"}),
+    ("experiments.<name>.best.greater_is_better", "unet2d", False, {"best"}),
+    ("experiments.<name>.best.samples", "unet2d", "set", {"best"}),
+    ("experiments.<name>.best.score", "unet2d", "score", {"best"}),
+    ("experiments.<name>.published[].metric", "unet2d", "is", DRAWN),
+    ("experiments.<name>.published[].value", "unet2d", 9.46, DRAWN),
+    ("experiments.<name>.published[].source", "unet2d", "another", DRAWN),
+    ("experiments.<name>.published[].feature_space", "unet2d", "inception", DRAWN),
+    ("experiments.<name>.published[].reference", "unet2d", "all", DRAWN),
+    ("experiments.<name>.published[].fid_backend", "unet2d", "pytorch-fid", DRAWN),
+    ("experiments.<name>.published[].fid_statistics", "unet2d", "theirs", DRAWN),
+    ("experiments.<name>.published[].note", "unet2d", "of 50,000 images", DRAWN),
 ]
 
 
@@ -195,6 +208,10 @@ def study(folder: Path) -> dict:
                     },
                 },
                 "keep": {"every": 2},
+                "best": {"metric": "fid"},
+                "published": [
+                    {"metric": "fid", "value": 3.17, "source": "one", "feature_space": "dinov2-x"}
+                ],
             },
             "of-repository": {**bare, "dataset": "repository"},
             "of-archive": {**bare, "dataset": "archive"},
@@ -220,7 +237,7 @@ def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
         assert isinstance(jobs, list), f"{path} = {value!r}: {jobs}"
         rules = {rule for rule, _, _ in jobs}
         if name in ("unet2d", "photographs") and "collect" in expected:
-            expected = {*expected, "thin"}  # that experiment has a `keep`
+            expected = {*expected, "thin", "best"}  # that experiment has a `keep` and a `best`
         about = {of for _, of, _ in jobs} - {""}
         experiments = {"photographs": "unet2d", "digits": "unet"}
         allowed = {name, experiments.get(name, f"of-{name}"), "digits", "photographs"}

@@ -93,7 +93,8 @@ def with_notes_of_others(
     columns = {metric.column for metric in metrics}
     drawn = [line for panel in panels for line in panel.published]
     others = [line for line in published if line.column in columns and line not in drawn]
-    return [*panels[:-1], replace(panels[-1], notes=published_elsewhere(others))]
+    last = replace(panels[-1], notes=[*panels[-1].notes, *published_elsewhere(others)])
+    return [*panels[:-1], last]
 
 
 def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:

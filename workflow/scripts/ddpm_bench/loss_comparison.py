@@ -69,13 +69,14 @@ def draw_group(axes: Axes, group: LossGroup, losses: dict[str, pd.DataFrame]) ->
     joined = pd.concat([finite[name] for name in drawn], ignore_index=True)
     window = smoothing_steps([finite[name] for name in drawn])
     handles = [
-        draw_losses(axes, finite[name], window, place, len(drawn) <= POINTS_UP_TO)
-        for place, name in enumerate(drawn)
+        draw_losses(axes, finite[name], window, look, len(drawn) <= POINTS_UP_TO)
+        for look, name in zip(looks(len(drawn)), drawn, strict=True)
     ]
     for handle, name in zip(handles, drawn, strict=True):
         end = finite[name]["step"] > finite[name]["step"].max() - window
         mean = float(finite[name]["loss"][end].mean())
         handle.set_label(label(name, group.experiments[name], mean))
+    axes.set_ylabel("loss")
     scale_losses(axes, joined["loss"])
     scale_steps(axes, joined["step"])
     axes.set_xlabel("training steps")
@@ -99,8 +100,18 @@ def smoothed(rows: pd.DataFrame, window: int) -> pd.Series:
     return rows["loss"].rolling(rows_of_window, center=True, min_periods=1).mean()
 
 
-def draw_losses(axes: Axes, rows: pd.DataFrame, window: int, place: int, points: bool) -> Line2D:
-    colour, dashes = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
+def looks(count: int) -> list[tuple]:
+    """Colour and dashes of each curve. Few are all dashed differently: curves of which one lies on
+    the other, as of two precisions, are then both seen."""
+    apart = 1 if count <= len(DASHES) else len(COLOURS)
+    return [
+        (COLOURS[place % len(COLOURS)], DASHES[place // apart % len(DASHES)])
+        for place in range(count)
+    ]
+
+
+def draw_losses(axes: Axes, rows: pd.DataFrame, window: int, look: tuple, points: bool) -> Line2D:
+    colour, dashes = look
     if points:
         size, alpha = (8, 0.12) if len(rows) > 1000 else (20, 0.25)
         axes.scatter(rows["step"], rows["loss"], color=colour, s=size, alpha=alpha, linewidth=0)

@@ -13,13 +13,13 @@ def config_of(config: Config, experiment: str) -> dict[str, Any]:
     """The what-keys of an experiment, its dataset and its autoencoder, defaults merged and keys at
     their own defaults left out; `check_config` reads it."""
     keys = config.experiments[experiment]
+    own = _dumped(keys, {**NOT_OF_THE_MODEL, "train": HOW, **_each("samples"), **_each("scores")})
+    if keys.train.init_from is not None:
+        # Where the file lies is no part of what is computed; its content is.
+        own["train"]["init_from"]["path"] = ""
     alone = {
         "datasets": {keys.dataset: _dumped(config.datasets[keys.dataset], {"run": True})},
-        "experiments": {
-            experiment: _dumped(
-                keys, {**NOT_OF_THE_MODEL, "train": HOW, **_each("samples"), **_each("scores")}
-            )
-        },
+        "experiments": {experiment: own},
     }
     if keys.autoencoder is not None:
         autoencoder = config.autoencoders[keys.autoencoder]
