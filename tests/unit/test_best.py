@@ -1,6 +1,7 @@
 """The export of an experiment's best checkpoint, used as somebody would who has nothing of ours."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import torch
 import yaml
 from fake_results import score, write_samples, write_score
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_trainer import UNET, UNET2D, run_to_end, small_stage
 
 from ddpm_bench import tables
+from ddpm_bench.autoencoder import build_autoencoder
 from ddpm_bench.best_export import export_best
 from ddpm_bench.config.alone import config_of
 from ddpm_bench.config.best import BestStage
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.files import read_json, sha256, write_json
+from ddpm_bench.latents import open_decoder
 from ddpm_bench.program import UserError
 from ddpm_bench.summary import exported
 from ddpm_bench.thinning import Checkpoint, thin
@@ -96,6 +99,29 @@ class Study:
         return self.results / "small" / "checkpoints" / f"step-{step:08}.safetensors"
 
 
+VQVAE = {
+    "name": "vqvae", "channels": 8, "norm_num_groups": 4, "downsampling": 2, "latent_channels": 1,
+    "codebook_size": 16, "residual_quantizers": 2, "codebook_dim": 3, "layers_per_block": 1,
+}  # fmt: skip
+
+
+def latent_study(folder: Path) -> Study:
+    """An experiment in latents of 8x8, decoded to 16x16 by an autoencoder of drawn weights."""
+    raw = raw_config(autoencoder="vq")
+    raw["datasets"]["digits"]["image_size"] = 16
+    train = raw["experiments"]["small"]["train"]
+    raw["autoencoders"] = {"vq": {"dataset": "digits", "model": VQVAE, "train": train}}
+    study = Study(folder, raw=raw)
+    keys = study.config.autoencoders["vq"].model
+    path = folder / "small" / "checkpoints" / "autoencoder.safetensors"
+    save_file(build_autoencoder(keys, 1, seed=1).state_dict(), path)
+    manifest = read_json(study.manifest)
+    about = {"file": "checkpoints/autoencoder.safetensors", "sha256": sha256(path), "step": 20}
+    about |= {"channels": 1, "keys": keys.model_dump(mode="json", exclude_defaults=True)}
+    write_json(study.manifest, manifest | {"autoencoder": {**about, "mean": [0.5], "std": [2.0]}})
+    return study
+
+
 def run_alone(best: Path, folder: Path) -> Path:
     """Run sample.py of a copy in an empty folder, isolated from this repository."""
     shutil.copytree(best, folder / "best")
@@ -118,6 +144,26 @@ def test_the_program_draws_in_an_empty_folder_with_nothing_of_ours(tmp_path, mod
     with Image.open(run_alone(study.best, tmp_path)) as picture:
         assert picture.size == (4 * 8, 4 * 8)
         assert np.asarray(picture).std() > 10, "images, and not a flat grey"
+
+
+def test_latents_are_decoded_by_the_program_as_by_us(tmp_path, monkeypatch):
+    study = latent_study(tmp_path / "results")
+    study.export({10: 5.0, 20: 9.0})
+    with Image.open(run_alone(study.best, tmp_path)) as picture:
+        assert picture.size == (4 * 16, 4 * 16)
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(study.best / "sample.py"))
+    latents = torch.randn(4, 1, 8, 8, generator=torch.manual_seed(5))
+    ours = open_decoder(study.manifest, torch.device("cpu"))
+    with torch.inference_mode():
+        scaled = (latents * found["std"].cpu() + found["mean"].cpu()).flatten(2).transpose(1, 2)
+        codes = found["codebooks"].cpu()(scaled)[0].transpose(1, 2).reshape(latents.shape)
+        theirs = found["decoder"].cpu()(codes)
+    assert ours.images(latents).std() > 0.01, "an image, and not a flat one"
+    torch.testing.assert_close(theirs, ours.images(latents), rtol=1e-4, atol=1e-5)
+    assert "codebooks and decoder" in (study.best / "README.md").read_text()
+    again = check_config(yaml.safe_load((study.best / "config.yaml").read_text()))
+    assert again.autoencoders["vq"].model == study.config.autoencoders["vq"].model
 
 
 def test_the_winner_is_exported_as_it_was_trained(tmp_path):

@@ -37,7 +37,7 @@ def weights_of(keys: SampleStage) -> dict[str, torch.Tensor]:
 
 def exported(folder: Path, keys: SampleStage) -> snippet.Steps:
     save_file(weights_of(keys), folder / "model.safetensors")
-    steps = snippet.steps_of(keys.drawing, keys.diffusion, keys.model.self_condition)
+    steps = snippet.steps_of(keys)
     (folder / "scheduler_config.json").write_text(steps.scheduler.to_json_string())
     (folder / "sample.py").write_text(snippet.program(keys, steps))
     return steps
@@ -110,6 +110,19 @@ def test_samplers_that_add_noise(tmp_path, monkeypatch, drawing):
     keys = stage(UNET, **drawing)
     assert exported(tmp_path, keys).as_drawn
     assert_same(drawn_by_the_program(tmp_path, monkeypatch), drawn_by_us(keys, 1))
+
+
+def test_latents_are_neither_clipped_nor_drawn_at_the_size_of_images(tmp_path):
+    autoencoder = {"name": "vqvae", "latent_channels": 3, "downsampling": 2}
+    for model, drawing in ((UNET, {"scheduler": "ddim"}), (UNET | SEEING, {"scheduler": "ddpm"})):
+        raw = stage(model, **drawing).model_dump(mode="json", exclude_defaults=True)
+        keys = SampleStage.model_validate({**raw, "image_size": 32, "autoencoder": autoencoder})
+        steps = snippet.steps_of(keys)
+        source = snippet.program(keys, steps)
+        assert "torch.randn(16, 3, 16, 16)" in source and "channels=3" in source
+        assert "clamp" not in source and not steps.clipped
+        assert not getattr(steps.scheduler.config, "clip_sample", False)
+        assert "channels=3" in source and "out_channels=1" in source
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
     results/<experiment>/best/model.safetensors       the EMA weights of the winner
     results/<experiment>/best/scheduler_config.json   diffusers' scheduler with the schedule's betas
     results/<experiment>/best/sample.py               draws with published packages alone
+    results/<experiment>/best/decoder.safetensors     of latents: codebooks and decoder
     results/<experiment>/best/config.yaml             the experiment alone, for ddpm-bench
     results/<experiment>/best/grid.png, scores.json, README.md
 
@@ -60,7 +61,9 @@ def export_best(
         return export_nothing(config, stage.experiment, folder)
     publish(best.weights, folder / "model.safetensors")
     sampling = sampling_of(config, stage.experiment, best.row["samples"])
-    steps = steps_of(sampling.drawing, sampling.diffusion, sampling.model.self_condition)
+    if sampling.autoencoder is not None:
+        write_decoder(sampling, best.manifest, folder / "decoder.safetensors")
+    steps = steps_of(sampling)
     write_text(folder / "scheduler_config.json", steps.scheduler.to_json_string())
     source = program(sampling, steps)
     write_text(folder / "sample.py", source)
@@ -69,7 +72,7 @@ def export_best(
         sample_grid(samples_of(samples), GRID_IMAGES).save(temporary)
     scores = scores_of(best, keys, evaluation)
     write_json(folder / "scores.json", scores_record(stage.experiment, best, scores))
-    needed = requirements()
+    needed = requirements(sampling)
     card = model_card(config, stage.experiment, best, scores, images, source, needed)
     write_text(folder / "README.md", card)
     return best
@@ -92,6 +95,35 @@ def config_text(stage: BestStage) -> str:
     """config.yaml: the experiment alone; keys at their defaults are left out."""
     head = f"# Experiment {stage.experiment}, as ddpm-bench {__version__} reads it.\n"
     return head + yaml.safe_dump(stage.config, sort_keys=False, allow_unicode=True)
+
+
+def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
+    """What turns the latents that a model draws into images, by the names that the published
+    packages give it: codebooks.*, decoder.*, and the latents' mean and std, float32 [c, 1, 1]."""
+    import torch
+    from diffusers.models.autoencoders.vae import Decoder
+    from safetensors.torch import save_file
+    from vector_quantize_pytorch import ResidualVQ
+
+    from .autoencoder import decoder_arguments, quantizer_arguments
+    from .latents import open_decoder
+
+    assert sampling.autoencoder is not None
+    ours = open_decoder(manifest, torch.device("cpu"))
+    codebooks = ResidualVQ(**quantizer_arguments(sampling.autoencoder))
+    # Its buffers, of updates that are not by gradients, are those of a fresh one.
+    codebooks.load_state_dict(
+        {**codebooks.state_dict(), **ours.autoencoder.codebooks.quantizer.state_dict()}
+    )
+    decoder = Decoder(**decoder_arguments(sampling.autoencoder, sampling.channels))
+    decoder.load_state_dict(ours.autoencoder.decoder.state_dict())
+    both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})
+    scaling = {
+        name: torch.tensor(values)[:, None, None]
+        for name, values in (("mean", ours.scaling.mean), ("std", ours.scaling.std))
+    }
+    with replacing(path) as temporary:
+        save_file({**both.state_dict(), **scaling}, temporary)
 
 
 def sampling_of(config: Config, experiment: str, samples: str) -> SampleStage:

@@ -46,7 +46,7 @@ def model_card(
         "## Data\n",
         what_it_saw(keys.dataset, dataset, images),
         "## Training\n",
-        how_it_was_trained(keys, best),
+        how_it_was_trained(config, experiment, best),
         "## Scores\n",
         score_lines(scores),
         "".join(f"- {text}\n" for text in what_to_mind(best, scores)),
@@ -108,7 +108,8 @@ def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
     )
 
 
-def how_it_was_trained(keys: Experiment, best: Winner) -> str:
+def how_it_was_trained(config: Config, experiment: str, best: Winner) -> str:
+    keys = config.experiments[experiment]
     train, diffusion = keys.train, keys.diffusion
     average = (
         f"exponential moving average, decay {train.ema_decay:g}"
@@ -126,6 +127,13 @@ def how_it_was_trained(keys: Experiment, best: Winner) -> str:
         "weights": f"{average}; sha256 `{best.sha256}`",
         "everything else": "`config.yaml`, which ddpm-bench reads as it is",
     }
+    if keys.autoencoder is not None:
+        autoencoder = config.autoencoders[keys.autoencoder]
+        lines["autoencoder"] = (
+            f"VQ-VAE {keys.autoencoder}, trained before for {autoencoder.train.steps:,} steps: "
+            f"{autoencoder.model.downsampling} pixels a side for each of its latents, "
+            f"{autoencoder.model.residual_quantizers} x {autoencoder.model.codebook_size} codes"
+        )
     return "".join(f"- {name}: {text}\n" for name, text in lines.items())
 
 

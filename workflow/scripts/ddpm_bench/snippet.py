@@ -8,13 +8,14 @@ enough: DDPM's, and DPM-Solver++, whose first order is DDIM without noise (Lu et
 
 import textwrap
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
-from .config.diffusion import Diffusion
 from .config.networks import Model, Unet
 from .config.sampling import Drawing, SampleStage
+from .config.vqvae import VqVae
 from .diffusion import noise_schedule
 from .model import unet_arguments
 from .solvers import visited_levels, visited_timesteps
@@ -39,19 +40,22 @@ class Steps:
     as_drawn: bool  # whether the set was drawn by the same equations
 
 
-def steps_of(drawing: Drawing, diffusion: Diffusion, self_condition: bool) -> Steps:
+def steps_of(stage: SampleStage) -> Steps:
     """The scheduler that draws as a set was drawn, or the nearest to it."""
+    drawing, diffusion = stage.drawing, stage.diffusion
     betas = noise_schedule(diffusion).numpy()
+    bounded = stage.latents() is None
     adds_noise = drawing.scheduler in ("ddpm", "euler-ancestral") or drawing.eta == 1
-    deterministic_ddim = drawing.scheduler == "ddim" and not adds_noise
-    predicted = "sample" if self_condition or deterministic_ddim else None
+    clipped = bounded and drawing.scheduler == "ddim" and not adds_noise
+    predicted = "sample" if stage.model.self_condition or clipped else None
     options: dict[str, Any] = {
         "num_train_timesteps": diffusion.timesteps,
         "trained_betas": betas.tolist(),
         "prediction_type": predicted or PREDICTIONS[diffusion.objective],
     }
     if adds_noise:
-        scheduler = DDPMScheduler(**options, clip_sample=drawing.scheduler != "euler-ancestral")
+        clip_sample = bounded and drawing.scheduler != "euler-ancestral"
+        scheduler = DDPMScheduler(**options, clip_sample=clip_sample)
     else:
         first_order = drawing.scheduler in ("ddim", "euler")
         order = 1 if first_order else drawing.solver_order or 2
@@ -62,42 +66,72 @@ def steps_of(drawing: Drawing, diffusion: Diffusion, self_condition: bool) -> St
         times = [int(level.time) for level in visited_levels(drawing, betas)]
     other = drawing.scheduler in ("unipc", "heun") or 0 < drawing.eta < 1
     as_drawn = not (other or drawing.karras_spaced())
-    return Steps(scheduler, times, deterministic_ddim, as_drawn)
+    return Steps(scheduler, times, clipped, as_drawn)
 
 
 def program(stage: SampleStage, steps: Steps) -> str:
-    """The source of sample.py, which reads model.safetensors and scheduler_config.json beside it
-    and writes samples.png: a grid of 16 images."""
+    """The source of sample.py, which reads model.safetensors and scheduler_config.json beside it,
+    of latents decoder.safetensors too, and writes samples.png: a grid of 16 images."""
+    latents = stage.latents()
     channels, size = stage.channels, stage.image_size
+    if latents is not None:
+        channels, size = latents.channels, latents.size
     network, arguments = network_of(stage.model, channels)
-    name = type(steps.scheduler).__name__
-    own_network = isinstance(stage.model, Unet)
-    package = "denoising_diffusion_pytorch" if own_network else "diffusers"
-    schedulers = name if own_network else ", ".join(sorted((name, network)))
+    scheduler = type(steps.scheduler).__name__
     lines = [
         f'"""{headline(stage.drawing, steps)}"""',
         "",
         "from pathlib import Path",
         "",
-        "import torch",
-        *([f"from {package} import {network}"] if own_network else []),
-        f"from diffusers import {schedulers}",
-        "from diffusers.utils import make_image_grid, pt_to_pil",
-        "from safetensors.torch import load_file",
+        *imports(stage, network, scheduler),
         "",
         "here = Path(__file__).parent",
         'device = "cuda" if torch.cuda.is_available() else "cpu"',
         called(f"model = {network}", arguments),
         'model.load_state_dict(load_file(here / "model.safetensors"))',
         "model.to(device).eval()",
-        f"scheduler = {name}.from_pretrained(here)",
+        f"scheduler = {scheduler}.from_pretrained(here)",
         f"scheduler.set_timesteps({timesteps_text(steps)}, device=device)",
         "torch.manual_seed(0)",
         f"images = torch.randn({IMAGES}, {channels}, {size}, {size}).to(device)",
         *loop(stage, steps),
+        *(decoding(stage.autoencoder, stage.channels) if stage.autoencoder else []),
         f'make_image_grid(pt_to_pil(images), {IMAGES // COLUMNS}, {COLUMNS}).save("samples.png")',
     ]
     return "\n".join(lines) + "\n"
+
+
+def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
+    """Of published packages, in the order of their names."""
+    own = isinstance(stage.model, Unet)
+    names = scheduler if own else ", ".join(sorted((scheduler, network)))
+    lines = ["import torch"]
+    lines += [f"from denoising_diffusion_pytorch import {network}"] if own else []
+    lines += [f"from diffusers import {names}"]
+    if stage.autoencoder:
+        lines += ["from diffusers.models.autoencoders.vae import Decoder"]
+    lines += ["from diffusers.utils import make_image_grid, pt_to_pil"]
+    lines += ["from safetensors.torch import load_file"]
+    return lines + (["from vector_quantize_pytorch import ResidualVQ"] if stage.autoencoder else [])
+
+
+def decoding(autoencoder: VqVae, channels: int) -> list[str]:
+    """The lines that turn latents into images: unscaled, each looked up as its nearest codes."""
+    from .autoencoder import decoder_arguments, quantizer_arguments
+
+    return [
+        called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
+        called("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
+        'weights = load_file(here / "decoder.safetensors")',
+        'mean, std = (weights.pop(name).to(device) for name in ("mean", "std"))',
+        'both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})',
+        "both.load_state_dict(weights)",
+        "both.to(device).eval()",
+        "with torch.inference_mode():",
+        "    latents = images * std + mean",
+        "    codes, _, _ = codebooks(latents.flatten(2).transpose(1, 2))",
+        "    images = decoder(codes.transpose(1, 2).reshape(latents.shape))",
+    ]
 
 
 def headline(drawing: Drawing, steps: Steps) -> str:
@@ -113,7 +147,7 @@ def headline(drawing: Drawing, steps: Steps) -> str:
 
 def loop(stage: SampleStage, steps: Steps) -> list[str]:
     """The lines that lead noise to images."""
-    seen = stage.model.self_condition
+    seen, bounded = stage.model.self_condition, stage.latents() is None
     lines = ["seen = torch.zeros_like(images)"] if seen else []
     lines += ["with torch.inference_mode():", "    for time in scheduler.timesteps:"]
     asked = asked_network(stage.model)
@@ -126,7 +160,8 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     if steps.clipped:
         clean = f"{clean}.clamp(-1, 1)" if clean.isidentifier() else f"({clean}).clamp(-1, 1)"
     lines += [f"        clean = {clean}"]
-    lines += ["        seen = clean.clamp(-1, 1)"] if seen else []
+    if seen:
+        lines += ["        seen = clean.clamp(-1, 1)" if bounded else "        seen = clean"]
     return [*lines, "        images = scheduler.step(clean, time, images).prev_sample"]
 
 
@@ -166,9 +201,9 @@ def timesteps_text(steps: Steps) -> str:
     return f"timesteps={times}"
 
 
-def requirements() -> list[str]:
+def requirements(stage: SampleStage) -> list[str]:
     """The packages that the program imports, at the versions that are here."""
-    from importlib.metadata import version
-
-    names = ("torch", "diffusers", "denoising-diffusion-pytorch", "safetensors", "pillow")
+    names = ["torch", "diffusers", "safetensors", "pillow"]
+    names += ["denoising-diffusion-pytorch"] if isinstance(stage.model, Unet) else []
+    names += ["vector-quantize-pytorch"] if stage.autoencoder else []
     return [f"{name}=={version(name)}" for name in names]

@@ -20,6 +20,7 @@ class Winner:
     row: pd.Series
     metric: Metric
     sigma_rel: float | None  # the width of its average; None for the one of train.ema_decay
+    manifest: Path
     weights: Path  # with the sha256 that its manifest names
     sha256: str
     candidates: int  # how many checkpoints it is the best of
@@ -62,7 +63,7 @@ def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) ->
             continue
         weights = checkpoint_file(manifest, step, sigma_rel)
         sha256 = checkpoint_entry(manifest, step, sigma_rel)["sha256"]
-        return Winner(row, metric, sigma_rel, weights, sha256, len(ranked), passed_over)
+        return Winner(row, metric, sigma_rel, manifest, weights, sha256, len(ranked), passed_over)
     return None
 
 
