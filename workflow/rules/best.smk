@@ -35,7 +35,7 @@ rule best:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        mem_mb=lambda wildcards, attempt: NEEDS.exporting_mb(attempt),
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.best_stage(CONFIG, wildcards.experiment),
