@@ -28,6 +28,10 @@ IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}
 DIFFUSION = {"plot_schedule", *TRAINING}
 PHOTOGRAPHS = {"fetch", *IMAGES} - {"train_classifier"}  # scored by Inception
 BARE = {"fetch", "prepare", "train", "compare_hours", *LOSSES}  # of an experiment without samples
+RECONSTRUCTIONS = {"reconstruct", "plot_reconstructions", "costs"}
+# Of an autoencoder and of the experiment in its latents, both without scores.
+AUTOENCODER = {"train", "encode", "compare_hours", *LOSSES, *RECONSTRUCTIONS}
+DIGITS = {*IMAGES, *AUTOENCODER}  # which an autoencoder is trained on, too
 NOTHING: set[str] = set()
 
 # Key, as the reference has it, with the study's experiment or dataset that has such a block;
@@ -41,17 +45,33 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("datasets.<name>.source (kind: url).url", "archive", "file:///other.zip", BARE),
     ("datasets.<name>.source (kind: url).sha256", "archive", "1" * 64, BARE),
     ("datasets.<name>.source (kind: url).include", "archive", ["*.png"], BARE),
-    ("datasets.<name>.image_size", "digits", 8, IMAGES),
-    ("datasets.<name>.channels", "digits", 3, IMAGES),
-    ("datasets.<name>.eval_fraction", "digits", 0.5, IMAGES),
-    ("datasets.<name>.split_seed", "digits", 1, IMAGES),
-    ("datasets.<name>.max_megapixels", "digits", 1, IMAGES),
+    ("datasets.<name>.image_size", "digits", 8, DIGITS),
+    ("datasets.<name>.channels", "digits", 3, DIGITS),
+    ("datasets.<name>.eval_fraction", "digits", 0.5, DIGITS),
+    ("datasets.<name>.split_seed", "digits", 1, DIGITS),
+    ("datasets.<name>.max_megapixels", "digits", 1, DIGITS),
     ("datasets.<name>.classifier.steps", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.batch_size", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.learning_rate", "digits", 0.1, CLASSIFIER),
     ("datasets.<name>.classifier.features", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.seed", "digits", 7, CLASSIFIER),
     ("datasets.<name>.run.cpus", "digits", 1, NOTHING),
+    ("autoencoders.<name>.model.channels", "vq", 16, AUTOENCODER),
+    ("autoencoders.<name>.model.downsampling", "vq", 4, AUTOENCODER),
+    ("autoencoders.<name>.model.layers_per_block", "vq", 1, AUTOENCODER),
+    ("autoencoders.<name>.model.norm_num_groups", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.attention", "vq", False, AUTOENCODER),
+    ("autoencoders.<name>.model.latent_channels", "vq", 3, AUTOENCODER),
+    ("autoencoders.<name>.model.codebook_size", "vq", 7, AUTOENCODER),
+    ("autoencoders.<name>.model.codebook_dim", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.residual_quantizers", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.commitment", "vq", 1.0, AUTOENCODER),
+    ("autoencoders.<name>.model.restart_every", "vq", 0, AUTOENCODER),
+    ("autoencoders.<name>.reconstructions.images", "vq", 7, RECONSTRUCTIONS),
+    ("autoencoders.<name>.train.learning_rate", "vq", 0.1, AUTOENCODER),
+    ("autoencoders.<name>.train.run.cpus", "vq", 3, NOTHING),
+    ("autoencoders.<name>.validation.images", "vq", 7, LOSSES),
+    ("experiments.<name>.autoencoder", "unet", "vq", TRAINING),
     ("experiments.<name>.model (name: unet).self_condition", "unet", True, TRAINING),
     ("experiments.<name>.model (name: unet).init", "unet", "orthogonal", TRAINING),
     ("experiments.<name>.model (name: unet).zero_residual", "unet", True, TRAINING),
@@ -181,7 +201,20 @@ def study(folder: Path) -> dict:
             "repository": {"source": {"kind": "git", **commit}, **image},
             "archive": {"source": {"kind": "url", **url}, **image},
         },
+        "autoencoders": {
+            "vq": {
+                "dataset": "digits",
+                "model": {
+                    "name": "vqvae",
+                    "channels": 8,
+                    "downsampling": 2,
+                    "norm_num_groups": 4,
+                },
+                "train": train,
+            }
+        },
         "experiments": {
+            "latent": {**bare, "dataset": "digits", "autoencoder": "vq"},
             "unet": {
                 **bare,
                 "dataset": "digits",
@@ -239,8 +272,12 @@ def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
         if name in ("unet2d", "photographs") and "collect" in expected:
             expected = {*expected, "thin", "best"}  # that experiment has a `keep` and a `best`
         about = {of for _, of, _ in jobs} - {""}
-        experiments = {"photographs": "unet2d", "digits": "unet"}
-        allowed = {name, experiments.get(name, f"of-{name}"), "digits", "photographs"}
+        following = {
+            "photographs": {"unet2d"},
+            "digits": {"unet", "vq", "latent"},
+            "vq": {"latent"},
+        }
+        allowed = {name, "digits", "photographs", *following.get(name, {f"of-{name}"})}
         if rules != expected or not about <= allowed:
             wrong[path] = {"more": rules - expected, "less": expected - rules, "about": about}
     assert not wrong, json.dumps(wrong, indent=2, default=list)
@@ -251,7 +288,14 @@ def test_every_key_of_the_config_stands_in_the_table():
         "results_dir", "resources_dir",  # other folders: nothing of what is there counts
         "defaults", "experiments.<name>.dataset",  # stand for other keys
     }  # fmt: skip
+    # The same blocks as an experiment's; which network an autoencoder is, there is but one.
+    shared = ("dataset", "train.", "validation.", "scores.", "model.name")
+    of_autoencoders = tuple(f"autoencoders.<name>.{part}" for part in shared)
+    elsewhere |= {key for key in keys_of(Config) if key.startswith(of_autoencoders)}
+    elsewhere -= {path for path, *_ in TABLE}
     # Which, not what: test_plan.py.
+    chosen = "autoencoders.<name>.reconstructions.checkpoints"
+    elsewhere |= {key for key in keys_of(Config) if key.startswith(chosen)}
     checkpoints = "experiments.<name>.samples.<name>.checkpoints"
     elsewhere |= {key for key in keys_of(Config) if key.startswith(checkpoints)}
     # test_benchmark.py has those of the benchmark.

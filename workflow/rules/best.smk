@@ -12,8 +12,9 @@ rule best:
     input:
         evaluation=rules.collect.output.evaluation,
         manifests=lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
-        images=lambda wildcards: plan.dataset_summary(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset
+        images=lambda wildcards: expand(
+            rules.prepare.output.summary,
+            dataset=CONFIG.experiments[wildcards.experiment].dataset,
         ),
     output:
         card=report(

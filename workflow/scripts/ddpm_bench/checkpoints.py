@@ -383,17 +383,6 @@ def is_thinned(manifest_path: Path, step: int, sigma_rel: float | None = None) -
     return name in _thinned(training / "thinned.json")
 
 
-def thinned_steps(manifest_path: Path) -> list[int]:
-    """The steps whose weights, of the average of train.ema_decay, `keep` has removed."""
-    manifest = read_json(manifest_path)
-    thinned = _thinned(manifest_path.parent / manifest["fingerprint"] / "thinned.json")
-    return [
-        entry["step"]
-        for entry in manifest["checkpoints"]
-        if "ema_sigma_rel" not in entry and Path(entry["file"]).name in thinned
-    ]
-
-
 def _thinned_away(path: Path, step: int, sigma_rel: float | None) -> str:
     average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
     there = [

@@ -218,11 +218,6 @@ def given_weights(config: Config, experiment: str) -> str:
     return given.path if given else ""
 
 
-def best_folder(config: Config, experiment: str) -> str:
-    """Where the best checkpoint of an experiment is exported."""
-    return str(Path(config.results_dir, experiment, "best"))
-
-
 def work_names(config: Config) -> list[str]:
     """What a run of a config may work on: its experiments and their autoencoders, and its benchmark
     if it has one."""
@@ -241,11 +236,6 @@ def all_datasets(config: Config) -> list[str]:
 
 def dataset_folder(config: Config, dataset: str) -> str:
     return str(Path(config.results_dir, "datasets", dataset))
-
-
-def dataset_summary(config: Config, dataset: str) -> str:
-    """The counts of a prepared dataset."""
-    return str(Path(dataset_folder(config, dataset), "summary.json"))
 
 
 def training_folder(config: Config, experiment: str) -> str:

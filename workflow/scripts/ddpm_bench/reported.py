@@ -47,12 +47,17 @@ def targets(config: Config) -> list[str]:
         if keys.keep is not None:
             files.append(Path(plan.thinned(config, experiment)))
         if keys.best is not None:
-            files.append(Path(plan.best_folder(config, experiment), "README.md"))
+            files.append(best_folder(config, experiment) / "README.md")
         for samples in keys.samples:
             files += pictures_of_samples(config, experiment, samples)
         if keys.samples and keys.scores:
             files += [report / name for name in SAMPLER_FILES]
     return [str(file) for file in files]
+
+
+def best_folder(config: Config, experiment: str) -> Path:
+    """Where the best checkpoint of an experiment is exported."""
+    return Path(config.results_dir, experiment, "best")
 
 
 def pictures_of_autoencoder(config: Config, autoencoder: str) -> list[Path]:
