@@ -1,5 +1,6 @@
 """`best`: exported by a real run of the workflow, beside `keep`, and used with nothing of ours."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -14,12 +15,10 @@ def test_the_export_is_made_once_and_draws_on_its_own(study, tmp_path):
     study.run()
     folder = study.results / "best"
     record = json.loads((folder / "scores.json").read_text())
-    rows = (study.results / "report" / "best_scores.csv").read_text().splitlines()
-    names, cells = rows[0].split(","), [row.split(",") for row in rows[1:]]
-    kid = next(dict(zip(names, row, strict=True)) for row in cells if "kid_mean" in row)
-    assert (record["training_step"], record["value"]) == (
-        int(kid["training_step"]), float(kid["value"]),
-    )  # fmt: skip
+    with (study.results / "report" / "best_scores.csv").open() as table:
+        kid = next(row for row in csv.DictReader(table) if row["metric"] == "kid_mean")
+    assert str(record["training_step"]) == kid["training_step"]
+    assert record["value"] == float(kid["value"])
     subprocess.run([sys.executable, "-I", folder / "sample.py"], cwd=tmp_path, check=True)
     with Image.open(tmp_path / "samples.png") as picture:
         assert picture.size == (32, 32)
