@@ -18,6 +18,7 @@ from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, unfit_micro_batch
 from .cpu_blocks import compute_for_cpu
+from .dropout import place_of
 from .memory_layout import in_channels_last
 from .model import build_model, recompute_activations
 from .optimisation import Optimizer, learning_rate
@@ -109,6 +110,7 @@ class Trainer:
         self.device = accelerator.device
         self.processes = accelerator.num_processes
         self.share = keys.batch_size // self.processes  # images of this process in each step
+        self.first = accelerator.process_index * self.share  # where they begin in the batch
         self.micro_batch_size = job.run.micro_batch_size or self.share
         if self.share % self.micro_batch_size:
             raise UserError(unfit_micro_batch(self.micro_batch_size, self.share))
@@ -127,6 +129,7 @@ class Trainer:
             network = torch.compile(network)
         self.network = network
         self.model = accelerator.prepare_model(network)
+        self.place = place_of(network)
         self.schedule = diffusion.build_schedule(
             job.stage.diffusion, self.device, keys.min_snr_gamma
         )
@@ -250,6 +253,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for start in starts:
             part = slice(start, start + self.micro_batch_size)
+            self.place.stand_at(self.keys.seed, self.step, self.first + start)
             with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
                 losses = diffusion.image_losses(
                     self.schedule,
@@ -269,8 +273,7 @@ class Trainer:
         times, int64 [n], and noise, float32 [n, C, H, W]."""
         keys, count = self.keys, self.keys.batch_size
         seen = self.step * count
-        first = self.accelerator.process_index * self.share
-        mine = slice(first, first + self.share)
+        mine = slice(self.first, self.first + self.share)
         positions = batch_positions(keys.seed, seen, count, len(self.images))[mine]
         levels = self.images[positions]
         if keys.horizontal_flips:
