@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from .autoencoding import RECONSTRUCTIONS
 from .benchmark import Measuring
 from .diffusion import Diffusion
-from .networks import Model
 from .sampling import CheckpointRange, Samples
-from .training import nearest_multiples
+from .training import Trained, nearest_multiples
+from .vqvae import VqVae
 
 # Folders of results_dir that are not experiments.
 RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
@@ -21,7 +22,7 @@ RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs
 
 def cross_references(merged: dict[str, Any]) -> Iterator[str]:
     """Problems between blocks; looks at the parsed file, so that it works beside other errors."""
-    if not merged.get("experiments") and not merged.get("benchmark"):
+    if not any(merged.get(block) for block in ("experiments", "autoencoders", "benchmark")):
         yield (
             "nothing to do: give `experiments` to train, sample and score, or a `benchmark` to "
             "measure how training scales"
@@ -32,24 +33,79 @@ def cross_references(merged: dict[str, Any]) -> Iterator[str]:
     benchmark = merged.get("benchmark")
     if isinstance(benchmark, dict):
         yield from _benchmark_mismatches(benchmark, datasets, experiments)
+    autoencoders = merged.get("autoencoders", {})
+    autoencoders = autoencoders if isinstance(autoencoders, dict) else {}
+    for name, autoencoder in autoencoders.items():
+        where = f"autoencoders.{name}"
+        if name in experiments:
+            yield f"{where}: an experiment has this name too, and their results lie side by side"
+        yield from _training_mismatches(where, name, autoencoder, datasets)
+        chosen = _at(autoencoder, RECONSTRUCTIONS, "checkpoints")
+        yield from _checkpoint_mismatches(f"{where}.{RECONSTRUCTIONS}", chosen, autoencoder)
     for name, experiment in experiments.items():
-        if name in RESERVED_NAMES:
-            yield f"experiments.{name}: this name is a folder of the results; choose another"
-        if not isinstance(experiment, dict):
-            continue
         where = f"experiments.{name}"
         yield from _samples_mismatches(where, experiment)
-        if "dataset" not in experiment:
-            continue
-        dataset_name = experiment["dataset"]
-        if dataset_name not in datasets:
-            yield f"{where}.dataset = {no_such('dataset', dataset_name, datasets)}"
-        elif isinstance(datasets[dataset_name], dict):
-            yield from _dataset_mismatches(where, experiment, dataset_name, datasets[dataset_name])
+        yield from _training_mismatches(where, name, experiment, datasets, autoencoders)
 
 
-def _samples_mismatches(where: str, experiment: dict[str, Any]) -> Iterator[str]:
+def _training_mismatches(
+    where: str,
+    name: str,
+    training: Any,
+    datasets: dict[str, Any],
+    autoencoders: dict[str, Any] | None = None,
+) -> Iterator[str]:
+    """What does not fit between something that is trained, its dataset and its autoencoder."""
+    if name in RESERVED_NAMES:
+        yield f"{where}: this name is a folder of the results; choose another"
+    if not isinstance(training, dict) or "dataset" not in training:
+        return
+    dataset_name = training["dataset"]
+    if dataset_name not in datasets:
+        yield f"{where}.dataset = {no_such('dataset', dataset_name, datasets)}"
+        return
+    dataset, chosen = datasets[dataset_name], training.get("autoencoder")
+    if not isinstance(dataset, dict):
+        return
+    yield from _reference_mismatches(where, training, dataset_name, dataset)
+    key, size = f"datasets.{dataset_name}.image_size", dataset.get("image_size")
+    if chosen is None:
+        yield from _cannot_halve(key, size, f"{where}.model", training.get("model"))
+    elif chosen not in (autoencoders or {}):
+        yield f"{where}.autoencoder = {no_such('autoencoder', chosen, autoencoders or {})}"
+    else:
+        assert autoencoders is not None
+        yield from _latent_mismatches(where, training, chosen, autoencoders[chosen], key, size)
+
+
+def _latent_mismatches(
+    where: str, experiment: dict[str, Any], chosen: str, autoencoder: Any, key: str, size: Any
+) -> Iterator[str]:
+    """An experiment in the latents of an autoencoder of another dataset, in latents that its U-Net
+    cannot halve, or with flips, which would flip latents and not images."""
+    other = _at(autoencoder, "dataset")
+    if other != experiment["dataset"]:
+        yield (
+            f"{where}.autoencoder = {chosen!r}: is trained on dataset {other}, the experiment on "
+            f"{experiment['dataset']}; give both one dataset"
+        )
+    if _at(experiment, "train", "horizontal_flips"):
+        yield (
+            f"{where}.train.horizontal_flips: flipped latents are not those of flipped images; "
+            f"set it in autoencoders.{chosen}.train, or leave it out"
+        )
+    try:
+        latents = VqVae.model_validate(_at(autoencoder, "model")).latents_of(int(size))
+    except (TypeError, ValueError):
+        return  # reported where it stands
+    side = f"{key} / autoencoders.{chosen}.model.downsampling"
+    yield from _cannot_halve(side, latents.size, f"{where}.model", experiment.get("model"))
+
+
+def _samples_mismatches(where: str, experiment: Any) -> Iterator[str]:
     """Sets of samples that ask for timesteps, averages or checkpoints that there are not."""
+    if not isinstance(experiment, dict):
+        return
     default = Diffusion.model_fields["timesteps"].default
     timesteps = _whole(experiment, "diffusion", "timesteps") or default
     samples = experiment.get("samples")
@@ -136,7 +192,7 @@ def _benchmark_mismatches(
 def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
     """A model that halves images of this size more often than it can."""
     try:
-        unit = TypeAdapter(Model).validate_python(model).smallest_multiple()
+        unit = TypeAdapter(Trained).validate_python(model).smallest_multiple()
         if int(size) % unit:
             yield (
                 f"{key} = {size}: {where} halves images {unit.bit_length() - 1} times: a multiple "
@@ -159,14 +215,11 @@ def _whole(block: Any, *path: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _dataset_mismatches(
-    where: str, experiment: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
+def _reference_mismatches(
+    where: str, training: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
 ) -> Iterator[str]:
-    key = f"datasets.{dataset_name}.image_size"
-    yield from _cannot_halve(
-        key, dataset.get("image_size"), f"{where}.model", experiment.get("model")
-    )
-    scores = experiment.get("scores")
+    """Scores against held-out images of a dataset that has none."""
+    scores = training.get("scores")
     for name, score in scores.items() if isinstance(scores, dict) else ():
         reference = score.get("reference") if isinstance(score, dict) else None
         if reference == "eval" and dataset.get("eval_fraction", 0) == 0:

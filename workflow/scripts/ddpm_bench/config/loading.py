@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from ..program import UserError
+from .autoencoding import Autoencoder
 from .benchmark import Benchmark
 from .cross_references import cross_references, nearest
 from .dataset import Dataset
@@ -28,6 +29,11 @@ class Experiment(Keys):
     """One model trained on one dataset, the samples drawn from it, and how they are scored."""
 
     dataset: Name = Field(description="A name under `datasets`.")
+    autoencoder: Name | None = Field(
+        None,
+        description="A name under `autoencoders`, in whose latents the experiment trains and "
+        "samples (Rombach et al. 2022); null: in pixels.",
+    )
     model: Model = Field(description="The network.")
     diffusion: Diffusion = Field(
         default_factory=Diffusion, description="The forward process and the objective."
@@ -46,24 +52,32 @@ class Experiment(Keys):
 
 
 class Config(Keys):
-    """Where things lie, the datasets, the experiments on them, and the throughput benchmark."""
+    """Where things lie, the datasets, the autoencoders and experiments on them, and the throughput
+    benchmark."""
 
     results_dir: str = Field("results", description="Everything that is computed.")
     resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
     datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
+    autoencoders: dict[Name, Autoencoder] = Field({}, description="Named autoencoders.")
     defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
     experiments: dict[Name, Experiment] = Field({}, description="Named experiments.")
     benchmark: Benchmark | None = Field(
         None, description="How fast models train, and how that scales: `snakemake benchmark`."
     )
 
+    @property
+    def trainings(self) -> dict[str, Autoencoder | Experiment]:
+        """Everything that is trained, by name: autoencoders, then what may train in their latents."""
+        return {**self.autoencoders, **self.experiments}
+
     def problems(self) -> Iterator[str]:
         """Two files of one name: tables would take their scores for comparable."""
         weights: dict[tuple[str, str], str] = {}
         statistics: dict[str, str] = {}
-        for experiment, keys in self.experiments.items():
+        for training, keys in self.trainings.items():
+            kind = "experiments" if training in self.experiments else "autoencoders"
             for name, score in keys.scores.items():
-                where = f"experiments.{experiment}.scores.{name}"
+                where = f"{kind}.{training}.scores.{name}"
                 if score.weights is not None:
                     space = (keys.dataset, score.feature_space)
                     if weights.setdefault(space, score.weights.sha256) != score.weights.sha256:

@@ -45,7 +45,7 @@ def config_schema() -> str:
         "$ref": "#/$defs/Experiment",
         "description": "Merged under every experiment.",
     }
-    for block in ("Train", "Unet", "Unet2d"):
+    for block in ("Train", "Unet", "Unet2d"):  # an autoencoder has no defaults, but one Train
         schema["$defs"][block].pop("required", None)
     return json.dumps(schema, indent=2) + "\n"
 

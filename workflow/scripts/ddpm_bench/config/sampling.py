@@ -10,6 +10,7 @@ from .diffusion import Diffusion
 from .keys import Keys, PositiveInt, Seed
 from .networks import Model
 from .training import nearest_multiples
+from .vqvae import LatentShape, VqVae
 
 
 class SampleRun(Keys):
@@ -209,11 +210,19 @@ class Samples(Drawing):
 
 
 class SampleStage(Keys):
-    """Everything that determines the bytes of a set, but the weights: a program's `--what`."""
+    """Everything that determines the bytes of a set, but the weights: a program's `--what`.
+
+    `autoencoder`: whose latents the model draws, which it then decodes; None for pixels.
+    """
 
     version: PositiveInt
     image_size: PositiveInt
     channels: Literal[1, 3]
+    autoencoder: VqVae | None = None
     model: Model
     diffusion: Diffusion = Field(default_factory=Diffusion)
     drawing: Drawing = Field(default_factory=Drawing)
+
+    def latents(self) -> LatentShape | None:
+        """What the model draws of each image; None for its pixels."""
+        return None if self.autoencoder is None else self.autoencoder.latents_of(self.image_size)

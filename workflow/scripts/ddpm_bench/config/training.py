@@ -8,11 +8,14 @@ from pydantic import Field
 
 from .diffusion import Diffusion
 from .keys import Keys, PositiveInt, Seed, Sha256
-from .networks import Model
+from .networks import Unet, Unet2d
+from .vqvae import LatentShape, VqVae
 
 # Schedules of the learning rate that depend on how long the training is.
 WITH_LENGTH = ("cosine", "one-cycle")
 Decay = Annotated[float, Field(ge=0, lt=1)]
+# Everything that is trained: the networks of experiments, and of autoencoders.
+Trained = Annotated[Unet | Unet2d | VqVae, Field(discriminator="name")]
 
 
 class TrainRun(Keys):
@@ -191,11 +194,15 @@ def misfit(batch_size: int, processes: int) -> str:
 
 
 class TrainStage(Keys):
-    """Everything that determines a training: what its program takes as `--what`."""
+    """Everything that determines a training: what its program takes as `--what`.
+
+    `diffusion` is of denoising networks; `latents` of those that are trained in an autoencoder's.
+    """
 
     version: PositiveInt
-    model: Model
+    model: Trained
     diffusion: Diffusion = Field(default_factory=Diffusion)
+    latents: LatentShape | None = None
     train: Optimisation
 
     def problems(self) -> Iterator[str]:
@@ -216,7 +223,7 @@ class ValidateStage(Keys):
     """What determines validation losses, but the weights: a program's `--what`."""
 
     version: PositiveInt
-    model: Model
+    model: Trained
     diffusion: Diffusion = Field(default_factory=Diffusion)
     min_snr_gamma: float | None = None
     validation: Validation = Field(default_factory=Validation)

@@ -1,0 +1,69 @@
+"""`autoencoders:`, networks that turn images into latents, in which experiments may train."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .keys import Keys, Name, PositiveInt
+from .sampling import CheckpointRange
+from .scoring import Score
+from .training import Train, Validation
+from .vqvae import VqVae
+
+# Of `train:`, options of the diffusion loss, and averages that nothing here would read.
+OF_DIFFUSION = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")
+RECONSTRUCTIONS = "reconstructions"  # where experiments have sets of samples
+
+
+class Reconstructions(Keys):
+    """Held-out images encoded, quantised and decoded again, of each checkpoint."""
+
+    images: PositiveInt = Field(
+        1000,
+        le=10**6,
+        description="The first of the held-out images, at most; of the training images where the "
+        "dataset holds none out.",
+    )
+    checkpoints: (
+        Literal["all", "latest"]
+        | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+        | CheckpointRange
+    ) = Field("all", description="As of `samples`.")
+
+
+class Autoencoder(Keys):
+    """One autoencoder trained on one dataset; experiments that name it share its latents."""
+
+    dataset: Name = Field(description="A name under `datasets`.")
+    model: VqVae = Field(description="The network.")
+    train: Train = Field(description="The optimisation.")
+    validation: Validation = Field(
+        default_factory=Validation, description="The loss on held-out images."
+    )
+    reconstructions: Reconstructions = Field(
+        default_factory=Reconstructions, description="What is looked at, and scored."
+    )
+    scores: dict[Name, Score] = Field(
+        {}, description="Named ways to score the reconstructions; take `reference: eval`."
+    )
+
+    def problems(self) -> Iterator[str]:
+        for key in OF_DIFFUSION:
+            if getattr(self.train, key):
+                yield f"train.{key} is an option of diffusion models; remove it"
+
+
+class EncodeStage(Keys):
+    """What determines latents, but the weights and the images: a program's `--what`."""
+
+    version: PositiveInt
+    model: VqVae
+
+
+class ReconstructStage(Keys):
+    """What determines reconstructions, but the weights and the images: a program's `--what`."""
+
+    version: PositiveInt
+    model: VqVae
+    images: PositiveInt
