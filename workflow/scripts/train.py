@@ -130,12 +130,18 @@ def train_job(args) -> Ended:
         status = train(job, images, folder, owner, stop)
         if status == 0:
             owner.check()
+            autoencoder = None
+            if stage.latents is not None:
+                from ddpm_bench.latents import publish_decoder
+
+                autoencoder = publish_decoder(args.dataset, args.experiment)
             manifest = folder.finish(
                 args.first,
                 args.last,
                 job.checkpoint_steps(),
                 stage.train.ema_sigma_rels,
                 about,
+                autoencoder,
             )
             write_json(args.output, manifest)
     return Ended(status, stop.number)

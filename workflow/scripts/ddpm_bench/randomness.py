@@ -19,7 +19,8 @@ STREAMS = {
     "flips": 4,
     "self-conditioning": 5,
     "validation": 6,
-    "dropout": 7,
+    "codebooks": 7,
+    "dropout": 8,
 }
 
 

@@ -1,5 +1,6 @@
 """The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
 
+import functools
 import types
 import typing
 from collections.abc import Iterator
@@ -65,9 +66,9 @@ class Config(Keys):
         None, description="How fast models train, and how that scales: `snakemake benchmark`."
     )
 
-    @property
+    @functools.cached_property
     def trainings(self) -> dict[str, Autoencoder | Experiment]:
-        """Everything that is trained, by name: autoencoders, then what may train in their latents."""
+        """Everything that is trained, by name: autoencoders first, whose latents others need."""
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:
