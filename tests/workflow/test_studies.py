@@ -56,6 +56,16 @@ PLANNED = {
         },
         gpus=1,
     ),
+    # An autoencoder of 6 checkpoints, encoded once; two experiments of 10, and two sets of the
+    # latest alone; two scores of all.
+    "mnist-latent": Planned(
+        {
+            "train": 1 + 2, "validate": 1 + 2, "encode": 1, "reconstruct": 6,
+            "sample": 2 * (10 + 2), "score": 2 * 6 + 2 * 2 * (10 + 2),
+            "reference_features": 2 * 2, "fetch_inception": 1, "train_classifier": 1,
+        },
+        gpus=2,
+    ),
 }  # fmt: skip
 
 
