@@ -101,7 +101,12 @@ def test_deterministic_samplers(tmp_path, monkeypatch, model, drawing):
 
 @pytest.mark.parametrize(
     "drawing",
-    [{"scheduler": "ddpm"}, {"scheduler": "ddim", "eta": 1.0}, {"scheduler": "euler-ancestral"}],
+    [
+        {"scheduler": "ddpm"},
+        {"scheduler": "ddpm", "variance": "fixed-large"},
+        {"scheduler": "ddim", "eta": 1.0},
+        {"scheduler": "euler-ancestral"},
+    ],
 )
 def test_samplers_that_add_noise(tmp_path, monkeypatch, drawing):
     # One image: ours draw the noise of each from a generator of its own.

@@ -75,6 +75,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.model (name: unet).self_condition", "unet", True, TRAINING),
     ("experiments.<name>.model (name: unet).init", "unet", "orthogonal", TRAINING),
     ("experiments.<name>.model (name: unet).zero_residual", "unet", True, TRAINING),
+    ("experiments.<name>.model (name: unet).dropout", "unet", 0.1, TRAINING),
     ("experiments.<name>.model (name: unet).dim", "unet", 16, TRAINING),
     ("experiments.<name>.model (name: unet).dim_mults", "unet", [1, 3], TRAINING),
     ("experiments.<name>.model (name: unet).attn_heads", "unet", 2, TRAINING),
@@ -82,6 +83,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.model (name: unet2d).self_condition", "unet2d", True, TRAINING),
     ("experiments.<name>.model (name: unet2d).init", "unet2d", "orthogonal", TRAINING),
     ("experiments.<name>.model (name: unet2d).zero_residual", "unet2d", True, TRAINING),
+    ("experiments.<name>.model (name: unet2d).dropout", "unet2d", 0.1, TRAINING),
     ("experiments.<name>.model (name: unet2d).block_out_channels", "unet2d", [8, 8], TRAINING),
     ("experiments.<name>.model (name: unet2d).layers_per_block", "unet2d", 1, TRAINING),
     ("experiments.<name>.model (name: unet2d).attention_levels", "unet2d", [0], TRAINING),
@@ -130,6 +132,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.samples.<name>.solver_order", "unet", 3, SAMPLES),
     ("experiments.<name>.samples.<name>.steps", "unet", 5, SAMPLES),
     ("experiments.<name>.samples.<name>.eta", "unet2d", 0.5, SAMPLES),
+    ("experiments.<name>.samples.<name>.variance", "ddpm", "fixed-large", SAMPLES),
     ("experiments.<name>.samples.<name>.timestep_spacing", "unet", "leading", SAMPLES),
     ("experiments.<name>.samples.<name>.timesteps", "unet2d", [900, 7], SAMPLES),
     ("experiments.<name>.samples.<name>.karras_sigmas", "unet", True, SAMPLES),
@@ -188,6 +191,7 @@ def study(folder: Path) -> dict:
     train = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
     unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
     bare = {"model": unet, "train": train}
+    scored = {"scores": {"score": {"features": "classifier"}}}
     image = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
     url = {"url": "file:///archive.zip", "sha256": SHA}
     commit = {"url": "file:///repository", "commit": "0" * 40}
@@ -220,7 +224,13 @@ def study(folder: Path) -> dict:
                 "dataset": "digits",
                 "diffusion": {"beta_schedule": "linear"},
                 "samples": {"set": {"steps": 4, "images": 32, "batch_size": 8}},
-                "scores": {"score": {"features": "classifier"}},
+                **scored,
+            },
+            "ddpm": {
+                **bare,
+                **scored,
+                "dataset": "digits",
+                "samples": {"set": {"scheduler": "ddpm", "images": 32}},
             },
             "unet2d": {
                 "dataset": "photographs",
@@ -274,7 +284,7 @@ def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
         about = {of for _, of, _ in jobs} - {""}
         following = {
             "photographs": {"unet2d"},
-            "digits": {"unet", "vq", "latent"},
+            "digits": {"unet", "ddpm", "vq", "latent"},
             "vq": {"latent"},
         }
         allowed = {name, "digits", "photographs", *following.get(name, {f"of-{name}"})}

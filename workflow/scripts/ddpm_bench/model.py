@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .config.networks import Model, Unet
+from .dropout import replace_dropout
 from .randomness import derived_seed
 
 BLOCKS = (package.ResnetBlock, package.LinearAttention, package.Attention)
@@ -34,6 +35,7 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
             model = build_unet2d(keys, channels)
         if keys.init == "orthogonal":
             draw_orthogonal_weights(model)
+    replace_dropout(model)
     if keys.zero_residual:
         zero_residual_branches(model)
     assert not list(model.buffers()), "checkpoints hold parameters only"
@@ -53,6 +55,7 @@ def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
         "self_condition": keys.self_condition,
         "attn_heads": keys.attn_heads,
         "attn_dim_head": keys.attn_dim_head,
+        "dropout": keys.dropout,
     }
 
 

@@ -55,7 +55,8 @@ def steps_of(stage: SampleStage) -> Steps:
     }
     if adds_noise:
         clip_sample = bounded and drawing.scheduler != "euler-ancestral"
-        scheduler = DDPMScheduler(**options, clip_sample=clip_sample)
+        variance = (drawing.variance or "fixed-small").replace("-", "_")
+        scheduler = DDPMScheduler(**options, clip_sample=clip_sample, variance_type=variance)
     else:
         first_order = drawing.scheduler in ("ddim", "euler")
         order = 1 if first_order else drawing.solver_order or 2

@@ -41,6 +41,7 @@ def unet2d_arguments(keys: Unet2d, channels: int) -> dict[str, Any]:
         "up_block_types": tuple("AttnUpBlock2D" if has else "UpBlock2D" for has in attentive[::-1]),
         "attention_head_dim": keys.attention_head_dim,
         "norm_num_groups": keys.norm_num_groups,
+        "dropout": keys.dropout,
     }
 
 
