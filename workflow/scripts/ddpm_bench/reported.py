@@ -27,6 +27,15 @@ SAMPLER_FILES = (
     "sampler_comparison.csv",
     "steps_to_quality.csv",
 )
+SWEEP_FILES = (
+    "sweep.csv",
+    "ranking.csv",
+    "Ranking.png",
+    "MainEffects.png",
+    "ParallelCoordinates.png",
+    "ScoreCurves.png",
+    "LossCurves.png",
+)
 
 
 def targets(config: Config) -> list[str]:
@@ -37,8 +46,13 @@ def targets(config: Config) -> list[str]:
     results = Path(config.results_dir)
     files = [results / "report" / "all_scores.csv", results / "report" / "costs.csv"]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
+    for sweep in config.sweeps:
+        files += sweep_files(config, sweep)
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
+        if plan.sweep_of(config, experiment) is not None:
+            files += member_files(config, experiment)
+            continue
         files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
         if keys.keep is not None:
             files.append(Path(plan.thinned(config, experiment)))
@@ -47,6 +61,26 @@ def targets(config: Config) -> list[str]:
         if keys.samples and keys.scores:
             files += [report / name for name in SAMPLER_FILES]
     return [str(file) for file in files]
+
+
+def sweep_files(config: Config, sweep: str) -> list[Path]:
+    """The tables and figures of a sweep."""
+    folder = Path(config.results_dir, "report", "sweeps", sweep)
+    return [folder / name for name in SWEEP_FILES]
+
+
+def member_files(config: Config, experiment: str) -> list[Path]:
+    """What is looked at of each member of a sweep, beside its scores: its loss, and the grid of the
+    latest checkpoint of each set. Fifty animations would hide what the sweep shows."""
+    folder = Path(config.results_dir, experiment)
+    keys = config.experiments[experiment]
+    files = [folder / "report" / "loss.png"]
+    if keys.keep is not None:
+        files.append(Path(plan.thinned(config, experiment)))
+    for samples in keys.samples:
+        step = plan.checkpoint_name(latest_step(config, experiment, samples))
+        files.append(folder / "samples" / samples / step / "grid.png")
+    return files
 
 
 def benchmark_targets(config: Config) -> list[str]:
@@ -121,7 +155,10 @@ def compared_timings(config: Config, experiment: str) -> list[str]:
 
 
 def trajectories(config: Config, experiment: str) -> list[str]:
-    """The animations from noise to image, which need the weights of a checkpoint, as sampling."""
+    """The animations from noise to image, which need the weights of a checkpoint, as sampling; none
+    of members of a sweep."""
+    if plan.sweep_of(config, experiment) is not None:
+        return []
     folder = Path(config.results_dir, experiment, "report")
     return [
         str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
