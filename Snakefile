@@ -52,6 +52,7 @@ wildcard_constraints:
     space=r"[^/]+",
     split=r"train|eval",
     cell=r"[^/]+",
+    sweep=r"[^/]+",
     step=r"\d{8}",
     first=r"\d+",
     last=r"\d+",
@@ -102,6 +103,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/sweep.smk"
 include: "workflow/rules/benchmark.smk"
 
 

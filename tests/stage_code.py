@@ -39,6 +39,7 @@ PROGRAMS = {
     "samplers": ["plot_samplers.py"],
     "compare": ["compare.py"],
     "costs": ["costs.py"],
+    "sweep": ["sweep.py"],
     "cell": ["measure_cell.py"],
     "throughput": ["collect_throughput.py", "plot_throughput.py"],
 }

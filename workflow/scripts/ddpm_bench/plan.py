@@ -207,6 +207,11 @@ def sweep_of(config: Config, experiment: str) -> str | None:
     )
 
 
+def members(config: Config, sweep: str) -> list[str]:
+    """The experiments that a sweep has become."""
+    return list(config.sweeps[sweep].members)
+
+
 def experiments_of_their_own(config: Config) -> list[str]:
     """The experiments that are no members of a sweep."""
     members = {member for swept in config.sweeps.values() for member in swept.members}

@@ -35,6 +35,7 @@ VERSIONS = {
     "samplers": 1,
     "compare": 2,
     "costs": 1,
+    "sweep": 1,
     "cell": 1,
     "throughput": 1,
 }
@@ -155,6 +156,14 @@ def costs_stage(config: Config) -> str:
         for name, keys in config.experiments.items()
     }
     return stage("costs", experiments=experiments)
+
+
+def sweep_stage(config: Config, sweep: str) -> str:
+    """The sweep itself: its members' names and values follow from it."""
+    swept = config.sweeps[sweep]
+    seed = config.experiments[next(iter(swept.members))].train.seed
+    fixed = {} if "train.seed" in swept.sweep.keys else {"train_seed": seed}
+    return stage("sweep", sweep=sweep, swept=what_keys(swept.sweep), **fixed)
 
 
 def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:

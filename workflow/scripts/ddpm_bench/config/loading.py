@@ -78,7 +78,7 @@ class Config(Keys):
 
     @property
     def trainings(self) -> dict[str, Autoencoder | Experiment]:
-        """Everything that is trained, by name: autoencoders, then what may train in their latents."""
+        """All that is trained, by name: autoencoders, then what may train in their latents."""
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:

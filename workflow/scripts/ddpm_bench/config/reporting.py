@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from .diffusion import Diffusion
-from .keys import Keys, Name, PositiveInt
+from .keys import Keys, Name, PositiveInt, Seed
 from .sampling import Drawing
+from .sweep import Sweep
 
 
 class CollectStage(Keys):
@@ -49,6 +50,15 @@ class CostsStage(Keys):
 
     version: PositiveInt
     experiments: dict[Name, ChargedExperiment]
+
+
+class SweepStage(Keys):
+    """What decides the tables and figures of a sweep, but what its members came to."""
+
+    version: PositiveInt
+    sweep: Name
+    swept: Sweep
+    train_seed: Seed = 0  # of all members, where it is not swept
 
 
 class GridStage(Keys):
