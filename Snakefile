@@ -100,6 +100,7 @@ rule all:
 include: "workflow/rules/run.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
@@ -116,7 +117,7 @@ rule prepared:
 rule trained:
     """Every model, and nothing after it."""
     input:
-        [path for name in CONFIG.experiments for path in plan.manifests(CONFIG, name)],
+        [path for name in CONFIG.trainings for path in plan.manifests(CONFIG, name)],
 
 
 rule sampled:
@@ -128,7 +129,7 @@ rule sampled:
 rule scored:
     """Every score, and nothing after it."""
     input:
-        [path for name in CONFIG.experiments for path in plan.score_files(CONFIG, name)],
+        [path for name in CONFIG.trainings for path in plan.score_files(CONFIG, name)],
 
 
 rule benchmark:

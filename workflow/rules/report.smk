@@ -41,7 +41,7 @@ rule collect:
         what=lambda wildcards: stages.stage(
             "collect",
             experiment=wildcards.experiment,
-            dataset=CONFIG.experiments[wildcards.experiment].dataset,
+            dataset=CONFIG.trainings[wildcards.experiment].dataset,
         ),
     shell:
         "exec with_log {log:q} collect.py --what {params.what:q} --scores {input:q}"

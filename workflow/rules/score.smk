@@ -115,8 +115,8 @@ rule score:
         ),
         weights=lambda wildcards: plan.feature_weights(
             CONFIG,
-            CONFIG.experiments[wildcards.experiment].dataset,
-            CONFIG.experiments[wildcards.experiment].scores[wildcards.score],
+            CONFIG.trainings[wildcards.experiment].dataset,
+            CONFIG.trainings[wildcards.experiment].scores[wildcards.score],
         ),
     output:
         scores=f"{RESULTS}/{{experiment}}/scores/{{score}}/{{samples}}/step-{{step}}.json",
@@ -131,10 +131,10 @@ rule score:
         )
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run.cpus
+    threads: lambda wildcards: CONFIG.trainings[wildcards.experiment].scores[wildcards.score].run.cpus
     resources:
         how=lambda wildcards: run_keys(
-            CONFIG.experiments[wildcards.experiment].scores[wildcards.score].run
+            CONFIG.trainings[wildcards.experiment].scores[wildcards.score].run
         ),
         gpu=1,
         turn=1,

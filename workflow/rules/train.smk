@@ -1,6 +1,6 @@
 """Prepared images in, checkpoints out.
 
-In:  results/datasets/<dataset>/train.npy, eval.npy
+In:  results/datasets/<dataset>/train.npy, eval.npy, or those of results/<autoencoder>/latents
 Out: results/<experiment>/training/job-<first>-<last>.json         manifest: the job's checkpoints
      results/<experiment>/training/validation-<first>-<last>.csv   their validation losses
 
@@ -12,9 +12,7 @@ ddpm_bench/checkpoints.py. Each job goes on where the one before it ended.
 rule train:
     """Train from step `first` to step `last`, from the last saved state if there is one."""
     input:
-        images=lambda wildcards: plan.prepared_images(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
-        ),
+        images=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "train"),
         before=lambda wildcards: plan.manifest_before(
             CONFIG, wildcards.experiment, int(wildcards.first)
         ),
@@ -28,15 +26,15 @@ rule train:
         "../../envs/environment.yaml"
     threads: lambda wildcards: plan.training_threads(CONFIG, wildcards.experiment)
     resources:
-        how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
-        gpu=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.processes,
-        nodes=lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.nodes,
+        how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
+        gpu=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.processes,
+        nodes=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.nodes,
         # Of several nodes only (None: not set). train.py itself calls srun, one task per node.
         mpi=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, "srun"),
         tasks=lambda wildcards: plan.of_several_nodes(
             CONFIG,
             wildcards.experiment,
-            CONFIG.experiments[wildcards.experiment].train.run.nodes,
+            CONFIG.trainings[wildcards.experiment].train.run.nodes,
         ),
         tasks_per_gpu=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, 0),
         # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
@@ -47,9 +45,7 @@ rule train:
         ),
     params:
         what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
-        dataset=lambda wildcards: plan.dataset_folder(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset
-        ),
+        dataset=lambda wildcards: plan.training_folder(CONFIG, wildcards.experiment),
         folder=f"{RESULTS}/{{experiment}}",
     shell:
         "exec with_log {log:q} train.py --what {params.what:q} --how {resources.how:q}"
@@ -62,12 +58,8 @@ rule validate:
     """The loss of a job's checkpoints on held-out and on training images, at fixed noise."""
     input:
         manifest=rules.train.output,
-        eval=lambda wildcards: plan.prepared_images(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "eval"
-        ),
-        train=lambda wildcards: plan.prepared_images(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
-        ),
+        eval=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "eval"),
+        train=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "train"),
     output:
         f"{RESULTS}/{{experiment}}/training/validation-{{first}}-{{last}}.csv",
     log:
@@ -76,9 +68,9 @@ rule validate:
         f"{RESULTS}/logs/validate/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].train.run.cpus
+    threads: lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.cpus
     resources:
-        how=lambda wildcards: run_keys(CONFIG.experiments[wildcards.experiment].train.run),
+        how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
         gpu=1,
         mem_mb=lambda wildcards, attempt: NEEDS.validating_mb(wildcards.experiment, attempt),
         runtime=lambda wildcards, attempt: NEEDS.minutes_as(

@@ -136,7 +136,7 @@ def record_failure(args, status: str, reason: str) -> int:
             folder.publish_metrics(METRICS_HEADER)
         made = [step for step in job.checkpoint_steps() if folder.has_checkpoint(step, rels)]
         failed = Failed(status, reason, saved or 0, how_keys(args.how))
-        manifest = folder.finish(args.first, args.last, made, rels, about)
+        manifest = folder.finish(args.first, args.last, made, rels, about, decoder_of(args))
         write_json(args.output, {**manifest, "failed": asdict(failed)})
     print(
         f"recorded, and the exit status is 0 (run.on_failure): {failed.in_words()}",
@@ -210,9 +210,19 @@ def train_to_the_last_step(args) -> Ended:
                 job.checkpoint_steps(),
                 stage.train.ema_sigma_rels,
                 about,
+                decoder_of(args),
             )
             write_json(args.output, manifest)
     return Ended(status, stop.number)
+
+
+def decoder_of(args) -> dict[str, str] | None:
+    """Publish what decodes the latents that are trained on; None for pixels."""
+    if args.what.latents is None:
+        return None
+    from ddpm_bench.latents import publish_decoder
+
+    return publish_decoder(args.dataset, args.experiment)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from .config.training import Optimisation, TrainRun, misfit
 from .devices import usable_cores
@@ -33,6 +33,8 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
         mixed_precision="no",
         log_with=run.tracker,
         project_config=ProjectConfiguration(logging_dir=str(folder / "tracker")),
+        # No network here learns by its buffers.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if keys.batch_size % accelerator.num_processes:
         raise UserError(f"train.{misfit(keys.batch_size, accelerator.num_processes)}")

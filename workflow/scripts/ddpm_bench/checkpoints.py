@@ -6,6 +6,7 @@
     results/<experiment>/training/<fingerprint>/thinned.json           what `keep` has removed
     results/<experiment>/training/job-00000000-00000600.json           manifest of a finished job
     results/<experiment>/checkpoints/step-00000300.safetensors         the same files, linked
+                                     autoencoder.safetensors           of a training in latents
 
 The fingerprint is a hash of all that determines the trained weights, so another configuration
 trains in a folder of its own and nothing trained is ever deleted.
@@ -248,9 +249,18 @@ class TrainingFolder:
             temporary.write_text(text, encoding="utf-8")
 
     def finish(
-        self, first: int, last: int, steps: list[int], sigma_rels: Sequence[float], about: str
+        self,
+        first: int,
+        last: int,
+        steps: list[int],
+        sigma_rels: Sequence[float],
+        about: str,
+        autoencoder: Mapping[str, Any] | None = None,
     ) -> dict[str, object]:
-        """Publish what a finished job has made; returns its manifest: no clock, no host in it."""
+        """Publish what a finished job has made; returns its manifest: no clock, no host in it.
+
+        autoencoder: what is said of the one in whose latents the training is (latents.py).
+        """
         entries = []
         thinned = self.thinned()
         for step, sigma_rel in itertools.product(steps, (None, *sigma_rels)):
@@ -271,6 +281,7 @@ class TrainingFolder:
             "last_step": last,
             "checkpoints": entries,
             "keys": json.loads(about),
+            **({} if autoencoder is None else {"autoencoder": autoencoder}),
         }
 
 

@@ -11,11 +11,12 @@ from .house_style import COLOURS, PANEL_WIDTH, empty_figure, house_style, number
 NAMES = {
     "prepare": "preparing images", "train_classifier": "training the classifier",
     "reference_features": "reference features", "train": "training", "validate": "validation",
-    "sample": "sampling", "score": "scoring", "plot_trajectory": "denoising animations",
+    "encode": "encoding latents", "reconstruct": "reconstructions", "sample": "sampling", "score": "scoring", "plot_trajectory": "denoising animations",
 }  # fmt: skip
 # Those that take the most stand farthest apart.
 LOOKS = {
-    stage: COLOURS[place] for stage, place in zip(STAGES, (7, 8, 9, 0, 4, 1, 2, 5), strict=True)
+    stage: COLOURS[place]
+    for stage, place in zip(STAGES, (7, 8, 9, 0, 4, 3, 6, 1, 2, 5), strict=True)
 }
 ROW_HEIGHT, MEMORY_ROW_HEIGHT = 0.42, 0.62  # inches
 NOTES_SHOWN = 8

@@ -24,6 +24,8 @@ STAGES = {
     "reference_features": "{dataset}.{space}.{split}",
     "train": "{experiment}.{first}-{last}",
     "validate": "{experiment}.{first}-{last}",
+    "encode": "{experiment}",
+    "reconstruct": "{experiment}.{step}",
     "sample": "{experiment}.{samples}.{step}.{first}-{last}",
     "score": "{experiment}.{score}.{samples}.{step}",
     "plot_trajectory": "{experiment}.{samples}",

@@ -67,8 +67,10 @@ def build_schedule(
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]; latents, float32 [N, h, w, c], keep
+    their values."""
+    images = images.permute(0, 3, 1, 2)
+    return images if images.is_floating_point() else images.float() / 127.5 - 1.0
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,7 @@ def forecast(config: Config, found: Pending) -> list[Work]:
     """Everything on a GPU that a run will do, by experiment in the order of the config."""
     measured = Measured(config)
     works = [_work(config, measured, *key, pieces=pieces) for key, pieces in found.pieces.items()]
-    order = {name: number for number, name in enumerate(config.experiments)}
+    order = {name: number for number, name in enumerate(config.trainings)}
     rules = list(NAMES)
     return sorted(works, key=lambda work: (order[work.experiment], rules.index(work.rule)))
 
@@ -111,7 +111,7 @@ def _work(
     *names: str,
     pieces: list[tuple[int, int]],
 ) -> Work:
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     if rule == "train":
         first = max(min(pieces)[0], _reached(config, experiment))
         last = max(pieces)[1]

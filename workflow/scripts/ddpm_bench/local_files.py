@@ -16,8 +16,9 @@ from .program import UserError
 def check_local_files(config: Config) -> None:
     """Raise UserError for files that the config names and that are not on this machine."""
     weights, statistics, checkpoints = [], [], []
-    for experiment, keys in config.experiments.items():
-        where = f"experiments.{experiment}"
+    for experiment, keys in config.trainings.items():
+        kind = "experiments" if experiment in config.experiments else "autoencoders"
+        where = f"{kind}.{experiment}"
         for name, score in keys.scores.items():
             if score.weights is not None:
                 weights.append((f"{where}.scores.{name}.weights.path", score.weights.path))

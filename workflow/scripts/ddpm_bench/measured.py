@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from .config.loading import Config
-from .config.networks import Model
 from .config.training import TrainRun, TrainStage
 from .plan import IMAGE_DIGITS, STEP_DIGITS
+from .stages import train_stage
 from .timeline import BEGINS, read_events
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
@@ -61,7 +61,7 @@ class Measured:
     def seconds_per_step(self, experiment: str) -> float | None:
         """Of the newest steps of its training, or else of one that does the same work the same way;
         None where there is none."""
-        batch_size = self.config.experiments[experiment].train.batch_size
+        batch_size = self.config.trainings[experiment].train.batch_size
         for other in self._same_work(experiment):
             speeds = self._speeds(other, experiment)
             if speeds:
@@ -73,7 +73,7 @@ class Measured:
         """Of the newest files of a set, or of an equally drawn one of an experiment that does the
         same work; None where there is none."""
         for other in self._same_work(experiment):
-            for name in self.config.experiments[other].samples:
+            for name in self.config.trainings[other].samples:
                 timings = self._timings(other, name, self._drawing(experiment, samples))
                 if timings:
                     return statistics.median(
@@ -107,7 +107,7 @@ class Measured:
     @remembered
     def scoring_jobs(self, experiment: str, score: str, samples: str) -> list[tuple[float, float]]:
         """The same of a score of as many images in the same feature space."""
-        keys = self.config.experiments[experiment]
+        keys = self.config.trainings[experiment]
         asked = keys.samples[samples].images, keys.scores[score].feature_space
         for other in self._same_work(experiment):
             folder = self.results / other / "scores" / score / samples
@@ -132,7 +132,7 @@ class Measured:
     def _same_work(self, experiment: str) -> list[str]:
         """Experiments, this one first, whose measurements are of the work that it has now."""
         work = self._work(experiment)
-        others = [name for name in self.config.experiments if name != experiment]
+        others = [name for name in self.config.trainings if name != experiment]
         return [
             name
             for name in (experiment, *others)
@@ -141,26 +141,32 @@ class Measured:
 
     @remembered
     def _work(self, experiment: str) -> tuple[Any, ...]:
-        keys = self.config.experiments[experiment]
-        train = keys.train
-        return self._described(keys.model, train.batch_size, train.precision, keys.dataset)
+        return self._described(
+            TrainStage.model_validate_json(train_stage(self.config, experiment)),
+            self.config.trainings[experiment].dataset,
+        )
 
     @remembered
     def _trained_work(self, experiment: str) -> tuple[Any, ...] | None:
         """The work that the files on disk are of; None where nothing readable is trained."""
-        dataset = self.config.experiments[experiment].dataset
+        dataset = self.config.trainings[experiment].dataset
         if self._prepared(dataset) != self._asked(dataset):
             return None
         try:
             stage = TrainStage.model_validate(self._marker(experiment)["keys"])
         except (ValidationError, KeyError):
             return None
-        return self._described(stage.model, stage.train.batch_size, stage.train.precision, dataset)
+        return self._described(stage, dataset)
 
-    def _described(
-        self, model: Model, batch_size: int, precision: str, dataset: str
-    ) -> tuple[Any, ...]:
-        return model, batch_size, precision, self._asked(dataset)
+    def _described(self, stage: TrainStage, dataset: str) -> tuple[Any, ...]:
+        train = stage.train
+        return (
+            stage.model,
+            stage.latents,
+            train.batch_size,
+            train.precision,
+            self._asked(dataset),
+        )
 
     def _asked(self, dataset: str) -> tuple[int, int]:
         keys = self.config.datasets[dataset]
@@ -223,7 +229,7 @@ class Measured:
         return run is None or _affecting(run) == self._affecting(run_of)
 
     def _affecting(self, experiment: str) -> dict[str, Any]:
-        run = self.config.experiments[experiment].train.run
+        run = self.config.trainings[experiment].train.run
         return _affecting(run.model_dump(mode="json", exclude_defaults=True))
 
     # Sets of samples and jobs

@@ -21,7 +21,7 @@ from .config.loading import Config
 from .config.scoring import DINOV2_DIMENSIONS, Score
 from .measured import Measured
 from .network_size import NetworkSize, network_size
-from .plan import score_of_space
+from .plan import autoencoder_of, score_of_space
 from .program import UserError
 
 # What benchmarks/needs.py measured on the CPU, in megabytes of 10^6 bytes: programs with their
@@ -71,6 +71,8 @@ ROUND_MB, ROUND_MINUTES = 100, 5
 LOOK_AGAIN_SECONDS = 60
 INCEPTION_DIMENSIONS = 2048
 VALIDATION_BATCH = 64  # as of validation.py, which imports torch
+ENCODING_BATCH = 64  # as of latents.py
+LATENTS = 8.0  # bytes for each byte of latents in float32: they are scaled in float64. Not fitted
 
 
 class Needs:
@@ -114,7 +116,7 @@ class Needs:
 
     def training_mb(self, experiment: str, attempt: int = 1) -> int:
         """Of all processes of a training on one node."""
-        keys = self.config.experiments[experiment]
+        keys = self.config.trainings[experiment]
         run = keys.train.run
         size = self._network(experiment)
         batch = run.micro_batch_size or keys.train.batch_size // run.processes
@@ -129,7 +131,7 @@ class Needs:
         return _asked(self.measured.jobs("train", experiment), estimate, attempt)
 
     def validating_mb(self, experiment: str, attempt: int = 1) -> int:
-        keys = self.config.experiments[experiment].train
+        keys = self.config.trainings[experiment].train
         batch = min(VALIDATION_BATCH, keys.run.micro_batch_size or VALIDATION_BATCH)
         estimate = self._forward_mb(experiment, batch)
         return _asked(self.measured.jobs("validate", experiment), estimate, attempt)
@@ -137,7 +139,23 @@ class Needs:
     def sampling_mb(self, experiment: str, samples: str, attempt: int = 1) -> int:
         keys = self.config.experiments[experiment].samples[samples]
         jobs = self.measured.sampling_jobs(experiment, samples)
-        return _asked(jobs, self._forward_mb(experiment, keys.batch_size), attempt)
+        estimate = self._forward_mb(experiment, keys.batch_size)
+        chosen = autoencoder_of(self.config, experiment)
+        if chosen is not None:  # the decoder is held beside the model
+            estimate += self._forward_mb(chosen, keys.batch_size) - DRAWING
+        return _asked(jobs, estimate, attempt)
+
+    def encoding_mb(self, autoencoder: str, attempt: int = 1) -> int:
+        """Of encoding all images, which are held in memory as latents."""
+        keys = self.config.autoencoders[autoencoder]
+        latents = keys.model.latents_of(self.config.datasets[keys.dataset].image_size)
+        values = latents.channels * latents.size**2 * self.measured.images(keys.dataset)
+        estimate = self._forward_mb(autoencoder, ENCODING_BATCH) + LATENTS * _megabytes(values)
+        return _asked(self.measured.jobs("encode", autoencoder), estimate, attempt)
+
+    def reconstructing_mb(self, autoencoder: str, attempt: int = 1) -> int:
+        jobs = self.measured.jobs("reconstruct", autoencoder)
+        return _asked(jobs, self._forward_mb(autoencoder, ENCODING_BATCH), attempt)
 
     def feature_mb(self, dataset: str, space: str, split: str, attempt: int = 1) -> int:
         """Of the features of a dataset's own images."""
@@ -153,7 +171,7 @@ class Needs:
         return _asked(jobs, estimate, attempt)
 
     def scoring_mb(self, experiment: str, score: str, samples: str, attempt: int = 1) -> int:
-        keys = self.config.experiments[experiment]
+        keys = self.config.trainings[experiment]
         jobs = self.measured.scoring_jobs(experiment, score, samples)
         images = self.measured.images(keys.dataset) + keys.samples[samples].images
         network, dimensions = self._space(keys.dataset, keys.scores[score])
@@ -173,9 +191,13 @@ class Needs:
         return _rounded(cell.processes * each + 2 * SNAKEMAKE, attempt)
 
     def _network(self, experiment: str) -> NetworkSize:
-        keys = self.config.experiments[experiment]
+        keys = self.config.trainings[experiment]
         dataset = self.config.datasets[keys.dataset]
-        return network_size(keys.model, dataset.channels, dataset.image_size)
+        chosen = autoencoder_of(self.config, experiment)
+        if chosen is None:
+            return network_size(keys.model, dataset.channels, dataset.image_size)
+        latents = self.config.autoencoders[chosen].model.latents_of(dataset.image_size)
+        return network_size(keys.model, latents.channels, latents.size)
 
     def _forward_mb(self, experiment: str, batch: int) -> float:
         """Of passes without gradients."""
@@ -218,7 +240,7 @@ class Needs:
         self, experiment: str, score: str, samples: str, attempt: int = 1
     ) -> int | None:
         jobs = self.measured.scoring_jobs(experiment, score, samples)
-        run = self.config.experiments[experiment].scores[score].run
+        run = self.config.trainings[experiment].scores[score].run
         return self._minutes(_longest(jobs), attempt, run.checkpoints_per_job)
 
     def minutes_as(self, rule: str, *names: str, attempt: int = 1) -> int | None:

@@ -9,7 +9,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .config.networks import Model, Unet, Unet2d
+from .config.networks import Unet, Unet2d
+from .config.training import Trained
+from .config.vqvae import VqVae
 
 MEMORY_COLUMNS = 4  # learnt keys and values of each attention block of the `unet`
 
@@ -41,13 +43,14 @@ class _Layer:
 
 
 @functools.cache
-def network_size(keys: Model, channels: int, image_size: int) -> NetworkSize:
-    """Counts of a network for square images of `image_size` pixels with 1 or 3 channels."""
-    inputs = channels * (2 if keys.self_condition else 1)
-    if isinstance(keys, Unet):
-        layers = list(_unet(keys, inputs, channels, image_size))
+def network_size(keys: Trained, channels: int, image_size: int) -> NetworkSize:
+    """Counts of a network for square images, or latents, of `image_size` pixels."""
+    if isinstance(keys, VqVae):
+        layers = list(_vqvae(keys, channels, image_size))
     else:
-        layers = list(_unet2d(keys, inputs, channels, image_size))
+        inputs = channels * (2 if keys.self_condition else 1)
+        kind = _unet if isinstance(keys, Unet) else _unet2d
+        layers = list(kind(keys, inputs, channels, image_size))
     by_pixels: dict[int, int] = {}
     for layer in layers:
         by_pixels[layer.pixels] = by_pixels.get(layer.pixels, 0) + layer.elements
@@ -179,3 +182,63 @@ def _unet2d_attention(keys: Unet2d, channels: int, pixels: int) -> Iterator[_Lay
     for _ in range(4):  # queries, keys, values, output
         yield _convolution(channels, channels, 1, pixels)
     yield _Layer(0, 0, pixels, heads * pixels**2)
+
+
+def _vqvae(keys: VqVae, channels: int, image_size: int) -> Iterator[_Layer]:
+    """Encoder and decoder of diffusers, and the codebooks between them."""
+    widths = keys.widths()
+    pixels = [(image_size >> level) ** 2 for level in range(len(widths))]
+    deepest, small = widths[-1], pixels[-1]
+
+    yield _convolution(channels, widths[0], 3, pixels[0])
+    before = widths[0]
+    for level, width in enumerate(widths):
+        for _ in range(keys.layers_per_block):
+            yield from _autoencoder_residual(before, width, pixels[level])
+            before = width
+        if level < len(widths) - 1:
+            yield _convolution(width, width, 3, pixels[level + 1])
+    yield from _autoencoder_middle(keys, deepest, small)
+    yield _gains(deepest * 2)
+    yield _convolution(deepest, keys.latent_channels, 3, small)
+
+    codes = keys.residual_quantizers * keys.codebook_size
+    dimensions = keys.codebook_dim or keys.latent_channels
+    yield _Layer(codes * dimensions, codes * small, small)  # the distance to each code
+    if dimensions != keys.latent_channels:
+        for inputs, outputs in (
+            (keys.latent_channels, dimensions),
+            (dimensions, keys.latent_channels),
+        ):
+            yield _convolution(inputs, outputs, 1, small)
+
+    yield _convolution(keys.latent_channels, deepest, 3, small)
+    yield from _autoencoder_middle(keys, deepest, small)
+    before = deepest
+    for level, width in reversed(list(enumerate(widths))):
+        for _ in range(keys.layers_per_block + 1):
+            yield from _autoencoder_residual(before, width, pixels[level])
+            before = width
+        if level > 0:
+            yield _convolution(width, width, 3, pixels[level - 1])
+    yield _gains(widths[0] * 2)
+    yield _convolution(widths[0], channels, 3, pixels[0])
+
+
+def _autoencoder_residual(inputs: int, outputs: int, pixels: int) -> Iterator[_Layer]:
+    yield _gains((inputs + outputs) * 2)
+    yield _convolution(inputs, outputs, 3, pixels)
+    yield _convolution(outputs, outputs, 3, pixels)
+    if inputs != outputs:
+        yield _convolution(inputs, outputs, 1, pixels)
+
+
+def _autoencoder_middle(keys: VqVae, channels: int, pixels: int) -> Iterator[_Layer]:
+    """Two residual blocks with attention between them, which has one head."""
+    for _ in range(2):
+        yield from _autoencoder_residual(channels, channels, pixels)
+    if keys.attention:
+        yield _gains(channels * 2)
+        for _ in range(4):  # queries, keys, values, output
+            yield _convolution(channels, channels, 1, pixels)
+        yield _Layer(0, 0, pixels, pixels**2)

@@ -122,7 +122,7 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
                 [job for job in active if about[job.id] == name],
                 [failure for failure in failures if failure.about == name],
             )
-            for name in config.experiments
+            for name in config.trainings
         ],
         benchmark=benchmark_state(
             config,
@@ -130,14 +130,12 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
             [failure for failure in failures if failure.rule == CELL_RULE],
         ),
         shared_jobs=[
-            job
-            for job in active
-            if about[job.id] not in config.experiments and job.rule != CELL_RULE
+            job for job in active if about[job.id] not in config.trainings and job.rule != CELL_RULE
         ],
         shared_failures=[
             failure
             for failure in failures
-            if failure.about not in config.experiments and failure.rule != CELL_RULE
+            if failure.about not in config.trainings and failure.rule != CELL_RULE
         ],
     )
 
@@ -158,7 +156,7 @@ def experiment_state(
     config: Config, name: str, jobs: list[slurm.Job], failures: list[Failure]
 ) -> ExperimentState:
     """jobs: those of it that run or wait; failures: of it, newest first."""
-    keys = config.experiments[name]
+    keys = config.trainings[name]
     note = plan.retraining(config, name)
     folder = Path(config.results_dir, name)
     trainer = current_trainer(folder / "training")

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import stages
 from .cells import BENCHMARK, benchmark_datasets, dataset_of_cell
+from .config.autoencoding import RECONSTRUCTIONS
 from .config.benchmark import Cell
 from .config.loading import Config
 from .config.sampling import CheckpointRange
@@ -36,8 +37,8 @@ def checkpoint_name(step: int) -> str:
 
 def checkpoint_steps(config: Config, experiment: str, samples: str) -> list[int]:
     """The training steps whose checkpoints a set of samples is drawn from, ascending."""
-    train = config.experiments[experiment].train
-    chosen = config.experiments[experiment].samples[samples].checkpoints
+    train = config.trainings[experiment].train
+    chosen = config.trainings[experiment].samples[samples].checkpoints
     made = range(train.checkpoint_every, train.steps + 1, train.checkpoint_every)
     if isinstance(chosen, CheckpointRange):
         return chosen.chosen(made)
@@ -79,7 +80,7 @@ def look_again() -> None:
 
 def training_jobs(config: Config, experiment: str) -> list[tuple[int, int]]:
     """The jobs of a training as (first, last): each goes on after step `first` to step `last`."""
-    train = config.experiments[experiment].train
+    train = config.trainings[experiment].train
     done = set(finished_jobs(config, experiment))
     return cut(train.steps, train.run.steps_per_job, done)
 
@@ -92,13 +93,13 @@ def finished_jobs(config: Config, experiment: str) -> frozenset[tuple[int, int]]
 
 def training_threads(config: Config, experiment: str) -> int:
     """CPU cores of a training job on each of its nodes."""
-    run = config.experiments[experiment].train.run
+    run = config.trainings[experiment].train.run
     return run.gpus * run.cpus
 
 
 def of_several_nodes(config: Config, experiment: str, value: str | int) -> str | int | None:
     """A value for trainings on several nodes; None, for Snakemake a resource not set, on one."""
-    return value if config.experiments[experiment].train.run.nodes > 1 else None
+    return value if config.trainings[experiment].train.run.nodes > 1 else None
 
 
 def manifest(config: Config, experiment: str, first: int, last: int) -> str:
@@ -132,7 +133,7 @@ def manifest_before(config: Config, experiment: str, first: int) -> list[str]:
 def validations(config: Config, experiment: str) -> list[str]:
     """The validation losses of all jobs of a training, in order; none where the dataset holds
     nothing out, or the config asks for no images."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     if not keys.validation.images or not config.datasets[keys.dataset].eval_fraction:
         return []
     return [
@@ -142,7 +143,10 @@ def validations(config: Config, experiment: str) -> list[str]:
 
 
 def sample_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
-    """The files that hold a set's images of one checkpoint, in order; one job draws each."""
+    """The files that hold a set's images of one checkpoint, in order; one job draws each. Of an
+    autoencoder its reconstructions."""
+    if experiment in config.autoencoders:
+        return [reconstruction_file(config, experiment, step, "images.npy")]
     keys = config.experiments[experiment].samples[samples]
     folder = Path(config.results_dir, experiment, "samples", samples, checkpoint_name(step))
     pattern = rf"images-(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})\.npy"
@@ -152,6 +156,25 @@ def sample_files(config: Config, experiment: str, samples: str, step: int) -> li
         str(folder / f"images-{start:0{IMAGE_DIGITS}}-{stop - 1:0{IMAGE_DIGITS}}.npy")
         for start, stop in pieces
     ]
+
+
+def reconstruction_file(config: Config, autoencoder: str, step: int, name: str) -> str:
+    """images.npy or summary.json of the held-out images, as a checkpoint gives them back."""
+    folder = Path(config.results_dir, autoencoder, RECONSTRUCTIONS, checkpoint_name(step))
+    return str(folder / name)
+
+
+def reconstruction_files(config: Config, autoencoder: str, name: str) -> list[str]:
+    """The same of all checkpoints that are looked at, in their order."""
+    steps = checkpoint_steps(config, autoencoder, RECONSTRUCTIONS)
+    return [reconstruction_file(config, autoencoder, step, name) for step in steps]
+
+
+def reconstructed_images(config: Config, autoencoder: str) -> str:
+    """The images that it is asked to give back: held-out ones, where there are some."""
+    dataset = config.autoencoders[autoencoder].dataset
+    split = "eval" if config.datasets[dataset].eval_fraction else "train"
+    return prepared_images(config, dataset, split)
 
 
 def timing_files(config: Config, experiment: str, samples: str, step: int) -> list[str]:
@@ -164,7 +187,7 @@ def all_sample_files(config: Config, experiment: str) -> list[str]:
     """Every file of samples of an experiment."""
     return [
         path
-        for samples in config.experiments[experiment].samples
+        for samples in config.trainings[experiment].samples
         for step in checkpoint_steps(config, experiment, samples)
         for path in sample_files(config, experiment, samples, step)
     ]
@@ -178,7 +201,7 @@ def first_sample_files(config: Config, experiment: str, samples: str) -> list[st
 
 def score_files(config: Config, experiment: str) -> list[str]:
     """Every score of an experiment: one per way to score, set and checkpoint."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     return [
         str(
             Path(config.results_dir, experiment, "scores", score, samples)
@@ -191,13 +214,14 @@ def score_files(config: Config, experiment: str) -> list[str]:
 
 def given_weights(config: Config, experiment: str) -> str:
     """The file of weights that a training begins with; an empty text where there is none."""
-    given = config.experiments[experiment].train.init_from
+    given = config.trainings[experiment].train.init_from
     return given.path if given else ""
 
 
 def work_names(config: Config) -> list[str]:
-    """What a run of a config may work on: its experiments, and its benchmark if it has one."""
-    return [*config.experiments, *([BENCHMARK] if config.benchmark else [])]
+    """What a run of a config may work on: its experiments and their autoencoders, and its benchmark
+    if it has one."""
+    return [*config.trainings, *([BENCHMARK] if config.benchmark else [])]
 
 
 def sweep_of(config: Config, experiment: str) -> str | None:
@@ -219,8 +243,8 @@ def experiments_of_their_own(config: Config) -> list[str]:
 
 
 def used_datasets(config: Config) -> list[str]:
-    """The datasets of the experiments, each once; others in the file cost nothing."""
-    return list(dict.fromkeys(keys.dataset for keys in config.experiments.values()))
+    """The datasets that something is trained on, each once; others in the file cost nothing."""
+    return list(dict.fromkeys(keys.dataset for keys in config.trainings.values()))
 
 
 def all_datasets(config: Config) -> list[str]:
@@ -230,6 +254,34 @@ def all_datasets(config: Config) -> list[str]:
 
 def dataset_folder(config: Config, dataset: str) -> str:
     return str(Path(config.results_dir, "datasets", dataset))
+
+
+def training_folder(config: Config, experiment: str) -> str:
+    """The folder of what is trained on: a dataset, or its latents."""
+    autoencoder = autoencoder_of(config, experiment)
+    if autoencoder is not None:
+        return latents_folder(config, autoencoder)
+    return dataset_folder(config, config.trainings[experiment].dataset)
+
+
+def training_images(config: Config, experiment: str, split: str) -> str:
+    """The images, or latents, of a split as an experiment trains on them."""
+    return str(Path(training_folder(config, experiment), f"{split}.npy"))
+
+
+def autoencoder_of(config: Config, experiment: str) -> str | None:
+    """The autoencoder in whose latents an experiment trains; None for pixels."""
+    own = config.experiments.get(experiment)
+    return None if own is None else own.autoencoder
+
+
+def latents_folder(config: Config, autoencoder: str) -> str:
+    return str(Path(config.results_dir, autoencoder, "latents"))
+
+
+def last_manifest(config: Config, experiment: str) -> str:
+    """The manifest of the job that ends a training."""
+    return manifests(config, experiment)[-1]
 
 
 def nearest_files(config: Config, experiment: str, score: str, samples: str) -> list[str]:
@@ -243,7 +295,7 @@ def nearest_files(config: Config, experiment: str, score: str, samples: str) -> 
 
 def reference_files(config: Config, experiment: str, score: str) -> list[str]:
     """The features that a score holds samples against; shared by all experiments on a dataset."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     splits = _reference_splits(config, keys.dataset, keys.scores[score].reference)
     space = keys.scores[score].feature_space
     return [_feature_file(config, keys.dataset, space, split) for split in splits]
@@ -252,7 +304,7 @@ def reference_files(config: Config, experiment: str, score: str) -> list[str]:
 def fid_reference_files(config: Config, experiment: str, score: str) -> list[str]:
     """What FID alone is held against: published statistics, or features of pytorch-fid's pass; none
     where FID has the reference of the other scores."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     own = keys.scores[score]
     if own.fid_statistics is not None:
         return [own.fid_statistics.path]
@@ -264,13 +316,13 @@ def fid_reference_files(config: Config, experiment: str, score: str) -> list[str
 
 def train_features(config: Config, experiment: str, score: str) -> str:
     """The features of the images that the experiment is trained on."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     return _feature_file(config, keys.dataset, keys.scores[score].feature_space, "train")
 
 
 def heldout_features(config: Config, experiment: str, score: str) -> list[str]:
     """The features of the images that are held out of training; none where there are no such."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     if not config.datasets[keys.dataset].eval_fraction:
         return []
     return [_feature_file(config, keys.dataset, keys.scores[score].feature_space, "eval")]
@@ -302,7 +354,7 @@ def score_of_space(config: Config, dataset: str, space: str) -> Score:
     """A score that uses a feature space on a dataset: it holds the keys of the space."""
     return next(
         score
-        for keys in config.experiments.values()
+        for keys in config.trainings.values()
         for score in keys.scores.values()
         if keys.dataset == dataset and space in (score.feature_space, score.fid_space)
     )
@@ -319,7 +371,7 @@ def feature_weights(config: Config, dataset: str, score: Score) -> str:
 
 def retrainings(config: Config) -> list[str]:
     """In words: the experiments whose training begins anew because their keys have changed."""
-    notes = (retraining(config, experiment) for experiment in config.experiments)
+    notes = (retraining(config, experiment) for experiment in config.trainings)
     return [note for note in notes if note is not None]
 
 
@@ -337,8 +389,9 @@ def retraining(config: Config, experiment: str) -> str | None:
     ]
     if not (before and changed):
         return None
+    kind = "experiments" if experiment in config.experiments else "autoencoders"
     return (
-        f"experiments.{experiment} is trained anew, because {'; '.join(changed)}. What was "
+        f"{kind}.{experiment} is trained anew, because {'; '.join(changed)}. What was "
         "trained before is kept, and comes back with the keys of before"
         + (f". {FOLLOWS_STEPS}" if _follows_steps(config, experiment, changed) else "")
     )
@@ -353,7 +406,7 @@ FOLLOWS_STEPS = (
 
 
 def _follows_steps(config: Config, experiment: str, changed: list[str]) -> bool:
-    own = config.experiments[experiment].train.lr_schedule_steps is not None
+    own = config.trainings[experiment].train.lr_schedule_steps is not None
     return not own and any(note.startswith("train.lr_schedule_steps ") for note in changed)
 
 
@@ -370,7 +423,7 @@ def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def asked_steps(config: Config, experiment: str) -> dict[str, list[int]]:
     """The training steps whose checkpoints each set of samples is drawn from."""
-    samples = config.experiments[experiment].samples
+    samples = config.trainings[experiment].samples
     return {name: checkpoint_steps(config, experiment, name) for name in samples}
 
 

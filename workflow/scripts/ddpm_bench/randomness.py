@@ -19,6 +19,7 @@ STREAMS = {
     "flips": 4,
     "self-conditioning": 5,
     "validation": 6,
+    "codebooks": 7,
 }
 
 

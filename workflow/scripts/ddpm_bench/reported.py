@@ -22,6 +22,7 @@ EXPERIMENT_FIGURES = (
     "DensityCoverage_vs_TrainingSteps.png",
     "Memorising_vs_TrainingSteps.png",
 )
+AUTOENCODER_FIGURES = ("reconstructions.png", "Codebooks_vs_TrainingSteps.png")
 SAMPLER_FILES = (
     "Quality_vs_SecondsPerImage.png",
     "sampler_comparison.csv",
@@ -41,13 +42,17 @@ SWEEP_FILES = (
 def targets(config: Config) -> list[str]:
     """Everything that a whole run leaves behind and nothing else depends on: of the experiments, or
     of the benchmark where there are none."""
-    if not config.experiments:
+    if not config.trainings:
         return benchmark_targets(config)
     results = Path(config.results_dir)
-    files = [results / "report" / "all_scores.csv", results / "report" / "costs.csv"]
+    files = [results / "report" / "costs.csv"]
+    if config.experiments:
+        files.append(results / "report" / "all_scores.csv")
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
     for sweep in config.sweeps:
         files += sweep_files(config, sweep)
+    for autoencoder in config.autoencoders:
+        files += pictures_of_autoencoder(config, autoencoder)
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
         if plan.sweep_of(config, experiment) is not None:
@@ -81,6 +86,15 @@ def member_files(config: Config, experiment: str) -> list[Path]:
         step = plan.checkpoint_name(latest_step(config, experiment, samples))
         files.append(folder / "samples" / samples / step / "grid.png")
     return files
+
+
+def pictures_of_autoencoder(config: Config, autoencoder: str) -> list[Path]:
+    """What there is to look at of an autoencoder, its scores among them."""
+    report = Path(config.results_dir, autoencoder, "report")
+    names = ["loss.png", *AUTOENCODER_FIGURES]
+    if config.autoencoders[autoencoder].scores:
+        names += EXPERIMENT_FIGURES
+    return [report / name for name in names]
 
 
 def benchmark_targets(config: Config) -> list[str]:
@@ -168,15 +182,15 @@ def trajectories(config: Config, experiment: str) -> list[str]:
 def charged(config: Config) -> list[str]:
     """The last of what is counted in the table of costs."""
     results = Path(config.results_dir)
-    return [
-        path
-        for name in config.experiments
-        for path in (
-            str(results / name / "report" / "evaluation_results.csv"),
-            *plan.validations(config, name),
-            *trajectories(config, name),
-        )
+    files = [
+        str(path) for name in config.autoencoders for path in pictures_of_autoencoder(config, name)
     ]
+    for name in config.trainings:
+        if name in config.experiments:
+            files.append(str(results / name / "report" / "evaluation_results.csv"))
+            files += trajectories(config, name)
+        files += plan.validations(config, name)
+    return files
 
 
 def alternatives(names: Iterable[str]) -> str:

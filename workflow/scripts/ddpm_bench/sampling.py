@@ -8,7 +8,7 @@ gives the same bytes on the same hardware.
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,18 +23,29 @@ from .model import build_model
 from .randomness import image_generator
 from .solvers import Estimate, Level, network_evaluations, solve
 
+if TYPE_CHECKING:
+    from .latents import Decoder
+
 
 class Sampler:
     """A checkpoint's network with a set's scheduler.
 
-    weights: the EMA parameters of a checkpoint, by name, on the CPU.
+    weights: the EMA parameters of a checkpoint, by name, on the CPU. decoder: of a model that draws
+    latents.
     """
 
     def __init__(
-        self, stage: SampleStage, weights: dict[str, torch.Tensor], device: torch.device
+        self,
+        stage: SampleStage,
+        weights: dict[str, torch.Tensor],
+        device: torch.device,
+        decoder: "Decoder | None" = None,
     ) -> None:
-        self.stage, self.device = stage, device
-        model = build_model(stage.model, stage.channels)
+        self.stage, self.device, self._decoder = stage, device, decoder
+        self._latents = stage.latents()
+        model = build_model(
+            stage.model, self._latents.channels if self._latents else stage.channels
+        )
         model.load_state_dict(weights)
         self._betas = noise_schedule(stage.diffusion).numpy()
         self._model = in_channels_last(model.to(device)).eval()
@@ -45,22 +56,36 @@ class Sampler:
         """Images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
         for images, _ in self.denoise(first, count):
             last = images
-        return to_uint8(last).cpu()
+        return self.images(last)
+
+    @torch.inference_mode()
+    def images(self, drawn: torch.Tensor) -> torch.Tensor:
+        """What `denoise` gives as images, decoded where it is latents: uint8 [N, H, W, C]."""
+        return to_uint8(drawn if self._decoder is None else self._decoder.images(drawn)).cpu()
 
     @torch.inference_mode()
     def denoise(self, first: int, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The way to these images: after each solver step the images as they are then, and the
         estimate of the clean ones that was its last.
 
-        Both float32 [count, C, H, W], x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps; the last
-        images are those that `draw` clips and rounds.
+        Both float32 [count, C, H, W], x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, of images or
+        of latents; the last are those that `draw` decodes, clips and rounds.
         """
         stage, seed = self.stage, self.stage.drawing.seed
         generators = [image_generator(seed, first + index) for index in range(count)]
         shape = (stage.channels, stage.image_size, stage.image_size)
+        if self._latents is not None:
+            shape = (self._latents.channels, self._latents.size, self._latents.size)
         noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
         noise = noise.to(self.device, memory_format=torch.channels_last)
-        yield from solve(stage.drawing, self._betas, self._estimate(), noise, generators)
+        yield from solve(
+            stage.drawing,
+            self._betas,
+            self._estimate(),
+            noise,
+            generators,
+            bounded=self._latents is None,
+        )
 
     def _estimate(self) -> Estimate:
         """The network as a solver asks it; it remembers what a self-conditioned one has said."""
@@ -74,7 +99,7 @@ class Sampler:
                 stage.diffusion.objective, noised, level.signal, level.spread, prediction
             )
             if stage.model.self_condition:  # on the last estimate (Chen et al. 2022, algorithm 2)
-                seen = (clean.clamp(-1.0, 1.0),)
+                seen = (clean.clamp(-1.0, 1.0) if self._latents is None else clean,)
             return clean
 
         return estimate
@@ -93,7 +118,13 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
     one, else on `run.cpus` cores."""
     torch.set_num_threads(usable_cores(run.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Sampler(stage, load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel), device)
+    weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
+    decoder = None
+    if stage.autoencoder is not None:
+        from .latents import open_decoder
+
+        decoder = open_decoder(manifest, device)
+    return Sampler(stage, weights, device, decoder)
 
 
 def draw_batch(sampler: Sampler, start: int) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .config.scoring import FeatureStage, ScoreRun, ScoreStage
-from .features import computing_device, extract, open_samples
+from .features import computing_device, extract, open_images, open_samples
 from .files import replacing
 from .metrics import SCORE_NAMES, Against, Nearest, kid_subset_size, measure
 from .program import UserError
@@ -38,13 +38,17 @@ class Scored:
 
 
 def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:
-    """Score the first `stage.images` samples against references in the same feature space.
+    """Score the first `stage.images` samples, or all, against references in the same feature space.
 
     A score that cannot be had is None, with the reason in `warning`. Raises UserError, before the
     network runs, when the samples are too few or of another shape than the reference, a reference
     is of other weights, or KID's subset exceeds either side.
     """
-    samples = open_samples(files.samples, stage.images)
+    if stage.images is None:
+        samples = open_images(files.samples)
+        stage = stage.model_copy(update={"images": sum(map(len, samples))})
+    else:
+        samples = open_samples(files.samples, stage.images)
     against = read_against(stage, files)
     name = f"{files.samples[0]}, ..." if len(files.samples) > 1 else str(files.samples[0])
     return score(stage, samples, name, against, files.weights, run)

@@ -29,7 +29,7 @@ class SharedJobs:
         """What checkpoints have in common which one job draws from, or scores with `score`; None
         where each has a job of its own. One training job makes them, so that none waits for a
         later one's."""
-        keys = self.config.experiments[experiment]
+        keys = self.config.trainings[experiment]
         run = keys.samples[samples].run if score is None else keys.scores[score].run
         if run.checkpoints_per_job == 1:
             return None

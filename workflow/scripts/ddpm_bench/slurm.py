@@ -40,12 +40,15 @@ WILDCARDS = {
     "reference_features": ("dataset", "space", "split"),
     "train": ("experiment", "first", "last"),
     "validate": ("experiment", "first", "last"),
+    "encode": ("experiment",),
+    "reconstruct": ("experiment", "step"),
     "sample": ("experiment", "samples", "step", "first", "last"),
     "sample_grid": ("experiment", "samples", "step"),
     "score": ("experiment", "score", "samples", "step"),
     "plot_scores": ("experiment",),
     "plot_loss": ("experiment",),
     "plot_schedule": ("experiment",),
+    "plot_reconstructions": ("experiment",),
     "plot_samples": ("experiment", "samples"),
     "plot_trajectory": ("experiment", "samples"),
     "plot_closest_pairs": ("experiment", "score", "samples"),
@@ -151,7 +154,7 @@ def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> st
     kinds = WILDCARDS[rule]
     if kinds[0] == "cell":
         return BENCHMARK if is_cell_name(config, wildcards) else None
-    names = list(config.experiments)
+    names = list(config.trainings)
     if kinds[0] == "dataset":
         names = all_datasets(config)
     for name in names:
@@ -163,8 +166,8 @@ def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> st
 
 def _patterns(config: Config, name: str, kinds: tuple[str, ...]) -> Iterator[str]:
     patterns = {"step": r"\d+", "first": r"\d+", "last": r"\d+", "space": "[^_]+", "split": r"\w+"}
-    if name in config.experiments:
-        own = config.experiments[name]
+    if name in config.trainings:
+        own = config.trainings[name]
         patterns |= {"samples": _any_of(own.samples), "score": _any_of(own.scores)}
     return (patterns[kind] for kind in kinds)
 

@@ -50,17 +50,19 @@ def solve(
     estimate: Estimate,
     noise: torch.Tensor,
     generators: Sequence[torch.Generator],
+    bounded: bool = True,
 ) -> Steps:
     """Lead noise to images; yields after each solver step.
 
     betas: float64 [T]; noise: float32 [N, C, H, W], standard normal, the images at the first level;
-    generators: one per image, for the solvers that add noise.
+    generators: one per image, for the solvers that add noise; bounded: whether images lie in
+    [-1, 1], to which ddpm and ddim then clip their estimates, as latents do not.
     """
     levels = visited_levels(drawing, betas)
     if drawing.scheduler == "ddim":
-        return ddim_steps(levels, drawing.eta, estimate, noise, generators)
+        return ddim_steps(levels, drawing.eta, estimate, noise, generators, bounded)
     if drawing.scheduler == "ddpm":
-        scheduler = ddpm_scheduler(levels, betas)
+        scheduler = ddpm_scheduler(levels, betas, bounded)
     else:
         scheduler = sigma_scheduler(drawing, levels, betas)
     return scheduler_steps(scheduler, levels, estimate, noise, generators)
@@ -141,14 +143,15 @@ def ddim_steps(
     estimate: Estimate,
     images: torch.Tensor,
     generators: Sequence[torch.Generator],
+    bounded: bool = True,
 ) -> Steps:
     """Song et al. 2021, eq. 12, with the noise of eq. 16; eta 0 adds none, eta 1 as much as DDPM.
 
-    Estimates are clipped to [-1, 1], and the direction to x_t is that to the clipped one.
+    Bounded estimates are clipped to [-1, 1], and the direction to x_t is that to the clipped one.
     """
     for level, following in itertools.pairwise([*levels, CLEAN]):
         clean = estimate(images, level)
-        clipped = clean.clamp(-1.0, 1.0)
+        clipped = clean.clamp(-1.0, 1.0) if bounded else clean
         direction = (images - level.signal * clipped) / level.spread
         added = eta * ddpm_noise(level, following)
         images = following.signal * clipped
@@ -171,10 +174,11 @@ def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> to
     return torch.stack(drawn).to(like)
 
 
-def ddpm_scheduler(levels: list[Level], betas: np.ndarray) -> SchedulerMixin:
-    """Ho et al. 2020, eq. 7, between the visited timesteps; estimates are clipped to [-1, 1]."""
+def ddpm_scheduler(levels: list[Level], betas: np.ndarray, bounded: bool = True) -> SchedulerMixin:
+    """Ho et al. 2020, eq. 7, between the visited timesteps; bounded estimates are clipped to
+    [-1, 1]."""
     scheduler = diffusers.DDPMScheduler(
-        len(betas), trained_betas=betas, prediction_type="sample", clip_sample=True
+        len(betas), trained_betas=betas, prediction_type="sample", clip_sample=bounded
     )
     scheduler.alphas_cumprod = torch.from_numpy(signal_powers(betas))
     scheduler.set_timesteps(timesteps=[int(level.time) for level in levels])

@@ -12,7 +12,7 @@ from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
 from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from .config.benchmark import Measuring as CellMeasuring
 from .config.keys import canonical_json, what_keys
-from .config.loading import Config
+from .config.loading import Config, Experiment
 from .config.sampling import Samples
 from .config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
 from .files import sha256
@@ -22,6 +22,8 @@ VERSIONS = {
     "prepare": 1,
     "classifier": 1,
     "train": 2,
+    "encode": 1,
+    "reconstruct": 1,
     "schedule": 1,
     "validate": 1,
     "sample": 3,
@@ -66,16 +68,37 @@ def classifier_stage(config: Config, dataset: str) -> str:
 def train_stage(config: Config, experiment: str) -> str:
     """Neither `steps` nor the cut into jobs is in it: a longer training goes on from a shorter,
     unless its learning rate depends on the length."""
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     train = what_keys(keys.train, leave_out=frozenset({"steps"}))
     if keys.train.schedule_length() is not None:
         train["lr_schedule_steps"] = keys.train.schedule_length()
     if keys.train.init_from is not None:
         # Where the file lies is no part of what is computed; its content is.
         train["init_from"] = {"path": "", "sha256": keys.train.init_from.sha256}
-    return stage(
-        "train", model=what_keys(keys.model), diffusion=what_keys(keys.diffusion), train=train
-    )
+    return stage("train", **_network(config, experiment), train=train)
+
+
+def _network(config: Config, experiment: str) -> dict[str, Any]:
+    """What is trained, and of a denoising network how."""
+    keys = config.trainings[experiment]
+    network: dict[str, Any] = {"model": what_keys(keys.model)}
+    if isinstance(keys, Experiment):
+        network["diffusion"] = what_keys(keys.diffusion)
+        if keys.autoencoder is not None:
+            model = config.autoencoders[keys.autoencoder].model
+            latents = model.latents_of(config.datasets[keys.dataset].image_size)
+            network["latents"] = what_keys(latents)
+    return network
+
+
+def encode_stage(config: Config, autoencoder: str) -> str:
+    return stage("encode", model=what_keys(config.autoencoders[autoencoder].model))
+
+
+def reconstruct_stage(config: Config, autoencoder: str) -> str:
+    keys = config.autoencoders[autoencoder]
+    images = keys.reconstructions.images
+    return stage("reconstruct", model=what_keys(keys.model), images=images)
 
 
 def schedule_stage(config: Config, experiment: str) -> str:
@@ -86,11 +109,11 @@ def schedule_stage(config: Config, experiment: str) -> str:
 
 
 def validate_stage(config: Config, experiment: str) -> str:
-    keys = config.experiments[experiment]
+    keys = config.trainings[experiment]
     return stage(
         "validate",
         model=what_keys(keys.model),
-        diffusion=what_keys(keys.diffusion),
+        diffusion=what_keys(keys.diffusion) if isinstance(keys, Experiment) else None,
         min_snr_gamma=keys.train.min_snr_gamma,
         validation=what_keys(keys.validation),
     )
@@ -112,9 +135,11 @@ def samplers_stage(config: Config, experiment: str) -> str:
 def _sampling(config: Config, experiment: str, name: str) -> dict[str, Any]:
     keys = config.experiments[experiment]
     dataset = config.datasets[keys.dataset]
+    autoencoder = keys.autoencoder and what_keys(config.autoencoders[keys.autoencoder].model)
     return {
         "image_size": dataset.image_size,
         "channels": dataset.channels,
+        "autoencoder": autoencoder,
         "model": what_keys(keys.model),
         "diffusion": what_keys(keys.diffusion),
         "drawing": _drawing(keys.samples[name]),
@@ -132,13 +157,15 @@ def feature_stage(score: Score, space: str) -> str:
 
 
 def score_stage(config: Config, experiment: str, samples: str, score: str) -> str:
-    keys = config.experiments[experiment].scores[score]
+    keys = config.trainings[experiment].scores[score]
+    images = config.trainings[experiment].samples[samples].images
     measuring = {
         key: value for key, value in what_keys(keys).items() if key in Measuring.model_fields
     }
     return stage(
         "score",
-        images=config.experiments[experiment].samples[samples].images,
+        # Of an autoencoder there are as many as images are held out.
+        images=None if experiment in config.autoencoders else images,
         reference=keys.reference,
         fid_statistics=keys.fid_statistics.name if keys.fid_statistics else None,
         features={"version": VERSIONS["features"], **_features(keys, keys.feature_space)},
@@ -153,7 +180,7 @@ def costs_stage(config: Config) -> str:
             "samples": sorted(keys.samples),
             "scores": sorted(keys.scores),
         }
-        for name, keys in config.experiments.items()
+        for name, keys in config.trainings.items()
     }
     return stage("costs", experiments=experiments)
 

@@ -109,7 +109,7 @@ def _end_local(config: Config, below: list[psutil.Process], deadline: float) -> 
 def _orphans(config: Config) -> list[psutil.Process]:
     """Trainings of this config on this machine, outside SLURM."""
     found = []
-    for name in config.experiments:
+    for name in config.trainings:
         trainer = current_trainer(Path(config.results_dir, name, "training"))
         if trainer is None or trainer.slurm_job is not None or not trainer.of_this_machine:
             continue
@@ -234,7 +234,7 @@ def _snakemakes_in(folder: Path) -> Iterable[psutil.Process]:
 
 
 def _where_it_stands(config: Config) -> Iterator[str]:
-    for name, keys in config.experiments.items():
+    for name, keys in config.trainings.items():
         attempts = read_attempts(Path(config.results_dir, name, "progress.jsonl"))
         if attempts and attempts[-1].saved < keys.train.steps:
             saved = f"{attempts[-1].saved:,} of {keys.train.steps:,}"

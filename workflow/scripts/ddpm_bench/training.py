@@ -19,12 +19,13 @@ from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, unfit_micro_batch
 from .cpu_blocks import compute_for_cpu
 from .memory_layout import in_channels_last
-from .model import build_model, recompute_activations
+from .model import recompute_activations
+from .objectives import objective_of
 from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
 from .program import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from .progress import Progress
-from .randomness import batch_flips, batch_positions, sees_estimate, step_draws
+from .randomness import batch_flips, batch_positions
 from .transfer import given_weights
 
 STEPS_PER_ROW = 10  # of metrics.csv
@@ -114,8 +115,8 @@ class Trainer:
             raise UserError(unfit_micro_batch(self.micro_batch_size, self.share))
 
         # Build the network, its averages and the optimiser.
-        network = build_model(job.stage.model, images.shape[3], keys.seed)
-        network = in_channels_last(network.to(self.device))
+        self.objective = objective_of(job.stage, images.shape[3], self.device)
+        network = in_channels_last(self.objective.network.to(self.device))
         self.parameters = dict(network.named_parameters())
         compiles = compiling_is_asked_for(job.run, self.device)
         if self.device.type == "cpu" and not compiles:
@@ -127,9 +128,6 @@ class Trainer:
             network = torch.compile(network)
         self.network = network
         self.model = accelerator.prepare_model(network)
-        self.schedule = diffusion.build_schedule(
-            job.stage.diffusion, self.device, keys.min_snr_gamma
-        )
         self.averages = Averages(self.parameters, keys.ema_decay, keys.ema_sigma_rels)
         self.optimizer = Optimizer(keys, self.parameters.values(), self.device)
 
@@ -150,6 +148,8 @@ class Trainer:
             for average in self.averages.of.values():
                 for name, value in average.items():
                     value.copy_(self.parameters[name].detach())
+        else:
+            self._between_steps()
 
     def _set_weights(self, weights: dict[str, torch.Tensor]) -> None:
         for name, parameter in self.parameters.items():
@@ -169,6 +169,7 @@ class Trainer:
         for name, parameter in self.parameters.items():
             moments = {key: state.tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.restore(parameter, moments, state.step - self.skipped)
+        self.objective.restore(state.tensors, self.accelerator.is_main_process)
 
     def run(self, save_at: set[int], stop: StopSignal | None = None) -> int:
         """Train to the job's last step; checkpoints are saved at the steps `save_at`."""
@@ -196,6 +197,7 @@ class Trainer:
             ended = self.step == job.last
             if self.step in save_at or saving or stopping or ended:
                 self._gather_losses()
+                self.objective.gather(self._total, self.accelerator.is_main_process)
                 if self.step in save_at:
                     self._save_checkpoint()
                     progress.log("checkpoint", self.step)
@@ -237,59 +239,59 @@ class Trainer:
         self.step += 1
         self.averages.update(self.step)
         self.recent.append(torch.stack((loss, norm)))
+        self._between_steps()
 
-    def _backpropagate(
-        self, images: torch.Tensor, times: torch.Tensor, noise: torch.Tensor
-    ) -> torch.Tensor:
+    def _between_steps(self) -> None:
+        self.objective.between_steps(
+            self.step, lambda count: self._images(slice(count)), self.averages, self._total
+        )
+
+    def _total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes."""
+        return self.accelerator.reduce(value, reduction="sum") if self.processes > 1 else value
+
+    def _backpropagate(self, images: torch.Tensor, *draws: torch.Tensor) -> torch.Tensor:
         """Forward and backward pass of a share of a batch, one micro-batch at a time.
 
         Gradients are averaged over processes at the last. Returns the mean loss of the share.
         """
-        sees = self.job.stage.model.self_condition and sees_estimate(self.keys.seed, self.step)
         starts = range(0, self.share, self.micro_batch_size)
         total = torch.zeros((), device=self.device)
         for start in starts:
             part = slice(start, start + self.micro_batch_size)
             with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
-                losses = diffusion.image_losses(
-                    self.schedule,
-                    self._predict,
-                    images[part],
-                    times[part],
-                    noise[part],
-                    estimator=self._estimate if sees else None,
+                drawn = (draw[part] for draw in draws)
+                loss = self.objective.loss(
+                    self.step, self._predict, self._estimate, images[part], *drawn
                 )
-                loss = losses.mean() / len(starts)
+                loss = loss / len(starts)
                 (loss * self.optimizer.scale).backward()
             total += loss.detach()
         return total
 
-    def _share_of_batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """This process's images of the next batch, float32 [n, C, H, W] in [-1, 1], with their
-        times, int64 [n], and noise, float32 [n, C, H, W]."""
-        keys, count = self.keys, self.keys.batch_size
-        seen = self.step * count
+    def _share_of_batch(self) -> tuple[torch.Tensor, ...]:
+        """This process's images of the next batch, float32 [n, C, H, W], and what the objective
+        draws for them."""
         first = self.accelerator.process_index * self.share
         mine = slice(first, first + self.share)
-        positions = batch_positions(keys.seed, seen, count, len(self.images))[mine]
+        images = self._images(mine)
+        draws = self.objective.draws(self.step, (self.keys.batch_size, *images.shape[1:]))
+        return images, *(draw[mine] for draw in draws)
+
+    def _images(self, part: slice) -> torch.Tensor:
+        """A part of the next global batch: float32 [n, C, H, W], in [-1, 1] or latents."""
+        keys, count = self.keys, self.keys.batch_size
+        seen = self.step * count
+        positions = batch_positions(keys.seed, seen, count, len(self.images))[part]
         levels = self.images[positions]
         if keys.horizontal_flips:
-            flipped = batch_flips(keys.seed, seen, count, len(self.images))[mine]
+            flipped = batch_flips(keys.seed, seen, count, len(self.images))[part]
             levels[flipped] = levels[flipped, :, ::-1]
         pixels = torch.from_numpy(levels)
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()  # so that the copy does not wait for the step before
-        # channels_last, as the uint8 images lie
-        images = diffusion.to_model_range(pixels.to(self.device, non_blocking=True))
-        noise, times = step_draws(
-            keys.seed,
-            self.step,
-            (count, *images.shape[1:]),
-            self.schedule.timesteps,
-            self.device,
-            keys.offset_noise,
-        )
-        return images, times[mine], noise[mine]
+        # channels_last, as the arrays lie
+        return diffusion.to_model_range(pixels.to(self.device, non_blocking=True))
 
     def _predict(self, *inputs: torch.Tensor) -> torch.Tensor:
         with self._autocast():
@@ -361,6 +363,7 @@ class Trainer:
         for width, average in self.averages.of.items():
             for name, value in average.items():
                 tensors[f"{average_name(width)}.{name}"] = value
+        tensors |= self.objective.state()
         counters = {
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .diffusion import to_uint8
 from .grids import spread
 from .sampling import Sampler
 
@@ -22,5 +21,5 @@ def denoising_steps(
     shown = set(spread(sampler.stage.drawing.solver_steps(), most))
     for index, (noised, clean) in enumerate(sampler.denoise(0, batch_size)):
         if index in shown:
-            parts = (to_uint8(part[:images]).cpu().numpy() for part in (noised, clean))
+            parts = (sampler.images(part[:images]).numpy() for part in (noised, clean))
             yield index + 1, *parts

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .config.training import ValidateStage
+from .config.vqvae import VqVae
 from .cpu_blocks import compute_for_cpu
 from .diffusion import build_schedule, image_losses, to_model_range
 from .memory_layout import in_channels_last
@@ -43,12 +44,18 @@ class Validation:
             for split in (held_out, training)
         ]
         self._schedule = build_schedule(stage.diffusion, device, stage.min_snr_gamma)
-        model = build_model(stage.model, training.shape[3])
+        if isinstance(stage.model, VqVae):
+            from .autoencoder import build_autoencoder
+
+            model, self._losses = build_autoencoder(stage.model, training.shape[3]), self._of_codes
+        else:
+            model, self._losses = build_model(stage.model, training.shape[3]), self._of_noise
         self._model = in_channels_last(model.to(device)).eval()
         if device.type == "cpu":
             compute_for_cpu(self._model)
         # Sampling always conditions on an estimate, so here every image sees one.
-        self._estimator = self._model if stage.model.self_condition else None
+        self_condition = getattr(stage.model, "self_condition", False)
+        self._estimator = self._model if self_condition else None
 
     def row(
         self, step: int, weights: dict[str, torch.Tensor], done: Callable[[int], object]
@@ -79,21 +86,26 @@ class Validation:
     def losses(self, positions: range) -> np.ndarray:
         """The training's loss, computed in float32, of the images at `positions` of both splits:
         float64 [2, n], held-out images first."""
+        losses = []
+        for split in self._splits:
+            levels = torch.from_numpy(split[positions.start : positions.stop])
+            images = to_model_range(levels.to(self._device))  # channels_last, as the levels lie
+            losses.append(self._losses(images, positions))
+        return torch.stack(losses).double().cpu().numpy()
+
+    def _of_noise(self, images: torch.Tensor, positions: range) -> torch.Tensor:
+        """Of a denoising network: float32 [N], for images [N, C, H, W]."""
         stage = self._stage
-        _, height, width, channels = self._splits[0].shape
         noise, times = validation_draws(
             stage.validation.seed,
             positions,
             self.images,
             stage.diffusion.timesteps,
-            (channels, height, width),
+            tuple(images.shape[1:]),
         )
         noise, times = noise.to(self._device), times.to(self._device)
-        losses = []
-        for split in self._splits:
-            levels = torch.from_numpy(split[positions.start : positions.stop])
-            images = to_model_range(levels.to(self._device))  # channels_last, as the levels lie
-            losses.append(
-                image_losses(self._schedule, self._model, images, times, noise, self._estimator)
-            )
-        return torch.stack(losses).double().cpu().numpy()
+        return image_losses(self._schedule, self._model, images, times, noise, self._estimator)
+
+    def _of_codes(self, images: torch.Tensor, _: range) -> torch.Tensor:
+        """The same of an autoencoder, which sees no noise."""
+        return self._model.image_losses(images)

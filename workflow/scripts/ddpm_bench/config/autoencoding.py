@@ -48,6 +48,11 @@ class Autoencoder(Keys):
         {}, description="Named ways to score the reconstructions; take `reference: eval`."
     )
 
+    @property
+    def samples(self) -> dict[str, Reconstructions]:
+        """What is scored, where experiments have their named sets."""
+        return {RECONSTRUCTIONS: self.reconstructions}
+
     def problems(self) -> Iterator[str]:
         for key in OF_DIFFUSION:
             if getattr(self.train, key):

@@ -1,5 +1,6 @@
 """The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
 
+import functools
 import types
 import typing
 from collections.abc import Iterator
@@ -76,9 +77,9 @@ class Config(Keys):
         """The sweeps by name; their members stand among the experiments, in place of them."""
         return self._sweeps
 
-    @property
+    @functools.cached_property
     def trainings(self) -> dict[str, Autoencoder | Experiment]:
-        """All that is trained, by name: autoencoders, then what may train in their latents."""
+        """Everything that is trained, by name: autoencoders first, whose latents others need."""
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:

@@ -164,10 +164,13 @@ class FeatureStage(Keys):
 
 
 class ScoreStage(Keys):
-    """What determines scores, but the images and the reference: a program's `--what`."""
+    """What determines scores, but the images and the reference: a program's `--what`.
+
+    `images`: how many of the samples; None for all that there are.
+    """
 
     version: PositiveInt
-    images: PositiveInt
+    images: PositiveInt | None = None
     reference: Literal["train", "eval", "all"]
     fid_statistics: Name | None = None  # their name; their content is an input
     features: FeatureStage

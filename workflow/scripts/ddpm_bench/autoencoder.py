@@ -1,0 +1,174 @@
+"""The autoencoder: images to latents, latents to codes, codes to images.
+
+A VQ-VAE (van den Oord et al. 2017, "Neural Discrete Representation Learning"): diffusers' encoder
+and decoder, with codebooks of vector-quantize-pytorch between them. Diffusion takes place in what
+the encoder puts out; the decoder looks codes up first, so small errors of sampling vanish (Rombach
+et al. 2022, section 3.1).
+"""
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.vae import Decoder, Encoder
+from torch import nn
+from vector_quantize_pytorch import ResidualVQ
+
+from .config.vqvae import VqVae
+from .randomness import derived_seed
+
+
+class Codebooks(nn.Module):
+    """One codebook, or several in a row that each look up what the ones before leave.
+
+    Codes are parameters and learn by gradients (van den Oord et al. 2017, eq. 3), through the
+    lookup by rotation (Fifty et al. 2024); so averages, checkpoints and the sum over processes
+    treat them as any other weight. `counts` says how often each was chosen in training since it was
+    last set to zero: int64 [codebooks, codes], None before the first choice.
+    """
+
+    def __init__(self, keys: VqVae) -> None:
+        super().__init__()
+        self.quantizer = ResidualVQ(
+            dim=keys.latent_channels,
+            codebook_size=keys.codebook_size,
+            codebook_dim=keys.codebook_dim,
+            num_quantizers=keys.residual_quantizers,
+            commitment_weight=keys.commitment,
+            learnable_codebook=True,
+            ema_update=False,
+            rotation_trick=True,
+        )
+        for module in self.quantizer.modules():  # of updates that are not by gradients
+            for name in list(module._buffers):
+                module.register_buffer(name, module._buffers[name], persistent=False)
+        self._commitment = keys.commitment
+        self.counts: torch.Tensor | None = None
+
+    @torch.compiler.disable
+    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """latents: [N, C, H, W]. Returns what their codes stand for, float32 [N, C, H, W]; the
+        chosen codes, int64 [N, H, W, codebooks]; and the weighted distance between both, a float32
+        scalar, 0 outside training."""
+        images, channels, height, width = latents.shape
+        # The nearest code is looked for in float32, whatever the precision around it is.
+        with torch.autocast(latents.device.type, enabled=False):
+            tokens = latents.float().permute(0, 2, 3, 1).reshape(images, height * width, channels)
+            found, codes, losses = self.quantizer(tokens)
+        codes = codes.reshape(images, height, width, -1)
+        if self.training:
+            self._count(codes)
+        found = found.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+        return found, codes, losses.sum()
+
+    def distances(self, latents: torch.Tensor) -> torch.Tensor:
+        """The loss of `forward` in training, of each image: [N, C, H, W] to float32 [N]."""
+        tokens = self.quantizer.project_in(latents.float().permute(0, 2, 3, 1).flatten(1, 2))
+        _, codes, _ = self.forward(latents)
+        looked_up = self.quantizer.get_codes_from_indices(codes.flatten(1, 2))
+        total = torch.zeros(len(latents), device=latents.device)
+        for found in looked_up:  # of each codebook, [N, H W, dimensions]
+            total = total + ((tokens - found) ** 2).mean(dim=(1, 2))
+            tokens = tokens - found
+        return self._commitment * total
+
+    @torch.no_grad()
+    def _count(self, codes: torch.Tensor) -> None:
+        now = code_counts(codes, self.quantizer.codebook_size)
+        self.counts = now if self.counts is None else self.counts + now
+
+    @torch.no_grad()
+    def restart(self, dead: torch.Tensor, latents: torch.Tensor, seed: int) -> None:
+        """Set codes to latents, chosen by chance: those that nothing uses (Dhariwal et al. 2020,
+        section 3.2), or all at the start.
+
+        dead: bool [codebooks, codes]; latents: float32 [N, C, H, W].
+        """
+        vectors = latents.float().permute(0, 2, 3, 1).flatten(0, 2)
+        vectors = self.quantizer.project_in(vectors)
+        for number, layer in enumerate(self.quantizer.layers):
+            codes = layer._codebook.embed[0]
+            generator = torch.Generator().manual_seed(derived_seed(seed, "codebooks", number))
+            order = torch.randperm(len(vectors), generator=generator)
+            wanted = int(dead[number].sum())
+            chosen = order.repeat(wanted // len(order) + 1)[:wanted].to(vectors.device)
+            codes[dead[number]] = vectors[chosen]
+            vectors = vectors - codes[torch.cdist(vectors, codes).argmin(dim=1)]
+
+    def code_weights(self) -> list[nn.Parameter]:
+        """The codes of each codebook: float32 [1, codes, dimensions]."""
+        return [layer._codebook.embed for layer in self.quantizer.layers]
+
+
+def code_counts(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """How often each code is chosen: int64 [N, H, W, codebooks] to int64 [codebooks, codes]."""
+    return torch.stack(
+        [torch.bincount(part.flatten(), minlength=codebook_size) for part in codes.unbind(-1)]
+    )
+
+
+class Autoencoder(nn.Module):
+    """Images float32 [N, C, H, W] in [-1, 1] to latents float32 [N, c, h, w], and back."""
+
+    def __init__(self, keys: VqVae, channels: int) -> None:
+        super().__init__()
+        widths = keys.widths()
+        common = {
+            "block_out_channels": widths,
+            "layers_per_block": keys.layers_per_block,
+            "norm_num_groups": keys.norm_num_groups,
+            "mid_block_add_attention": keys.attention,
+        }
+        self.encoder = Encoder(
+            in_channels=channels,
+            out_channels=keys.latent_channels,
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            double_z=False,
+            **common,
+        )
+        self.codebooks = Codebooks(keys)
+        self.decoder = Decoder(
+            in_channels=keys.latent_channels,
+            out_channels=channels,
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            **common,
+        )
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents before their codes are looked up: [N, C, H, W] to [N, c, h, w]."""
+        return self.encoder(images)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images of the codes nearest to the latents: [N, c, h, w] to [N, C, H, W]."""
+        return self.decoder(self.codebooks(latents)[0])
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns the reconstructions [N, C, H, W], the chosen codes int64 [N, h, w, codebooks],
+        and the codebooks' loss, a float32 scalar."""
+        found, codes, loss = self.codebooks(self.encode(images))
+        return self.decoder(found), codes, loss
+
+    def image_losses(self, images: torch.Tensor) -> torch.Tensor:
+        """The training's loss of each image: [N, C, H, W] to float32 [N]."""
+        latents = self.encode(images)
+        reconstructed = self.decode(latents)
+        return reconstruction_losses(reconstructed, images) + self.codebooks.distances(latents)
+
+
+def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> Autoencoder:
+    """The network with weights drawn from the seed, on the CPU; channels: 1 or 3 of the images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "weights"))
+        return Autoencoder(keys, channels)
+
+
+def trained_autoencoder(
+    keys: VqVae, channels: int, weights: dict[str, torch.Tensor], device: torch.device
+) -> Autoencoder:
+    """The network of a checkpoint, to be used and not trained."""
+    model = build_autoencoder(keys, channels)
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def reconstruction_losses(reconstructed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """The squared error of each image, the mean over its pixels: [N, C, H, W] to float32 [N]."""
+    return F.mse_loss(reconstructed.float(), images, reduction="none").mean(dim=(1, 2, 3))

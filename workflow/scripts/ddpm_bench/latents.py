@@ -1,0 +1,172 @@
+"""A dataset's latents: what an experiment trains on in place of pixels, and how to come back.
+
+    results/<autoencoder>/latents/train.npy, eval.npy    float32 [N, h, w, c], zero mean and unit
+                                                         variance in each channel
+                                  summary.json           their mean and scale, checksums, and the
+                                                         autoencoder's keys
+                                  autoencoder.safetensors   its weights
+
+An experiment that trains on them keeps the weights beside its checkpoints, and its manifests say
+where, so that its samples need nothing else.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from .autoencoder import Autoencoder, trained_autoencoder
+from .checkpoints import checkpoint_entry, load_checkpoint, publish
+from .config.vqvae import VqVae
+from .diffusion import to_model_range
+from .files import read_json, replacing, sha256, write_json
+from .program import UserError
+
+BATCH_SIZE = 64  # images of one forward pass
+SPLITS = ("train", "eval")
+WEIGHTS = "autoencoder.safetensors"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Of the latents that the encoder puts out: one mean and one standard deviation per channel,
+    over all training images and places."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def unscaled(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the decoder takes them: float32 [N, c, h, w]."""
+        std, mean = (
+            torch.tensor(value, device=latents.device)[:, None, None]
+            for value in (self.std, self.mean)
+        )
+        return latents * std + mean
+
+
+class Decoder:
+    """Scaled latents to images, by the autoencoder that a training's manifest names."""
+
+    def __init__(self, autoencoder: Autoencoder, scaling: Scaling) -> None:
+        self._autoencoder, self._scaling = autoencoder, scaling
+
+    @torch.inference_mode()
+    def images(self, latents: torch.Tensor) -> torch.Tensor:
+        """float32 [N, c, h, w] to float32 [N, C, H, W], in [-1, 1] or a little beyond."""
+        return self._autoencoder.decode(self._scaling.unscaled(latents))
+
+
+def write_latents(
+    keys: VqVae,
+    manifest: Path,
+    step: int,
+    images: dict[str, Path],
+    device: torch.device,
+    output: Path,
+) -> None:
+    """Encode the images of both splits with the weights of a checkpoint, once.
+
+    images: train and eval, uint8 [N, H, W, C], .npy. A channel whose latents are all equal is
+    refused with a UserError: nothing could be learnt from it, and its scale would be infinite.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in images.items()
+    }
+    channels = arrays["train"].shape[3]
+    weights = load_checkpoint(manifest, step)
+    autoencoder = trained_autoencoder(keys, channels, weights, device)
+    encoded = {name: _encoded(autoencoder, array, device) for name, array in arrays.items()}
+    pixels = encoded["train"].reshape(-1, encoded["train"].shape[3]).astype(np.float64)
+    scaling = Scaling(pixels.mean(axis=0).tolist(), pixels.std(axis=0).tolist())
+    if not min(scaling.std) > 0:
+        raise UserError(
+            f"{manifest}: a channel of its latents is the same everywhere (standard deviations "
+            f"{scaling.std}): the autoencoder has collapsed. Train it longer, with a lower "
+            "learning_rate, or with fewer latent_channels"
+        )
+    checksums = {}
+    for name, latents in encoded.items():
+        path = output / f"{name}.npy"
+        scaled = (latents - np.array(scaling.mean)) / np.array(scaling.std)
+        with replacing(path) as temporary:
+            np.save(temporary, scaled.astype(np.float32))
+        checksums[name] = sha256(path)
+    entry = checkpoint_entry(manifest, step)
+    publish(manifest.parent.parent / entry["file"], output / WEIGHTS)
+    write_json(
+        output / "summary.json",
+        {
+            **{name: len(latents) for name, latents in encoded.items()},
+            "latent_channels": len(scaling.mean),
+            "latent_size": encoded["train"].shape[1],
+            "mean": scaling.mean,
+            "std": scaling.std,
+            "sha256": checksums,
+            "autoencoder": {
+                "sha256": entry["sha256"],
+                "step": step,
+                "channels": channels,
+                "keys": keys.model_dump(mode="json", exclude_defaults=True),
+            },
+        },
+    )
+
+
+@torch.inference_mode()
+def _encoded(autoencoder: Autoencoder, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """float32 [N, h, w, c]; N may be 0."""
+    with tqdm(total=len(images), desc="encode", unit="image", dynamic_ncols=True) as bar:
+        parts = []
+        for levels in batches(images):
+            pixels = to_model_range(torch.from_numpy(levels).to(device))
+            parts.append(autoencoder.encode(pixels).float().permute(0, 2, 3, 1).cpu().numpy())
+            bar.update(len(levels))
+    if parts:
+        return np.concatenate(parts)
+    size = autoencoder.encode(torch.zeros(1, images.shape[3], *images.shape[1:3], device=device))
+    return np.empty((0, *size.shape[2:], size.shape[1]), np.float32)
+
+
+def batches(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Up to BATCH_SIZE images at a time, in memory."""
+    for start in range(0, len(images), BATCH_SIZE):
+        yield np.array(images[start : start + BATCH_SIZE])
+
+
+def publish_decoder(dataset: Path, experiment: Path) -> dict[str, Any]:
+    """Keep the autoencoder of the latents in folder `dataset` with an experiment's checkpoints;
+    returns what its manifests say of it."""
+    summary = read_json(dataset / "summary.json")
+    source = dataset / WEIGHTS
+    if sha256(source) != summary["autoencoder"]["sha256"]:
+        raise UserError(
+            f"{source}: not the weights that encoded these latents (sha256 differs); delete "
+            f"{dataset / 'summary.json'} and run snakemake again: images are encoded anew"
+        )
+    publish(source, experiment / "checkpoints" / WEIGHTS)
+    return {
+        "file": f"checkpoints/{WEIGHTS}",
+        **summary["autoencoder"],
+        "mean": summary["mean"],
+        "std": summary["std"],
+    }
+
+
+def open_decoder(manifest_path: Path, device: torch.device) -> Decoder:
+    """The decoder that a training's manifest names, after a check of its weights' sha256."""
+    said = read_json(manifest_path).get("autoencoder")
+    remedy = f"delete {manifest_path} and run snakemake again: nothing is trained twice"
+    if said is None:
+        raise UserError(f"{manifest_path}: names no autoencoder; {remedy}")
+    path = manifest_path.parent.parent / said["file"]
+    if not path.exists() or sha256(path) != said["sha256"]:
+        raise UserError(f"{path}: missing, or not what its manifest names (sha256); {remedy}")
+    keys = VqVae.model_validate(said["keys"])
+    autoencoder = trained_autoencoder(keys, said["channels"], load_file(path), device)
+    return Decoder(autoencoder, Scaling(said["mean"], said["std"]))

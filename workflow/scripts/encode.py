@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Encode a dataset's images once, by an autoencoder's last checkpoint: latents to train on.
+
+Writes into the output folder: train.npy and eval.npy (float32 [N, h, w, c], unit variance),
+summary.json (their scale) and autoencoder.safetensors.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.autoencoding import EncodeStage
+from ddpm_bench.config.training import TrainRun
+from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.program import keys, parser, run
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--what", type=keys(EncodeStage), required=True, help="keys, JSON or @file"
+    )
+    options.add_argument(
+        "--how", type=keys(TrainRun), default="{}", help="the training's run: block; of it cpus"
+    )
+    options.add_argument("--manifest", type=Path, required=True, help="of its last training job")
+    options.add_argument("--step", type=int, required=True, help="the checkpoint's training step")
+    options.add_argument("--train", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
+    options.add_argument("--eval", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
+    options.add_argument("--output", type=Path, required=True, help="folder to write into")
+    args = options.parse_args()
+    with lease(1):
+        encode(args)
+
+
+def encode(args) -> None:
+    # torch is imported after the lease, which decides the GPUs that it sees.
+    import torch
+
+    from ddpm_bench.latents import write_latents
+
+    torch.set_num_threads(usable_cores(args.how.cpus))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = {"train": args.train, "eval": args.eval}
+    write_latents(args.what.model, args.manifest, args.step, images, device, args.output)
+
+
+if __name__ == "__main__":
+    run(main)
