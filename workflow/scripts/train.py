@@ -16,6 +16,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -216,7 +217,7 @@ def train_to_the_last_step(args) -> Ended:
     return Ended(status, stop.number)
 
 
-def decoder_of(args) -> dict[str, str] | None:
+def decoder_of(args) -> dict[str, Any] | None:
     """Publish what decodes the latents that are trained on; None for pixels."""
     if args.what.latents is None:
         return None

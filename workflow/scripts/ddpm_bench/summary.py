@@ -7,6 +7,7 @@ import pandas as pd
 
 from . import plan
 from .config.loading import Config
+from .sweep_summary import sweep_summary
 from .tables import (
     EVALUATION_COLUMNS,
     GROUP,
@@ -23,7 +24,10 @@ def summary(config: Config, command: str) -> Iterator[str]:
     results = Path(config.results_dir)
     if not config.experiments:
         yield "no scores: the config has no experiments"
-    for experiment in config.experiments:
+    for sweep in config.sweeps:
+        yield from sweep_summary(config, sweep, command)
+        yield ""
+    for experiment in plan.experiments_of_their_own(config):
         yield from experiment_summary(config, experiment, command)
         yield ""
     page = results / "report.html"

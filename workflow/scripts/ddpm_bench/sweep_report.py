@@ -17,10 +17,15 @@ from .sweep_table import evaluations, sweep_table
 from .tables import write_table
 
 
-def write_sweep(stage: SweepStage, results: Path, folder: Path) -> list[Path]:
-    """Write all of a sweep into a folder, from what its members have left so far; returns the
-    files."""
-    evaluation = evaluations(stage, results)
+def write_sweep(
+    stage: SweepStage, results: Path, folder: Path, evaluation: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write all of a sweep into a folder; returns the files.
+
+    evaluation: the scores of its members so far; None for those of their tables in `results`.
+    """
+    if evaluation is None:
+        evaluation = evaluations(stage, results)
     table = sweep_table(stage, results, evaluation)
     write_table(folder / "sweep.csv", table)
     write_table(folder / "ranking.csv", ranking(stage, table))
