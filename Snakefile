@@ -18,7 +18,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages
+from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages, swept
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -104,6 +104,8 @@ include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/best.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/benchmark.smk"
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from ddpm_bench.autoencoder import build_autoencoder
 from ddpm_bench.config.networks import Unet, Unet2d
+from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.model import build_model
 from ddpm_bench.network_size import network_size
 
@@ -17,13 +19,17 @@ NETWORKS = [
     Unet2d(
         name="unet2d", block_out_channels=(32, 64), attention_levels=(0, 1), attention_head_dim=8
     ),
+    VqVae(name="vqvae", channels=32),
+    VqVae(name="vqvae", channels=32, downsampling=8, layers_per_block=1, attention=False),
+    VqVae(name="vqvae", channels=32, codebook_dim=2, residual_quantizers=3, codebook_size=8),
 ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("keys", NETWORKS, ids=lambda keys: f"{keys.name}{NETWORKS.index(keys)}")
 def test_parameters_and_activations_are_those_of_the_network(keys, channels):
-    model = build_model(keys, channels)
+    autoencoder = isinstance(keys, VqVae)
+    model = (build_autoencoder if autoencoder else build_model)(keys, channels)
     counted = network_size(keys, channels, SIZE)
     assert counted.parameters == sum(value.numel() for value in model.parameters())
 
@@ -32,7 +38,7 @@ def test_parameters_and_activations_are_those_of_the_network(keys, channels):
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(lambda *call: outputs.append(call[2].numel()))
     with torch.no_grad():
-        model(torch.zeros(1, channels, SIZE, SIZE), torch.zeros(1))
+        model(torch.zeros(1, channels, SIZE, SIZE), *([] if autoencoder else [torch.zeros(1)]))
     # Attention's products between projections are no layers; everything else is counted.
     assert sum(outputs) <= counted.activations <= 1.5 * sum(outputs)
     assert counted.widest <= counted.activations

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from fake_results import (
     score,
     write_losses,
@@ -183,6 +185,31 @@ def test_experiments_that_are_both_scored_are_compared(project):
     rows = tables.read_table(report / "all_scores.csv", tables.EVALUATION_COLUMNS)
     assert list(rows["experiment"]) == ["digits", "wide", "wide"]
     assert (report / "FID_comparison.png").exists()
+
+
+def test_a_snapshot_compares_hours_losses_and_published_scores(project):
+    results, path = project / "results", Path("config", "config.yaml")
+    raw = yaml.safe_load(path.read_text())
+    raw["defaults"]["published"] = [
+        {"metric": "fid", "value": 3.17, "source": "Ho", "feature_space": "classifier"}
+    ]
+    path.write_text(yaml.safe_dump(raw))
+    events = [
+        {"time": f"2026-01-01T0{hour}:00:00", "event": event, "step": step}
+        for hour, event, step in ((0, "started", 0), (4, "job ended", 1200))
+    ]
+    for name in ("digits", "wide"):
+        write_scores(results, name, checkpoints=2)
+        write_losses(results / name / "metrics.csv", rows=30)
+        (results / name / "progress.jsonl").write_text("\n".join(map(json.dumps, events)))
+    told()
+    report = results / "snapshot" / "report"
+    hours = pd.read_csv(report / "training_hours.csv")
+    assert list(hours["process_hours"]) == [1.0, 2.0] * 2
+    best = pd.read_csv(report / "best_scores.csv").set_index(["experiment", "metric"])
+    assert best.loc[("wide", "fid"), "published"] == 3.17
+    for name in ("FID_vs_GPUHours", "Loss_comparison", "best_scores"):
+        assert (report / f"{name}.png").exists()
 
 
 def test_a_snapshot_runs_as_a_program(project):

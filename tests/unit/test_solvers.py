@@ -58,6 +58,7 @@ FINE = {"beta_schedule": "linear", "timesteps": 100_000}  # whole timesteps at a
     [
         # The variance falls short by about the step in log sigma where as much noise is added.
         ({"scheduler": "ddpm"}, 1000, {"objective": "pred_v"}),
+        ({"scheduler": "ddpm", "variance": "fixed-large"}, 1000, {"objective": "pred_v"}),
         ({"scheduler": "euler-ancestral"}, 1000, {"objective": "pred_x0"}),
         ({"scheduler": "ddim", "eta": 0.5}, 500, {"objective": "pred_noise"}),
         ({"scheduler": "ddim"}, 500, {"objective": "pred_v", "beta_schedule": "cosine"}),
@@ -280,3 +281,26 @@ def test_timesteps_are_those_of_the_paper():
     assert visited_timesteps("trailing", 1000, 10) == list(range(999, 0, -100))
     assert visited_timesteps("leading", 1000, 10) == list(range(900, -1, -100))
     assert visited_timesteps("linspace", 1000, 10) == list(range(999, -1, -111))
+
+
+@pytest.mark.parametrize("skipping", [False, True], ids=["all timesteps", "every tenth"])
+def test_ddpm_adds_noise_of_the_variance_that_is_asked_for(skipping):
+    """Ho et al. 2020, section 3.2: from zeros that are estimated as zeros, a step leads to its
+    noise alone; its variance is beta, or beta (1 - abar_(t-1)) / (1 - abar_t)."""
+    betas = betas_of(beta_schedule="linear")
+    abar = np.cumprod(1 - betas)
+    first, following = (999, 989) if skipping else (999, 998)
+    beta = 1 - abar[first] / abar[following]
+    expected = {
+        "fixed-large": beta,
+        "fixed-small": beta * (1 - abar[following]) / (1 - abar[first]),
+    }
+    expected[None] = expected["fixed-small"]
+    steps = {"steps": 100 if skipping else 1000}
+    for variance, value in expected.items():
+        drawing = Drawing(scheduler="ddpm", variance=variance, **steps)
+        zeros = torch.zeros(1, 1, 8, 8)
+        generator = torch.Generator().manual_seed(0)
+        images, _ = next(solve(drawing, betas, lambda x, level: x, zeros, [generator]))
+        drawn = torch.randn((1, 8, 8), generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(images[0], drawn * value**0.5, rtol=1e-5, atol=1e-6)

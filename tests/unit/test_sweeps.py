@@ -11,7 +11,8 @@ import pytest
 import yaml
 from drawn import SCRIPTS
 
-from ddpm_bench import plan, reported, stages
+from ddpm_bench import reported, stages
+from ddpm_bench import swept as swept_experiments
 from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.config.loading import check_config, read_config
 from ddpm_bench.config.sweep import Sweep
@@ -43,7 +44,9 @@ def test_each_combination_is_an_experiment_with_its_values():
     assert member.sweep is None and member.train.steps == 1200
     values = config.sweeps["digits"].members["digits.dim-24.learning_rate-0.002.seed-1"]
     assert values == {"model.dim": 24, "train.learning_rate": 0.002, "train.seed": 1}
-    assert plan.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
+    assert (
+        swept_experiments.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
+    )
 
 
 def test_a_further_value_adds_members_and_changes_none():

@@ -58,6 +58,9 @@ def with_value(base: dict, path: str, name: str, value: object) -> dict:
     for part in blocks:
         if part.endswith(")"):
             continue
+        if part.endswith("[]"):
+            block = block[part[:-2]][0]
+            continue
         block = block.setdefault(next(names) if part == "<name>" else part, {})
     assert block.get(key, "none") != value
     block[key] = value

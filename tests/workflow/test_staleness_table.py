@@ -15,7 +15,8 @@ from ddpm_bench.config.loading import Config
 SHA = "0" * 64
 
 # What follows from what.
-TABLES = {"collect", "plot_scores", "plot_samplers", "compare", "costs"}
+DRAWN = {"plot_scores", "compare", "compare_hours", "plot_best_scores"}
+TABLES = {"collect", *DRAWN, "plot_samplers", "costs"}
 SCORES = {"score", "plot_closest_pairs", *TABLES}
 SPACE = {"reference_features", *SCORES}
 SAMPLES = {"sample", "sample_grid", "plot_samples", "plot_trajectory", *SCORES}
@@ -26,7 +27,11 @@ CLASSIFIER = {"train_classifier", "reference_features", *SCORES}
 IMAGES = {"prepare", "train_classifier", "reference_features", *TRAINING}
 DIFFUSION = {"plot_schedule", *TRAINING}
 PHOTOGRAPHS = {"fetch", *IMAGES} - {"train_classifier"}  # scored by Inception
-BARE = {"fetch", "prepare", "train", *LOSSES}  # of an experiment without samples
+BARE = {"fetch", "prepare", "train", "compare_hours", *LOSSES}  # of an experiment without samples
+RECONSTRUCTIONS = {"reconstruct", "plot_reconstructions", "costs"}
+# Of an autoencoder and of the experiment in its latents, both without scores.
+AUTOENCODER = {"train", "encode", "compare_hours", *LOSSES, *RECONSTRUCTIONS}
+DIGITS = {*IMAGES, *AUTOENCODER}  # which an autoencoder is trained on, too
 NOTHING: set[str] = set()
 
 # Key, as the reference has it, with the study's experiment or dataset that has such a block;
@@ -40,20 +45,37 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("datasets.<name>.source (kind: url).url", "archive", "file:///other.zip", BARE),
     ("datasets.<name>.source (kind: url).sha256", "archive", "1" * 64, BARE),
     ("datasets.<name>.source (kind: url).include", "archive", ["*.png"], BARE),
-    ("datasets.<name>.image_size", "digits", 8, IMAGES),
-    ("datasets.<name>.channels", "digits", 3, IMAGES),
-    ("datasets.<name>.eval_fraction", "digits", 0.5, IMAGES),
-    ("datasets.<name>.split_seed", "digits", 1, IMAGES),
-    ("datasets.<name>.max_megapixels", "digits", 1, IMAGES),
+    ("datasets.<name>.image_size", "digits", 8, DIGITS),
+    ("datasets.<name>.channels", "digits", 3, DIGITS),
+    ("datasets.<name>.eval_fraction", "digits", 0.5, DIGITS),
+    ("datasets.<name>.split_seed", "digits", 1, DIGITS),
+    ("datasets.<name>.max_megapixels", "digits", 1, DIGITS),
     ("datasets.<name>.classifier.steps", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.batch_size", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.learning_rate", "digits", 0.1, CLASSIFIER),
     ("datasets.<name>.classifier.features", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.seed", "digits", 7, CLASSIFIER),
     ("datasets.<name>.run.cpus", "digits", 1, NOTHING),
+    ("autoencoders.<name>.model.channels", "vq", 16, AUTOENCODER),
+    ("autoencoders.<name>.model.downsampling", "vq", 4, AUTOENCODER),
+    ("autoencoders.<name>.model.layers_per_block", "vq", 1, AUTOENCODER),
+    ("autoencoders.<name>.model.norm_num_groups", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.attention", "vq", False, AUTOENCODER),
+    ("autoencoders.<name>.model.latent_channels", "vq", 3, AUTOENCODER),
+    ("autoencoders.<name>.model.codebook_size", "vq", 7, AUTOENCODER),
+    ("autoencoders.<name>.model.codebook_dim", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.residual_quantizers", "vq", 2, AUTOENCODER),
+    ("autoencoders.<name>.model.commitment", "vq", 1.0, AUTOENCODER),
+    ("autoencoders.<name>.model.restart_every", "vq", 0, AUTOENCODER),
+    ("autoencoders.<name>.reconstructions.images", "vq", 7, RECONSTRUCTIONS),
+    ("autoencoders.<name>.train.learning_rate", "vq", 0.1, AUTOENCODER),
+    ("autoencoders.<name>.train.run.cpus", "vq", 3, NOTHING),
+    ("autoencoders.<name>.validation.images", "vq", 7, LOSSES),
+    ("experiments.<name>.autoencoder", "unet", "vq", TRAINING),
     ("experiments.<name>.model (name: unet).self_condition", "unet", True, TRAINING),
     ("experiments.<name>.model (name: unet).init", "unet", "orthogonal", TRAINING),
     ("experiments.<name>.model (name: unet).zero_residual", "unet", True, TRAINING),
+    ("experiments.<name>.model (name: unet).dropout", "unet", 0.1, TRAINING),
     ("experiments.<name>.model (name: unet).dim", "unet", 16, TRAINING),
     ("experiments.<name>.model (name: unet).dim_mults", "unet", [1, 3], TRAINING),
     ("experiments.<name>.model (name: unet).attn_heads", "unet", 2, TRAINING),
@@ -61,6 +83,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.model (name: unet2d).self_condition", "unet2d", True, TRAINING),
     ("experiments.<name>.model (name: unet2d).init", "unet2d", "orthogonal", TRAINING),
     ("experiments.<name>.model (name: unet2d).zero_residual", "unet2d", True, TRAINING),
+    ("experiments.<name>.model (name: unet2d).dropout", "unet2d", 0.1, TRAINING),
     ("experiments.<name>.model (name: unet2d).block_out_channels", "unet2d", [8, 8], TRAINING),
     ("experiments.<name>.model (name: unet2d).layers_per_block", "unet2d", 1, TRAINING),
     ("experiments.<name>.model (name: unet2d).attention_levels", "unet2d", [0], TRAINING),
@@ -111,6 +134,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.samples.<name>.solver_order", "unet", 3, SAMPLES),
     ("experiments.<name>.samples.<name>.steps", "unet", 5, SAMPLES),
     ("experiments.<name>.samples.<name>.eta", "unet2d", 0.5, SAMPLES),
+    ("experiments.<name>.samples.<name>.variance", "ddpm", "fixed-large", SAMPLES),
     ("experiments.<name>.samples.<name>.timestep_spacing", "unet", "leading", SAMPLES),
     ("experiments.<name>.samples.<name>.timesteps", "unet2d", [900, 7], SAMPLES),
     ("experiments.<name>.samples.<name>.karras_sigmas", "unet", True, SAMPLES),
@@ -144,6 +168,18 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.scores.<name>.run.cpus", "unet", 3, NOTHING),
     ("experiments.<name>.scores.<name>.run.batch_size", "unet", 3, NOTHING),
     ("experiments.<name>.keep.every", "unet2d", 3, {"thin"}),
+    ("experiments.<name>.best.metric", "unet2d", "kid", {"best"}),
+    ("experiments.<name>.best.greater_is_better", "unet2d", False, {"best"}),
+    ("experiments.<name>.best.samples", "unet2d", "set", {"best"}),
+    ("experiments.<name>.best.score", "unet2d", "score", {"best"}),
+    ("experiments.<name>.published[].metric", "unet2d", "is", DRAWN),
+    ("experiments.<name>.published[].value", "unet2d", 9.46, DRAWN),
+    ("experiments.<name>.published[].source", "unet2d", "another", DRAWN),
+    ("experiments.<name>.published[].feature_space", "unet2d", "inception", DRAWN),
+    ("experiments.<name>.published[].reference", "unet2d", "all", DRAWN),
+    ("experiments.<name>.published[].fid_backend", "unet2d", "pytorch-fid", DRAWN),
+    ("experiments.<name>.published[].fid_statistics", "unet2d", "theirs", DRAWN),
+    ("experiments.<name>.published[].note", "unet2d", "of 50,000 images", DRAWN),
 ]
 
 
@@ -159,6 +195,7 @@ def study(folder: Path) -> dict:
     train = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
     unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
     bare = {"model": unet, "train": train}
+    scored = {"scores": {"score": {"features": "classifier"}}}
     image = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
     url = {"url": "file:///archive.zip", "sha256": SHA}
     commit = {"url": "file:///repository", "commit": "0" * 40}
@@ -172,13 +209,32 @@ def study(folder: Path) -> dict:
             "repository": {"source": {"kind": "git", **commit}, **image},
             "archive": {"source": {"kind": "url", **url}, **image},
         },
+        "autoencoders": {
+            "vq": {
+                "dataset": "digits",
+                "model": {
+                    "name": "vqvae",
+                    "channels": 8,
+                    "downsampling": 2,
+                    "norm_num_groups": 4,
+                },
+                "train": train,
+            }
+        },
         "experiments": {
+            "latent": {**bare, "dataset": "digits", "autoencoder": "vq"},
             "unet": {
                 **bare,
                 "dataset": "digits",
                 "diffusion": {"beta_schedule": "linear"},
                 "samples": {"set": {"steps": 4, "images": 32, "batch_size": 8}},
-                "scores": {"score": {"features": "classifier"}},
+                **scored,
+            },
+            "ddpm": {
+                **bare,
+                **scored,
+                "dataset": "digits",
+                "samples": {"set": {"scheduler": "ddpm", "images": 32}},
             },
             "unet2d": {
                 "dataset": "photographs",
@@ -199,6 +255,10 @@ def study(folder: Path) -> dict:
                     },
                 },
                 "keep": {"every": 2},
+                "best": {"metric": "fid"},
+                "published": [
+                    {"metric": "fid", "value": 3.17, "source": "one", "feature_space": "dinov2-x"}
+                ],
             },
             "of-repository": {**bare, "dataset": "repository"},
             "of-archive": {**bare, "dataset": "archive"},
@@ -224,10 +284,14 @@ def test_after_a_change_exactly_the_stages_that_follow_run_again(answers):
         assert isinstance(jobs, list), f"{path} = {value!r}: {jobs}"
         rules = {rule for rule, _, _ in jobs}
         if name in ("unet2d", "photographs") and "collect" in expected:
-            expected = {*expected, "thin"}  # that experiment has a `keep`
+            expected = {*expected, "thin", "best"}  # that experiment has a `keep` and a `best`
         about = {of for _, of, _ in jobs} - {""}
-        experiments = {"photographs": "unet2d", "digits": "unet"}
-        allowed = {name, experiments.get(name, f"of-{name}"), "digits", "photographs"}
+        following = {
+            "photographs": {"unet2d"},
+            "digits": {"unet", "ddpm", "vq", "latent"},
+            "vq": {"latent"},
+        }
+        allowed = {name, "digits", "photographs", *following.get(name, {f"of-{name}"})}
         if rules != expected or not about <= allowed:
             wrong[path] = {"more": rules - expected, "less": expected - rules, "about": about}
     assert not wrong, json.dumps(wrong, indent=2, default=list)
@@ -240,7 +304,14 @@ def test_every_key_of_the_config_stands_in_the_table():
     }  # fmt: skip
     # Other experiments, by other names: test_sweep.py.
     elsewhere |= {key for key in keys_of(Config) if key.startswith("experiments.<name>.sweep.")}
+    # The same blocks as an experiment's; which network an autoencoder is, there is but one.
+    shared = ("dataset", "train.", "validation.", "scores.", "model.name")
+    of_autoencoders = tuple(f"autoencoders.<name>.{part}" for part in shared)
+    elsewhere |= {key for key in keys_of(Config) if key.startswith(of_autoencoders)}
+    elsewhere -= {path for path, *_ in TABLE}
     # Which, not what: test_plan.py.
+    chosen = "autoencoders.<name>.reconstructions.checkpoints"
+    elsewhere |= {key for key in keys_of(Config) if key.startswith(chosen)}
     checkpoints = "experiments.<name>.samples.<name>.checkpoints"
     elsewhere |= {key for key in keys_of(Config) if key.startswith(checkpoints)}
     # test_benchmark.py has those of the benchmark.

@@ -1,10 +1,8 @@
 """Scores in, tables and figures out.
 
 In:  results/<experiment>/scores/<score>/<set>/step-*.json, step-*.nearest.npz, metrics.csv,
-     samples and how long they took, checkpoints, training/validation-*.csv,
-     results/logs/<rule>/*.benchmark.tsv
+     samples and how long they took, checkpoints, training/validation-*.csv
 Out: results/<experiment>/report/   tables, figures and animations of one experiment
-     results/report/                all experiments side by side
 """
 
 import mimetypes
@@ -140,7 +138,7 @@ rule plot_scores:
         mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
-        what=stages.stage("plot"),
+        what=lambda wildcards: stages.score_figures_stage(CONFIG, "plot", [wildcards.experiment]),
         folder=subpath(output.fid, parent=True),
     shell:
         "exec with_log {log:q} plot_scores.py --what {params.what:q} --evaluation {input:q}"
@@ -366,92 +364,3 @@ rule plot_samplers:
         "exec with_log {log:q} plot_samplers.py --what {params.what:q}"
         " --evaluation {input.evaluation:q} --timings {input.timings:q} --step {params.step}"
         " --output-dir {params.folder:q}"
-
-
-rule compare:
-    """All experiments together: one tidy table and figures that set them side by side."""
-    input:
-        evaluations=expand(
-            f"{RESULTS}/{{experiment}}/report/evaluation_results.csv",
-            experiment=CONFIG.experiments,
-        ),
-        bests=expand(
-            f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=CONFIG.experiments
-        ),
-    output:
-        scores=report(
-            f"{RESULTS}/report/all_scores.csv",
-            caption="../report/comparison.rst",
-            category="All experiments",
-            labels={"shows": "all scores"},
-        ),
-        best=report(
-            f"{RESULTS}/report/best_scores.csv",
-            caption="../report/comparison.rst",
-            category="All experiments",
-            labels={"shows": "best checkpoints"},
-        ),
-        fid=report(
-            f"{RESULTS}/report/FID_comparison.png",
-            caption="../report/comparison.rst",
-            category="All experiments",
-            labels={"shows": "FID"},
-        ),
-        kid=report(
-            f"{RESULTS}/report/KID_comparison.png",
-            caption="../report/comparison.rst",
-            category="All experiments",
-            labels={"shows": "KID"},
-        ),
-        isc=report(
-            f"{RESULTS}/report/IS_comparison.png",
-            caption="../report/comparison.rst",
-            category="All experiments",
-            labels={"shows": "IS"},
-        ),
-    log:
-        f"{RESULTS}/logs/compare.log",
-    conda:
-        "../../envs/environment.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
-    params:
-        what=stages.stage("compare"),
-        folder=subpath(output.scores, parent=True),
-    shell:
-        "exec with_log {log:q} compare.py --what {params.what:q}"
-        " --evaluations {input.evaluations:q} --bests {input.bests:q}"
-        " --output-dir {params.folder:q}"
-
-
-rule costs:
-    """Time, GPU-hours and memory of each stage, asked for and used."""
-    input:
-        reported.charged(CONFIG),
-    output:
-        table=report(
-            f"{RESULTS}/report/costs.csv",
-            caption="../report/costs.rst",
-            category="Costs",
-            labels={"shows": "each stage of each experiment"},
-        ),
-        figure=report(
-            f"{RESULTS}/report/Costs.png",
-            caption="../report/costs.rst",
-            category="Costs",
-            labels={"shows": "wall time, GPU-hours and memory"},
-        ),
-    log:
-        f"{RESULTS}/logs/costs.log",
-    conda:
-        "../../envs/environment.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
-    params:
-        what=stages.costs_stage(CONFIG),
-        results=subpath(output.table, ancestor=2),
-    shell:
-        "exec with_log {log:q} costs.py --what {params.what:q} --results {params.results:q}"
-        " --table {output.table:q} --figure {output.figure:q}"

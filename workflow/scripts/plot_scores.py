@@ -6,7 +6,7 @@ What is scored in different feature spaces or against different references gets 
 
 from pathlib import Path
 
-from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.config.literature import ScoreFiguresStage
 from ddpm_bench.figures import score_figures
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.program import keys, parser, run
@@ -15,13 +15,15 @@ from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--what", type=keys(PlotStage), required=True, help="JSON: version")
+    arguments.add_argument(
+        "--what", type=keys(ScoreFiguresStage), required=True, help="JSON: version, published"
+    )
     arguments.add_argument("--evaluation", type=Path, required=True, help="CSV of all scores")
     arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the figures")
     given = arguments.parse_args()
 
     evaluation = read_table(given.evaluation, EVALUATION_COLUMNS)
-    for name, figure in score_figures(evaluation):
+    for name, figure in score_figures(evaluation, given.what.published):
         save_figure(figure, given.output_dir / name)
 
 

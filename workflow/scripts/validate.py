@@ -48,7 +48,7 @@ def validate(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.checkpoints import load_checkpoint, thinned_steps
+    from ddpm_bench.checkpoints import is_thinned, load_checkpoint
     from ddpm_bench.validation import BATCH_SIZE, Validation
 
     torch.set_num_threads(usable_cores(args.how.cpus))
@@ -63,7 +63,7 @@ def validate(args) -> None:
     checkpoints = read_json(args.manifest)["checkpoints"]
     steps = [entry["step"] for entry in checkpoints if "ema_sigma_rel" not in entry]
     steps = steps if images else []  # nothing to measure, and nothing to draw
-    if gone := [step for step in thinned_steps(args.manifest) if step in steps]:
+    if gone := [step for step in steps if is_thinned(args.manifest, step)]:
         print(f"left out, as `keep` has removed their weights: steps {gone}", file=sys.stderr)
         steps = [step for step in steps if step not in gone]
     name = f"validate {args.output.absolute().parent.parent.name}"

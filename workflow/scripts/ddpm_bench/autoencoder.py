@@ -6,6 +6,8 @@ the encoder puts out; the decoder looks codes up first, so small errors of sampl
 et al. 2022, section 3.1).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import Decoder, Encoder
@@ -14,6 +16,38 @@ from vector_quantize_pytorch import ResidualVQ
 
 from .config.vqvae import VqVae
 from .randomness import derived_seed
+
+
+def quantizer_arguments(keys: VqVae) -> dict[str, Any]:
+    """What vector-quantize-pytorch's ResidualVQ is built with to look codes up."""
+    return {
+        "dim": keys.latent_channels,
+        "codebook_size": keys.codebook_size,
+        "codebook_dim": keys.codebook_dim,
+        "num_quantizers": keys.residual_quantizers,
+        "learnable_codebook": True,
+        "ema_update": False,
+    }
+
+
+def decoder_arguments(keys: VqVae, channels: int) -> dict[str, Any]:
+    """What diffusers' Decoder is built with; channels: 1 or 3 of the images."""
+    return {
+        "in_channels": keys.latent_channels,
+        "out_channels": channels,
+        "up_block_types": ("UpDecoderBlock2D",) * len(keys.widths()),
+        **levels(keys),
+    }
+
+
+def levels(keys: VqVae) -> dict[str, Any]:
+    """What encoder and decoder share."""
+    return {
+        "block_out_channels": keys.widths(),
+        "layers_per_block": keys.layers_per_block,
+        "norm_num_groups": keys.norm_num_groups,
+        "mid_block_add_attention": keys.attention,
+    }
 
 
 class Codebooks(nn.Module):
@@ -28,14 +62,7 @@ class Codebooks(nn.Module):
     def __init__(self, keys: VqVae) -> None:
         super().__init__()
         self.quantizer = ResidualVQ(
-            dim=keys.latent_channels,
-            codebook_size=keys.codebook_size,
-            codebook_dim=keys.codebook_dim,
-            num_quantizers=keys.residual_quantizers,
-            commitment_weight=keys.commitment,
-            learnable_codebook=True,
-            ema_update=False,
-            rotation_trick=True,
+            **quantizer_arguments(keys), commitment_weight=keys.commitment, rotation_trick=True
         )
         for module in self.quantizer.modules():  # of updates that are not by gradients
             for name in list(module._buffers):
@@ -110,27 +137,15 @@ class Autoencoder(nn.Module):
 
     def __init__(self, keys: VqVae, channels: int) -> None:
         super().__init__()
-        widths = keys.widths()
-        common = {
-            "block_out_channels": widths,
-            "layers_per_block": keys.layers_per_block,
-            "norm_num_groups": keys.norm_num_groups,
-            "mid_block_add_attention": keys.attention,
-        }
         self.encoder = Encoder(
             in_channels=channels,
             out_channels=keys.latent_channels,
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            down_block_types=("DownEncoderBlock2D",) * len(keys.widths()),
             double_z=False,
-            **common,
+            **levels(keys),
         )
         self.codebooks = Codebooks(keys)
-        self.decoder = Decoder(
-            in_channels=keys.latent_channels,
-            out_channels=channels,
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            **common,
-        )
+        self.decoder = Decoder(**decoder_arguments(keys, channels))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Latents before their codes are looked up: [N, C, H, W] to [N, c, h, w]."""

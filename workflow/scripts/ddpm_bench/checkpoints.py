@@ -350,7 +350,12 @@ def checkpoint_entry(
 def load_checkpoint(
     manifest_path: Path, step: int, sigma_rel: float | None = None
 ) -> dict[str, torch.Tensor]:
-    """The averaged weights that a manifest names for a step, after a check of their sha256.
+    """The averaged weights that a manifest names for a step: `checkpoint_file` read."""
+    return load_file(checkpoint_file(manifest_path, step, sigma_rel))
+
+
+def checkpoint_file(manifest_path: Path, step: int, sigma_rel: float | None = None) -> Path:
+    """The file of averaged weights that a manifest names for a step, after a check of its sha256.
 
     sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
     the manifest has no such checkpoint, or the file is thinned, missing or changed.
@@ -361,37 +366,31 @@ def load_checkpoint(
         f"delete {manifest_path} and run snakemake again: it comes back from the training folder"
     )
     if not path.exists():
-        training = manifest_path.parent / read_json(manifest_path)["fingerprint"]
-        thinned = _thinned(training / "thinned.json")
-        if path.name in thinned:
-            raise UserError(_thinned_away(path, sigma_rel, thinned))
+        if is_thinned(manifest_path, step, sigma_rel):
+            raise UserError(_thinned_away(path, step, sigma_rel))
         raise UserError(f"{path}: this checkpoint is missing; {remedy}")
     if sha256(path) != entry["sha256"]:
         raise UserError(
             f"{path}: not the weights that its manifest names (sha256 differs); {remedy}"
         )
-    return load_file(path)
+    return path
 
 
-def thinned_steps(manifest_path: Path) -> list[int]:
-    """The steps whose weights, of the average of train.ema_decay, `keep` has removed."""
-    manifest = read_json(manifest_path)
-    thinned = _thinned(manifest_path.parent / manifest["fingerprint"] / "thinned.json")
-    return [
-        entry["step"]
-        for entry in manifest["checkpoints"]
-        if "ema_sigma_rel" not in entry and Path(entry["file"]).name in thinned
-    ]
+def is_thinned(manifest_path: Path, step: int, sigma_rel: float | None = None) -> bool:
+    """Whether `keep` has removed the weights that a manifest names for a step."""
+    name = Path(checkpoint_entry(manifest_path, step, sigma_rel)["file"]).name
+    training = manifest_path.parent / read_json(manifest_path)["fingerprint"]
+    return name in _thinned(training / "thinned.json")
 
 
-def _thinned_away(path: Path, sigma_rel: float | None, thinned: dict[str, dict[str, Any]]) -> str:
+def _thinned_away(path: Path, step: int, sigma_rel: float | None) -> str:
     average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
     there = [
         str(int(found.name.removeprefix("step-")[:8]))
         for found in sorted(path.parent.glob(f"step-{'[0-9]' * 8}{average}.safetensors"))
     ]
     return (
-        f"{path}: the weights of step {thinned[path.name]['step']} were removed by `keep` and do "
+        f"{path}: the weights of step {step} were removed by `keep` and do "
         f"not come back; there are those of steps {', '.join(there)}. Let the set of samples ask "
         f"for these only (checkpoints: [{', '.join(there)}]), or train again under another "
         "results_dir, without `keep`"

@@ -11,7 +11,8 @@ from .house_style import COLOURS, PANEL_WIDTH, empty_figure, house_style, number
 NAMES = {
     "prepare": "preparing images", "train_classifier": "training the classifier",
     "reference_features": "reference features", "train": "training", "validate": "validation",
-    "encode": "encoding latents", "reconstruct": "reconstructions", "sample": "sampling", "score": "scoring", "plot_trajectory": "denoising animations",
+    "encode": "encoding latents", "reconstruct": "reconstructions", "sample": "sampling",
+    "score": "scoring", "plot_trajectory": "denoising animations",
 }  # fmt: skip
 # Those that take the most stand farthest apart.
 LOOKS = {

@@ -80,14 +80,14 @@ def block(
     x: torch.Tensor,
     scale_shift: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Convolution, norm, scale and shift by the time embedding, SiLU."""
+    """Convolution, norm, scale and shift by the time embedding, SiLU, dropout."""
     x = self.proj(x)
     gain = self.norm.g * self.norm.scale
     if scale_shift is None:
-        return F.silu(ScaledNorm.apply(x, gain))
+        return self.dropout(F.silu(ScaledNorm.apply(x, gain)))
     scale, shift = scale_shift
     normed = ScaledNorm.apply(x, gain * (scale.to(gain.dtype) + 1))
-    return F.silu(normed + shift.to(x.dtype))
+    return self.dropout(F.silu(normed + shift.to(x.dtype)))
 
 
 def _projections(

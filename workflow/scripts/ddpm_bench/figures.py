@@ -4,13 +4,16 @@ What is scored in different feature spaces, against different references or by d
 resize never shares an axis: each such group has a panel of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .config.literature import PublishedOf
 from .house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style
-from .panels import Expectation, draw_panel
+from .panels import Expectation, Panel, draw_panel
+from .published_lines import published_elsewhere, published_in
 from .tables import METRICS, Metric, reference_is_small
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
@@ -41,13 +44,19 @@ def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST) -> pd.DataFr
     return evaluation[evaluation["training_step"].isin(steps)]
 
 
-def score_figure(evaluation: pd.DataFrame, metrics: list[Metric], title: str) -> Figure:
+def score_figure(
+    evaluation: pd.DataFrame,
+    metrics: list[Metric],
+    title: str,
+    published: Sequence[PublishedOf] = (),
+) -> Figure:
     """Curves of the metrics against training steps, best checkpoints starred.
 
     `evaluation` is a table as of tables.evaluation_table, of one experiment or several. There is a
     panel for each metric, dataset, feature space and reference; sets of samples (and experiments)
     are told apart by colour, marker and dashes. FID has KID above it where the reference is small.
-    Without rows the figure says that there are none.
+    `published` are lines in the panels of their kind. Without rows the figure says that there are
+    none.
     """
     if evaluation.empty:
         return empty_figure(
@@ -57,19 +66,35 @@ def score_figure(evaluation: pd.DataFrame, metrics: list[Metric], title: str) ->
     rows = with_curves(evaluation, panel)
     looks = curve_looks(rows)
     panels = [
-        (metric, group)
+        Panel(group, metric, published=published_in(published, group, metric))
         for _, group in rows.groupby(panel, sort=True)
         for metric in with_kid_first(metrics, group)
     ]
-    heights = [max(PANEL_HEIGHT, 2 + 0.52 * group["curve"].nunique()) for _, group in panels]
+    return figure_of_panels(with_notes_of_others(panels, metrics, published), title, looks)
+
+
+def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple]) -> Figure:
+    """Panels below each other, high enough for their legends."""
+    heights = [max(PANEL_HEIGHT, 2 + 0.52 * panel.rows["curve"].nunique()) for panel in panels]
     with house_style():
         figure = Figure((PANEL_WIDTH, sum(heights) + 0.8), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
         figure.suptitle(title, fontsize=21, fontweight="bold")
         grid = figure.subplots(len(panels), squeeze=False, height_ratios=heights)
-        for axes, (metric, group) in zip(grid[:, 0], panels, strict=True):
-            draw_panel(axes, group, metric, looks)
+        for axes, panel in zip(grid[:, 0], panels, strict=True):
+            draw_panel(axes, panel, looks)
     return figure
+
+
+def with_notes_of_others(
+    panels: list[Panel], metrics: list[Metric], published: Sequence[PublishedOf]
+) -> list[Panel]:
+    """The panels; the last one names the published lines that stand in none of them."""
+    columns = {metric.column for metric in metrics}
+    drawn = [line for panel in panels for line in panel.published]
+    others = [line for line in published if line.column in columns and line not in drawn]
+    last = replace(panels[-1], notes=[*panels[-1].notes, *published_elsewhere(others)])
+    return [*panels[:-1], last]
 
 
 def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
@@ -117,7 +142,9 @@ def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
     return looks
 
 
-def score_figures(evaluation: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def score_figures(
+    evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
     """The figures of one experiment, each under its file name."""
     experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
     early, only = first_checkpoints(evaluation), f"first {FIRST} checkpoints"
@@ -126,10 +153,10 @@ def score_figures(evaluation: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
         ("IS", "is_mean", f"{experiment}Inception Score"),
     ):
         metrics = [METRICS[column]]
-        yield f"{name}_vs_TrainingSteps.png", score_figure(evaluation, metrics, title)
+        yield f"{name}_vs_TrainingSteps.png", score_figure(evaluation, metrics, title, published)
         yield (
             f"{name}_vs_TrainingSteps_First25.png",
-            score_figure(early, metrics, f"{title}, {only}"),
+            score_figure(early, metrics, f"{title}, {only}", published),
         )
     for name, metrics, title in (
         ("KID", [METRICS["kid_mean"]], "KID"),
@@ -137,12 +164,14 @@ def score_figures(evaluation: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
         ("DensityCoverage", [METRICS["density"], METRICS["coverage"]], "density and coverage"),
         ("Memorising", MEMORISING, "distance to training images"),
     ):
-        figure = score_figure(evaluation, metrics, f"{experiment}{title}")
+        figure = score_figure(evaluation, metrics, f"{experiment}{title}", published)
         yield f"{name}_vs_TrainingSteps.png", figure
 
 
-def comparison_figures(evaluation: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def comparison_figures(
+    evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
     """The figures of all experiments together, each under its file name."""
     for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
         metric, title = METRICS[column], f"{name} of all experiments"
-        yield f"{metric.name}_comparison.png", score_figure(evaluation, [metric], title)
+        yield f"{metric.name}_comparison.png", score_figure(evaluation, [metric], title, published)

@@ -53,12 +53,12 @@ class Decoder:
     """Scaled latents to images, by the autoencoder that a training's manifest names."""
 
     def __init__(self, autoencoder: Autoencoder, scaling: Scaling) -> None:
-        self._autoencoder, self._scaling = autoencoder, scaling
+        self.autoencoder, self.scaling = autoencoder, scaling
 
     @torch.inference_mode()
     def images(self, latents: torch.Tensor) -> torch.Tensor:
         """float32 [N, c, h, w] to float32 [N, C, H, W], in [-1, 1] or a little beyond."""
-        return self._autoencoder.decode(self._scaling.unscaled(latents))
+        return self.autoencoder.decode(self.scaling.unscaled(latents))
 
 
 def write_latents(

@@ -5,6 +5,7 @@ All take noised images [N, C, H, W], times [N] and, with self-conditioning, an e
 """
 
 import functools
+from typing import Any
 
 import torch
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .config.networks import Model, Unet
+from .dropout import replace_dropout
 from .randomness import derived_seed
 
 BLOCKS = (package.ResnetBlock, package.LinearAttention, package.Attention)
@@ -33,6 +35,7 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
             model = build_unet2d(keys, channels)
         if keys.init == "orthogonal":
             draw_orthogonal_weights(model)
+    replace_dropout(model)
     if keys.zero_residual:
         zero_residual_branches(model)
     assert not list(model.buffers()), "checkpoints hold parameters only"
@@ -40,14 +43,20 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
 
 
 def _build_unet(keys: Unet, channels: int) -> DenoisingUnet:
-    return DenoisingUnet(
-        dim=keys.dim,
-        dim_mults=keys.dim_mults,
-        channels=channels,
-        self_condition=keys.self_condition,
-        attn_heads=keys.attn_heads,
-        attn_dim_head=keys.attn_dim_head,
-    )
+    return DenoisingUnet(**unet_arguments(keys, channels))
+
+
+def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
+    """What denoising-diffusion-pytorch's Unet is built with."""
+    return {
+        "dim": keys.dim,
+        "dim_mults": keys.dim_mults,
+        "channels": channels,
+        "self_condition": keys.self_condition,
+        "attn_heads": keys.attn_heads,
+        "attn_dim_head": keys.attn_dim_head,
+        "dropout": keys.dropout,
+    }
 
 
 def draw_orthogonal_weights(model: nn.Module) -> None:

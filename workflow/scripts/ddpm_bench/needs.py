@@ -33,6 +33,7 @@ DRAWING = 950
 FEATURES = 693
 SCORING = 931
 FIGURES = 383  # samples of 75 checkpoints, the largest of the programs that draw
+EXPORTING = 979  # torch and diffusers, which write the export's program and scheduler
 FIGURES_SECONDS = 60
 DECODER = 93  # each process that decodes images, and
 DECODED_BYTES = 7.0  # for each pixel of the image that it has in hand
@@ -100,6 +101,10 @@ class Needs:
     def small_mb(self, attempt: int = 1) -> int:
         """Of a program that draws figures."""
         return _rounded(MARGIN * FIGURES + 2 * SNAKEMAKE, attempt)
+
+    def exporting_mb(self, attempt: int = 1) -> int:
+        """Of the export of a checkpoint, whose weights are linked and not loaded."""
+        return _rounded(MARGIN * EXPORTING + 2 * SNAKEMAKE, attempt)
 
     def preparing_mb(self, dataset: str, attempt: int = 1) -> int:
         """Each process may hold an image of the largest size that is decoded at all."""

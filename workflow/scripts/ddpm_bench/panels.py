@@ -1,6 +1,7 @@
-"""One panel of a figure of scores: curves of a metric against training steps."""
+"""One panel of a figure of scores: curves of a metric against training steps, or hours."""
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
+from .config.literature import PublishedOf
 from .house_style import number, say_in_axes, write_notes
+from .progress_axis import STEPS, Against
+from .published_lines import draw_published
 from .tables import Metric, best_row, counts, feature_space_label, metric_label, reference_is_small
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
@@ -26,27 +30,42 @@ class Expectation(Metric):
     meaning: str  # of the expected value, in words
 
 
-def draw_panel(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
-    """One metric of rows that may be compared: curves, bands, stars, axes and notes."""
-    measured = rows.dropna(subset=[metric.column]).sort_values(["curve", "training_step"])
+@dataclass(frozen=True)
+class Panel:
+    """One metric of rows that may be compared."""
+
+    rows: pd.DataFrame
+    metric: Metric
+    against: Against = STEPS
+    published: Sequence[PublishedOf] = ()
+    notes: Sequence[str] = ()
+
+
+def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
+    """Curves, bands, stars, published lines, axes and notes."""
+    rows, metric, against = panel.rows, panel.metric, panel.against
+    measured = rows.dropna(subset=[metric.column]).sort_values(["curve", against.column])
     if measured.empty:
         needs = " It needs held-out images." if isinstance(metric, Expectation) else ""
         text = f"{metric.name} could not be measured at any of these checkpoints."
         say_in_axes(axes, text + needs)
     else:
-        draw_curves(axes, with_segments(rows, metric), metric, looks)
+        draw_curves(axes, with_segments(rows, metric, against), metric, looks)
         scale_values(axes, measured, metric)
-        scale_steps(axes, rows["training_step"])
+        against.scale(axes, rows[against.column])
+        best = None if isinstance(metric, Expectation) else best_row(measured, metric)
+        best_at = None if best is None else best[against.column]
+        draw_published(axes, panel.published, metric, best_at)
         if isinstance(metric, Expectation):
             draw_expectation(axes, metric)
         else:
-            mark_best(axes, measured, metric, looks)
-        write_legend(axes, measured, metric, looks)
-    name_axes(axes, rows, metric)
-    write_notes(axes, notes(rows, metric))
+            mark_best(axes, measured, metric, looks, against)
+        write_legend(axes, measured, metric, looks, against)
+    name_axes(axes, rows, metric, against)
+    write_notes(axes, [*notes(rows, metric), *panel.notes])
 
 
-def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
+def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: Against) -> None:
     """Title, image counts and axis labels: whoever sees a panel alone knows what it shows."""
     first = rows.iloc[0]
     title = textwrap.wrap(f"{first['dataset']} · {feature_space_label(first['feature_space'])}", 80)
@@ -60,7 +79,7 @@ def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         fontsize=13, color="0.25",
     )  # fmt: skip
     label = textwrap.wrap(metric_label(first, metric), 42)
-    axes.set(xlabel="training steps", ylabel="\n".join([*label, *how_to_read(axes, rows, metric)]))
+    axes.set(xlabel=against.label, ylabel="\n".join([*label, *how_to_read(axes, rows, metric)]))
 
 
 def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
@@ -96,20 +115,20 @@ def has_std(rows: pd.DataFrame, metric: Metric) -> bool:
     return metric.std is not None and bool(rows[metric.std].notna().any())
 
 
-def with_segments(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """The measured rows, numbered by unbroken stretch: a line must not run over a missing value."""
-    ordered = rows.sort_values(["curve", "training_step"])
+def with_segments(rows: pd.DataFrame, metric: Metric, against: Against) -> pd.DataFrame:
+    """The measured rows, numbered by unbroken stretch (a line must not run over a missing value),
+    and `across`, where they stand."""
+    ordered = rows.sort_values(["curve", against.column])
     missing = ordered[metric.column].isna()
-    return ordered.assign(segment=missing.cumsum(), step=ordered["training_step"].astype("int64"))[
-        ~missing
-    ]
+    across = ordered[against.column].astype("float64")
+    return ordered.assign(segment=missing.cumsum(), across=across)[~missing]
 
 
 def draw_curves(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
     """Lines with markers; a band of one standard deviation where the metric has one."""
     crowded = rows.groupby("curve").size().max() > 30
     sns.lineplot(
-        rows, x="step", y=metric.column, hue="curve", style="curve", units="segment",
+        rows, x="across", y=metric.column, hue="curve", style="curve", units="segment",
         estimator=None, legend=False, ax=axes, linewidth=2, markersize=5 if crowded else 8,
         palette={curve: look[0] for curve, look in looks.items()},
         markers={curve: look[1] for curve, look in looks.items()},
@@ -118,7 +137,7 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str,
     if not has_std(rows, metric):
         return
     for (curve, _), stretch in rows.groupby(["curve", "segment"]):
-        steps, middle, std = (stretch[name] for name in ("step", metric.column, metric.std))
+        steps, middle, std = (stretch[name] for name in ("across", metric.column, metric.std))
         if len(stretch) > 1:
             axes.fill_between(
                 steps, middle - std, middle + std, color=looks[curve][0], alpha=0.18, linewidth=0
@@ -171,17 +190,6 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
         axes.axhline(0, color="0.4", linewidth=1.2, zorder=1)
 
 
-def scale_steps(axes: Axes, steps: pd.Series) -> None:
-    """From the start of training to a little after the last checkpoint; steps as 75,000."""
-    shown, last = np.unique([0, *steps]), int(steps.max())
-    axes.set_xlim(0, 1.05 * last)
-    if len(shown) <= 7 and np.diff(shown).min() > 0.1 * last:
-        axes.set_xticks(shown)
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
 def draw_expectation(axes: Axes, metric: Expectation) -> None:
     """The line at the value that is to be expected."""
     axes.axhline(metric.expected, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
@@ -192,22 +200,24 @@ def draw_expectation(axes: Axes, metric: Expectation) -> None:
     )  # fmt: skip
 
 
-def mark_best(axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
+def mark_best(
+    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple], against: Against
+) -> None:
     """A star at the best checkpoint of each curve, and value and step at the best of the panel."""
     crowded = measured["curve"].nunique() > 2
     best_of_all = best_row(measured, metric)
     for curve, rows in measured.groupby("curve", sort=True):
         best = best_row(rows, metric)
         axes.plot(
-            best["training_step"], best[metric.column], marker="*", linestyle="none",
+            best[against.column], best[metric.column], marker="*", linestyle="none",
             color=looks[curve][0], markersize=15 if crowded else 21, markeredgecolor="black",
             clip_on=False, markeredgewidth=1.2, zorder=6 if best.name == best_of_all.name else 5,
         )  # fmt: skip
-    annotate_best(axes, best_of_all, metric)
+    annotate_best(axes, best_of_all, metric, against)
 
 
 def write_legend(
-    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple]
+    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple], against: Against
 ) -> None:
     """Each curve by name, its best value, or its latest where there is no best."""
     several_counts = measured["images_generated"].nunique() > 1
@@ -219,7 +229,7 @@ def write_legend(
         else:
             row, sign = best_row(rows, metric), "★"
         size = f" ({row['images_generated']:,} images)" if several_counts else ""
-        label = f"{curve}{size}\n{sign} {value_at(row, metric)}"
+        label = f"{curve}{size}\n{sign} {value_at(row, metric, against)}"
         line = Line2D([], [], color=colour, marker=marker, linewidth=2, markersize=8, label=label)
         if dashes:
             line.set_dashes(dashes)
@@ -230,19 +240,19 @@ def write_legend(
     )  # fmt: skip
 
 
-def value_at(row: pd.Series, metric: Metric) -> str:
+def value_at(row: pd.Series, metric: Metric, against: Against) -> str:
     """As "7.612 at step 900"."""
-    return f"{number(row[metric.column])} at step {row['training_step']:,}"
+    return f"{number(row[metric.column])} at {against.at(row[against.column])}"
 
 
-def annotate_best(axes: Axes, best: pd.Series, metric: Metric) -> None:
+def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: Against) -> None:
     """Value and step of the best checkpoint on the side of it that no curve reaches."""
-    across = best["training_step"] / axes.get_xlim()[1]
+    across = best[against.column] / axes.get_xlim()[1]
     away = -1 if metric.lower_is_better else 1
     std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
     axes.annotate(
-        value_at(best, metric),
-        (best["training_step"], best[metric.column] + away * std),
+        value_at(best, metric, against),
+        (best[against.column], best[metric.column] + away * std),
         xytext=(0, 15 * away),
         textcoords="offset points",
         ha="left" if across < 0.15 else "right" if across > 0.85 else "center",

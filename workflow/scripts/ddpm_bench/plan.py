@@ -224,24 +224,6 @@ def work_names(config: Config) -> list[str]:
     return [*config.trainings, *([BENCHMARK] if config.benchmark else [])]
 
 
-def sweep_of(config: Config, experiment: str) -> str | None:
-    """The sweep that an experiment is a member of; None for an experiment of its own."""
-    return next(
-        (name for name, swept in config.sweeps.items() if experiment in swept.members), None
-    )
-
-
-def members(config: Config, sweep: str) -> list[str]:
-    """The experiments that a sweep has become."""
-    return list(config.sweeps[sweep].members)
-
-
-def experiments_of_their_own(config: Config) -> list[str]:
-    """The experiments that are no members of a sweep."""
-    members = {member for swept in config.sweeps.values() for member in swept.members}
-    return [name for name in config.experiments if name not in members]
-
-
 def used_datasets(config: Config) -> list[str]:
     """The datasets that something is trained on, each once; others in the file cost nothing."""
     return list(dict.fromkeys(keys.dataset for keys in config.trainings.values()))

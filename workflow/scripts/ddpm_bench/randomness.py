@@ -20,6 +20,7 @@ STREAMS = {
     "self-conditioning": 5,
     "validation": 6,
     "codebooks": 7,
+    "dropout": 8,
 }
 
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import plan
+from . import plan, swept
 from .cells import FIGURES, benchmark_folder, cell_files
+from .comparable import loss_groups
 from .config.loading import Config
 from .program import UserError
 
@@ -45,9 +46,7 @@ def targets(config: Config) -> list[str]:
     if not config.trainings:
         return benchmark_targets(config)
     results = Path(config.results_dir)
-    files = [results / "report" / "costs.csv"]
-    if config.experiments:
-        files.append(results / "report" / "all_scores.csv")
+    files = [results / "report" / name for name in names_of_comparison(config)]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
     for sweep in config.sweeps:
         files += sweep_files(config, sweep)
@@ -55,12 +54,14 @@ def targets(config: Config) -> list[str]:
         files += pictures_of_autoencoder(config, autoencoder)
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
-        if plan.sweep_of(config, experiment) is not None:
+        if swept.sweep_of(config, experiment) is not None:
             files += member_files(config, experiment)
             continue
         files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
         if keys.keep is not None:
             files.append(Path(plan.thinned(config, experiment)))
+        if keys.best is not None:
+            files.append(best_folder(config, experiment) / "README.md")
         for samples in keys.samples:
             files += pictures_of_samples(config, experiment, samples)
         if keys.samples and keys.scores:
@@ -82,10 +83,17 @@ def member_files(config: Config, experiment: str) -> list[Path]:
     files = [folder / "report" / "loss.png"]
     if keys.keep is not None:
         files.append(Path(plan.thinned(config, experiment)))
+    if keys.best is not None:
+        files.append(best_folder(config, experiment) / "README.md")
     for samples in keys.samples:
         step = plan.checkpoint_name(latest_step(config, experiment, samples))
         files.append(folder / "samples" / samples / step / "grid.png")
     return files
+
+
+def best_folder(config: Config, experiment: str) -> Path:
+    """Where the best checkpoint of an experiment is exported."""
+    return Path(config.results_dir, experiment, "best")
 
 
 def pictures_of_autoencoder(config: Config, autoencoder: str) -> list[Path]:
@@ -171,12 +179,33 @@ def compared_timings(config: Config, experiment: str) -> list[str]:
 def trajectories(config: Config, experiment: str) -> list[str]:
     """The animations from noise to image, which need the weights of a checkpoint, as sampling; none
     of members of a sweep."""
-    if plan.sweep_of(config, experiment) is not None:
+    if swept.sweep_of(config, experiment) is not None:
         return []
     folder = Path(config.results_dir, experiment, "report")
     return [
         str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
     ]
+
+
+def compared(config: Config) -> list[str]:
+    """The experiments that figures of all experiments set side by side: a sweep's members have
+    figures of their own."""
+    return swept.experiments_of_their_own(config)
+
+
+def names_of_comparison(config: Config) -> list[str]:
+    """Of each rule that sets all experiments side by side one file; losses where two compare."""
+    names = ["costs.csv"]
+    if config.experiments:
+        names.append("all_scores.csv")
+    if compared(config):
+        names += ["training_hours.csv", "best_scores.png"]
+    return names + (["Loss_comparison.png"] if losses_compared(config) else [])
+
+
+def losses_compared(config: Config) -> list[str]:
+    """The experiments whose losses stand beside those of another."""
+    return [name for group in loss_groups(config, compared(config)) for name in group.experiments]
 
 
 def charged(config: Config) -> list[str]:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan
+from . import plan, reported, stages, swept
+from .comparable import loss_groups
+from .config.literature import PublishedOf, ScoreFiguresStage
 from .config.loading import Config
+from .config.reporting import HoursStage
+from .devices import present_devices
 from .program import UserError
-from .reported import compared_sets, compared_timings
 from .tables import (
     VALIDATION_COLUMNS,
     best_scores,
@@ -78,13 +81,13 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
     for experiment in config.experiments:
         so_far = scores_so_far(config, experiment)
         tables.append(so_far.evaluation)
-        if plan.sweep_of(config, experiment) is not None:
+        if swept.sweep_of(config, experiment) is not None:
             yield f"{experiment}: {len(so_far.evaluation)} of {len(so_far.expected)} scores"
             continue
         yield from describe(experiment, so_far, command)
         folder = output_folder / experiment
         drawn = [
-            *write_scores(so_far.evaluation, folder),
+            *write_scores(so_far.evaluation, folder, published_of(config, experiment)),
             *draw_closest_pairs(config, experiment, folder),
             *draw_samplers(config, experiment, so_far.evaluation, folder),
             *draw_training(config, experiment, folder),
@@ -95,12 +98,12 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
     for sweep in config.sweeps:
         folder = write_sweep_so_far(config, sweep, tables, output_folder)
         yield f"sweep {sweep}: {folder}"
-    own = set(plan.experiments_of_their_own(config))
-    tables = [table[table["experiment"].isin(own)] for table in tables]
-    scored = [table for table in tables if not table.empty]
+    own = reported.compared(config)
+    scored = [table[table["experiment"].isin(own)] for table in tables if not table.empty]
+    scored = [table for table in scored if not table.empty]
     if len(scored) > 1:
         folder = output_folder / "report"
-        write_comparison(pd.concat(scored, ignore_index=True), folder)
+        write_comparison(config, pd.concat(scored, ignore_index=True), folder)
         yield f"all experiments together: {folder}"
 
 
@@ -109,15 +112,14 @@ def write_sweep_so_far(
 ) -> Path:
     """The tables and figures of a sweep's members that are scored; returns their folder."""
     from .config.reporting import SweepStage
-    from .stages import sweep_stage
     from .sweep_report import write_sweep
 
-    members = plan.members(config, sweep)
+    members = swept.members(config, sweep)
     scored = [table[table["experiment"].isin(members)] for table in tables if not table.empty]
     scored = [table for table in scored if not table.empty]
     evaluation = pd.concat(scored, ignore_index=True) if scored else table_of([])
     folder = output_folder / "report" / "sweeps" / sweep
-    stage = SweepStage.model_validate_json(sweep_stage(config, sweep))
+    stage = SweepStage.model_validate_json(stages.sweep_stage(config, sweep))
     write_sweep(stage, Path(config.results_dir), folder, evaluation)
     return folder
 
@@ -148,7 +150,15 @@ def missing_texts(missing: list[Path]) -> Iterator[str]:
         yield f"samples {folder.name}, score {folder.parent.name}: step{plural} {listed}"
 
 
-def write_scores(evaluation: pd.DataFrame, folder: Path) -> list[Path]:
+def published_of(config: Config, experiment: str) -> tuple[PublishedOf, ...]:
+    """What the literature reports of an experiment's dataset."""
+    what = stages.score_figures_stage(config, "plot", [experiment])
+    return ScoreFiguresStage.model_validate_json(what).published
+
+
+def write_scores(
+    evaluation: pd.DataFrame, folder: Path, published: tuple[PublishedOf, ...]
+) -> list[Path]:
     """The tables and score figures of one experiment; nothing where nothing is scored."""
     if evaluation.empty:
         return []
@@ -158,7 +168,7 @@ def write_scores(evaluation: pd.DataFrame, folder: Path) -> list[Path]:
     write_table(folder / "evaluation_results.csv", evaluation)
     write_table(folder / "best_scores.csv", best_scores(evaluation))
     written = [folder / "evaluation_results.csv", folder / "best_scores.csv"]
-    for name, figure in score_figures(evaluation):
+    for name, figure in score_figures(evaluation, published):
         save_figure(figure, folder / name)
         written.append(folder / name)
     return written
@@ -231,8 +241,8 @@ def draw_samplers(
     sets = config.experiments[experiment].samples
     if not sets or evaluation.empty:
         return []
-    step, _ = compared_sets(config, experiment)
-    timings = [Path(path) for path in compared_timings(config, experiment)]
+    step, _ = reported.compared_sets(config, experiment)
+    timings = [Path(path) for path in reported.compared_timings(config, experiment)]
     drawn = [path for path in timings if path.exists()]
     if not drawn or step not in set(evaluation["training_step"]):
         return []
@@ -241,12 +251,44 @@ def draw_samplers(
     return write_comparison(evaluation, drawn, dict(sets), step, folder)
 
 
-def write_comparison(evaluation: pd.DataFrame, folder: Path) -> None:
+def write_comparison(config: Config, evaluation: pd.DataFrame, folder: Path) -> None:
     """The tables and figures of all experiments together."""
+    from .best_figure import best_figure
     from .figures import comparison_figures
+    from .hours_figures import hours_figures
     from .house_style import save_figure
+    from .published_lines import with_published
+    from .training_hours import training_hours
 
+    results, names = Path(config.results_dir), reported.compared(config)
+    what = HoursStage.model_validate_json(stages.hours_stage(config, names))
+    best = best_scores(evaluation)
+    hours = training_hours(results, evaluation, what.experiments, bool(present_devices()))
     write_table(folder / "all_scores.csv", evaluation)
-    write_table(folder / "best_scores.csv", best_scores(evaluation))
-    for name, figure in comparison_figures(evaluation):
+    write_table(folder / "best_scores.csv", with_published(best, what.published))
+    write_table(folder / "training_hours.csv", hours)
+    figures = [
+        *comparison_figures(evaluation, what.published),
+        *hours_figures(evaluation, hours, what.published),
+        ("best_scores.png", best_figure(best, what.published, "Best scores so far")),
+    ]
+    for name, figure in figures:
         save_figure(figure, folder / name)
+    compare_losses(config, folder)
+
+
+def compare_losses(config: Config, folder: Path) -> None:
+    """The losses of trainings that have begun, where they compare."""
+    from .house_style import save_figure
+    from .loss_comparison import loss_comparison
+    from .losses import read_losses
+
+    metrics = {
+        name: Path(config.results_dir, name, "metrics.csv") for name in reported.compared(config)
+    }
+    begun = [name for name, path in metrics.items() if path.exists()]
+    groups = loss_groups(config, begun)
+    if groups:
+        losses = {name: read_losses(metrics[name]) for name in begun}
+        figure = loss_comparison(groups, losses, "Training losses so far")
+        save_figure(figure, folder / "Loss_comparison.png")

@@ -62,7 +62,7 @@ def solve(
     if drawing.scheduler == "ddim":
         return ddim_steps(levels, drawing.eta, estimate, noise, generators, bounded)
     if drawing.scheduler == "ddpm":
-        scheduler = ddpm_scheduler(levels, betas, bounded)
+        scheduler = ddpm_scheduler(levels, betas, bounded, drawing.variance or "fixed-small")
     else:
         scheduler = sigma_scheduler(drawing, levels, betas)
     return scheduler_steps(scheduler, levels, estimate, noise, generators)
@@ -174,11 +174,20 @@ def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> to
     return torch.stack(drawn).to(like)
 
 
-def ddpm_scheduler(levels: list[Level], betas: np.ndarray, bounded: bool = True) -> SchedulerMixin:
+def ddpm_scheduler(
+    levels: list[Level], betas: np.ndarray, bounded: bool, variance: str
+) -> SchedulerMixin:
     """Ho et al. 2020, eq. 7, between the visited timesteps; bounded estimates are clipped to
-    [-1, 1]."""
+    [-1, 1].
+
+    variance: fixed-small, that of eq. 7, or fixed-large, 1 - abar_t / abar_(t-1) in its place.
+    """
     scheduler = diffusers.DDPMScheduler(
-        len(betas), trained_betas=betas, prediction_type="sample", clip_sample=bounded
+        len(betas),
+        trained_betas=betas,
+        prediction_type="sample",
+        clip_sample=bounded,
+        variance_type=variance.replace("-", "_"),
     )
     scheduler.alphas_cumprod = torch.from_numpy(signal_powers(betas))
     scheduler.set_timesteps(timesteps=[int(level.time) for level in levels])

@@ -5,10 +5,13 @@ text holds what-keys alone, without those at their defaults. A version is raised
 our code changes the stage's results; tests/unit/test_stage_versions.py keeps that honest.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
+from .comparable import loss_groups
+from .config.alone import config_of
 from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from .config.benchmark import Measuring as CellMeasuring
 from .config.keys import canonical_json, what_keys
@@ -36,6 +39,10 @@ VERSIONS = {
     "trajectory": 1,
     "samplers": 1,
     "compare": 2,
+    "best": 1,
+    "hours": 1,
+    "losses": 1,
+    "bests": 1,
     "costs": 1,
     "sweep": 1,
     "cell": 1,
@@ -173,6 +180,40 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
     )
 
 
+def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -> str:
+    """Of stage `plot` or `bests`."""
+    return stage(name, **_published(config, experiments))
+
+
+def compare_stage(config: Config, drawn: list[str]) -> str:
+    """drawn: the experiments that figures show; tables have all."""
+    some = {"drawn": drawn} if config.sweeps else {}
+    return stage("compare", **_published(config, config.experiments), **some)
+
+
+def hours_stage(config: Config, experiments: Iterable[str]) -> str:
+    standing_on = {name: config.experiments[name].autoencoder for name in experiments}
+    keys = {name: {"autoencoder": other} if other else {} for name, other in standing_on.items()}
+    return stage("hours", experiments=keys, **_published(config, standing_on))
+
+
+def losses_stage(config: Config, experiments: Iterable[str]) -> str:
+    groups = [group.model_dump(mode="json") for group in loss_groups(config, experiments)]
+    return stage("losses", groups=groups)
+
+
+def _published(config: Config, experiments: Iterable[str]) -> dict[str, Any]:
+    """What is published of the datasets of these experiments; {} where nothing is."""
+    published: list[dict[str, Any]] = []
+    for experiment in experiments:
+        keys = config.trainings[experiment]
+        for line in keys.published if isinstance(keys, Experiment) else ():
+            said = {**what_keys(line), "dataset": keys.dataset}
+            if said not in published:  # experiments may have it from `defaults`
+                published.append(said)
+    return {"published": published} if published else {}
+
+
 def costs_stage(config: Config) -> str:
     experiments = {
         name: {
@@ -183,6 +224,11 @@ def costs_stage(config: Config) -> str:
         for name, keys in config.trainings.items()
     }
     return stage("costs", experiments=experiments)
+
+
+def best_stage(config: Config, experiment: str) -> str:
+    """`best` of the experiment must be set."""
+    return stage("best", experiment=experiment, config=config_of(config, experiment))
 
 
 def sweep_stage(config: Config, sweep: str) -> str:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan
+from . import plan, swept
 from .config.loading import Config
+from .files import read_json
+from .reported import best_folder
 from .sweep_summary import sweep_summary
 from .tables import (
     EVALUATION_COLUMNS,
     GROUP,
+    METRICS,
     best_row,
     metric_label,
     ordered_metrics,
@@ -22,13 +25,13 @@ from .terminal import score_table, value_text
 def summary(config: Config, command: str) -> Iterator[str]:
     """Lines for each experiment, then where the report is; `command` would make what is missing."""
     results = Path(config.results_dir)
-    if not config.experiments:
+    if not config.trainings:
         yield "no scores: the config has no experiments"
     for sweep in config.sweeps:
         yield from sweep_summary(config, sweep, command)
         yield ""
-    for experiment in plan.experiments_of_their_own(config):
-        yield from experiment_summary(config, experiment, command)
+    for training in (*config.autoencoders, *swept.experiments_of_their_own(config)):
+        yield from training_summary(config, training, command)
         yield ""
     page = results / "report.html"
     if len(config.experiments) > 1 and (results / "report").is_dir():
@@ -47,12 +50,19 @@ def costs(folder: Path) -> Iterator[str]:
         yield f"took:    {took['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
 
 
-def experiment_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
-    """The table of scores of one experiment, its best checkpoints, and its figures."""
-    keys = config.experiments[experiment]
+def training_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
+    """The table of scores of an experiment or autoencoder, its best checkpoints, and its
+    figures."""
+    keys = config.trainings[experiment]
     folder = Path(config.results_dir, experiment, "report")
     evaluation_file, best_file = folder / "evaluation_results.csv", folder / "best_scores.csv"
-    yield f"{experiment}: dataset {keys.dataset}, {keys.train.steps:,} training steps"
+    kind = "autoencoder, " if experiment in config.autoencoders else ""
+    yield f"{experiment}: {kind}dataset {keys.dataset}, {keys.train.steps:,} training steps"
+    if kind:
+        yield from reconstructions(config, experiment)
+    if kind and not keys.scores:
+        yield f"figures: {folder}"
+        return
     if not (evaluation_file.exists() and best_file.exists()):
         yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
         return
@@ -62,7 +72,36 @@ def experiment_summary(config: Config, experiment: str, command: str) -> Iterato
     else:
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
+        yield from exported(best_folder(config, experiment))
     yield f"figures: {folder}"
+
+
+def exported(folder: Path) -> Iterator[str]:
+    """Where the best checkpoint lies, ready to be used; nothing where none is exported."""
+    record = folder / "scores.json"
+    if not record.exists():
+        return
+    found = read_json(record)
+    if found["value"] is None:
+        yield f"exported: nothing, {METRICS[found['metric']].name} was measured at no checkpoint"
+    else:
+        yield f"exported: step {found['training_step']:,}, {folder} (python {folder / 'sample.py'})"
+
+
+def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
+    """What the latest checkpoint loses, and whether its codes are used."""
+    latest = plan.reconstruction_files(config, autoencoder, "summary.json")[-1]
+    if not Path(latest).exists():
+        return
+    told = read_json(Path(latest))
+    use = ", ".join(
+        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in told["codebooks"]
+    )
+    error = f"mean squared error {told['mse']:.4g}, PSNR {told['psnr_db']:.2f} dB"
+    yield f"  {told['images']:,} images given back at step {told['step']:,}: {error}"
+    yield f"  codes in use (perplexity): {use}"
+    if told["warning"]:
+        yield f"  warning: {told['warning']}"
 
 
 def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan
+from . import swept
 from .config.loading import Config
 from .failed import failure_of
 from .tables import METRICS, metric_label
@@ -17,7 +17,7 @@ SCORED = ["dataset", "samples", "score", "feature_space", "reference", "fid_back
 def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
     """Lines for each way to score, then the members that failed, then where the figures are;
     `command` would make what is missing."""
-    names = plan.members(config, sweep)
+    names = swept.members(config, sweep)
     folder = Path(config.results_dir, "report", "sweeps", sweep)
     yield f"{sweep}: sweep of {len(names)} members"
     if not (folder / "ranking.csv").exists():

@@ -4,6 +4,7 @@ Each attempt of a job begins with an event "started" or "resumed" and ends with 
 "stopped by a signal", or with nothing when it was killed. Imports the standard library only.
 """
 
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +53,44 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             continue  # a process was killed while it wrote
         events.append(event)
     return events
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a training has taken: time of the wall clock, and that times its processes."""
+
+    wall_seconds: float = 0.0
+    process_seconds: float = 0.0
+
+
+def taken_until(events: list[dict[str, Any]], steps: list[int]) -> dict[int, Taken]:
+    """What a training had taken when it first reached each of these steps, over all attempts: what
+    one that was killed did in vain counts. Between events time is interpolated; steps that were not
+    reached are not in it.
+
+    events: as of `read_events`.
+    """
+    waiting = sorted(set(steps))
+    found: dict[int, Taken] = {}
+    wall = process = 0.0
+    for attempt in _by_attempt(events):
+        processes = processes_of(attempt[0])
+        for before, event in itertools.pairwise(attempt):
+            seconds = (event["time"] - before["time"]).total_seconds()
+            while waiting and waiting[0] <= event["step"]:
+                step = waiting.pop(0)
+                done = event["step"] - before["step"]
+                share = min(1.0, (step - before["step"]) / done) if done > 0 else 1.0
+                here = max(0.0, share) * seconds
+                found[step] = Taken(wall + here, process + processes * here)
+            wall, process = wall + seconds, process + processes * seconds
+    return found
+
+
+def processes_of(event: dict[str, Any]) -> int:
+    """How many processes an attempt has, as its first event says."""
+    run = event.get("run", {})
+    return int(run.get("gpus", 1)) * int(run.get("nodes", 1))
 
 
 def _by_attempt(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

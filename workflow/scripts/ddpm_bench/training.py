@@ -18,6 +18,7 @@ from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, unfit_micro_batch
 from .cpu_blocks import compute_for_cpu
+from .dropout import place_of
 from .memory_layout import in_channels_last
 from .model import recompute_activations
 from .objectives import objective_of
@@ -110,6 +111,7 @@ class Trainer:
         self.device = accelerator.device
         self.processes = accelerator.num_processes
         self.share = keys.batch_size // self.processes  # images of this process in each step
+        self.first = accelerator.process_index * self.share  # where they begin in the batch
         self.micro_batch_size = job.run.micro_batch_size or self.share
         if self.share % self.micro_batch_size:
             raise UserError(unfit_micro_batch(self.micro_batch_size, self.share))
@@ -128,6 +130,7 @@ class Trainer:
             network = torch.compile(network)
         self.network = network
         self.model = accelerator.prepare_model(network)
+        self.place = place_of(network)
         self.averages = Averages(self.parameters, keys.ema_decay, keys.ema_sigma_rels)
         self.optimizer = Optimizer(keys, self.parameters.values(), self.device)
 
@@ -259,6 +262,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for start in starts:
             part = slice(start, start + self.micro_batch_size)
+            self.place.stand_at(self.keys.seed, self.step, self.first + start)
             with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
                 drawn = (draw[part] for draw in draws)
                 loss = self.objective.loss(
@@ -272,8 +276,7 @@ class Trainer:
     def _share_of_batch(self) -> tuple[torch.Tensor, ...]:
         """This process's images of the next batch, float32 [n, C, H, W], and what the objective
         draws for them."""
-        first = self.accelerator.process_index * self.share
-        mine = slice(first, first + self.share)
+        mine = slice(self.first, self.first + self.share)
         images = self._images(mine)
         draws = self.objective.draws(self.step, (self.keys.batch_size, *images.shape[1:]))
         return images, *(draw[mine] for draw in draws)

@@ -1,5 +1,7 @@
 """diffusers' UNet2DModel as one of our networks. Imported by who asks for it: it takes a second."""
 
+from typing import Any
+
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
@@ -24,17 +26,23 @@ class ImageUnet2d(UNet2DModel):
 
 
 def build_unet2d(keys: Unet2d, channels: int) -> ImageUnet2d:
+    return ImageUnet2d(**unet2d_arguments(keys, channels))
+
+
+def unet2d_arguments(keys: Unet2d, channels: int) -> dict[str, Any]:
+    """What diffusers' UNet2DModel is built with."""
     attentive = [level in keys.attention_levels for level in range(len(keys.block_out_channels))]
-    return ImageUnet2d(
-        in_channels=channels * (2 if keys.self_condition else 1),
-        out_channels=channels,
-        block_out_channels=keys.block_out_channels,
-        layers_per_block=keys.layers_per_block,
-        down_block_types=tuple("AttnDownBlock2D" if has else "DownBlock2D" for has in attentive),
-        up_block_types=tuple("AttnUpBlock2D" if has else "UpBlock2D" for has in attentive[::-1]),
-        attention_head_dim=keys.attention_head_dim,
-        norm_num_groups=keys.norm_num_groups,
-    )
+    return {
+        "in_channels": channels * (2 if keys.self_condition else 1),
+        "out_channels": channels,
+        "block_out_channels": keys.block_out_channels,
+        "layers_per_block": keys.layers_per_block,
+        "down_block_types": tuple("AttnDownBlock2D" if has else "DownBlock2D" for has in attentive),
+        "up_block_types": tuple("AttnUpBlock2D" if has else "UpBlock2D" for has in attentive[::-1]),
+        "attention_head_dim": keys.attention_head_dim,
+        "norm_num_groups": keys.norm_num_groups,
+        "dropout": keys.dropout,
+    }
 
 
 def last_layer(block: nn.Module) -> nn.Module:

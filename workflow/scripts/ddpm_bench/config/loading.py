@@ -13,11 +13,13 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from ..program import UserError
 from .autoencoding import Autoencoder
 from .benchmark import Benchmark
+from .best import Best
 from .cross_references import cross_references, nearest
 from .dataset import Dataset
 from .diffusion import Diffusion
 from .keeping import Keep
 from .keys import Keys, Name
+from .literature import PublishedScore
 from .networks import Model
 from .sampling import Samples
 from .scoring import Score
@@ -52,9 +54,17 @@ class Experiment(Keys):
         {}, description="Named ways to score; each is applied to each set of samples."
     )
     keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
+    best: Best | None = Field(None, description="Which checkpoint is exported; null: none.")
+    published: tuple[PublishedScore, ...] = Field(
+        (), description="What the literature reports, for figures and tables."
+    )
     sweep: Sweep | None = Field(
         None, description="Values of keys, each combination an experiment; null: this one alone."
     )
+
+    def problems(self) -> Iterator[str]:
+        if self.best is not None:
+            yield from self.best.misfits(self.samples, self.scores)
 
 
 class Config(Keys):

@@ -23,6 +23,13 @@ class Network(Keys):
         False,
         description="Residual branches begin as zero (Goyal et al. 2017; Ho et al. 2020).",
     )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the elements that training zeroes inside residual blocks (Srivastava "
+        "et al. 2014; Ho et al. 2020 take 0.1 for CIFAR-10).",
+    )
 
 
 class Unet(Network):

@@ -77,15 +77,21 @@ def _own_first(model: type[Keys]) -> dict[str, FieldInfo]:
 
 def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Keys], str]]:
     annotation = typing.get_args(annotation)[0] if _is(annotation, Annotated) else annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_block(annotation):
         yield annotation, path
     elif _is(annotation, dict):
         yield from _inner_models(typing.get_args(annotation)[1], f"{path}.<name>")
+    elif _is(annotation, tuple) and _is_block(typing.get_args(annotation)[0]):
+        yield typing.get_args(annotation)[0], f"{path}[]"
     elif _is(annotation, Union) or isinstance(annotation, types.UnionType):
         for member in typing.get_args(annotation):
             tag = _tag(member)
             names = ", ".join(_tag_values(member, tag)) if tag else ""
             yield from _inner_models(member, f"{path} ({tag}: {names})" if tag else path)
+
+
+def _is_block(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _tag(member: Any) -> str | None:
@@ -138,8 +144,9 @@ def _type_text(annotation: Any) -> str:
     if _is(annotation, dict):
         return "named blocks" if arguments and arguments[1] is not Any else "a block"
     if _is(annotation, tuple) or _is(annotation, list):
-        return f"list of {_type_text(arguments[0])}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        item = "blocks" if _is_block(arguments[0]) else _type_text(arguments[0])
+        return f"list of {item}"
+    if _is_block(annotation):
         return "a block"
     names = {int: "whole number", float: "number", str: "text", bool: "true, false"}
     return names.get(annotation, "null" if annotation is type(None) else str(annotation))

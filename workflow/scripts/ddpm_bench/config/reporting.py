@@ -4,6 +4,7 @@ from pydantic import Field
 
 from .diffusion import Diffusion
 from .keys import Keys, Name, PositiveInt, Seed
+from .literature import PublishedOf
 from .sampling import Drawing
 from .sweep import Sweep
 
@@ -50,6 +51,35 @@ class CostsStage(Keys):
 
     version: PositiveInt
     experiments: dict[Name, ChargedExperiment]
+
+
+class HoursOf(Keys):
+    """What an experiment's training stands on."""
+
+    autoencoder: Name | None = None
+
+
+class HoursStage(Keys):
+    """What decides scores against hours of training, but the scores and the times."""
+
+    version: PositiveInt
+    experiments: dict[Name, HoursOf]
+    published: tuple[PublishedOf, ...] = ()
+
+
+class LossGroup(Keys):
+    """Experiments whose losses compare; by name, what sets each apart, in words."""
+
+    dataset: str
+    about: str
+    experiments: dict[Name, str]
+
+
+class LossesStage(Keys):
+    """What decides the comparison of losses, but the losses."""
+
+    version: PositiveInt
+    groups: tuple[LossGroup, ...] = ()
 
 
 class SweepStage(Keys):

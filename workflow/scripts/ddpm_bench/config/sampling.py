@@ -58,6 +58,7 @@ def expanded_timesteps(timesteps: Timesteps) -> list[int]:
 # Which options belong to which schedulers; other ones refuse them.
 OPTIONS = {
     "eta": ("ddim",),
+    "variance": ("ddpm",),
     "solver_order": ("dpmsolver++", "unipc"),
     "karras_sigmas": ("dpmsolver++", "unipc", "euler", "heun"),
 }
@@ -86,6 +87,11 @@ class Drawing(Keys):
         "two in those of heun, except in the last.",
     )
     eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
+    variance: Literal["fixed-small", "fixed-large"] | None = Field(
+        None,
+        description="Of the noise that ddpm adds: the posterior's (fixed-small; null), or beta "
+        "(fixed-large), the two of Ho et al. 2020, section 3.2, who drew CIFAR-10 with the latter.",
+    )
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
         "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
     )

@@ -1,0 +1,48 @@
+"""The best checkpoint of an experiment, for others to use.
+
+In:  results/<experiment>/report/evaluation_results.csv, checkpoints, samples
+Out: results/<experiment>/best/    weights, config, samples, scores, model card, sample.py
+
+The weights are no declared output, so that Snakemake never deletes them.
+"""
+
+
+rule best:
+    """Export the checkpoint that `best` of the experiment chooses."""
+    input:
+        evaluation=rules.collect.output.evaluation,
+        manifests=lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
+        images=lambda wildcards: expand(
+            rules.prepare.output.summary,
+            dataset=CONFIG.experiments[wildcards.experiment].dataset,
+        ),
+    output:
+        card=report(
+            f"{RESULTS}/{{experiment}}/best/README.md",
+            caption="../report/best.rst",
+            category="Best checkpoints",
+            labels={"experiment": "{experiment}", "shows": "model card"},
+        ),
+        grid=report(
+            f"{RESULTS}/{{experiment}}/best/grid.png",
+            caption="../report/best.rst",
+            category="Best checkpoints",
+            labels={"experiment": "{experiment}", "shows": "samples"},
+        ),
+        scores=f"{RESULTS}/{{experiment}}/best/scores.json",
+        config=f"{RESULTS}/{{experiment}}/best/config.yaml",
+    log:
+        f"{RESULTS}/logs/best/{{experiment}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.exporting_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+    params:
+        what=lambda wildcards: stages.best_stage(CONFIG, wildcards.experiment),
+        experiment=f"{RESULTS}/{{experiment}}",
+        folder=subpath(output.card, parent=True),
+    shell:
+        "exec with_log {log:q} best.py --what {params.what:q} --evaluation {input.evaluation:q}"
+        " --manifests {input.manifests:q} --images {input.images:q}"
+        " --experiment {params.experiment:q} --output-dir {params.folder:q}"

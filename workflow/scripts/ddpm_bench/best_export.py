@@ -1,0 +1,171 @@
+"""The folder of an exported checkpoint: weights, program, config, samples, scores and card.
+
+    results/<experiment>/best/model.safetensors       the EMA weights of the winner
+    results/<experiment>/best/scheduler_config.json   diffusers' scheduler with the schedule's betas
+    results/<experiment>/best/sample.py               draws with published packages alone
+    results/<experiment>/best/decoder.safetensors     of latents: codebooks and decoder
+    results/<experiment>/best/config.yaml             the experiment alone, for ddpm-bench
+    results/<experiment>/best/grid.png, scores.json, README.md
+
+The weights are a hard link where the disk allows it, so they take no room beside the checkpoint and
+stay when `keep` removes that.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from . import __version__
+from .checkpoints import publish
+from .config.best import BestStage
+from .config.loading import Config, check_config
+from .config.sampling import SampleStage
+from .exporting import samples_of
+from .files import replacing, write_json, write_text
+from .house_style import empty_figure, save_figure
+from .model_card import card_without_winner, model_card
+from .pictures import sample_grid
+from .plan import checkpoint_name
+from .snippet import program, requirements, steps_of
+from .winner import Winner, deciding, scores_of, winner
+
+GRID_IMAGES = 64
+OF_A_WINNER = (
+    "model.safetensors",
+    "decoder.safetensors",
+    "scheduler_config.json",
+    "sample.py",
+)
+
+
+def export_best(
+    stage: BestStage,
+    evaluation: pd.DataFrame,
+    manifests: list[Path],
+    images: dict[str, Any],
+    experiment_folder: Path,
+    folder: Path,
+) -> Winner | None:
+    """Write the export of an experiment into a folder, the card last; returns what won.
+
+    evaluation: the experiment's table of all scores; images: its dataset's summary.json. Where
+    nothing won, the card says why, and no weights are there.
+    """
+    config = check_config(stage.config, origin="--what")
+    keys = config.experiments[stage.experiment]
+    best = winner(keys, evaluation, manifests)
+    write_text(folder / "config.yaml", config_text(stage))
+    if best is None:
+        return export_nothing(config, stage.experiment, folder)
+    publish(best.weights, folder / "model.safetensors")
+    sampling = sampling_of(config, stage.experiment, best.row["samples"])
+    if sampling.autoencoder is not None:
+        write_decoder(sampling, best.manifest, folder / "decoder.safetensors")
+    steps = steps_of(sampling)
+    write_text(folder / "scheduler_config.json", steps.scheduler.to_json_string())
+    source = program(sampling, steps)
+    write_text(folder / "sample.py", source)
+    samples = experiment_folder / "samples" / best.row["samples"] / checkpoint_name(best.step)
+    with replacing(folder / "grid.png") as temporary:
+        sample_grid(samples_of(samples), GRID_IMAGES).save(temporary)
+    scores = scores_of(best, keys, evaluation)
+    write_json(folder / "scores.json", scores_record(stage.experiment, best, scores))
+    needed = requirements(sampling)
+    card = model_card(config, stage.experiment, best, scores, images, source, needed)
+    write_text(folder / "README.md", card)
+    return best
+
+
+def export_nothing(config: Config, experiment: str, folder: Path) -> None:
+    """Say that no checkpoint could be chosen; what an earlier one has left here goes."""
+    samples, score, metric = deciding(config.experiments[experiment])
+    for name in OF_A_WINNER:
+        (folder / name).unlink(missing_ok=True)
+    text = f"{metric.name} was measured at no checkpoint by score {score} of samples {samples}."
+    save_figure(empty_figure(f"{experiment}: no best checkpoint", text), folder / "grid.png")
+    nothing = {"experiment": experiment, "metric": metric.column, "value": None, "scores": []}
+    write_json(folder / "scores.json", nothing)
+    card = card_without_winner(experiment, metric.name, samples, score)
+    write_text(folder / "README.md", card)
+
+
+def config_text(stage: BestStage) -> str:
+    """config.yaml: the experiment alone; keys at their defaults are left out."""
+    head = f"# Experiment {stage.experiment}, as ddpm-bench {__version__} reads it.\n"
+    return head + yaml.safe_dump(stage.config, sort_keys=False, allow_unicode=True)
+
+
+def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
+    """What turns the latents that a model draws into images, by the names that the published
+    packages give it: codebooks.*, decoder.*, and the latents' mean and std, float32 [c, 1, 1]."""
+    import torch
+    from diffusers.models.autoencoders.vae import Decoder
+    from safetensors.torch import save_file
+    from vector_quantize_pytorch import ResidualVQ
+
+    from .autoencoder import decoder_arguments, quantizer_arguments
+    from .latents import open_decoder
+
+    assert sampling.autoencoder is not None
+    ours = open_decoder(manifest, torch.device("cpu"))
+    codebooks = ResidualVQ(**quantizer_arguments(sampling.autoencoder))
+    # Its buffers, of updates that are not by gradients, are those of a fresh one.
+    codebooks.load_state_dict(
+        {**codebooks.state_dict(), **ours.autoencoder.codebooks.quantizer.state_dict()}
+    )
+    decoder = Decoder(**decoder_arguments(sampling.autoencoder, sampling.channels))
+    decoder.load_state_dict(ours.autoencoder.decoder.state_dict())
+    both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})
+    scaling = {
+        name: torch.tensor(values)[:, None, None]
+        for name, values in (("mean", ours.scaling.mean), ("std", ours.scaling.std))
+    }
+    with replacing(path) as temporary:
+        save_file({**both.state_dict(), **scaling}, temporary)
+
+
+def sampling_of(config: Config, experiment: str, samples: str) -> SampleStage:
+    """Network, schedule and drawing of a set."""
+    keys = config.experiments[experiment]
+    dataset = config.datasets[keys.dataset]
+    autoencoder = config.autoencoders[keys.autoencoder].model if keys.autoencoder else None
+    return SampleStage(
+        version=1,
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        autoencoder=autoencoder,
+        model=keys.model,
+        diffusion=keys.diffusion,
+        drawing=keys.samples[samples],
+    )
+
+
+def scores_record(experiment: str, best: Winner, scores: pd.DataFrame) -> dict[str, Any]:
+    """scores.json: what won, by what, and every score of its weights; null where not measured."""
+    row, metric = best.row, best.metric
+    return {
+        "experiment": experiment,
+        "dataset": row["dataset"],
+        "training_step": best.step,
+        "metric": metric.column,
+        "value": float(row[metric.column]),
+        "std": plain(row[metric.std]) if metric.std else None,
+        "samples": row["samples"],
+        "score": row["score"],
+        "feature_space": row["feature_space"],
+        "best_of_checkpoints": best.candidates,
+        "weights_sha256": best.sha256,
+        "better_but_removed_by_keep": [int(one["training_step"]) for one in best.passed_over],
+        "scores": [
+            {name: plain(value) for name, value in one.items()} for _, one in scores.iterrows()
+        ],
+    }
+
+
+def plain(value: Any) -> Any:
+    """A table's value as JSON has it."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

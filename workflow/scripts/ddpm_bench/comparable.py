@@ -1,0 +1,84 @@
+"""Which trainings have losses that compare, and in what they differ.
+
+A loss is the weighted error of one network on one dataset: of another objective, forward process or
+weighting it is another quantity. Imported at DAG time: the standard library and the configuration
+only.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .config.keys import canonical_json
+from .config.loading import Config, Experiment
+from .config.reporting import LossGroup
+
+MOST_DIFFERENCES = 3
+# Of `train`: what weighs or changes the error itself; and what decides no weights.
+OF_THE_LOSS = ("min_snr_gamma", "offset_noise")
+NOT_OF_THE_WEIGHTS = frozenset({"run", "steps", "checkpoint_every", *OF_THE_LOSS})
+
+
+def loss_groups(config: Config, experiments: Iterable[str]) -> list[LossGroup]:
+    """The experiments whose losses share an axis, two or more of each kind."""
+    kinds: dict[str, list[str]] = {}
+    for name in experiments:
+        kinds.setdefault(canonical_json(kind_of_loss(config.experiments[name])), []).append(name)
+    return [group_of(config, names) for names in kinds.values() if len(names) > 1]
+
+
+def kind_of_loss(keys: Experiment) -> dict[str, Any]:
+    """All that two trainings must share for their losses to compare."""
+    train = keys.train.model_dump(mode="json")
+    return {
+        "dataset": keys.dataset,
+        "autoencoder": keys.autoencoder,
+        "diffusion": keys.diffusion.model_dump(mode="json"),
+        **{name: train[name] for name in OF_THE_LOSS},
+    }
+
+
+def group_of(config: Config, names: list[str]) -> LossGroup:
+    keys = config.experiments[names[0]]
+    latents = f", latents of {keys.autoencoder}" if keys.autoencoder else ""
+    diffusion = keys.diffusion
+    gamma = keys.train.min_snr_gamma
+    return LossGroup(
+        dataset=f"{keys.dataset}{latents}",
+        about=f"{diffusion.objective}, {diffusion.timesteps:,} timesteps, "
+        f"{diffusion.beta_schedule} betas" + (f", min-SNR {gamma:g}" if gamma else ""),
+        experiments=dict(zip(names, differences(config, names), strict=True)),
+    )
+
+
+def differences(config: Config, names: list[str]) -> list[str]:
+    """In words: the keys of each training that not all of them share, "precision bf16"."""
+    flat = [flat_keys(config.experiments[name]) for name in names]
+    every = dict.fromkeys(key for keys in flat for key in keys)
+    differing = [key for key in every if len({canonical_json(keys.get(key)) for keys in flat}) > 1]
+    return [in_words({key: keys[key] for key in differing if key in keys}) for keys in flat]
+
+
+def flat_keys(keys: Experiment) -> dict[str, Any]:
+    """The keys of network and optimisation on one level, by their own names."""
+    train = keys.train.model_dump(mode="json")
+    model = keys.model.model_dump(mode="json")
+    network = {"network" if key == "name" else key: value for key, value in model.items()}
+    return {key: train[key] for key in train if key not in NOT_OF_THE_WEIGHTS} | network
+
+
+def in_words(keys: dict[str, Any]) -> str:
+    said = [f"{key.replace('_', ' ')} {value_in_words(value)}" for key, value in keys.items()]
+    more = len(said) - MOST_DIFFERENCES
+    return ", ".join(said[:MOST_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+
+
+def value_in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):  # of init_from
+        return value["sha256"][:8]
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)

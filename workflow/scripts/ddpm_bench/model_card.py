@@ -1,0 +1,212 @@
+"""The model card of an exported checkpoint, in the layout of the Hugging Face hub (Mitchell et al.
+2019, "Model Cards for Model Reporting")."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from . import __version__
+from .config.dataset import Dataset
+from .config.loading import Config, Experiment
+from .tables import METRICS, counts, feature_space_label, metric_label
+from .terminal import value_text
+from .winner import Winner, passed_over_texts
+
+TAGS = ["diffusion", "ddpm", "unconditional-image-generation"]
+TASK = {"type": "unconditional-image-generation", "name": "Unconditional Image Generation"}
+
+
+def model_card(
+    config: Config,
+    experiment: str,
+    best: Winner,
+    scores: pd.DataFrame,
+    images: dict[str, Any],
+    program: str,
+    requirements: list[str],
+) -> str:
+    """README.md of an exported checkpoint.
+
+    config: of this experiment alone; scores: all of the checkpoint, rows of the evaluation table;
+    images: the dataset's summary.json; program: sample.py, and what it needs to be installed.
+    """
+    keys = config.experiments[experiment]
+    dataset = config.datasets[keys.dataset]
+    parts = [
+        front_matter(experiment, keys.dataset, scores),
+        f"# {experiment}\n",
+        what_it_is(experiment, keys, dataset, best),
+        "![samples](grid.png)\n",
+        "## How to draw from it\n",
+        f"```\npip install {' '.join(requirements)}\npython sample.py\n```\n",
+        f"`sample.py` is all that it takes:\n\n```python\n{program.rstrip()}\n```\n",
+        "## Data\n",
+        what_it_saw(keys.dataset, dataset, images),
+        "## Training\n",
+        how_it_was_trained(config, experiment, best),
+        "## Scores\n",
+        score_lines(scores),
+        "".join(f"- {text}\n" for text in what_to_mind(best, scores)),
+        "## Intended use and limits\n",
+        limits(keys.dataset, images),
+        "## Files\n",
+        files(best, config, experiment),
+    ]
+    return "\n".join(parts)
+
+
+def front_matter(experiment: str, dataset: str, scores: pd.DataFrame) -> str:
+    """What the hub reads: tags, and every score as a result of the model."""
+    results = [
+        {
+            "task": TASK,
+            "dataset": {"name": f"{dataset} ({row['reference']} split)", "type": dataset},
+            "metrics": [
+                {
+                    "type": metric.name.lower(),
+                    "value": float(row[metric.column]),
+                    "name": f"{metric_label(row, metric)}, samples {row['samples']}",
+                }
+                for metric in METRICS.values()
+                if pd.notna(row[metric.column])
+            ],
+        }
+        for _, row in scores.iterrows()
+    ]
+    head = {
+        "tags": TAGS,
+        "pipeline_tag": TASK["type"],
+        "model-index": [{"name": experiment, "results": results}],
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def what_it_is(experiment: str, keys: Experiment, dataset: Dataset, best: Winner) -> str:
+    size = f"{dataset.image_size}x{dataset.image_size}"
+    kind = "grayscale" if dataset.channels == 1 else "colour"
+    latent = f" in the latents of the autoencoder {keys.autoencoder}" if keys.autoencoder else ""
+    return paragraph(
+        f"An unconditional diffusion model of {size} {kind} images{latent}: the weights of "
+        f"experiment {experiment} at training step {best.step:,}, the best of "
+        f"{best.candidates} scored checkpoints by "
+        f"{metric_label(best.row, best.metric)}: {value_text(best.row, best.metric)} "
+        f"(samples {best.row['samples']}, {best.row['images_generated']:,} images)."
+    )
+
+
+def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
+    source = dataset.source.model_dump(mode="json", exclude_defaults=True)
+    given = ", ".join(f"{key} {value}" for key, value in source.items() if key != "kind")
+    origin = source["kind"] + (f" ({given})" if given else "")
+    return paragraph(
+        f"Dataset {name}, from {origin}: {images['train']:,} images to train on, "
+        f"{images['eval']:,} held out, prepared at {dataset.image_size} pixels a side with "
+        f"{dataset.channels} channel{'s' if dataset.channels > 1 else ''}."
+    )
+
+
+def how_it_was_trained(config: Config, experiment: str, best: Winner) -> str:
+    keys = config.experiments[experiment]
+    train, diffusion = keys.train, keys.diffusion
+    average = (
+        f"exponential moving average, decay {train.ema_decay:g}"
+        if best.sigma_rel is None
+        else f"power-function average, relative width {best.sigma_rel:g} (Karras et al. 2024)"
+    )
+    lines = {
+        "network": keys.model.name,
+        "objective": f"{diffusion.objective}, {diffusion.timesteps:,} timesteps, "
+        f"{diffusion.beta_schedule} betas",
+        "optimiser": f"{train.optimizer}, learning rate {train.learning_rate:g} "
+        f"({train.lr_schedule}), batches of {train.batch_size}",
+        "precision": train.precision,
+        "steps": f"{best.step:,}: {best.step * train.batch_size:,} images seen",
+        "weights": f"{average}; sha256 `{best.sha256}`",
+        "everything else": "`config.yaml`, which ddpm-bench reads as it is",
+    }
+    if keys.autoencoder is not None:
+        autoencoder = config.autoencoders[keys.autoencoder]
+        lines["autoencoder"] = (
+            f"VQ-VAE {keys.autoencoder}, trained before for {autoencoder.train.steps:,} steps: "
+            f"{autoencoder.model.downsampling} pixels a side for each of its latents, "
+            f"{autoencoder.model.residual_quantizers} x {autoencoder.model.codebook_size} codes"
+        )
+    return "".join(f"- {name}: {text}\n" for name, text in lines.items())
+
+
+def score_lines(scores: pd.DataFrame) -> str:
+    """A table in Markdown: a row for each set of samples and way to score."""
+    names = [metric.name for metric in METRICS.values()]
+    head = ["samples", "features", "generated", "reference", *names]
+    rows = [head, ["---"] * len(head)]
+    for _, row in scores.iterrows():
+        reference = f"{counts(scores.loc[[row.name], 'images_reference'])} ({row['reference']})"
+        cells = [row["samples"], feature_space_label(row["feature_space"])]
+        cells += [f"{row['images_generated']:,}", reference]
+        rows.append([*cells, *(value_text(row, metric) for metric in METRICS.values())])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
+
+
+def what_to_mind(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
+    """What has to be known before the scores are believed."""
+    yield (
+        f"The checkpoint is the best of {best.candidates} by this very score, which flatters it a "
+        "little."
+    )
+    fids = {metric_label(row, METRICS["fid"]) for _, row in scores.iterrows()}
+    yield f"{' and '.join(sorted(fids))}: compare with no FID of another kind."
+    if (scores["feature_space"] == "classifier").any():
+        yield (
+            "Classifier features come from a small network trained on this dataset's labels: no "
+            "published number compares with them."
+        )
+    yield from (f"Better, but gone: {text}." for text in passed_over_texts(best))
+    yield from (f"Warning: {text}" for text in scores["warning"].unique() if text)
+
+
+def limits(dataset: str, images: dict[str, Any]) -> str:
+    return paragraph(
+        f"It draws images like those of {dataset}, and nothing else: it takes no prompt and no "
+        f"class. Trained on {images['train']:,} images, it may repeat some of them; the scores "
+        "`closer_than_heldout` and `memorised_share` in scores.json tell how near its samples come "
+        "to what it was trained on. What the images show in a skewed way, its samples do too. "
+        "Whether the weights may be passed on depends on the licence of the images, which is not "
+        "known here."
+    )
+
+
+def files(best: Winner, config: Config, experiment: str) -> str:
+    lines = {
+        "model.safetensors": f"the weights, sha256 `{best.sha256}`",
+        "sample.py": "draws 16 images with published packages",
+        "scheduler_config.json": "diffusers' scheduler with the betas of the training",
+        "config.yaml": f"the experiment, as ddpm-bench {__version__} reads it",
+        "grid.png": f"the first samples of {best.row['samples']} at this checkpoint",
+        "scores.json": "every score of this checkpoint",
+    }
+    if config.experiments[experiment].autoencoder is not None:
+        lines["decoder.safetensors"] = "codebooks and decoder, from latents to images"
+    return "".join(f"- `{name}`: {text}\n" for name, text in lines.items())
+
+
+def card_without_winner(experiment: str, what: str, samples: str, score: str) -> str:
+    """README.md where nothing could be chosen."""
+    return "\n".join(
+        [
+            f"# {experiment}\n",
+            paragraph(
+                f"Nothing is exported: {what} was measured at no checkpoint by score {score} of "
+                f"samples {samples}. `evaluation_results.csv` in the report of the experiment has "
+                "what was; choose another metric, set or score under `best:`."
+            ),
+        ]
+    )
+
+
+def paragraph(text: str) -> str:
+    return (
+        "\n".join(textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)) + "\n"
+    )

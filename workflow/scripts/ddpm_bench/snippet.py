@@ -1,0 +1,210 @@
+"""The short program beside an exported model: it draws samples with published packages alone.
+
+The scheduler lies beside it as diffusers' scheduler_config.json, whose betas are the schedule's
+own, so that every schedule is there as it was trained with. Two of diffusers' schedulers are
+enough: DDPM's, and DPM-Solver++, whose first order is DDIM without noise (Lu et al. 2022, section
+4.1). Where a set was drawn by another one, the nearest of the two takes its place.
+"""
+
+import textwrap
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+
+from .config.networks import Model, Unet
+from .config.sampling import Drawing, SampleStage
+from .config.vqvae import VqVae
+from .diffusion import noise_schedule
+from .model import unet_arguments
+from .solvers import visited_levels, visited_timesteps
+
+IMAGES, COLUMNS = 16, 4
+PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
+# The clean image that a prediction implies (see diffusion.implied_image), as source code.
+CLEAN = {
+    "pred_noise": "(images - (1 - power) ** 0.5 * prediction) / power**0.5",
+    "pred_x0": "prediction",
+    "pred_v": "power**0.5 * images - (1 - power) ** 0.5 * prediction",
+}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How the program steps from noise to images."""
+
+    scheduler: SchedulerMixin
+    timesteps: list[int]  # visited, descending
+    clipped: bool  # whether estimates of the clean image are, by the program itself
+    as_drawn: bool  # whether the set was drawn by the same equations
+
+
+def steps_of(stage: SampleStage) -> Steps:
+    """The scheduler that draws as a set was drawn, or the nearest to it."""
+    drawing, diffusion = stage.drawing, stage.diffusion
+    betas = noise_schedule(diffusion).numpy()
+    bounded = stage.latents() is None
+    adds_noise = drawing.scheduler in ("ddpm", "euler-ancestral") or drawing.eta == 1
+    clipped = bounded and drawing.scheduler == "ddim" and not adds_noise
+    predicted = "sample" if stage.model.self_condition or clipped else None
+    options: dict[str, Any] = {
+        "num_train_timesteps": diffusion.timesteps,
+        "trained_betas": betas.tolist(),
+        "prediction_type": predicted or PREDICTIONS[diffusion.objective],
+    }
+    if adds_noise:
+        clip_sample = bounded and drawing.scheduler != "euler-ancestral"
+        variance = (drawing.variance or "fixed-small").replace("-", "_")
+        scheduler = DDPMScheduler(**options, clip_sample=clip_sample, variance_type=variance)
+    else:
+        first_order = drawing.scheduler in ("ddim", "euler")
+        order = 1 if first_order else drawing.solver_order or 2
+        scheduler = DPMSolverMultistepScheduler(**options, solver_order=order)
+    if drawing.karras_spaced():
+        times = visited_timesteps("trailing", diffusion.timesteps, drawing.steps)
+    else:
+        times = [int(level.time) for level in visited_levels(drawing, betas)]
+    other = drawing.scheduler in ("unipc", "heun") or 0 < drawing.eta < 1
+    as_drawn = not (other or drawing.karras_spaced())
+    return Steps(scheduler, times, clipped, as_drawn)
+
+
+def program(stage: SampleStage, steps: Steps) -> str:
+    """The source of sample.py, which reads model.safetensors and scheduler_config.json beside it,
+    of latents decoder.safetensors too, and writes samples.png: a grid of 16 images."""
+    latents = stage.latents()
+    channels, size = stage.channels, stage.image_size
+    if latents is not None:
+        channels, size = latents.channels, latents.size
+    network, arguments = network_of(stage.model, channels)
+    scheduler = type(steps.scheduler).__name__
+    lines = [
+        f'"""{headline(stage.drawing, steps)}"""',
+        "",
+        "from pathlib import Path",
+        "",
+        *imports(stage, network, scheduler),
+        "",
+        "here = Path(__file__).parent",
+        'device = "cuda" if torch.cuda.is_available() else "cpu"',
+        called(f"model = {network}", arguments),
+        'model.load_state_dict(load_file(here / "model.safetensors"))',
+        "model.to(device).eval()",
+        f"scheduler = {scheduler}.from_pretrained(here)",
+        f"scheduler.set_timesteps({timesteps_text(steps)}, device=device)",
+        "torch.manual_seed(0)",
+        f"images = torch.randn({IMAGES}, {channels}, {size}, {size}).to(device)",
+        *loop(stage, steps),
+        *(decoding(stage.autoencoder, stage.channels) if stage.autoencoder else []),
+        f'make_image_grid(pt_to_pil(images), {IMAGES // COLUMNS}, {COLUMNS}).save("samples.png")',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
+    """Of published packages, in the order of their names."""
+    own = isinstance(stage.model, Unet)
+    names = scheduler if own else ", ".join(sorted((scheduler, network)))
+    lines = ["import torch"]
+    lines += [f"from denoising_diffusion_pytorch import {network}"] if own else []
+    lines += [f"from diffusers import {names}"]
+    if stage.autoencoder:
+        lines += ["from diffusers.models.autoencoders.vae import Decoder"]
+    lines += ["from diffusers.utils import make_image_grid, pt_to_pil"]
+    lines += ["from safetensors.torch import load_file"]
+    return lines + (["from vector_quantize_pytorch import ResidualVQ"] if stage.autoencoder else [])
+
+
+def decoding(autoencoder: VqVae, channels: int) -> list[str]:
+    """The lines that turn latents into images: unscaled, each looked up as its nearest codes."""
+    from .autoencoder import decoder_arguments, quantizer_arguments
+
+    return [
+        called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
+        called("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
+        'weights = load_file(here / "decoder.safetensors")',
+        'mean, std = (weights.pop(name).to(device) for name in ("mean", "std"))',
+        'both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})',
+        "both.load_state_dict(weights)",
+        "both.to(device).eval()",
+        "with torch.inference_mode():",
+        "    latents = images * std + mean",
+        "    codes, _, _ = codebooks(latents.flatten(2).transpose(1, 2))",
+        "    images = decoder(codes.transpose(1, 2).reshape(latents.shape))",
+    ]
+
+
+def headline(drawing: Drawing, steps: Steps) -> str:
+    first = f"Draws {IMAGES} images from model.safetensors beside this file into samples.png."
+    if steps.as_drawn:
+        return first
+    kind = type(steps.scheduler).__name__.removesuffix("Scheduler")
+    return (
+        f"{first}\n\nThe samples of grid.png were drawn by {drawing.scheduler}; this takes "
+        f"{kind}\nwith as many steps, which needs no code of its own.\n"
+    )
+
+
+def loop(stage: SampleStage, steps: Steps) -> list[str]:
+    """The lines that lead noise to images."""
+    seen, bounded = stage.model.self_condition, stage.latents() is None
+    lines = ["seen = torch.zeros_like(images)"] if seen else []
+    lines += ["with torch.inference_mode():", "    for time in scheduler.timesteps:"]
+    asked = asked_network(stage.model)
+    if not (seen or steps.clipped):
+        return [*lines, f"        images = scheduler.step({asked}, time, images).prev_sample"]
+    lines += [f"        prediction = {asked}"]
+    if stage.diffusion.objective != "pred_x0":
+        lines += ["        power = scheduler.alphas_cumprod[int(time)].item()"]
+    clean = CLEAN[stage.diffusion.objective]
+    if steps.clipped:
+        clean = f"{clean}.clamp(-1, 1)" if clean.isidentifier() else f"({clean}).clamp(-1, 1)"
+    lines += [f"        clean = {clean}"]
+    if seen:
+        lines += ["        seen = clean.clamp(-1, 1)" if bounded else "        seen = clean"]
+    return [*lines, "        images = scheduler.step(clean, time, images).prev_sample"]
+
+
+def asked_network(model: Model) -> str:
+    """The network asked about images at a time, as source code."""
+    if isinstance(model, Unet):
+        return f"model(images, time.expand({IMAGES}){', seen' if model.self_condition else ''})"
+    images = "torch.cat((seen, images), dim=1)" if model.self_condition else "images"
+    return f"model({images}, time).sample"
+
+
+def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
+    """The class of a published package that our network is, and what it is built with."""
+    if isinstance(model, Unet):
+        return "Unet", unet_arguments(model, channels)
+    from .unet2d import unet2d_arguments
+
+    return "UNet2DModel", unet2d_arguments(model, channels)
+
+
+def called(head: str, arguments: dict[str, Any]) -> str:
+    """A call with named arguments, over several lines where it is long."""
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    if len(head) + len(given) < 98:
+        return f"{head}({given})"
+    wrapped = textwrap.wrap(given, 94, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([f"{head}(", *(f"    {line}" for line in wrapped), ")"])
+
+
+def timesteps_text(steps: Steps) -> str:
+    """The visited timesteps as an argument: a range where they are one."""
+    times = steps.timesteps
+    distance = times[0] - times[1] if len(times) > 1 else 1
+    same = range(times[0], times[-1] - 1, -distance)
+    if len(times) > 3 and list(same) == times:
+        return f"timesteps=list(range({same.start}, {same.stop}, {same.step}))"
+    return f"timesteps={times}"
+
+
+def requirements(stage: SampleStage) -> list[str]:
+    """The packages that the program imports, at the versions that are here."""
+    names = ["torch", "diffusers", "safetensors", "pillow"]
+    names += ["denoising-diffusion-pytorch"] if isinstance(stage.model, Unet) else []
+    names += ["vector-quantize-pytorch"] if stage.autoencoder else []
+    return [f"{name}=={version(name)}" for name in names]

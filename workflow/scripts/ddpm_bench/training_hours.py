@@ -1,0 +1,81 @@
+"""How many GPU-hours a training had taken at each checkpoint, from progress.jsonl."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from .config.reporting import HoursOf
+from .costs import measured
+from .timeline import read_events, taken_until
+
+COLUMNS = [
+    *("experiment", "training_step", "wall_hours", "process_hours", "processes_are"),
+    *("autoencoder", "autoencoder_hours"),
+]
+GPU, CPU = "GPU", "CPU"
+SECONDS_PER_HOUR = 3600.0
+
+
+def training_hours(
+    results: Path,
+    evaluation: pd.DataFrame,
+    experiments: Mapping[str, HoursOf],
+    has_gpus: bool,
+) -> pd.DataFrame:
+    """What each scored checkpoint had taken to train; columns: COLUMNS.
+
+    `process_hours` are hours of the wall clock times processes, of all attempts, and hold
+    `autoencoder_hours`, which came before. Checkpoints of which nothing is known have no row.
+    has_gpus: whether this machine has GPUs, which trainings without SLURM then held.
+    """
+    rows = [
+        row
+        for experiment, keys in experiments.items()
+        for row in hours_of(
+            results,
+            experiment,
+            sorted(evaluation["training_step"][evaluation["experiment"] == experiment].unique()),
+            keys,
+            has_gpus,
+        )
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def hours_of(
+    results: Path, experiment: str, steps: list[int], keys: HoursOf, has_gpus: bool
+) -> Iterator[dict[str, object]]:
+    """The rows of one experiment."""
+    before = 0.0 if keys.autoencoder is None else hours_in_all(results, keys.autoencoder)
+    held = GPU if held_gpus(results, experiment, has_gpus) else CPU
+    events = read_events(results / experiment / "progress.jsonl")
+    for step, taken in taken_until(events, [int(step) for step in steps]).items():
+        yield {
+            "experiment": experiment,
+            "training_step": step,
+            "wall_hours": taken.wall_seconds / SECONDS_PER_HOUR,
+            "process_hours": before + taken.process_seconds / SECONDS_PER_HOUR,
+            "processes_are": held,
+            "autoencoder": keys.autoencoder or "",
+            "autoencoder_hours": before,
+        }
+
+
+def hours_in_all(results: Path, training: str) -> float:
+    """Process-hours of a training up to the last step that it has reached."""
+    events = read_events(results / training / "progress.jsonl")
+    last = max((event["step"] for event in events), default=0)
+    taken = taken_until(events, [last])
+    return taken[last].process_seconds / SECONDS_PER_HOUR if last in taken else 0.0
+
+
+def held_gpus(results: Path, training: str, has_gpus: bool) -> bool:
+    """Whether the processes of a training had GPUs, as the benchmark files of its jobs say."""
+    name = re.compile(rf"{re.escape(training)}\.\d+-\d+\.benchmark\.tsv")
+    files = [
+        path for path in (results / "logs" / "train").glob("*.tsv") if name.fullmatch(path.name)
+    ]
+    jobs = [measured(path, "train", training, "", has_gpus) for path in files]
+    return any(job.gpus for job in jobs) if jobs else has_gpus

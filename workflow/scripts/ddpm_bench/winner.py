@@ -1,0 +1,96 @@
+"""The checkpoint that an experiment exports: the best by one metric, of one set and one score."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .checkpoints import checkpoint_entry, checkpoint_file, is_thinned
+from .config.loading import Experiment
+from .files import read_json
+from .program import UserError
+from .tables import METRICS, Metric
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A checkpoint, and the row of the evaluation table that chose it."""
+
+    row: pd.Series
+    metric: Metric
+    sigma_rel: float | None  # the width of its average; None for the one of train.ema_decay
+    manifest: Path
+    weights: Path  # with the sha256 that its manifest names
+    sha256: str
+    candidates: int  # how many checkpoints it is the best of
+    # Better ones, best first, whose weights `keep` had removed before this score was asked for.
+    passed_over: list[pd.Series]
+
+    @property
+    def step(self) -> int:
+        return int(self.row["training_step"])
+
+
+def deciding(keys: Experiment) -> tuple[str, str, Metric]:
+    """The set of samples, the way to score and the metric that decide."""
+    assert keys.best is not None
+    samples = keys.best.samples or next(iter(keys.samples))
+    return samples, keys.best.score or next(iter(keys.scores)), METRICS[keys.best.column]
+
+
+def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) -> Winner | None:
+    """The best checkpoint of an experiment; of equal ones the earliest; None where the metric was
+    measured at none.
+
+    evaluation: a table as of tables.evaluation_table; manifests: of the experiment's training jobs.
+    Raises UserError where the weights of no measured checkpoint are there.
+    """
+    samples, score, metric = deciding(keys)
+    own = (evaluation["samples"] == samples) & (evaluation["score"] == score)
+    measured = evaluation[own].dropna(subset=[metric.column])
+    ranked = measured.sort_values(
+        [metric.column, "training_step"], ascending=[metric.lower_is_better, True], kind="stable"
+    )
+    sigma_rel = keys.samples[samples].ema_sigma_rel
+    passed_over: list[pd.Series] = []
+    for _, row in ranked.iterrows():
+        step = int(row["training_step"])
+        manifest = manifest_of(step, manifests)
+        last = len(passed_over) == len(ranked) - 1
+        if is_thinned(manifest, step, sigma_rel) and not last:
+            passed_over.append(row)
+            continue
+        weights = checkpoint_file(manifest, step, sigma_rel)
+        sha256 = checkpoint_entry(manifest, step, sigma_rel)["sha256"]
+        return Winner(row, metric, sigma_rel, manifest, weights, sha256, len(ranked), passed_over)
+    return None
+
+
+def manifest_of(step: int, manifests: list[Path]) -> Path:
+    """The manifest of the job that made a step's checkpoint."""
+    for manifest in manifests:
+        if any(entry["step"] == step for entry in read_json(manifest)["checkpoints"]):
+            return manifest
+    raise UserError(
+        f"no manifest names a checkpoint of step {step}; give those of all training jobs: "
+        f"{', '.join(map(str, manifests)) or 'none is given'}"
+    )
+
+
+def scores_of(winner: Winner, keys: Experiment, evaluation: pd.DataFrame) -> pd.DataFrame:
+    """Every score of the winner's weights: of all sets that are drawn from them."""
+    same = [
+        name for name, samples in keys.samples.items() if samples.ema_sigma_rel == winner.sigma_rel
+    ]
+    at_step = evaluation["training_step"] == winner.step
+    return evaluation[at_step & evaluation["samples"].isin(same)]
+
+
+def passed_over_texts(winner: Winner) -> Iterator[str]:
+    """In words: the better checkpoints that are no more."""
+    for row in winner.passed_over:
+        yield (
+            f"step {row['training_step']:,} had {winner.metric.name} "
+            f"{row[winner.metric.column]:.6g}, but `keep` had removed its weights"
+        )

@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""Draw the best scores of all experiments as a table, one block for what compares."""
+
+from pathlib import Path
+
+from ddpm_bench.best_figure import best_figure
+from ddpm_bench.config.literature import ScoreFiguresStage
+from ddpm_bench.house_style import save_figure
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.tables import BEST_COLUMNS, join_tables
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--what", type=keys(ScoreFiguresStage), required=True, help="JSON: version, published"
+    )
+    arguments.add_argument(
+        "--bests", type=Path, nargs="+", required=True, help="CSVs of the best checkpoints"
+    )
+    arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
+    given = arguments.parse_args()
+
+    best = join_tables(given.bests, BEST_COLUMNS)
+    save_figure(best_figure(best, given.what.published, "Best scores"), given.output)
+
+
+if __name__ == "__main__":
+    run(main)
