@@ -10,10 +10,13 @@ rule sweep:
     """Tables of a sweep's members and settings, and figures of what its keys do."""
     input:
         evaluations=lambda wildcards: expand(
-            f"{RESULTS}/{{member}}/report/evaluation_results.csv", member=swept.members(CONFIG, wildcards.sweep)
+            f"{RESULTS}/{{member}}/report/evaluation_results.csv",
+            member=swept.members(CONFIG, wildcards.sweep),
         ),
         manifests=lambda wildcards: [
-            path for member in swept.members(CONFIG, wildcards.sweep) for path in plan.manifests(CONFIG, member)
+            path
+            for member in swept.members(CONFIG, wildcards.sweep)
+            for path in plan.manifests(CONFIG, member)
         ],
     output:
         table=report(
