@@ -18,9 +18,9 @@ FAILURES = []
 if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
-    for name, swept in CONFIG.sweeps.items():
-        if swept.note is not None:
-            logger.warning(f"experiments.{name}.sweep: {swept.note}")
+    for name, found in CONFIG.sweeps.items():
+        if found.note is not None:
+            logger.warning(f"experiments.{name}.sweep: {found.note}")
     # Their manifests would stand for them. A main snakemake that runs may be using them.
     if not main_process.main_processes(Path(RESULTS), plan.work_names(CONFIG)):
         for name, manifests in failed.to_try_again(CONFIG):

@@ -17,7 +17,8 @@ from .config.sweep_members import members
 from .house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style, number
 from .house_style import write_notes as write_notes_below
 from .losses import MOST_SMOOTHED, SMOOTHED_SHARE, read_losses
-from .panels import LOG_FROM_RATIO, PlainNumbers, scale_steps
+from .panels import LOG_FROM_RATIO, PlainNumbers
+from .progress_axis import scale_steps
 from .sweep_panels import NO_SCORES, ScoredAlike, failure_notes, scored_alike, write_title
 from .sweep_ranking import ranked
 from .sweep_table import SCORED, setting_keys, setting_name
