@@ -18,7 +18,7 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages
+from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages, swept
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
 from ddpm_bench.program import UserError, put_programs_on_path
@@ -52,6 +52,7 @@ wildcard_constraints:
     space=r"[^/]+",
     split=r"train|eval",
     cell=r"[^/]+",
+    sweep=r"[^/]+",
     step=r"\d{8}",
     first=r"\d+",
     last=r"\d+",
@@ -105,6 +106,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/best.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/sweep.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -88,12 +88,14 @@ def write_scores(
     ]  # fmt: skip
 
 
-def write_losses(path: Path, *, rows: int = 120, every: int = 10, batch: int = 64) -> Path:
+def write_losses(
+    path: Path, *, rows: int = 120, every: int = 10, batch: int = 64, worse: float = 0.0
+) -> Path:
     """A training's metrics.csv whose loss falls as diffusion losses do."""
     noise = np.random.default_rng(1)
     lines = ["step,images_seen,loss,learning_rate"]
     for number in range(1, rows + 1):
-        loss = (0.05 + 0.9 * math.exp(-number / 12)) * math.exp(noise.normal(0, 0.15))
+        loss = (0.05 + worse / 100 + 0.9 * math.exp(-number / 12)) * math.exp(noise.normal(0, 0.15))
         lines.append(f"{number * every},{number * every * batch},{loss!r},0.002")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")

@@ -51,6 +51,7 @@ PROGRAMS = {
     "losses": ["compare_losses.py"],
     "bests": ["plot_best_scores.py"],
     "costs": ["costs.py"],
+    "sweep": ["sweep.py"],
     "cell": ["measure_cell.py"],
     "throughput": ["collect_throughput.py", "plot_throughput.py"],
 }

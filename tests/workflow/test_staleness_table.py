@@ -126,6 +126,8 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.train.run.save_seconds", "unet", 7, NOTHING),
     ("experiments.<name>.train.run.steps_per_job", "unet", 40, NOTHING),
     ("experiments.<name>.train.run.tracker", "unet", "tensorboard", NOTHING),
+    ("experiments.<name>.train.run.on_failure", "unet", "record", NOTHING),
+    ("experiments.<name>.train.run.memory_mb_per_process", "unet", 4000, NOTHING),
     ("experiments.<name>.validation.images", "unet", 7, LOSSES),
     ("experiments.<name>.validation.seed", "unet", 7, LOSSES),
     ("experiments.<name>.samples.<name>.scheduler", "unet", "ddpm", SAMPLES),
@@ -144,6 +146,8 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.samples.<name>.run.images_per_job", "unet", 16, NOTHING),
     ("experiments.<name>.samples.<name>.run.checkpoints_per_job", "unet", 2, NOTHING),
     ("experiments.<name>.samples.<name>.run.cpus", "unet", 3, NOTHING),
+    ("experiments.<name>.samples.<name>.run.on_failure", "unet", "record", NOTHING),
+    ("experiments.<name>.samples.<name>.run.memory_mb_per_process", "unet", 4000, NOTHING),
     ("experiments.<name>.scores.<name>.kid_subset_size", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.kid_subsets", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.isc_splits", "unet", 7, SCORES),
@@ -298,6 +302,8 @@ def test_every_key_of_the_config_stands_in_the_table():
         "results_dir", "resources_dir",  # other folders: nothing of what is there counts
         "defaults", "experiments.<name>.dataset",  # stand for other keys
     }  # fmt: skip
+    # Other experiments, by other names: test_sweep.py.
+    elsewhere |= {key for key in keys_of(Config) if key.startswith("experiments.<name>.sweep.")}
     # The same blocks as an experiment's; which network an autoencoder is, there is but one.
     shared = ("dataset", "train.", "validation.", "scores.", "model.name")
     of_autoencoders = tuple(f"autoencoders.<name>.{part}" for part in shared)

@@ -13,9 +13,11 @@ rule compare:
     input:
         evaluations=expand(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv",
-            experiment=COMPARED,
+            experiment=CONFIG.experiments,
         ),
-        bests=expand(f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=COMPARED),
+        bests=expand(
+            f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=CONFIG.experiments
+        ),
     output:
         scores=report(
             f"{RESULTS}/report/all_scores.csv",
@@ -55,7 +57,7 @@ rule compare:
         mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
-        what=stages.score_figures_stage(CONFIG, "compare", COMPARED),
+        what=stages.compare_stage(CONFIG, COMPARED),
         folder=subpath(output.scores, parent=True),
     shell:
         "exec with_log {log:q} compare.py --what {params.what:q}"
@@ -68,7 +70,9 @@ rule compare_hours:
     input:
         # Progress files lie beside what trainings declare, and grow with it.
         manifests=[path for name in COMPARED for path in plan.manifests(CONFIG, name)],
-        evaluations=rules.compare.input.evaluations,
+        evaluations=expand(
+            f"{RESULTS}/{{experiment}}/report/evaluation_results.csv", experiment=COMPARED
+        ),
     output:
         table=report(
             f"{RESULTS}/report/training_hours.csv",
@@ -140,7 +144,7 @@ rule compare_losses:
 rule plot_best_scores:
     """The best scores of all experiments as a table to look at."""
     input:
-        rules.compare.input.bests,
+        expand(f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=COMPARED),
     output:
         report(
             f"{RESULTS}/report/best_scores.png",

@@ -8,7 +8,7 @@ import shlex
 
 from snakemake.jobs import Job
 
-from ddpm_bench import allocation, main_process
+from ddpm_bench import allocation, failed, main_process
 from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
 from ddpm_bench.config.frozen import frozen_config
 from ddpm_bench.wall_time import pass_warnings_on
@@ -18,6 +18,18 @@ FAILURES = []
 if workflow.is_main_process:
     for note in plan.retrainings(CONFIG):
         logger.warning(note)
+    for name, found in CONFIG.sweeps.items():
+        if found.note is not None:
+            logger.warning(f"experiments.{name}.sweep: {found.note}")
+    # Their manifests would stand for them. A main snakemake that runs may be using them.
+    if not main_process.main_processes(Path(RESULTS), plan.work_names(CONFIG)):
+        for name, manifests in failed.to_try_again(CONFIG):
+            if workflow.output_settings.dryrun:
+                logger.warning(f"{name} failed with other run keys: a run would try it again")
+                continue
+            logger.warning(f"{name} failed with other run keys: it is tried again")
+            for path in manifests:
+                path.unlink(missing_ok=True)
     if gone := main_process.killed(Path(RESULTS), plan.work_names(CONFIG)):
         stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
         logger.warning(gone.remedy(shlex.join(map(str, stop))))

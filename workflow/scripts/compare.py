@@ -6,18 +6,20 @@ What is of different datasets, feature spaces or references gets panels of its o
 
 from pathlib import Path
 
-from ddpm_bench.config.literature import ScoreFiguresStage
+from ddpm_bench.config.literature import CompareStage
 from ddpm_bench.figures import comparison_figures
-from ddpm_bench.house_style import save_figure
+from ddpm_bench.house_style import empty_figure, save_figure
 from ddpm_bench.program import keys, parser, run
 from ddpm_bench.published_lines import with_published
 from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, join_tables, write_table
+
+OF_SWEEPS = "All experiments are members of sweeps, which have figures of their own (Sweeps)."
 
 
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument(
-        "--what", type=keys(ScoreFiguresStage), required=True, help="JSON: version, published"
+        "--what", type=keys(CompareStage), required=True, help="JSON: version, published, drawn"
     )
     arguments.add_argument(
         "--evaluations", type=Path, nargs="+", required=True, help="CSVs of all scores"
@@ -34,7 +36,12 @@ def main() -> None:
     write_table(given.output_dir / "all_scores.csv", evaluation)
     best = with_published(join_tables(given.bests, BEST_COLUMNS), given.what.published)
     write_table(given.output_dir / "best_scores.csv", best)
+    drawn = given.what.drawn
+    if drawn is not None:
+        evaluation = evaluation[evaluation["experiment"].isin(drawn)]
     for name, figure in comparison_figures(evaluation, given.what.published):
+        if drawn == ():
+            figure = empty_figure(name.removesuffix(".png").replace("_", " "), OF_SWEEPS)
         save_figure(figure, given.output_dir / name)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ddpm_bench.allocation import job_id
 from ddpm_bench.cell_environment import as_on_cpus, environment
-from ddpm_bench.cell_memory import ceiling_bytes, lift_ceiling, stay_below
+from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.cell_nodes import run_nodes, word_of_node
 from ddpm_bench.cell_processes import (
     CEILING,
@@ -30,7 +30,7 @@ from ddpm_bench.cell_processes import (
     run_workers,
 )
 from ddpm_bench.cell_record import CellRecord, Environment, Measurement, in_a_line
-from ddpm_bench.cell_words import Failure, leave_word, why, word_file
+from ddpm_bench.cell_words import why
 from ddpm_bench.config.benchmark import CellRun, CellStage
 from ddpm_bench.devices import Use, lease, present_devices
 from ddpm_bench.files import read_json, write_json
@@ -43,6 +43,8 @@ from ddpm_bench.launching import (
     report_ended,
     this_share,
 )
+from ddpm_bench.memory_ceiling import lift_ceiling, stay_below
+from ddpm_bench.process_words import Failure, leave_word, word_file
 from ddpm_bench.program import UserError, keys, parser, run
 from ddpm_bench.unsupported import Machine, known_reason
 

@@ -10,7 +10,9 @@ from ddpm_bench.closest import (
     read_distances,
 )
 from ddpm_bench.config.reporting import PlotStage
+from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.house_style import save_figure
+from ddpm_bench.instead import say_instead
 from ddpm_bench.program import keys, parser, run
 
 
@@ -28,6 +30,10 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
+    failed = failure_of_samples(given.samples)
+    if failed is not None:
+        say_instead(given.output, closest_title(given.nearest), failed)
+        return
     distances = read_distances(given.nearest)
     pairs = closest_pairs(distances, given.samples, given.train)
     title = closest_title(given.nearest)

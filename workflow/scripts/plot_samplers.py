@@ -7,6 +7,7 @@ Also how many steps each sampler takes to come within 5% of its best.
 from pathlib import Path
 
 from ddpm_bench.config.reporting import SamplersStage
+from ddpm_bench.failed import read_failed
 from ddpm_bench.program import keys, parser, run
 from ddpm_bench.sampler_figure import write_comparison
 from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
@@ -31,7 +32,9 @@ def main() -> None:
     given = arguments.parse_args()
 
     evaluation = read_table(given.evaluation, EVALUATION_COLUMNS)
-    write_comparison(evaluation, given.timings, given.what.sets, given.step, given.output_dir)
+    # A set that could not be drawn took no time that says anything.
+    drawn = [path for path in given.timings if read_failed(path) is None]
+    write_comparison(evaluation, drawn, given.what.sets, given.step, given.output_dir)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from ddpm_bench.animations import save_animation, training_frames
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.house_style import save_figure
+from ddpm_bench.instead import say_instead, with_images
 from ddpm_bench.pictures import samples_over_training
 from ddpm_bench.program import keys, parser, run
 
@@ -26,8 +27,13 @@ def main() -> None:
 
     *_, experiment, _, samples, _, _ = given.samples[0].absolute().parts
     title = f"{experiment}: samples {samples}"
-    save_figure(samples_over_training(given.steps, given.samples, title), given.output)
-    save_animation(training_frames(given.steps, given.samples, title), given.animation)
+    steps, files, failed = with_images(given.steps, given.samples)
+    if failed is not None and not files:
+        for path in (given.output, given.animation):
+            say_instead(path, title, failed)
+        return
+    save_figure(samples_over_training(steps, files, title), given.output)
+    save_animation(training_frames(steps, files, title), given.animation)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease
+from ddpm_bench.failed import failure_of_checkpoint
 from ddpm_bench.program import keys, parser, run
 
 
@@ -24,8 +25,15 @@ def main() -> None:
     options.add_argument("--title", default="From noise to image", help="what the heading says")
     options.add_argument("--output", type=Path, required=True, help="GIF to write")
     args = options.parse_args()
-    with lease(1):
-        draw(args)
+    sigma_rel = args.what.drawing.ema_sigma_rel
+    failed = failure_of_checkpoint(args.manifest, args.step, sigma_rel)
+    if failed is None:
+        with lease(1):
+            draw(args)
+    else:
+        from ddpm_bench.instead import say_instead
+
+        say_instead(args.output, args.title, failed)
 
 
 def draw(args) -> None:

@@ -2,11 +2,15 @@
 """Draw images first .. last of a set of samples from one checkpoint, into one .npy file.
 
 Batches are kept beside it as soon as they are drawn, until the file is whole: a job that is killed
-and started again draws only what is missing.
+and started again draws only what is missing. Of a checkpoint that was never made, as its manifest
+tells, there are no images, and the file beside them says why; so it is with `on_failure: record` of
+--how where memory runs out.
 """
 
 import sys
+import traceback
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from tqdm import tqdm
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import Use, lease
+from ddpm_bench.failed import Failed, failure_of_checkpoint, how_keys
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.program import keys, parser, run
 
@@ -32,8 +37,38 @@ def main() -> None:
     options.add_argument("--output", type=Path, required=True, help="uint8 [n, H, W, C], .npy")
     options.add_argument("--timing", type=Path, required=True, help="how long it took, JSON")
     args = options.parse_args()
+    sigma_rel = args.what.drawing.ema_sigma_rel
+    failed = failure_of_checkpoint(args.manifest, args.step, sigma_rel)
+    if failed is not None:
+        write_nothing(args, failed)
+        return
     with lease(1) as gpus:
-        draw(args, Use.begin(gpus))
+        draw_or_record(args, Use.begin(gpus))
+
+
+def draw_or_record(args, use: Use) -> None:
+    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.sampling import open_sampler as _  # noqa: F401
+
+    ceiling = None
+    try:
+        ceiling = bound_memory(args.how)
+        draw(args, use)
+    except Exception as error:
+        found = recordable(error, args.how, ceiling) if args.how.on_failure == "record" else None
+        if found is None:
+            raise
+        traceback.print_exc()
+        write_nothing(args, Failed(found.status, found.reason, args.step, how_keys(args.how)))
+
+
+def write_nothing(args, failed: Failed) -> None:
+    """No images, and why."""
+    stage: SampleStage = args.what
+    print(f"no images of step {args.step}: {failed.in_words()}", file=sys.stderr)
+    with replacing(args.output) as temporary:
+        np.save(temporary, np.empty((0, stage.image_size, stage.image_size, stage.channels), "u1"))
+    write_json(args.timing, {"images": 0, "failed": asdict(failed)})
 
 
 def draw(args, use: Use) -> None:

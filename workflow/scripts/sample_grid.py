@@ -4,7 +4,9 @@
 from pathlib import Path
 
 from ddpm_bench.config.reporting import GridStage
+from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.files import replacing
+from ddpm_bench.instead import say_instead
 from ddpm_bench.pictures import sample_grid
 from ddpm_bench.program import keys, parser, run
 
@@ -20,6 +22,11 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
+    failed = failure_of_samples(given.samples)
+    if failed is not None:
+        *_, experiment, _, samples, step, _ = given.output.absolute().parts
+        say_instead(given.output, f"{experiment}: samples {samples}, {step}", failed)
+        return
     picture = sample_grid(given.samples, given.what.images)
     with replacing(given.output) as temporary:
         picture.save(temporary)

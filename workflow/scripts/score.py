@@ -7,12 +7,14 @@ calls it with --what and with what reference_features.py wrote.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
 from ddpm_bench.devices import lease
+from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.files import write_json
 from ddpm_bench.program import UserError, keys, parser, run
 
@@ -54,7 +56,7 @@ def arguments() -> argparse.Namespace:
 
 
 def in_the_workflow(given: argparse.Namespace) -> None:
-    from ddpm_bench.scoring import ScoreFiles, score_samples, write_nearest
+    from ddpm_bench.scoring import ScoreFiles, score_samples, unscored, write_nearest
 
     files = ScoreFiles(
         samples=given.samples,
@@ -64,7 +66,12 @@ def in_the_workflow(given: argparse.Namespace) -> None:
         train=given.train,
         heldout=given.heldout,
     )
-    scored = score_samples(given.what, files, given.how)
+    failed = failure_of_samples(files.samples)
+    if failed is None:
+        scored = score_samples(given.what, files, given.how)
+    else:
+        print(f"nothing to score: {failed.in_words()}", file=sys.stderr)
+        scored = unscored(given.what, files, f"no images: {failed.in_words()}")
     if given.nearest is not None:
         write_nearest(given.nearest, scored.nearest)
     write_json(given.output, scored.record)

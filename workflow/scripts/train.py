@@ -6,18 +6,24 @@ again and it goes on), and at the end; checkpoints of EMA weights at the multipl
 `checkpoint_every`. Several processes (`gpus` of --how) are started through torchrun's agent, on
 several nodes (`nodes` of --how) inside a SLURM job through srun. After SIGUSR1, SLURM's warning
 before the wall time is over, its job is sent into the queue again where the cluster allows that.
+
+With `on_failure: record` of --how a training that runs out of memory, diverges or crashes leaves a
+manifest that says so, with the checkpoints that it has made, and the exit status is 0.
 """
 
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ddpm_bench.allocation import requeue, stay_if_left
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
+from ddpm_bench.failed import failure_before, how_keys
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
     Ended,
@@ -38,6 +44,7 @@ from ddpm_bench.program import (
     parser,
     run,
 )
+from ddpm_bench.supervision import is_watched, judged, leave_own_word, watch, words_folder
 
 
 def arguments():
@@ -64,7 +71,7 @@ def arguments():
 
 def main() -> int:
     args = arguments()
-    if has_a_launcher():
+    if has_a_launcher() or is_watched():
         die_with_the_launcher()
     if is_one_of_several():
         status = EXIT_USER_ERROR
@@ -76,6 +83,12 @@ def main() -> int:
     if is_share_of_several():
         with lease(args.how.gpus):
             return run_share(args.how.nodes, args.how.gpus, args.how.cpus, sys.argv)
+    if args.how.on_failure == "record" and not is_watched():
+        return train_watched(args)
+    return train_to_the_end(args).status
+
+
+def train_to_the_end(args) -> Ended:
     try:
         ended = train_in_processes(args)
     except UserError as error:
@@ -85,7 +98,53 @@ def main() -> int:
         stay_if_left(f"the training ended with status {ended.status}")
     if ended == Ended(EXIT_SAVED_AND_STOPPED, signal.SIGUSR1):
         requeue()
-    return ended.status
+    return ended
+
+
+def train_watched(args) -> int:
+    """Train in processes that may fail, and record it if they do."""
+    earlier = failure_before(args.output, args.first)
+    if earlier is not None:
+        print(f"not trained: the job before failed: {earlier.in_words()}", file=sys.stderr)
+        return record_failure(args, earlier.status, earlier.reason)
+    with words_folder(args.output) as folder:
+        if args.how.processes > 1:
+            watched = judged(train_to_the_end(args), folder)
+        else:
+            watched = watch(sys.argv, folder)
+    if watched.failure is None:
+        return watched.status
+    return record_failure(args, watched.failure.status, watched.failure.reason)
+
+
+def record_failure(args, status: str, reason: str) -> int:
+    """Leave the job's manifest with why it failed, and the checkpoints that were made before."""
+    from ddpm_bench.checkpoints import TrainingFolder, fingerprint
+    from ddpm_bench.failed import Failed
+    from ddpm_bench.ownership import owning
+    from ddpm_bench.training import METRICS_HEADER, Job
+
+    stage, about = args.what, args.what.model_dump_json(exclude_defaults=True)
+    job = Job(args.first, args.last, stage, args.how, about)
+    rels = stage.train.ema_sigma_rels
+    name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
+    with owning(args.experiment / "training", args.renew_seconds) as owner:
+        folder = TrainingFolder(args.experiment, name, owner.check)
+        folder.remove_leftovers()
+        folder.set_others_aside(about)
+        saved = folder.latest_valid_step(at_most=args.last)
+        if saved is None:
+            folder.publish_metrics(METRICS_HEADER)
+        made = [step for step in job.checkpoint_steps() if folder.has_checkpoint(step, rels)]
+        failed = Failed(status, reason, saved or 0, how_keys(args.how))
+        manifest = folder.finish(args.first, args.last, made, rels, about, decoder_of(args))
+        write_json(args.output, {**manifest, "failed": asdict(failed)})
+    print(
+        f"recorded, and the exit status is 0 (run.on_failure): {failed.in_words()}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return 0
 
 
 def train_in_processes(args) -> Ended:
@@ -108,6 +167,22 @@ def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
 
 def train_job(args) -> Ended:
     # torch is imported after the lease, which decides the GPUs that it sees.
+    # All that a ceiling of memory need not hold is imported before it is set.
+    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.training import train as _  # noqa: F401
+
+    ceiling = None
+    try:
+        ceiling = bound_memory(args.how)
+        return train_to_the_last_step(args)
+    except Exception as error:
+        failure = recordable(error, args.how, ceiling) if is_watched() else None
+        if failure is not None:
+            leave_own_word(failure)
+        raise
+
+
+def train_to_the_last_step(args) -> Ended:
     from ddpm_bench.agreement import StopSignal
     from ddpm_bench.checkpoints import TrainingFolder, fingerprint
     from ddpm_bench.ownership import owning
@@ -130,21 +205,25 @@ def train_job(args) -> Ended:
         status = train(job, images, folder, owner, stop)
         if status == 0:
             owner.check()
-            autoencoder = None
-            if stage.latents is not None:
-                from ddpm_bench.latents import publish_decoder
-
-                autoencoder = publish_decoder(args.dataset, args.experiment)
             manifest = folder.finish(
                 args.first,
                 args.last,
                 job.checkpoint_steps(),
                 stage.train.ema_sigma_rels,
                 about,
-                autoencoder,
+                decoder_of(args),
             )
             write_json(args.output, manifest)
     return Ended(status, stop.number)
+
+
+def decoder_of(args) -> dict[str, Any] | None:
+    """Publish what decodes the latents that are trained on; None for pixels."""
+    if args.what.latents is None:
+        return None
+    from ddpm_bench.latents import publish_decoder
+
+    return publish_decoder(args.dataset, args.experiment)
 
 
 if __name__ == "__main__":

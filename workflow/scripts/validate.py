@@ -29,17 +29,26 @@ def main() -> None:
     options.add_argument("--train", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
     options.add_argument("--output", type=Path, required=True, help="a row per checkpoint, CSV")
     args = options.parse_args()
+    if not read_json(args.manifest)["checkpoints"]:  # of a training that failed before its first
+        write_losses(args.output, [])
+        return
     with lease(1):
         validate(args)
 
 
+def write_losses(path: Path, rows: list[dict[str, float]]) -> None:
+    import pandas as pd
+
+    from ddpm_bench.tables import VALIDATION_COLUMNS, write_table
+
+    write_table(path, pd.DataFrame(rows, columns=VALIDATION_COLUMNS))
+
+
 def validate(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
-    import pandas as pd
     import torch
 
     from ddpm_bench.checkpoints import is_thinned, load_checkpoint
-    from ddpm_bench.tables import VALIDATION_COLUMNS, write_table
     from ddpm_bench.validation import BATCH_SIZE, Validation
 
     torch.set_num_threads(usable_cores(args.how.cpus))
@@ -62,7 +71,7 @@ def validate(args) -> None:
         rows = [
             validation.row(step, load_checkpoint(args.manifest, step), bar.update) for step in steps
         ]
-    write_table(args.output, pd.DataFrame(rows, columns=VALIDATION_COLUMNS))
+    write_losses(args.output, rows)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from .cell_processes import CELL_FOLDER, Outcome
-from .cell_words import Failure, gravest, read_word
 from .config.benchmark import CellStage
 from .launching import run_on_nodes
+from .process_words import Failure, gravest, read_word
 
 SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end
 

@@ -5,8 +5,8 @@ are started here, with the environment variables that torchrun gives (RANK, WORL
 leads a session of its own and is killed with all that it has started: nothing is saved in them, so
 there is nothing to wait for.
 
-The word of one that fails (cell_words.py) ends the others, which would wait for it in a collective
-operation for ever.
+The word of one that fails (process_words.py) ends the others, which would wait for it in a
+collective operation for ever.
 """
 
 import os
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from .cell_words import Failure, gravest, read_word, without_a_word, word_file
 from .last_words import TAIL_BYTES
 from .launching import Share
+from .process_words import Failure, gravest, read_word, without_a_word, word_file
 from .program import STOP_SIGNALS
 
 LOOK_SECONDS = 0.05
@@ -206,7 +206,7 @@ class Worker:
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
         said = self._tail.decode("utf-8", "replace")
-        return without_a_word(self._process.returncode, said, self._ended_by_itself)
+        return without_a_word(self._process.returncode, said, self._ended_by_itself, "cell's log")
 
 
 def _print(text: bytes) -> None:

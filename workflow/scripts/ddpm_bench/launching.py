@@ -30,10 +30,14 @@ SAVE_SECONDS = "86400"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended: its exit status, and the signal that stopped it, if one did."""
+    """How a training ended: its exit status, and the signal that stopped it, if one did.
+
+    exit_code: of the process that failed first, negative for a signal; None where none is known.
+    """
 
     status: int
     signal: int | None = None
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,9 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
         config.signals_to_handle = signals  # newer versions of torch ask here
         try:
             elastic_launch(config, entrypoint=sys.executable)(*command)
-        except ChildFailedError:
-            return Ended(_reported(status))
+        except ChildFailedError as error:
+            _, first = error.get_first_failure()
+            return Ended(_reported(status), exit_code=first.exitcode)
         except SignalException as stopped:
             return Ended(_reported(status), stopped.sigval)
         return Ended(0)

@@ -17,6 +17,7 @@ from . import plan, slurm
 from .cell_record import Status
 from .cells import cell_files
 from .config.loading import Config
+from .failed import failure_of, remedy
 from .failures import Failure, newest_failures
 from .files import read_json
 from .main_process import MainProcess, main_processes
@@ -170,6 +171,11 @@ def experiment_state(
     if attempts:
         speeds = [item.images_per_second for item in attempts if item.images_per_second]
         speed = speeds[-1] if speeds else None
+    failed = failure_of(config, name)
+    notes = [] if note is None else [note]
+    if failed is not None:
+        notes.append(f"training failed: {failed.in_words()} ({remedy(config, name)})")
+        done = failed.step
     done = min(done, keys.train.steps)
     left = (keys.train.steps - done) * keys.train.batch_size
     samples = [Path(path) for path in plan.all_sample_files(config, name)]
@@ -190,7 +196,7 @@ def experiment_state(
         newest_scores=newest_scores(scored),
         jobs=jobs,
         failures=failures,
-        notes=[note] if note else [],
+        notes=notes,
     )
 
 

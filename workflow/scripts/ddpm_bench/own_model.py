@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from .cell_memory import is_out_of_memory
 from .config.benchmark import OwnModel
+from .memory_ceiling import is_out_of_memory
 from .program import UserError
 from .randomness import derived_seed
 from .workloads import Workload

@@ -24,6 +24,17 @@ class UserError(Exception):
     """A problem that the user can mend: says what was wrong, where, and what to do."""
 
 
+class DivergedError(UserError):
+    """A training that came to values that are not finite: a result of its keys.
+
+    reason: the message without where and what is kept.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def snakemake_command(config_file: Path, *options: str) -> list[str]:
     """A command of this project's Snakemake on one core, under the Python that runs this one."""
     snakefile = Path(__file__).resolve().parents[3] / "Snakefile"

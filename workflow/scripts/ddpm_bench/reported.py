@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import plan
+from . import plan, swept
 from .cells import FIGURES, benchmark_folder, cell_files
 from .comparable import loss_groups
 from .config.loading import Config
@@ -29,6 +29,15 @@ SAMPLER_FILES = (
     "sampler_comparison.csv",
     "steps_to_quality.csv",
 )
+SWEEP_FILES = (
+    "sweep.csv",
+    "ranking.csv",
+    "Ranking.png",
+    "MainEffects.png",
+    "ParallelCoordinates.png",
+    "ScoreCurves.png",
+    "LossCurves.png",
+)
 
 
 def targets(config: Config) -> list[str]:
@@ -39,10 +48,15 @@ def targets(config: Config) -> list[str]:
     results = Path(config.results_dir)
     files = [results / "report" / name for name in names_of_comparison(config)]
     files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
+    for sweep in config.sweeps:
+        files += sweep_files(config, sweep)
     for autoencoder in config.autoencoders:
         files += pictures_of_autoencoder(config, autoencoder)
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
+        if swept.sweep_of(config, experiment) is not None:
+            files += member_files(config, experiment)
+            continue
         files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
         if keys.keep is not None:
             files.append(Path(plan.thinned(config, experiment)))
@@ -53,6 +67,28 @@ def targets(config: Config) -> list[str]:
         if keys.samples and keys.scores:
             files += [report / name for name in SAMPLER_FILES]
     return [str(file) for file in files]
+
+
+def sweep_files(config: Config, sweep: str) -> list[Path]:
+    """The tables and figures of a sweep."""
+    folder = Path(config.results_dir, "report", "sweeps", sweep)
+    return [folder / name for name in SWEEP_FILES]
+
+
+def member_files(config: Config, experiment: str) -> list[Path]:
+    """What is looked at of each member of a sweep, beside its scores: its loss, and the grid of the
+    latest checkpoint of each set. Fifty animations would hide what the sweep shows."""
+    folder = Path(config.results_dir, experiment)
+    keys = config.experiments[experiment]
+    files = [folder / "report" / "loss.png"]
+    if keys.keep is not None:
+        files.append(Path(plan.thinned(config, experiment)))
+    if keys.best is not None:
+        files.append(best_folder(config, experiment) / "README.md")
+    for samples in keys.samples:
+        step = plan.checkpoint_name(latest_step(config, experiment, samples))
+        files.append(folder / "samples" / samples / step / "grid.png")
+    return files
 
 
 def best_folder(config: Config, experiment: str) -> Path:
@@ -141,7 +177,10 @@ def compared_timings(config: Config, experiment: str) -> list[str]:
 
 
 def trajectories(config: Config, experiment: str) -> list[str]:
-    """The animations from noise to image, which need the weights of a checkpoint, as sampling."""
+    """The animations from noise to image, which need the weights of a checkpoint, as sampling; none
+    of members of a sweep."""
+    if swept.sweep_of(config, experiment) is not None:
+        return []
     folder = Path(config.results_dir, experiment, "report")
     return [
         str(folder / f"denoising.{name}.gif") for name in config.experiments[experiment].samples
@@ -149,15 +188,18 @@ def trajectories(config: Config, experiment: str) -> list[str]:
 
 
 def compared(config: Config) -> list[str]:
-    """The experiments that figures and tables of all experiments set side by side."""
-    return list(config.experiments)
+    """The experiments that figures of all experiments set side by side: a sweep's members have
+    figures of their own."""
+    return swept.experiments_of_their_own(config)
 
 
 def names_of_comparison(config: Config) -> list[str]:
     """Of each rule that sets all experiments side by side one file; losses where two compare."""
     names = ["costs.csv"]
+    if config.experiments:
+        names.append("all_scores.csv")
     if compared(config):
-        names += ["all_scores.csv", "training_hours.csv", "best_scores.png"]
+        names += ["training_hours.csv", "best_scores.png"]
     return names + (["Loss_comparison.png"] if losses_compared(config) else [])
 
 

@@ -11,7 +11,7 @@ import torch
 from .config.scoring import FeatureStage, ScoreRun, ScoreStage
 from .features import computing_device, extract, open_images, open_samples
 from .files import replacing
-from .metrics import Against, Nearest, kid_subset_size, measure
+from .metrics import SCORE_NAMES, Against, Nearest, kid_subset_size, measure
 from .program import UserError
 from .references import read_reference, read_statistics
 from .spaces import FeatureSpace, open_feature_space, repeats_channels
@@ -54,6 +54,24 @@ def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored
     return score(stage, samples, name, against, files.weights, run)
 
 
+def unscored(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
+    """The record of a set that has no images: every score is null, and `reason` says why."""
+    reference = read_reference(files.reference)
+    record = {
+        "feature_space": stage.features.feature_space,
+        "feature_dimensions": len(reference.mu),
+        "weights_sha256": reference.weights_sha256,
+        "classifier_accuracy": None,
+        "channels_repeated": False,
+        "images_generated": 0,
+        "images_reference": reference.images,
+        **_held_against(stage),
+        **dict.fromkeys(SCORE_NAMES),
+        "warning": reason,
+    }
+    return Scored(record, None)
+
+
 def read_against(stage: ScoreStage, files: ScoreFiles) -> Against:
     """The references that a set of samples is held against, from their files."""
     reference = read_reference(files.reference)
@@ -94,11 +112,9 @@ def score(
         "weights_sha256": space.weights_sha256,
         "classifier_accuracy": space.classifier_accuracy,
         "channels_repeated": repeats_channels(stage.features) and samples[0].shape[3] == 1,
-        "reference": stage.reference,
-        "fid_reference": stage.fid_statistics or stage.reference,
-        "fid_backend": stage.measuring.fid_backend,
         "images_generated": stage.images,
         "images_reference": against.reference.images,
+        **_held_against(stage),
     }
     fid_generated = None
     if stage.measuring.fid_backend == "pytorch-fid":
@@ -108,6 +124,14 @@ def score(
     warnings = _warnings_of_space(stage.features) + measured.warnings
     record |= {**measured.scores, "warning": "; ".join(warnings)}
     return Scored(record, measured.nearest)
+
+
+def _held_against(stage: ScoreStage) -> dict[str, str]:
+    return {
+        "reference": stage.reference,
+        "fid_reference": stage.fid_statistics or stage.reference,
+        "fid_backend": stage.measuring.fid_backend,
+    }
 
 
 def _second_pass(

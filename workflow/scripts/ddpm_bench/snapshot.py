@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan, reported, stages
+from . import plan, reported, stages, swept
 from .comparable import loss_groups
 from .config.literature import PublishedOf, ScoreFiguresStage
 from .config.loading import Config
@@ -80,6 +80,10 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
         yield "no scores: the config has no experiments"
     for experiment in config.experiments:
         so_far = scores_so_far(config, experiment)
+        tables.append(so_far.evaluation)
+        if swept.sweep_of(config, experiment) is not None:
+            yield f"{experiment}: {len(so_far.evaluation)} of {len(so_far.expected)} scores"
+            continue
         yield from describe(experiment, so_far, command)
         folder = output_folder / experiment
         drawn = [
@@ -91,14 +95,33 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
         if drawn:
             yield f"  {len(drawn)} tables and figures in {folder}"
         yield ""
-        tables.append(so_far.evaluation)
-    scored = [table for table in tables if not table.empty]
+    for sweep in config.sweeps:
+        folder = write_sweep_so_far(config, sweep, tables, output_folder)
+        yield f"sweep {sweep}: {folder}"
+    own = reported.compared(config)
+    scored = [table[table["experiment"].isin(own)] for table in tables if not table.empty]
+    scored = [table for table in scored if not table.empty]
     if len(scored) > 1:
         folder = output_folder / "report"
-        compared = pd.concat(scored, ignore_index=True)
-        compared = compared[compared["experiment"].isin(reported.compared(config))]
-        write_comparison(config, compared, folder)
+        write_comparison(config, pd.concat(scored, ignore_index=True), folder)
         yield f"all experiments together: {folder}"
+
+
+def write_sweep_so_far(
+    config: Config, sweep: str, tables: list[pd.DataFrame], output_folder: Path
+) -> Path:
+    """The tables and figures of a sweep's members that are scored; returns their folder."""
+    from .config.reporting import SweepStage
+    from .sweep_report import write_sweep
+
+    members = swept.members(config, sweep)
+    scored = [table[table["experiment"].isin(members)] for table in tables if not table.empty]
+    scored = [table for table in scored if not table.empty]
+    evaluation = pd.concat(scored, ignore_index=True) if scored else table_of([])
+    folder = output_folder / "report" / "sweeps" / sweep
+    stage = SweepStage.model_validate_json(stages.sweep_stage(config, sweep))
+    write_sweep(stage, Path(config.results_dir), folder, evaluation)
+    return folder
 
 
 def describe(experiment: str, so_far: ScoresSoFar, command: str) -> Iterator[str]:

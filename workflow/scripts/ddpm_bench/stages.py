@@ -44,6 +44,7 @@ VERSIONS = {
     "losses": 1,
     "bests": 1,
     "costs": 1,
+    "sweep": 1,
     "cell": 1,
     "throughput": 1,
 }
@@ -180,8 +181,14 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
 
 
 def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -> str:
-    """Of stage `plot`, `compare` or `bests`."""
+    """Of stage `plot` or `bests`."""
     return stage(name, **_published(config, experiments))
+
+
+def compare_stage(config: Config, drawn: list[str]) -> str:
+    """drawn: the experiments that figures show; tables have all."""
+    some = {"drawn": drawn} if config.sweeps else {}
+    return stage("compare", **_published(config, config.experiments), **some)
 
 
 def hours_stage(config: Config, experiments: Iterable[str]) -> str:
@@ -222,6 +229,14 @@ def costs_stage(config: Config) -> str:
 def best_stage(config: Config, experiment: str) -> str:
     """`best` of the experiment must be set."""
     return stage("best", experiment=experiment, config=config_of(config, experiment))
+
+
+def sweep_stage(config: Config, sweep: str) -> str:
+    """The sweep itself: its members' names and values follow from it."""
+    swept = config.sweeps[sweep]
+    seed = config.experiments[next(iter(swept.members))].train.seed
+    fixed = {} if "train.seed" in swept.sweep.keys else {"train_seed": seed}
+    return stage("sweep", sweep=sweep, swept=what_keys(swept.sweep), **fixed)
 
 
 def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:

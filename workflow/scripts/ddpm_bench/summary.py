@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan
+from . import plan, swept
 from .config.loading import Config
 from .files import read_json
 from .reported import best_folder
+from .sweep_summary import sweep_summary
 from .tables import (
     EVALUATION_COLUMNS,
     GROUP,
@@ -26,7 +27,10 @@ def summary(config: Config, command: str) -> Iterator[str]:
     results = Path(config.results_dir)
     if not config.trainings:
         yield "no scores: the config has no experiments"
-    for training in config.trainings:
+    for sweep in config.sweeps:
+        yield from sweep_summary(config, sweep, command)
+        yield ""
+    for training in (*config.autoencoders, *swept.experiments_of_their_own(config)):
         yield from training_summary(config, training, command)
         yield ""
     page = results / "report.html"

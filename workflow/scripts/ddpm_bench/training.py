@@ -24,7 +24,7 @@ from .model import recompute_activations
 from .objectives import objective_of
 from .optimisation import Optimizer, learning_rate
 from .ownership import Owner
-from .program import EXIT_SAVED_AND_STOPPED, UserError
+from .program import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from .progress import Progress
 from .randomness import batch_flips, batch_positions
 from .transfer import given_weights
@@ -388,7 +388,7 @@ class Trainer:
                 raise self._divergence(f"at step {self.step} {name} has values that are not finite")
         return tensors
 
-    def _divergence(self, what: str) -> UserError:
+    def _divergence(self, what: str) -> DivergedError:
         keys = self.keys
         advice = [f"a learning_rate below {keys.learning_rate:g}", "a longer warmup_steps"]
         if keys.max_grad_norm is None:
@@ -397,7 +397,9 @@ class Trainer:
             advice.append(
                 "precision bf16 or fp32" if keys.precision == "fp16" else "precision fp32"
             )
-        return UserError(
-            f"training of {self.folder.experiment_folder.name} diverged: {what}. "
-            f"Try {', or '.join(advice)}. The states of before are kept in {self.folder.states}"
+        reason = f"{what}; try {', or '.join(advice)}"
+        return DivergedError(
+            f"training of {self.folder.experiment_folder.name} diverged: {reason}. "
+            f"The states of before are kept in {self.folder.states}",
+            reason,
         )

@@ -40,6 +40,11 @@ def cross_references(merged: dict[str, Any]) -> Iterator[str]:
         if name in experiments:
             yield f"{where}: an experiment has this name too, and their results lie side by side"
         yield from _training_mismatches(where, name, autoencoder, datasets)
+        if _at(autoencoder, "train", "run", "on_failure") == "record":
+            yield (
+                f"{where}.train.run.on_failure = 'record': experiments need the autoencoder, and "
+                "its failure stops them; remove it"
+            )
         chosen = _at(autoencoder, RECONSTRUCTIONS, "checkpoints")
         yield from _checkpoint_mismatches(f"{where}.{RECONSTRUCTIONS}", chosen, autoencoder)
     for name, experiment in experiments.items():

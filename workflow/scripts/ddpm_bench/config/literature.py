@@ -54,6 +54,14 @@ class PublishedOf(PublishedScore):
     dataset: Name
 
 
+class CompareStage(Keys):
+    """What decides the comparison of all experiments, but their scores."""
+
+    version: PositiveInt
+    published: tuple[PublishedOf, ...] = ()
+    drawn: tuple[Name, ...] | None = None  # the experiments that figures show; None: all
+
+
 class ScoreFiguresStage(Keys):
     """What decides a figure of scores, but the scores: a program's `--what`."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from ..program import UserError
 from .autoencoding import Autoencoder
@@ -23,6 +23,8 @@ from .literature import PublishedScore
 from .networks import Model
 from .sampling import Samples
 from .scoring import Score
+from .sweep import Sweep
+from .sweep_members import SweptExperiment, expand_sweeps, told_once
 from .training import Train, Validation
 
 UNIONS = (Union, types.UnionType)
@@ -56,6 +58,9 @@ class Experiment(Keys):
     published: tuple[PublishedScore, ...] = Field(
         (), description="What the literature reports, for figures and tables."
     )
+    sweep: Sweep | None = Field(
+        None, description="Values of keys, each combination an experiment; null: this one alone."
+    )
 
     def problems(self) -> Iterator[str]:
         if self.best is not None:
@@ -75,6 +80,12 @@ class Config(Keys):
     benchmark: Benchmark | None = Field(
         None, description="How fast models train, and how that scales: `snakemake benchmark`."
     )
+    _sweeps: dict[str, SweptExperiment] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sweeps(self) -> dict[str, SweptExperiment]:
+        """The sweeps by name; their members stand among the experiments, in place of them."""
+        return self._sweeps
 
     @functools.cached_property
     def trainings(self) -> dict[str, Autoencoder | Experiment]:
@@ -121,15 +132,17 @@ def check_config(raw: Any, origin: str = "config") -> Config:
     """Check a parsed config. Raises UserError with every wrong key: path, value, remedy."""
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: must be a mapping of keys such as `datasets` and `experiments`")
-    merged = with_defaults(raw)
-    problems = list(cross_references(merged))
+    merged, sweeps, problems = expand_sweeps(with_defaults(raw), Experiment)
+    problems += cross_references(merged)
     config = None
     try:
         config = Config.model_validate(merged)
+        config._sweeps = sweeps
     except ValidationError as error:
-        problems += _describe(error.errors(), raw)
+        problems += _describe(error.errors(), _as_written(raw, sweeps))
     if problems:
-        problems = list(dict.fromkeys(problems))  # a wrong default is met once per experiment
+        # A wrong default is met once per experiment, what is wrong with a sweep in its members.
+        problems = list(dict.fromkeys(told_once(problems, sweeps)))
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         listing = "\n".join(f"  {problem}" for problem in problems)
         raise UserError(f"{origin} has {count}:\n{listing}\nEvery key: config/README.md")
@@ -147,6 +160,16 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
         for name, experiment in experiments.items()
     }
     return {**raw, "defaults": defaults, "experiments": merged}
+
+
+def _as_written(raw: dict[str, Any], sweeps: dict[str, SweptExperiment]) -> dict[str, Any]:
+    """The parsed config without the defaults, each member as its sweep stands there."""
+    if not sweeps:
+        return raw
+    written = dict(raw["experiments"])
+    for name, found in sweeps.items():
+        written |= dict.fromkeys(found.members, raw["experiments"][name])
+    return {**raw, "experiments": written}
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from pydantic import Field
 
 from .diffusion import Diffusion
-from .keys import Keys, Name, PositiveInt
+from .keys import Keys, Name, PositiveInt, Seed
 from .literature import PublishedOf
 from .sampling import Drawing
+from .sweep import Sweep
 
 
 class CollectStage(Keys):
@@ -79,6 +80,15 @@ class LossesStage(Keys):
 
     version: PositiveInt
     groups: tuple[LossGroup, ...] = ()
+
+
+class SweepStage(Keys):
+    """What decides the tables and figures of a sweep, but what its members came to."""
+
+    version: PositiveInt
+    sweep: Name
+    swept: Sweep
+    train_seed: Seed = 0  # of all members, where it is not swept
 
 
 class GridStage(Keys):

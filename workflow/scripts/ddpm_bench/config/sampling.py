@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .diffusion import Diffusion
+from .failing import Failing
 from .keys import Keys, PositiveInt, Seed
 from .networks import Model
 from .training import nearest_multiples
 from .vqvae import LatentShape, VqVae
 
 
-class SampleRun(Keys):
+class SampleRun(Failing):
     """How sampling is run; never changes a byte."""
 
     images_per_job: PositiveInt | None = Field(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .diffusion import Diffusion
+from .failing import Failing
 from .keys import Keys, PositiveInt, Seed, Sha256
 from .networks import Unet, Unet2d
 from .vqvae import LatentShape, VqVae
@@ -18,7 +19,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Trained = Annotated[Unet | Unet2d | VqVae, Field(discriminator="name")]
 
 
-class TrainRun(Keys):
+class TrainRun(Failing):
     """How training is run; never makes a result stale."""
 
     gpus: PositiveInt = Field(

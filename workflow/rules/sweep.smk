@@ -1,0 +1,84 @@
+"""What the members of a sweep came to, side by side: each is an experiment of its own.
+
+In:  results/<member>/report/evaluation_results.csv, metrics.csv, progress.jsonl,
+     training/job-*.json (which say why a training failed)
+Out: results/report/sweeps/<sweep>/   sweep.csv, ranking.csv and figures
+"""
+
+
+rule sweep:
+    """Tables of a sweep's members and settings, and figures of what its keys do."""
+    input:
+        evaluations=lambda wildcards: expand(
+            f"{RESULTS}/{{member}}/report/evaluation_results.csv",
+            member=swept.members(CONFIG, wildcards.sweep),
+        ),
+        manifests=lambda wildcards: [
+            path
+            for member in swept.members(CONFIG, wildcards.sweep)
+            for path in plan.manifests(CONFIG, member)
+        ],
+    output:
+        table=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/sweep.csv",
+            caption="../report/sweep_table.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "all members"},
+        ),
+        ranking=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/ranking.csv",
+            caption="../report/sweep_ranking.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "ranking of settings"},
+        ),
+        ranking_figure=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/Ranking.png",
+            caption="../report/sweep_ranking.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "settings, best first"},
+        ),
+        effects=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/MainEffects.png",
+            caption="../report/sweep_effects.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "each key by itself"},
+        ),
+        coordinates=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/ParallelCoordinates.png",
+            caption="../report/sweep_coordinates.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "parallel coordinates"},
+        ),
+        scores=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/ScoreCurves.png",
+            caption="../report/sweep_curves.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "scores against steps"},
+        ),
+        losses=report(
+            f"{RESULTS}/report/sweeps/{{sweep}}/LossCurves.png",
+            caption="../report/sweep_losses.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"shows": "losses against steps"},
+        ),
+    log:
+        f"{RESULTS}/logs/sweep/{{sweep}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
+        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+    params:
+        what=lambda wildcards: stages.sweep_stage(CONFIG, wildcards.sweep),
+        results=RESULTS,
+        folder=subpath(output.table, parent=True),
+    shell:
+        "exec with_log {log:q} sweep.py --what {params.what:q} --results {params.results:q}"
+        " --output-dir {params.folder:q}"

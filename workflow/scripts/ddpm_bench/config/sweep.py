@@ -1,0 +1,70 @@
+"""`sweep:`, an experiment whose keys take several values: each combination is an experiment."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .keys import Keys, PositiveInt, Seed
+
+Number = int | float
+MOST_MEMBERS = 10_000
+
+
+class ValueRange(Keys):
+    """Values between two numbers, both included; whole ones where both ends are."""
+
+    first: Number = Field(alias="from", description="The lowest.")
+    last: Number = Field(alias="to", description="The highest.")
+    log: bool = Field(False, description="Evenly spread over the logarithm.")
+
+    def problems(self) -> Iterator[str]:
+        if self.first >= self.last:
+            yield f"from = {self.first} must be below to = {self.last}; swap them"
+        if self.log and self.first <= 0:
+            yield f"from = {self.first}: a logarithm needs numbers above 0; raise it"
+
+
+class Sweep(Keys):
+    """Turns the experiment into several, its members, each an experiment of its own with a name by
+    its values, such as `digits.dim-16.learning_rate-0.001.seed-0`."""
+
+    method: Literal["grid", "random"] = Field(
+        "grid", description="grid: each combination of values; random: `count` that are drawn."
+    )
+    keys: dict[str, tuple[Any, ...] | ValueRange] = Field(
+        min_length=1,
+        description="Values by key, a path in the experiment: `train.learning_rate: [0.001, "
+        "0.002]`, `train.seed: [0, 1, 2]`. Random ones also from a range: `{from: 0.0001, "
+        "to: 0.01, log: true}`.",
+    )
+    count: PositiveInt | None = Field(
+        None,
+        le=MOST_MEMBERS,
+        description="Members of a random sweep; raising it leaves those there are as they are.",
+    )
+    seed: Seed = Field(0, description="Of the draws of a random sweep.")
+
+    def problems(self) -> Iterator[str]:
+        for path, values in self.keys.items():
+            if values == ():
+                yield f"keys.{path} has no values; give some, or remove it"
+        if self.method == "random":
+            if self.count is None:
+                yield "method: random needs `count`, how many members to draw"
+            return
+        for name in ("count", "seed"):
+            if name in self.model_fields_set and getattr(self, name):
+                yield f"{name} is an option of method: random; remove it"
+        ranges = [path for path, values in self.keys.items() if isinstance(values, ValueRange)]
+        if ranges:
+            yield (
+                f"keys {', '.join(ranges)}: a range is for method: random; give a list of values"
+            )
+        size = math.prod(len(values) for values in self.keys.values() if isinstance(values, tuple))
+        if size > MOST_MEMBERS:
+            yield (
+                f"its grid has {size:,} members, more than {MOST_MEMBERS:,}; give fewer values, or "
+                "draw some: method: random"
+            )

@@ -1,0 +1,127 @@
+"""The keys of a sweep: where each stands in an experiment, and which values it may take."""
+
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from .cross_references import nearest, no_such
+from .keys import Keys
+
+UNIONS = (Union, types.UnionType)
+LOCAL = ("run", "sweep")  # say how, or what the sweep itself is
+
+
+class NoSuchKeyError(Exception):
+    """Why a path cannot be swept, in words, with its remedy."""
+
+
+@dataclass(frozen=True)
+class SweptKey:
+    """A key of an experiment: the names that lead to it (a name may hold dots), and its field."""
+
+    location: tuple[str, ...]
+    field: FieldInfo
+
+    def canonical(self, value: Any) -> Any:
+        """The value as the experiment will hold it, such as 0.001 for the text 1e-3; plain JSON.
+
+        Raises ValueError that says what is allowed.
+        """
+        annotation = self.field.annotation
+        for constraint in self.field.metadata:
+            annotation = Annotated[annotation, constraint]
+        try:
+            adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+            return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
+        except ValidationError as error:
+            said = dict.fromkeys(
+                item["msg"].removeprefix("Value error, ") for item in error.errors()
+            )
+            raise ValueError(" or ".join(said)) from None
+
+
+def swept_key(experiment_model: type[Keys], experiment: dict[str, Any], path: str) -> SweptKey:
+    """Find a dotted path in an experiment, as it stands in the parsed file with the defaults.
+
+    Raises NoSuchKeyError where there is no such key, or it is none to sweep over.
+    """
+    blocks: list[type[Keys]] = [experiment_model]
+    here: Any = experiment
+    location: list[str] = []
+    rest = path
+    while True:
+        key, _, rest = rest.partition(".")
+        if key in LOCAL:
+            why = "says how it is run, which changes no result" if key == "run" else "is the sweep"
+            raise NoSuchKeyError(f"`{key}` {why}: sweep over other keys")
+        field = _field(blocks, key)
+        location.append(key)
+        here = here.get(key) if isinstance(here, dict) else None
+        if typing.get_origin(field.annotation) is dict:
+            name, rest = _named(here, rest, ".".join(location))
+            location.append(name)
+            here = here[name]
+            blocks = _blocks(typing.get_args(field.annotation)[1], here)
+        else:
+            blocks = _blocks(field.annotation, here)
+            if not rest and not (blocks and _is_block_only(field.annotation)):
+                return SweptKey(tuple(location), field)
+        if not rest:
+            known = ", ".join(name for block in blocks for name in _names(block))
+            raise NoSuchKeyError(f"is a block: name one of its keys ({known})")
+        if not blocks:
+            raise NoSuchKeyError(f"`{'.'.join(location)}` has no keys; remove `.{rest}`")
+
+
+def _field(blocks: list[type[Keys]], key: str) -> FieldInfo:
+    for block in blocks:
+        if key in _names(block):
+            return _names(block)[key]
+    known = [name for block in blocks for name in _names(block) if name not in LOCAL]
+    listed = ", ".join(dict.fromkeys(known))
+    raise NoSuchKeyError(f"unknown key `{key}`{nearest(key, known)}; allowed: {listed}")
+
+
+def _names(block: type[Keys]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in block.model_fields.items()}
+
+
+def _named(blocks: Any, rest: str, where: str) -> tuple[str, str]:
+    """The name of a set or score at the beginning of a path, and what is left of the path."""
+    names = list(blocks) if isinstance(blocks, dict) else []
+    for name in sorted(names, key=len, reverse=True):
+        if rest == name or rest.startswith(f"{name}."):
+            return name, rest[len(name) + 1 :]
+    raise NoSuchKeyError(f"{where}.{no_such('name', rest.partition('.')[0], names)}")
+
+
+def _blocks(annotation: Any, value: Any) -> list[type[Keys]]:
+    """The blocks that a key may hold; of networks the one that the value names, where it does."""
+    if typing.get_origin(annotation) is Annotated:
+        return _blocks(typing.get_args(annotation)[0], value)
+    if typing.get_origin(annotation) in UNIONS:
+        found = [block for part in typing.get_args(annotation) for block in _blocks(part, value)]
+        name = value.get("name") if isinstance(value, dict) else None
+        meant = [block for block in found if _is_called(block, name)]
+        return meant or found
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [typing.cast(type[Keys], annotation)]
+    return []
+
+
+def _is_called(block: type[Keys], name: Any) -> bool:
+    field = block.model_fields.get("name")
+    return field is not None and name in typing.get_args(field.annotation)
+
+
+def _is_block_only(annotation: Any) -> bool:
+    """Whether a key holds a block and nothing else: null, a number, a list."""
+    if typing.get_origin(annotation) is Annotated:
+        return _is_block_only(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in UNIONS:
+        return all(_is_block_only(part) for part in typing.get_args(annotation))
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,329 @@
+"""The members of sweeps: which there are, what they are called, and the experiments that they are.
+
+A member's name and values are a function of the sweep alone, so that jobs that read the config on
+other machines find the same. A name depends on the member's own values, in the order of the keys'
+names: a further value adds members and renames none.
+"""
+
+import copy
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..files import sha256_text
+from .keys import Keys, canonical_json
+from .sweep import Sweep, ValueRange
+from .sweep_keys import NoSuchKeyError, SweptKey, swept_key
+
+LONGEST_NAME = 80  # of an experiment
+HASH_DIGITS = 8
+SIGNIFICANT_DIGITS = 3  # of numbers drawn from a range: they stand in names
+DRAWS_PER_MEMBER = 100  # tries for a member unlike all before
+SHOWN_MEMBERS = 2  # in errors
+
+Values = dict[str, Any]  # of a member, by path
+
+
+@dataclass(frozen=True)
+class SweptExperiment:
+    """A sweep, its values as experiments hold them, and its members' values by their names."""
+
+    sweep: Sweep
+    members: dict[str, Values]
+
+    @property
+    def note(self) -> str | None:
+        """In words: that there are fewer members than were asked for, because draws repeat."""
+        count, found = self.sweep.count, len(self.members)
+        if count is None or found >= count:
+            return None
+        return f"{found} members, and not {count}: its values allow no more that differ"
+
+
+def members(name: str, sweep: Sweep) -> dict[str, Values]:
+    """The values of each member by its name, in the order of the grid, or of the draws."""
+    found = _grid(sweep) if sweep.method == "grid" else _draws(sweep)
+    short = short_names(sorted(sweep.keys))
+    return {member_name(name, values, short): values for values in found}
+
+
+def _grid(sweep: Sweep) -> Iterator[Values]:
+    paths = sorted(sweep.keys)
+    choices = [values for path in paths if isinstance(values := sweep.keys[path], tuple)]
+    for values in itertools.product(*choices):
+        yield dict(zip(paths, values, strict=True))
+
+
+def _draws(sweep: Sweep) -> Iterator[Values]:
+    """Draw i is a function of the seed, i and the values alone; one that repeats an earlier one is
+    passed over. So a higher count adds members to those of a lower one."""
+    assert sweep.count is not None
+    seen: set[str] = set()
+    for index in range(DRAWS_PER_MEMBER * sweep.count):
+        values = {path: _drawn(sweep, path, index) for path in sorted(sweep.keys)}
+        text = canonical_json(values)
+        if text in seen:
+            continue
+        seen.add(text)
+        yield values
+        if len(seen) == sweep.count:
+            return
+
+
+def _drawn(sweep: Sweep, path: str, index: int) -> Any:
+    values = sweep.keys[path]
+    share = int(sha256_text(f"{sweep.seed}/{index}/{path}")[:13], 16) / 16**13  # [0, 1)
+    if isinstance(values, tuple):
+        return values[int(share * len(values))]
+    low, high = values.first, values.last
+    if isinstance(low, int) and isinstance(high, int):
+        return min(high, math.floor(_between(low, high + 1, share, values.log)))
+    drawn = float(f"{_between(low, high, share, values.log):.{SIGNIFICANT_DIGITS}g}")
+    return min(max(drawn, float(low)), float(high))
+
+
+def _between(low: float, high: float, share: float, log: bool) -> float:
+    return low * (high / low) ** share if log else low + share * (high - low)
+
+
+def short_names(paths: list[str]) -> dict[str, str]:
+    """What names and figures call keys: their last part, or more of it where two end alike."""
+    taken = dict.fromkeys(paths, 1)
+    while True:
+        short = {path: "_".join(path.split(".")[-taken[path] :]) for path in paths}
+        alike = [path for path in paths if list(short.values()).count(short[path]) > 1]
+        longer = [path for path in alike if taken[path] < path.count(".") + 1]
+        if not longer:
+            return short
+        for path in longer:
+            taken[path] += 1
+
+
+def member_name(sweep: str, values: Values, short: dict[str, str]) -> str:
+    """As digits.dim-16.learning_rate-0.001; what exceeds 80 characters gives way to a hash."""
+    parts = [f"{_allowed(short[path])}-{value_text(values[path])}" for path in sorted(values)]
+    whole = ".".join([sweep, *parts])
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    name = sweep
+    for part in parts:
+        if len(name) + 1 + len(part) + 1 + HASH_DIGITS > LONGEST_NAME:
+            break
+        name = f"{name}.{part}"
+    return f"{name}.{sha256_text(canonical_json(values))[:HASH_DIGITS]}"
+
+
+def value_text(value: Any) -> str:
+    """A value as a part of a name; other values give another text, by a hash where none else."""
+    if value is None or isinstance(value, bool | int | float):
+        return canonical_json(value).replace("e+", "e")
+    if isinstance(value, list) and value and all(type(item) in (int, float) for item in value):
+        return "-".join(map(value_text, value))
+    text = value if isinstance(value, str) else "-".join(map(str, value))
+    plain = _allowed(text)
+    is_plain = isinstance(value, str) and plain == text and re.match("[A-Za-z]", text)
+    if is_plain and text not in ("true", "false", "null"):
+        return plain
+    return f"{plain[:20]}-{sha256_text(canonical_json(value))[:4]}".lstrip("-.")
+
+
+def _allowed(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "", text)
+
+
+# Sweeps of a parsed config
+
+
+def expand_sweeps(
+    merged: dict[str, Any], experiment_model: type[Keys]
+) -> tuple[dict[str, Any], dict[str, SweptExperiment], list[str]]:
+    """Replace each experiment that has a sweep by its members; returns the parsed config then, the
+    sweeps by name, and what is wrong with them.
+
+    merged: with the defaults. Where a sweep is wrong its experiment stands with the first of its
+    values, so that all else that is wrong is found too.
+    """
+    experiments = merged.get("experiments")
+    if not isinstance(experiments, dict):
+        return merged, {}, []
+    expanded: dict[str, Any] = {}
+    sweeps: dict[str, SweptExperiment] = {}
+    problems: list[str] = []
+    taken = {*experiments, *(merged.get("autoencoders") or {})}
+    for name, experiment in experiments.items():
+        sweep = _valid_sweep(experiment)
+        if sweep is None:
+            expanded[name] = experiment
+            continue
+        base = {key: value for key, value in experiment.items() if key != "sweep"}
+        keys, wrong = _swept_keys(f"experiments.{name}", base, sweep, experiment_model)
+        swept = None if wrong else _swept(sweep, keys)
+        found = None if swept is None else SweptExperiment(swept, members(str(name), swept))
+        if found is not None:
+            wrong += _wrong_draws(f"experiments.{name}", found, keys)
+        if found is None or wrong:
+            problems += wrong
+            first = {path: one.first for path, one in keys.items()}
+            expanded[name] = _with_values(base, first, keys)
+            continue
+        problems += _misnamed(str(name), found, taken - {name})
+        taken |= set(found.members)
+        sweeps[name] = found
+        for member, values in found.members.items():
+            expanded[member] = recording_failures(_with_values(base, values, keys))
+    return {**merged, "experiments": expanded}, sweeps, problems
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """A key, and its values as the experiment will hold them."""
+
+    key: SweptKey
+    values: tuple[Any, ...] | ValueRange
+
+    @property
+    def first(self) -> Any:
+        return self.values[0] if isinstance(self.values, tuple) else self.values.first
+
+
+def _valid_sweep(experiment: Any) -> Sweep | None:
+    """The sweep of an experiment; None without, or where it is wrong: the config tells that."""
+    if not isinstance(experiment, dict) or experiment.get("sweep") is None:
+        return None
+    try:
+        return Sweep.model_validate(experiment["sweep"])
+    except ValidationError:
+        return None
+
+
+def _swept_keys(
+    where: str, base: dict[str, Any], sweep: Sweep, experiment_model: type[Keys]
+) -> tuple[dict[str, _Swept], list[str]]:
+    """The keys of a sweep with their values, and a line for each that is wrong."""
+    keys: dict[str, _Swept] = {}
+    wrong = []
+    for path, values in sweep.keys.items():
+        here = f"{where}.sweep.keys.{path}"
+        try:
+            key = swept_key(experiment_model, base, path)
+            keys[path] = _Swept(key, _canonical(key, values))
+        except NoSuchKeyError as error:
+            wrong.append(f"{here}: {error}")
+        except ValueError as error:
+            wrong.append(f"{here} {error}")
+    return keys, wrong
+
+
+def _canonical(key: SweptKey, values: tuple[Any, ...] | ValueRange) -> tuple[Any, ...] | ValueRange:
+    """Raises ValueError for the first value that is not allowed, or that is given twice."""
+    if isinstance(values, ValueRange):
+        ends = [_allowed_value(key, end) for end in (values.first, values.last)]
+        if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+            raise ValueError("is no number: give a list of values")
+        return ValueRange.model_validate({"from": ends[0], "to": ends[1], "log": values.log})
+    found = [_allowed_value(key, value) for value in values]
+    texts = [canonical_json(value) for value in found]
+    for value, text in zip(found, texts, strict=True):
+        if texts.count(text) > 1:
+            raise ValueError(f"has {value!r} twice; give each value once")
+    return tuple(found)
+
+
+def _allowed_value(key: SweptKey, value: Any) -> Any:
+    try:
+        return key.canonical(value)
+    except ValueError as error:
+        raise ValueError(f"has {value!r}: {error}") from None
+
+
+def _swept(sweep: Sweep, keys: dict[str, _Swept]) -> Sweep:
+    return sweep.model_copy(update={"keys": {path: one.values for path, one in keys.items()}})
+
+
+def _misnamed(name: str, found: SweptExperiment, taken: set[str]) -> Iterator[str]:
+    """Members that have the name of something else, and a sweep too long a name of its own."""
+    if len(name) > LONGEST_NAME - 1 - HASH_DIGITS:
+        longest = LONGEST_NAME - 1 - HASH_DIGITS
+        yield f"experiments.{name}: a sweep's name has at most {longest} characters; shorten it"
+    for member in found.members:
+        if member in taken:
+            yield (
+                f"experiments.{name}.sweep: its member {member} has the name of another experiment "
+                "or autoencoder; rename one"
+            )
+
+
+def _wrong_draws(where: str, found: SweptExperiment, keys: dict[str, _Swept]) -> Iterator[str]:
+    """Numbers from a range that their key does not allow, such as one that is no multiple of 8."""
+    for path, one in keys.items():
+        if isinstance(one.values, tuple):
+            continue
+        for values in found.members.values():
+            try:
+                _allowed_value(one.key, values[path])
+            except ValueError as error:
+                yield f"{where}.sweep.keys.{path} {error}; give a list of values"
+                break
+
+
+def _with_values(
+    experiment: dict[str, Any], values: Values, keys: dict[str, _Swept]
+) -> dict[str, Any]:
+    """A copy of the experiment with these values at their places."""
+    changed = copy.deepcopy(experiment)
+    for path, value in values.items():
+        *blocks, last = keys[path].key.location
+        block = changed
+        for part in blocks:
+            if not isinstance(block.get(part), dict):
+                block[part] = {}
+            block = block[part]
+        block[last] = value
+    return changed
+
+
+def recording_failures(experiment: dict[str, Any]) -> dict[str, Any]:
+    """The experiment with failures recorded, where it does not say otherwise: a member that cannot
+    be trained is a row of the sweep's table."""
+    samples = experiment.get("samples")
+    blocks = [experiment.get("train"), *(samples.values() if isinstance(samples, dict) else [])]
+    for block in blocks:
+        if not isinstance(block, dict):
+            continue
+        if not isinstance(block.setdefault("run", {}), dict):
+            continue
+        block["run"].setdefault("on_failure", "record")
+    return experiment
+
+
+def told_once(problems: list[str], sweeps: dict[str, SweptExperiment]) -> list[str]:
+    """What is wrong with members, told of their sweep: once, and naming some where not all are."""
+    sweep_of = {member: name for name, found in sweeps.items() for member in found.members}
+    if not sweep_of or not problems:
+        return problems
+    names = "|".join(map(re.escape, sorted(sweep_of, key=len, reverse=True)))
+    pattern = re.compile(rf"\bexperiments\.({names})(?=[.: ]|$)")
+    told: dict[tuple[str, str | None], list[str]] = {}
+    for problem in problems:
+        found = pattern.search(problem)
+        sweep = sweep_of[found[1]] if found else None
+        text = pattern.sub(lambda match: f"experiments.{sweep_of[match[1]]}", problem)
+        told.setdefault((text, sweep), []).extend([found[1]] if found else [])
+    return [
+        text if sweep is None else f"{text}{_of_which(wrong, sweeps[sweep])}"
+        for (text, sweep), wrong in told.items()
+    ]
+
+
+def _of_which(wrong: list[str], sweep: SweptExperiment) -> str:
+    wrong = list(dict.fromkeys(wrong))
+    if len(wrong) == len(sweep.members):
+        return ""
+    shown, more = wrong[:SHOWN_MEMBERS], len(wrong) - SHOWN_MEMBERS
+    others = f" and {more} more" if more > 0 else ""
+    return f" (member{'s' if len(wrong) > 1 else ''} {', '.join(shown)}{others})"

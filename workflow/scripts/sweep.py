@@ -1,0 +1,24 @@
+#!/usr/bin/env python
+"""Join what the members of a sweep came to: a tidy table, a ranking with its uncertainty, figures.
+
+The members follow from the keys of --what; their scores, losses and failures lie under --results.
+"""
+
+from pathlib import Path
+
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.program import keys, parser, run
+from ddpm_bench.sweep_report import write_sweep
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--what", type=keys(SweepStage), required=True, help="keys, JSON or @file")
+    options.add_argument("--results", type=Path, required=True, help="folder of all experiments")
+    options.add_argument("--output-dir", type=Path, required=True, help="of tables and figures")
+    given = options.parse_args()
+    write_sweep(given.what, given.results, given.output_dir)
+
+
+if __name__ == "__main__":
+    run(main)
