@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from small_trainer import difference, run_to_end, small_stage, small_trainer, weights_after
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ddpm_bench import plan, stages
+from ddpm_bench import stages
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.files import write_json
 from ddpm_bench.program import UserError
+from ddpm_bench.retraining import retrainings
 
 
 def test_tensorboard_shows_what_metrics_csv_holds(tmp_path):
@@ -96,7 +97,7 @@ def notes_after(tmp_path, before: dict, after: dict) -> list[str]:
     """What is said of a study that was trained with the keys `before`."""
     stage = stages.train_stage(check_config(study(tmp_path, **before)), "small")
     write_json(tmp_path / "small" / "training" / "current.json", {"keys": json.loads(stage)})
-    return plan.retrainings(check_config(study(tmp_path, **after)))
+    return retrainings(check_config(study(tmp_path, **after)))
 
 
 def test_a_training_that_begins_anew_says_which_keys_have_changed(tmp_path):

@@ -11,12 +11,13 @@ from snakemake.jobs import Job
 from ddpm_bench import allocation, failed, main_process
 from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
 from ddpm_bench.config.frozen import frozen_config
+from ddpm_bench.retraining import retrainings
 from ddpm_bench.wall_time import pass_warnings_on
 
 FAILURES = []
 
 if workflow.is_main_process:
-    for note in plan.retrainings(CONFIG):
+    for note in retrainings(CONFIG):
         logger.warning(note)
     for name, found in CONFIG.sweeps.items():
         if found.note is not None:

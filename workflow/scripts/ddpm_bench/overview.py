@@ -23,6 +23,7 @@ from .files import read_json
 from .main_process import MainProcess, main_processes
 from .ownership import MISSED_RENEWALS, Description, last_renewal, read_description
 from .program import UserError
+from .retraining import retraining
 from .timeline import read_attempts
 
 NEWEST_SCORES = 3
@@ -158,7 +159,7 @@ def experiment_state(
 ) -> ExperimentState:
     """jobs: those of it that run or wait; failures: of it, newest first."""
     keys = config.trainings[name]
-    note = plan.retraining(config, name)
+    note = retraining(config, name)
     folder = Path(config.results_dir, name)
     trainer = current_trainer(folder / "training")
     attempts = read_attempts(folder / "progress.jsonl")
