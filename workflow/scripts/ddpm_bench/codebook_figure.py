@@ -13,9 +13,10 @@ from matplotlib.ticker import FuncFormatter
 from .files import read_json
 from .grids import spread
 from .house_style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
-from .panels import PlainNumbers, scale_steps
+from .panels import PlainNumbers
 from .pictures import open_samples, tiled
 from .program import UserError
+from .progress_axis import scale_steps
 
 COLUMNS = [
     *("autoencoder", "training_step", "images", "mse", "psnr_db"),
