@@ -13,6 +13,7 @@ WILDCARDS = {
     "samples": "dpm_20",
     "score": "inception_",
     "step": "00075000",
+    "sweep": "s_w_",
 }
 
 

@@ -1,11 +1,14 @@
-"""Signals that ask a training to stop, and decisions that all its processes take at one step."""
+"""What all processes of a training agree on: where it goes on from, and when it saves or stops."""
 
 import signal
+from collections.abc import Sequence
 from types import FrameType
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import broadcast_object_list
 
+from .checkpoints import TrainingFolder
 from .program import STOP_SIGNALS
 
 
@@ -62,3 +65,21 @@ class Agreement:
         self._under_way = None
         if self._group is not None:
             dist.barrier(self._group)
+
+
+def what_is_left(
+    folder: TrainingFolder, steps: Sequence[int], sigma_rels: Sequence[float], first: bool
+) -> tuple[list[int], int | None]:
+    """Those of `steps` whose checkpoints are to be made, and the step of the state to go on from.
+
+    The first process looks and tells the others: on a shared file system each may see another
+    folder for a while.
+    """
+    found: list[tuple[list[int], int | None] | None] = [None]
+    if first:
+        missing = [step for step in steps if not folder.has_checkpoint(step, sigma_rels)]
+        state = folder.latest_valid_step(at_most=missing[0] - 1) if missing else None
+        found = [(missing, state)]
+    broadcast_object_list(found)
+    assert found[0] is not None
+    return found[0]

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from . import diffusion
 from .acceleration import build_accelerator, compiling_is_asked_for, keep_compiled_code
-from .agreement import Agreement, StopSignal
+from .agreement import Agreement, StopSignal, what_is_left
 from .averages import Averages
 from .checkpoints import TrainingFolder, TrainingState, average_name
 from .config.training import TrainRun, TrainStage, unfit_micro_batch
@@ -64,32 +63,15 @@ def train(
     `stop` then knows, or by a trainer that follows.
     """
     accelerator = build_accelerator(job.stage.train, job.run, folder.path)
-    missing, step = _what_is_left(job, folder, accelerator)
+    missing, step = what_is_left(
+        folder, job.checkpoint_steps(), job.stage.train.ema_sigma_rels, accelerator.is_main_process
+    )
     if not missing:
         accelerator.end_training()
         return 0
     trainer = Trainer(job, images, folder, owner, accelerator)
     trainer.begin_or_go_on(None if step is None else folder.state(step))
     return trainer.run(save_at=set(missing), stop=stop)
-
-
-def _what_is_left(
-    job: Job, folder: TrainingFolder, accelerator: Accelerator
-) -> tuple[list[int], int | None]:
-    """The steps whose checkpoints are to be made, and that of the state to go on from.
-
-    The first process looks and tells the others: on a shared file system each may see another
-    folder for a while.
-    """
-    found: list[tuple[list[int], int | None] | None] = [None]
-    if accelerator.is_main_process:
-        rels = job.stage.train.ema_sigma_rels
-        missing = [step for step in job.checkpoint_steps() if not folder.has_checkpoint(step, rels)]
-        step = folder.latest_valid_step(at_most=missing[0] - 1) if missing else None
-        found = [(missing, step)]
-    broadcast_object_list(found)
-    assert found[0] is not None
-    return found[0]
 
 
 class Trainer:
