@@ -289,7 +289,7 @@ def test_compare_joins_experiments_in_tables_and_figures(tmp_path):
 def test_plot_programs_never_import_torch():
     names = ["tables", "figures", "losses", "pictures", "animations", "closest", "exporting"]
     names += ["sampler_figure", "reported", "snapshot", "summary", "training_hours"]
-    names += ["hours_figures", "loss_comparison", "best_figure", "comparable"]
+    names += ["hours_figures", "loss_comparison", "best_figure", "comparable", "codebook_figure"]
     code = "import sys\n" + "".join(f"import ddpm_bench.{name}\n" for name in names)
     code += "assert 'torch' not in sys.modules and 'snakemake' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=SCRIPTS)

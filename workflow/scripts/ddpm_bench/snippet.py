@@ -177,10 +177,13 @@ def asked_network(model: Model) -> str:
 def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
     """The class of a published package that our network is, and what it is built with."""
     if isinstance(model, Unet):
-        return "Unet", unet_arguments(model, channels)
-    from .unet2d import unet2d_arguments
+        name, arguments = "Unet", unet_arguments(model, channels)
+    else:
+        from .unet2d import unet2d_arguments
 
-    return "UNet2DModel", unet2d_arguments(model, channels)
+        name, arguments = "UNet2DModel", unet2d_arguments(model, channels)
+    del arguments["dropout"]  # of training alone
+    return name, arguments
 
 
 def called(head: str, arguments: dict[str, Any]) -> str:
