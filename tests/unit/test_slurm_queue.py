@@ -1,10 +1,12 @@
 """Which SLURM jobs are a config's own."""
 
+import copy
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from small_study import SMALL
 
 from ddpm_bench import slurm
 from ddpm_bench.config.loading import check_config
@@ -118,3 +120,12 @@ def test_gpus_are_read_by_node_and_index():
 def test_a_machine_without_slurm_has_no_jobs(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert slurm.queue(tmp_path) == []
+
+
+def test_the_job_of_a_sweep_is_of_its_sweep():
+    raw = copy.deepcopy(SMALL)
+    raw["experiments"]["small"]["sweep"] = {"keys": {"train.seed": [0, 1]}}
+    config = check_config(raw)
+    assert slurm.about(config, "sweep", "small") == "small"
+    assert slurm.about(config, "sweep", "small.seed-0") is None
+    assert slurm.about(config, "train", "small.seed-1_00000000_00000020") == "small.seed-1"

@@ -57,6 +57,8 @@ WILDCARDS = {
     "fetch": ("dataset",),
     "collect": ("experiment",),
     "thin": ("experiment",),
+    "best": ("experiment",),
+    "sweep": ("sweep",),
 }
 
 
@@ -144,7 +146,7 @@ def _own(config: Config, job: Job, runs: set[str]) -> Job | None:
 
 
 def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
-    """The experiment or dataset of this config that a job of these wildcards is of, or the
+    """The experiment, sweep or dataset of this config that a job of these wildcards is of, or the
     benchmark; None if nothing.
 
     separator: a pattern of what stands between the wildcards' values.
@@ -157,6 +159,8 @@ def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> st
     names = list(config.trainings)
     if kinds[0] == "dataset":
         names = all_datasets(config)
+    elif kinds[0] == "sweep":
+        names = list(config.sweeps)
     for name in names:
         parts = [re.escape(name), *_patterns(config, name, kinds[1:])]
         if re.fullmatch(separator.join(parts), wildcards):
