@@ -379,9 +379,9 @@ class Trainer:
             advice.append(
                 "precision bf16 or fp32" if keys.precision == "fp16" else "precision fp32"
             )
-        reason = f"{what}; try {', or '.join(advice)}"
+        said = ", or ".join(advice)
         return DivergedError(
-            f"training of {self.folder.experiment_folder.name} diverged: {reason}. "
+            f"training of {self.folder.experiment_folder.name} diverged: {what}. Try {said}. "
             f"The states of before are kept in {self.folder.states}",
-            reason,
+            f"{what}; try {said}",
         )
