@@ -40,7 +40,7 @@ rule best:
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.best_stage(CONFIG, wildcards.experiment),
-        experiment=f"{RESULTS}/{{experiment}}",
+        experiment=subpath(output.card, ancestor=2),
         folder=subpath(output.card, parent=True),
     shell:
         "exec with_log {log:q} best.py --what {params.what:q} --evaluation {input.evaluation:q}"

@@ -77,7 +77,7 @@ rule sweep:
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.sweep_stage(CONFIG, wildcards.sweep),
-        results=RESULTS,
+        results=subpath(output.table, ancestor=4),
         folder=subpath(output.table, parent=True),
     shell:
         "exec with_log {log:q} sweep.py --what {params.what:q} --results {params.results:q}"
