@@ -14,7 +14,7 @@ from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.files import read_json, sha256
-from ddpm_bench.latents import open_decoder, write_latents
+from ddpm_bench.latents import identity, open_decoder, write_latents
 from ddpm_bench.model import build_model
 from ddpm_bench.program import UserError
 from ddpm_bench.sampling import Sampler, draw_batch, open_sampler
@@ -69,6 +69,22 @@ def test_scaled_back_they_are_the_encoders(encoded):
         expected = model.encode(images).permute(0, 2, 3, 1).numpy()
     found = np.load(output / "eval.npy") * np.array(said["std"]) + np.array(said["mean"])
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_latents_are_named_by_what_they_were_made_from(encoded, trained):
+    _, files, output = encoded
+    told = read_json(output / "summary.json")
+    weights = told["autoencoder"]["sha256"]
+    assert told["identity"] == identity(VqVae(**VQVAE), weights, files["train"])
+    assert told["identity"] != identity(VqVae(**VQVAE), "0" * 64, files["train"])
+    assert told["identity"] != identity(VqVae(**VQVAE), weights, files["eval"])
+    # Last bits of another device's: the training goes on, and is not begun anew.
+    latents = np.load(output / "train.npy")
+    np.save(output / "train.npy", latents * np.float32(1 + 1e-6))
+    folders = sorted(path.name for path in (trained.results / "training").iterdir())
+    trained.complete_here(0, 20)
+    assert sorted(path.name for path in (trained.results / "training").iterdir()) == folders
+    np.save(output / "train.npy", latents)
 
 
 def test_nothing_held_out_gives_no_latents(tmp_path, encoded):

@@ -127,7 +127,9 @@ def record_failure(args, status: str, reason: str) -> int:
     stage, about = args.what, args.what.model_dump_json(exclude_defaults=True)
     job = Job(args.first, args.last, stage, args.how, about)
     rels = stage.train.ema_sigma_rels
-    name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
+    summary = read_json(args.dataset / "summary.json")
+    # Latents are named by what they were made from.
+    name = fingerprint(stage, summary.get("identity") or summary["sha256"]["train"])
     with owning(args.experiment / "training", args.renew_seconds) as owner:
         folder = TrainingFolder(args.experiment, name, owner.check)
         folder.remove_leftovers()
@@ -190,7 +192,9 @@ def train_to_the_last_step(args) -> Ended:
 
     stage, stop = args.what, StopSignal()
     images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
-    name = fingerprint(stage, read_json(args.dataset / "summary.json")["sha256"]["train"])
+    summary = read_json(args.dataset / "summary.json")
+    # Latents are named by what they were made from.
+    name = fingerprint(stage, summary.get("identity") or summary["sha256"]["train"])
     about = stage.model_dump_json(exclude_defaults=True)
     if args.init_from:
         stage = with_given_weights(stage, args.init_from)

@@ -2,8 +2,8 @@
 
     results/<autoencoder>/latents/train.npy, eval.npy    float32 [N, h, w, c], zero mean and unit
                                                          variance in each channel
-                                  summary.json           their mean and scale, checksums, and the
-                                                         autoencoder's keys
+                                  summary.json           their mean and scale, checksums, what
+                                                         names them, the autoencoder's keys
                                   autoencoder.safetensors   its weights
 
 An experiment that trains on them keeps the weights beside its checkpoints, and its manifests say
@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from .autoencoder import Autoencoder, trained_autoencoder
 from .checkpoints import checkpoint_entry, load_checkpoint, publish
+from .config.keys import canonical_json, what_keys
 from .config.vqvae import VqVae
 from .diffusion import to_model_range
-from .files import read_json, replacing, sha256, write_json
+from .files import read_json, replacing, sha256, sha256_text, write_json
 from .program import UserError
 
 BATCH_SIZE = 64  # images of one forward pass
@@ -108,6 +109,7 @@ def write_latents(
             "mean": scaling.mean,
             "std": scaling.std,
             "sha256": checksums,
+            "identity": identity(keys, entry["sha256"], images["train"]),
             "autoencoder": {
                 "sha256": entry["sha256"],
                 "step": step,
@@ -116,6 +118,13 @@ def write_latents(
             },
         },
     )
+
+
+def identity(keys: VqVae, weights_sha256: str, images: Path) -> str:
+    """What names latents, wherever they were computed: another GPU's differ in their last bits,
+    and no training should begin anew for that."""
+    named = {"keys": what_keys(keys), "weights": weights_sha256, "images": sha256(images)}
+    return sha256_text(canonical_json(named))
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ the mean loss of a part of a batch; all else (processes, saving, resuming) is th
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from . import diffusion
@@ -72,6 +73,13 @@ def objective_of(stage: TrainStage, channels: int, device: torch.device) -> Obje
     """
     kind = Reconstruction if isinstance(stage.model, VqVae) else Denoising
     return kind(stage, channels, device)
+
+
+def as_in_the_first(values: torch.Tensor) -> None:
+    """Give all processes the first one's values: what each has computed by itself may differ in its
+    last bits, and nothing else would ever make it the same again."""
+    if dist.is_initialized():
+        dist.broadcast(values, src=0)
 
 
 class Denoising(Objective):
@@ -168,6 +176,8 @@ class Reconstruction(Objective):
         latents = self.network.encode(images)
         seed = derived_seed(self._keys.seed, "codebooks", step)
         self._codebooks.restart(dead, latents, seed)
+        for weight in self._codebooks.code_weights():
+            as_in_the_first(weight.data)
         # An average of a code that nothing used means nothing: it begins anew, too.
         for number, weight in enumerate(self._codebooks.code_weights()):
             for average in averages.of.values():
