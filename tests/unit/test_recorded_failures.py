@@ -1,5 +1,6 @@
 """A training or a drawing that fails under `on_failure: record` leaves a file that says why."""
 
+import errno
 import json
 import os
 import signal
@@ -11,13 +12,16 @@ import numpy as np
 import psutil
 import pytest
 from fake_results import CLASSIFIER
+from PIL import Image
 from training_runs import COUNTED, MODEL, SCRIPTS, Run, wait_until, write_dataset
 
-from ddpm_bench import failed
+from ddpm_bench import failed, plan
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.failed import Failed, read_failed
 from ddpm_bench.launching import Ended
+from ddpm_bench.main_process import only_looks
+from ddpm_bench.memory_bounds import recordable
 from ddpm_bench.process_words import Failure, leave_word, word_file
 from ddpm_bench.program import UserError
 from ddpm_bench.supervision import judged
@@ -166,6 +170,47 @@ def test_a_process_that_left_no_word_is_judged_by_its_end(tmp_path):
     assert judged(Ended(2, exit_code=1), tmp_path).failure is None  # an error for the user
 
 
+CLOSED = Failure("crashed", "RuntimeError: Connection closed by peer [127.0.0.1]", 1.0)
+
+
+def test_the_end_of_another_process_is_no_crash_to_record(tmp_path):
+    """One ended with an error for the user, and left no word."""
+    leave_word(word_file(tmp_path, 1), CLOSED)
+    assert judged(Ended(2, exit_code=1), tmp_path).failure is None
+
+
+def test_the_kernels_kill_is_named_and_not_what_others_say_of_it(tmp_path):
+    leave_word(word_file(tmp_path, 1), CLOSED)
+    found = judged(Ended(2, exit_code=-9), tmp_path).failure
+    assert found.status == "out of memory" and "SIGKILL" in found.reason
+    assert "SIGABRT" in judged(Ended(2, exit_code=-6), tmp_path).failure.reason
+    leave_word(word_file(tmp_path, 0), Failure("out of memory", "3 GB more", 2.0))
+    assert judged(Ended(2, exit_code=-9), tmp_path).failure.reason == "3 GB more"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (FileNotFoundError(errno.ENOENT, "no such file"), None),
+        (OSError(errno.EIO, "input/output error"), None),
+        (OSError(errno.ESTALE, "stale file handle"), None),
+        (OSError(errno.ENOMEM, "cannot allocate memory"), "out of memory"),
+        (ValueError("shapes differ"), "crashed"),
+    ],
+)
+def test_errors_of_files_are_no_results(error, status):
+    found = recordable(error, TrainRun(on_failure="record"), None)
+    assert (found and found.status) == status
+
+
+def test_a_watched_training_that_cannot_read_a_file_records_nothing(run):
+    (run.folder / "data" / "train.npy").unlink()
+    process = run.start(0, 20)
+    _, printed = process.communicate(timeout=300)
+    assert process.returncode == 2 and "the same command goes on" in printed
+    assert not run.manifest(0, 20).exists()
+
+
 # What follows a failed training
 
 SAMPLES = {
@@ -276,8 +321,6 @@ def test_validation_of_a_failed_training_has_no_rows(tmp_path, failed_manifest):
     ],
 )  # fmt: skip
 def test_pictures_say_that_there_are_none(tmp_path, failed_manifest, name, arguments, output):
-    from PIL import Image
-
     images = draw(tmp_path, failed_manifest)
     places = {"images": images, "manifest": failed_manifest, "folder": tmp_path}
     what = json.dumps(SAMPLES if name == "plot_trajectory" else {"version": 1})
@@ -299,6 +342,21 @@ def test_a_drawing_that_runs_out_of_memory_is_recorded(run):
     found = read_failed(images.with_suffix(".json"))
     assert found.status == "out of memory" and "lower batch_size" in found.reason
     assert len(np.load(draw(run.folder, run.manifest(0, 20)))) == 4  # of a batch that fits
+
+
+def test_an_animation_that_runs_out_of_memory_says_so(run):
+    run.how.clear()
+    run.complete_here(0, 20)
+    what = {**SAMPLES, "drawing": {"steps": 2, "batch_size": 2**17}}
+    arguments = [
+        "--what", json.dumps(what), "--manifest", run.manifest(0, 20), "--step", 20,
+        "--output", run.folder / "denoising.gif",
+    ]  # fmt: skip
+    how = {**RECORD, "memory_mb_per_process": TOO_LITTLE}
+    done = program("plot_trajectory", "--how", json.dumps(how), *arguments)
+    assert done.returncode == 0, done.stderr
+    with Image.open(run.folder / "denoising.gif") as picture:
+        assert picture.size[0] > 300 and picture.n_frames == 1
 
 
 # Another try
@@ -333,6 +391,58 @@ def test_other_run_keys_try_a_failed_training_again(tmp_path, monkeypatch):
     changed["experiments"]["small"]["train"]["run"]["micro_batch_size"] = 4
     ((name, manifests),) = failed.to_try_again(check_config(changed))
     assert (name, manifests) == ("small", [path])
+
+
+def test_other_run_keys_try_failed_samples_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan.look_again()
+    manifest = Path("results/small/training/job-00000000-00000020.json")
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"checkpoints": [{"step": 20, "file": "x"}]}))
+    images = Path("results/small/samples/few/step-00000020/images-000000-000003.npy")
+    images.parent.mkdir(parents=True)
+    np.save(images, np.empty((0, 8, 8, 1), "u1"))
+    why = {"status": "out of memory", "reason": "x", "step": 20, "how": RECORD}
+    timing = images.with_suffix(".json")
+    timing.write_text(json.dumps({"images": 0, "failed": why}))
+    raw = json.loads(json.dumps(CONFIG))
+    drawing = {"images": 4, "batch_size": 4, "run": dict(RECORD)}
+    raw["experiments"]["small"]["samples"] = {"few": drawing}
+    config = check_config(raw)
+    assert list(failed.to_try_again(config)) == []
+    (note,) = failed.drawing_notes(config, "small")
+    assert "samples few: 1 file failed: out of memory: x" in note and str(timing) in note
+    drawing["run"]["memory_mb_per_process"] = 9000
+    ((name, files),) = failed.to_try_again(check_config(raw))
+    assert (name, files) == ("small: samples few", [timing, images])
+    # Those of a training that failed wait for it.
+    manifest.write_text(json.dumps({"checkpoints": [], "failed": {**why, "how": {}}}))
+    names = [name for name, _ in failed.to_try_again(check_config(raw))]
+    assert names == ["small"]
+    plan.look_again()
+
+
+@pytest.mark.parametrize(
+    ("typed", "looks"),
+    [
+        ("--cores 1 trained", False),
+        ("--cores 1 --report a.zip --report-after-run", False),
+        ("--report a.zip", True),
+        ("--report", True),
+        ("--summary", True),
+        ("-D", True),
+        ("--unlock", True),
+        ("--lint", True),
+        ("--touch --cores 1", True),
+        ("-n", True),
+        ("--list", True),
+    ],
+)
+def test_what_has_failed_is_forgotten_by_runs_alone(typed, looks):
+    from snakemake.cli import get_argument_parser
+
+    options, _ = get_argument_parser().parse_known_args(typed.split())
+    assert only_looks(options) is looks
 
 
 def test_an_autoencoder_cannot_record_its_failure():

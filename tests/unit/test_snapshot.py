@@ -251,3 +251,24 @@ def test_a_summary_prints_scores_best_checkpoint_and_places(project):
     assert f"figures: {report}" in done.stdout
     assert "results/report.html" in done.stdout
     assert "wide: dataset digits-16" in done.stdout and "not collected yet" in done.stdout
+
+
+def test_a_snapshot_leaves_out_what_could_not_be_drawn(project):
+    results = project / "results"
+    why = {"status": "out of memory", "reason": "x", "step": 1200, "how": {}}
+    for samples in ("dpm20", "ddim50"):
+        record = score(1.0, images_generated=0 if samples == "dpm20" else 16)
+        write_score(results, "digits", samples, "classifier", 1200, record)
+        path = write_samples(results, "digits", 1200, samples=samples)
+        write_timing(results, samples, 1200, 0.1)
+        if samples == "dpm20":
+            np.save(path, np.load(path)[:0])
+            path.with_suffix(".json").write_text(json.dumps({"images": 0, "failed": why}))
+    write_nearest(results, "classifier", 1200, images=0)
+    (results / "datasets" / "digits-16").mkdir(parents=True)
+    np.save(results / "datasets" / "digits-16" / "train.npy", np.zeros((20, 16, 16, 1), np.uint8))
+    told()
+    folder = results / "snapshot" / "digits"
+    assert not list(folder.glob("*dpm20*"))
+    assert (folder / "samples_over_training.ddim50.png").exists()
+    assert list(pd.read_csv(folder / "sampler_comparison.csv")["samples"]) == ["ddim50"]

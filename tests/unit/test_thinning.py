@@ -200,3 +200,11 @@ def test_a_killed_thinning_is_finished_by_the_next(study, tmp_path):
     report = json.loads(output.read_text())
     assert [entry["step"] for entry in report["removed"]] == [10, 40, 50]
     assert "3 checkpoints are removed, 3 stay; " in done.stderr
+
+
+def test_a_checkpoint_whose_sampling_failed_is_not_scored(study):
+    nothing = score(0.5, images_generated=0, fid=None, warning="no images: out of memory")
+    write_score(study.results, "digits", "dpm4", "classifier", 30, nothing)
+    report = study.thin(100)
+    assert study.steps_on_disk() == [20, 30, 60]
+    assert "not yet scored" in {entry["step"]: entry["why"] for entry in report["kept"]}[30]

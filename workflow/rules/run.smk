@@ -6,6 +6,7 @@ Out: results/logs/main/*.json   the main process, for `make status` and `make st
 
 import shlex
 
+from snakemake.cli import get_argument_parser
 from snakemake.jobs import Job
 
 from ddpm_bench import allocation, failed, main_process
@@ -24,13 +25,19 @@ if workflow.is_main_process:
             logger.warning(f"experiments.{name}.sweep: {found.note}")
     # Their manifests would stand for them. A main snakemake that runs may be using them.
     if not main_process.main_processes(Path(RESULTS), plan.work_names(CONFIG)):
-        for name, manifests in failed.to_try_again(CONFIG):
-            if workflow.output_settings.dryrun:
+        again = list(failed.to_try_again(CONFIG))
+        looks = workflow.output_settings.dryrun or (
+            again
+            and main_process.only_looks(get_argument_parser().parse_known_args(sys.argv[1:])[0])
+        )
+        for name, files in again:
+            if looks:
                 logger.warning(f"{name} failed with other run keys: a run would try it again")
                 continue
             logger.warning(f"{name} failed with other run keys: it is tried again")
-            for path in manifests:
+            for path in files:
                 path.unlink(missing_ok=True)
+        plan.look_again()
     if gone := main_process.killed(Path(RESULTS), plan.work_names(CONFIG)):
         stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
         logger.warning(gone.remedy(shlex.join(map(str, stop))))

@@ -2,15 +2,17 @@
 """Show how a few images of a set come from noise: an animation over the solver's steps.
 
 Above the images as they are, below the estimates of the clean ones. They are the first of the set.
+With `on_failure: record` of --how a drawing that fails is a picture that says why.
 """
 
+import traceback
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease
-from ddpm_bench.failed import failure_of_checkpoint
+from ddpm_bench.failed import Failed, failure_of_checkpoint, how_keys
 from ddpm_bench.program import keys, parser, run
 
 
@@ -29,10 +31,30 @@ def main() -> None:
     failed = failure_of_checkpoint(args.manifest, args.step, sigma_rel)
     if failed is None:
         with lease(1):
-            draw(args)
+            draw_or_say_why_not(args)
     else:
         from ddpm_bench.instead import say_instead
 
+        say_instead(args.output, args.title, failed)
+
+
+def draw_or_say_why_not(args) -> None:
+    # All that a ceiling of memory need not hold is imported before it is set.
+    from ddpm_bench.instead import say_instead
+    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.sampling import open_sampler as _  # noqa: F401
+
+    ceiling = None
+    try:
+        ceiling = bound_memory(args.how)
+        draw(args)
+    except Exception as error:
+        found = recordable(error, args.how, ceiling) if args.how.on_failure == "record" else None
+        if found is None:
+            raise
+        traceback.print_exc()
+        reason = f"{found.reason} (delete this file to draw it again)"
+        failed = Failed(found.status, reason, args.step, how_keys(args.how))
         say_instead(args.output, args.title, failed)
 
 

@@ -14,6 +14,7 @@ manifest that says so, with the checkpoints that it has made, and the exit statu
 import os
 import signal
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,11 @@ def train_job(args) -> Ended:
         failure = recordable(error, args.how, ceiling) if is_watched() else None
         if failure is not None:
             leave_own_word(failure)
+        elif is_watched() and isinstance(error, OSError):  # who watches must not record its end
+            traceback.print_exc()
+            raise UserError(
+                f"{type(error).__name__}: {error}; mend that, and the same command goes on"
+            ) from None
         raise
 
 

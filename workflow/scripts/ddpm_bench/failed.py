@@ -4,6 +4,7 @@ Such a manifest names the checkpoints that were made before, samples of others a
 their scores are null. Imported at DAG time: the standard library and the configuration only.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,10 +92,44 @@ def remedy(config: Config, experiment: str) -> str:
     return f"it is tried again when train.run changes, or {path} is deleted"
 
 
+def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path, Failed]]:
+    """The samples that could not be drawn from checkpoints that were made: set, file and why."""
+    for samples, keys in config.experiments[experiment].samples.items():
+        for step in plan.checkpoint_steps(config, experiment, samples):
+            for path in map(Path, plan.sample_files(config, experiment, samples, step)):
+                failed = read_failed(path.with_suffix(".json"))
+                if failed is None:
+                    continue
+                manifest = Path(plan.manifest_of_checkpoint(config, experiment, step))
+                if failure_of_checkpoint(manifest, step, keys.ema_sigma_rel) is None:
+                    yield samples, path, failed
+
+
+def drawing_notes(config: Config, experiment: str) -> Iterator[str]:
+    """Of each set that could not be drawn everywhere: how much of it, why, and what to do."""
+    found = failed_drawings(config, experiment)
+    for samples, drawings in itertools.groupby(found, key=lambda drawing: drawing[0]):
+        _, paths, failures = zip(*drawings, strict=True)
+        files = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
+        yield (
+            f"samples {samples}: {files} failed: {failures[0].in_words()} (tried again when "
+            f"samples.{samples}.run changes, or {paths[0].with_suffix('.json')} is deleted)"
+        )
+
+
 def to_try_again(config: Config) -> Iterator[tuple[str, list[Path]]]:
-    """The experiments whose training failed with other `run` keys than the config has now, and the
-    manifests that tell of it: without them they are trained again, from the last saved state."""
+    """What failed with other `run` keys than the config has now, and the files that tell of it.
+
+    Without them an experiment is trained again, from the last saved state, and samples are drawn.
+    """
     for name, keys in config.experiments.items():
         failed = failed_jobs(config, name)
         if failed and next(iter(failed.values())).how != how_keys(keys.train.run):
             yield name, list(failed)
+        drawings = failed_drawings(config, name)
+        for samples, found in itertools.groupby(drawings, key=lambda drawing: drawing[0]):
+            how = how_keys(keys.samples[samples].run)
+            paths = [path for _, path, failed in found if failed.how != how]
+            if paths:
+                files = [file for path in paths for file in (path.with_suffix(".json"), path)]
+                yield f"{name}: samples {samples}", files

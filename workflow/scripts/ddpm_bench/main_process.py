@@ -10,6 +10,7 @@ import os
 import shlex
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,16 @@ from pathlib import Path
 
 from .files import read_json, write_json
 from .ownership import BOOT_ID
+
+# Options of snakemake under which no job runs.
+WITHOUT_JOBS = (
+    *("dryrun", "touch", "unlock", "lint", "list_rules", "list_target_rules", "print_compilation"),
+    *("summary", "detailed_summary", "dag", "rulegraph", "filegraph", "d3dag", "archive"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
+    *("delete_all_output", "delete_temp_output", "cleanup_metadata", "cleanup_shadow"),
+    *("conda_cleanup_envs", "conda_create_envs_only", "list_conda_envs"),
+    *("container_cleanup_images", "containerize", "generate_unit_tests", "deploy_sources"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,13 @@ class MainProcess:
             f"The snakemake that was here before (process {self.process}, since {self.since}) was "
             f"killed, and its jobs may still run. To end them and unlock this folder, first: {stop}"
         )
+
+
+def only_looks(options: Namespace) -> bool:
+    """Whether a snakemake that was called with these options runs no job, but reports, lists,
+    unlocks or cleans up."""
+    reports = options.report is not None and not options.report_after_run
+    return reports or any(getattr(options, name, None) for name in WITHOUT_JOBS)
 
 
 def record(results: Path, experiments: Iterable[str]) -> None:

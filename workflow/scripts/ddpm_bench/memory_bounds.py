@@ -45,6 +45,8 @@ def recordable(error: BaseException, run: Failing, ceiling: int | None) -> Failu
         lift_ceiling()  # what has failed needs some memory to say so
     if is_out_of_memory(error):
         return Failure("out of memory", f"{what_did_not_fit(error)}; {_remedy(run, ceiling)}")
+    if isinstance(error, OSError):  # of files: trying again may mend it
+        return None
     return Failure("crashed", f"{one_line(first_line(error))} (traceback in the log)")
 
 

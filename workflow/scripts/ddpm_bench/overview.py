@@ -17,7 +17,7 @@ from . import plan, slurm
 from .cell_record import Status
 from .cells import cell_files
 from .config.loading import Config
-from .failed import failure_of, remedy
+from .failed import drawing_notes, failure_of, remedy
 from .failures import Failure, newest_failures
 from .files import read_json
 from .main_process import MainProcess, main_processes
@@ -177,6 +177,8 @@ def experiment_state(
     if failed is not None:
         notes.append(f"training failed: {failed.in_words()} ({remedy(config, name)})")
         done = failed.step
+    if name in config.experiments:
+        notes += drawing_notes(config, name)
     done = min(done, keys.train.steps)
     left = (keys.train.steps - done) * keys.train.batch_size
     samples = [Path(path) for path in plan.all_sample_files(config, name)]

@@ -36,6 +36,11 @@ class Failure:
     when: float = 0.0
 
 
+def is_consequence(failure: Failure) -> bool:
+    """Whether a crash says no more than that another process has ended."""
+    return failure.status == "crashed" and OF_ANOTHER.search(failure.reason) is not None
+
+
 def gravest(failures: Iterable[Failure | None]) -> Failure | None:
     """The one that explains the others: by its kind, then causes before consequences, then the
     earliest."""

@@ -18,6 +18,7 @@ from .config.literature import PublishedOf, ScoreFiguresStage
 from .config.loading import Config
 from .config.reporting import HoursStage
 from .devices import present_devices
+from .failed import failure_of_samples, read_failed
 from .program import UserError
 from .tables import (
     VALIDATION_COLUMNS,
@@ -196,31 +197,39 @@ def draw_samples(config: Config, experiment: str, samples: str, folder: Path) ->
     steps = plan.checkpoint_steps(config, experiment, samples)
     firsts = map(Path, plan.first_sample_files(config, experiment, samples))
     drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
-    if not drawn:
+    steps = [step for step, path in drawn.items() if failure_of_samples([path]) is None]
+    if not steps:
         return []
     from .animations import save_animation, training_frames
     from .house_style import save_figure
     from .pictures import samples_over_training
 
-    title = "Samples over training"
+    title, files = "Samples over training", [drawn[step] for step in steps]
     written = [folder / f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
-    save_figure(samples_over_training(list(drawn), list(drawn.values()), title), written[0])
-    save_animation(training_frames(list(drawn), list(drawn.values()), title), written[1])
+    save_figure(samples_over_training(steps, files, title), written[0])
+    save_animation(training_frames(steps, files, title), written[1])
     return written
 
 
 def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Path]:
-    """The images closest to training images, of the latest checkpoint that is scored."""
+    """The images closest to training images, of the latest checkpoint that is drawn and scored."""
     keys, written = config.experiments[experiment], []
     train = Path(plan.prepared_images(config, keys.dataset, "train"))
     for score, samples in itertools.product(keys.scores, keys.samples):
         steps = plan.checkpoint_steps(config, experiment, samples)
         nearest = map(Path, plan.nearest_files(config, experiment, score, samples))
-        found = [pair for pair in zip(steps, nearest, strict=True) if pair[1].exists()]
+        drawn = [
+            [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
+            for step in steps
+        ]
+        found = [
+            (path, files)
+            for path, files in zip(nearest, drawn, strict=True)
+            if path.exists() and failure_of_samples(files) is None
+        ]
         if not found:
             continue
-        step, path = found[-1]
-        files = [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
+        path, files = found[-1]
         if not all(file.exists() for file in (train, *files)):
             continue
         from .closest import closest_figure, closest_pairs, closest_title, read_distances
@@ -243,7 +252,7 @@ def draw_samplers(
         return []
     step, _ = reported.compared_sets(config, experiment)
     timings = [Path(path) for path in reported.compared_timings(config, experiment)]
-    drawn = [path for path in timings if path.exists()]
+    drawn = [path for path in timings if path.exists() and read_failed(path) is None]
     if not drawn or step not in set(evaluation["training_step"]):
         return []
     from .sampler_figure import write_comparison

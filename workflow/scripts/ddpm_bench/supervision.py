@@ -6,6 +6,7 @@ torch: who watches takes little memory.
 """
 
 import codecs
+import math
 import os
 import secrets
 import shutil
@@ -22,7 +23,15 @@ from types import FrameType
 
 from .last_words import TAIL_BYTES
 from .launching import Ended
-from .process_words import Failure, gravest, leave_word, read_word, without_a_word, word_file
+from .process_words import (
+    Failure,
+    gravest,
+    is_consequence,
+    leave_word,
+    read_word,
+    without_a_word,
+    word_file,
+)
 from .program import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
 
 WORDS = "DDPM_BENCH_WORDS"  # the folder in which processes of a watched training leave words
@@ -107,8 +116,11 @@ def _judged(status: int, folder: Path, tail: str) -> Watched:
     if status in (0, EXIT_SAVED_AND_STOPPED):
         return Watched(status)
     said = gravest(read_word(path) for path in folder.glob(word_file(folder, "*").name))
-    if said is None and status != EXIT_USER_ERROR:
-        said = without_a_word(status, tail, 0.0)
+    another = said is not None and is_consequence(said)
+    if status == EXIT_USER_ERROR:
+        return Watched(status, None if another else said)
+    if said is None or status < 0 or (another and tail):
+        said = gravest([said, without_a_word(status, tail, math.inf)])  # words come first
     return Watched(status, said)
 
 

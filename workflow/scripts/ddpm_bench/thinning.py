@@ -52,7 +52,8 @@ def why_kept(
     """
     checkpoints = list(checkpoints)
     latest = max((checkpoint.step for checkpoint in checkpoints), default=0)
-    scored = set(evaluation[["samples", "score", "training_step"]].itertuples(index=False))
+    measured = evaluation[evaluation["images_generated"] > 0]  # others: a failure that is recorded
+    scored = set(measured[["samples", "score", "training_step"]].itertuples(index=False))
     reasons = {}
     for checkpoint in checkpoints:
         step, number = checkpoint.step, checkpoint.step // stage.checkpoint_every
