@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from drawn import SCRIPTS
@@ -22,6 +23,7 @@ from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key
 from ddpm_bench.config.sweep_members import members, short_names, value_text
 from ddpm_bench.program import UserError
 from ddpm_bench.sweep_ranking import ranking_columns
+from ddpm_bench.sweep_summary import sweep_summary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -268,6 +270,18 @@ def test_no_key_that_may_be_swept_has_the_name_of_a_column():
             allowed.add(key)
     # Paths of more than one key have dots, and columns have none.
     assert "autoencoder" in allowed and not allowed & columns
+
+
+def test_the_summary_ranks_scores_of_another_fid_reference_apart(tmp_path):
+    raw = swept({"train.batch_size": [8, 16]}) | {"results_dir": str(tmp_path)}
+    stage = SweepStage.model_validate_json(stages.sweep_stage(check_config(raw), "digits"))
+    row = dict.fromkeys(ranking_columns(stage), "1") | {"metric": "fid", "std": ""}
+    rows = [row | {"fid_reference": reference} for reference in ("train", "published")]
+    folder = tmp_path / "report" / "sweeps" / "digits"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "ranking.csv", index=False)
+    told = list(sweep_summary(check_config(raw), "digits", "make"))
+    assert len([line for line in told if line.startswith("  by FID")]) == 2
 
 
 def test_a_member_with_the_name_of_another_experiment_is_refused():
