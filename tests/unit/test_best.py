@@ -187,6 +187,14 @@ def test_another_winner_takes_the_place_of_the_one_before(tmp_path):
     assert study.weights(10).exists()
 
 
+def test_no_decoder_stays_of_when_the_experiment_was_in_latents(tmp_path):
+    study = Study(tmp_path)
+    study.best.mkdir(parents=True)
+    (study.best / "decoder.safetensors").write_bytes(b"old")
+    study.export({10: 5.0})
+    assert not (study.best / "decoder.safetensors").exists()
+
+
 def test_the_export_stays_when_its_checkpoint_goes(tmp_path):
     study = Study(tmp_path)
     best = study.export({10: 5.0, 20: 9.0})

@@ -16,3 +16,4 @@ def test_every_module_stands_in_the_map_for_contributors():
     shown = set(re.findall(r"\w+", page.split("data flows one way:")[1].split("\n`config`")[0]))
     modules = {path.stem for path in (SCRIPTS / "ddpm_bench").glob("*.py")} - {"__init__"}
     assert modules - shown == set()
+    assert page.index(" sweep_summary,") < page.index(" summary,"), "which imports it"

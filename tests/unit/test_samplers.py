@@ -101,11 +101,29 @@ def test_the_table_holds_the_options_of_each_set_and_its_scores(tmp_path):
         (Drawing(), Drawing(precision="bf16")),
         (Drawing(), Drawing(timestep_spacing="leading")),
         (Drawing(scheduler="ddim"), Drawing(scheduler="ddim", eta=0.5)),
+        (Drawing(scheduler="ddpm"), Drawing(scheduler="ddpm", variance="fixed-large")),
+        (
+            Drawing(scheduler="ddpm", steps=5),
+            Drawing(scheduler="ddpm", variance="fixed-small", steps=6),
+        ),
     ],
 )
 def test_samplers_are_told_apart_by_all_keys_but_steps_seed_and_batch(one, other):
     alike = other.steps != 20
     assert (samplers.sampler_name(one) == samplers.sampler_name(other)) == alike
+
+
+def test_the_variances_of_ddpm_are_two_samplers_in_table_and_figure(tmp_path):
+    sets = {
+        f"{variance}-{steps}": (
+            Drawing(scheduler="ddpm", variance=f"fixed-{variance}", steps=steps), 9.0, 0.01, 0.1,
+        )
+        for variance in ("small", "large") for steps in (10, 20)
+    }  # fmt: skip
+    compared = study(tmp_path, sets)
+    assert set(compared["variance"]) == {"fixed-small", "fixed-large"}
+    assert set(sampler_figure.sampler_looks(compared)) == {"ddpm", "ddpm, fixed-large"}
+    assert samplers.steps_to_quality(compared)["step_counts"].tolist() == [2] * 4
 
 
 def test_seconds_of_a_set_are_those_of_all_its_files(tmp_path):

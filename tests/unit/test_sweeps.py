@@ -1,5 +1,6 @@
 """Sweeps: which members there are, what they are called, and what is refused."""
 
+import contextlib
 import copy
 import itertools
 import re
@@ -7,20 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from drawn import SCRIPTS
 
-from ddpm_bench import reported, stages
+from ddpm_bench import reported, stages, sweep_table
 from ddpm_bench import swept as swept_experiments
 from ddpm_bench.config.frozen import frozen_config
-from ddpm_bench.config.loading import check_config, read_config
-from ddpm_bench.config.sweep import Sweep
+from ddpm_bench.config.loading import Experiment, check_config, read_config
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep
+from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key
 from ddpm_bench.config.sweep_members import members, short_names, value_text
 from ddpm_bench.program import UserError
+from ddpm_bench.sweep_ranking import ranking_columns
+from ddpm_bench.sweep_summary import sweep_summary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+LONGEST_ARGUMENT = 131_072  # bytes, of Linux
 GRID = {"train.learning_rate": [1e-3, 2e-3], "model.dim": [16, 24], "train.seed": [0, 1, 2]}
 
 
@@ -166,6 +173,7 @@ def test_other_values_have_other_texts():
         ({"samples.dpm21.steps": [5]}, "samples.'dpm21': no such name; did you mean 'dpm20'?"),
         ({"train.seed.x": [5]}, "`train.seed` has no keys; remove `.x`"),
         ({"sweep.count": [5]}, "`sweep` is the sweep"),
+        ({"dataset": ["digits"]}, "`dataset` decides which scores compare"),
         ({"train.seed": {"from": 0, "to": 9}}, "a range is for method: random"),
         ({"train.seed": list(range(200)), "train.batch_size": list(range(1, 99))}, "19,600"),
     ],
@@ -223,6 +231,59 @@ def test_a_wrong_default_is_told_where_it_stands():
     assert "config has 1 problem:" in text and "defaults.train.ema_dekay: unknown key" in text
 
 
+def test_several_sweeps_have_no_more_members_than_one_may():
+    raw = swept({"train.seed": list(range(200))})
+    raw["experiments"]["other"] = copy.deepcopy(raw["experiments"]["digits"])
+    text = problems(raw)
+    assert "config has 1 problem:" in text and "digits, other have 400 members together" in text
+
+
+def test_as_many_members_as_there_may_be_fit_in_one_command():
+    """Of rules compare and costs, with names of 80 characters and a results_dir of 100."""
+    raw = swept({"train.seed": list(range(100, 100 + MOST_MEMBERS))})
+    raw["results_dir"] = "/" + 99 * "r"
+    experiment = raw["experiments"].pop("digits")
+    raw["experiments"][71 * "e"] = experiment  # .seed-100: 80 characters
+    dataset, sets = 80 * "d", [letter * 80 for letter in "st"]
+    raw["datasets"][dataset] = raw["datasets"].pop(experiment["dataset"])
+    experiment["dataset"] = dataset
+    experiment["samples"] = {name: {"images": 8} for name in sets}
+    experiment["scores"] = {"c" * 80: {"features": "classifier"}}
+    config = check_config(raw)
+    assert {len(name) for name in config.experiments} == {80}
+    evaluations, bests = (
+        [f"{config.results_dir}/{name}/report/{file}" for name in config.experiments]
+        for file in ("evaluation_results.csv", "best_scores.csv")
+    )
+    compare = " ".join([stages.compare_stage(config, []), *evaluations, *bests])
+    for text in (compare, stages.costs_stage(config)):
+        assert len(text) < LONGEST_ARGUMENT - 5_000  # for the rest of the command
+
+
+def test_no_key_that_may_be_swept_has_the_name_of_a_column():
+    stage = SweepStage.model_validate({"version": 1, "sweep": "s", "swept": {"keys": {"a": [0]}}})
+    columns = {*sweep_table.columns(stage), *ranking_columns(stage)}
+    allowed = set()
+    for key in Experiment.model_fields:
+        with contextlib.suppress(NoSuchKeyError):
+            swept_key(Experiment, DEMO["experiments"]["digits"], key)
+            allowed.add(key)
+    # Paths of more than one key have dots, and columns have none.
+    assert "autoencoder" in allowed and not allowed & columns
+
+
+def test_the_summary_ranks_scores_of_another_fid_reference_apart(tmp_path):
+    raw = swept({"train.batch_size": [8, 16]}) | {"results_dir": str(tmp_path)}
+    stage = SweepStage.model_validate_json(stages.sweep_stage(check_config(raw), "digits"))
+    row = dict.fromkeys(ranking_columns(stage), "1") | {"metric": "fid", "std": ""}
+    rows = [row | {"fid_reference": reference} for reference in ("train", "published")]
+    folder = tmp_path / "report" / "sweeps" / "digits"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "ranking.csv", index=False)
+    told = list(sweep_summary(check_config(raw), "digits", "make"))
+    assert len([line for line in told if line.startswith("  by FID")]) == 2
+
+
 def test_a_member_with_the_name_of_another_experiment_is_refused():
     raw = swept({"train.seed": [0, 1]})
     raw["experiments"]["digits.seed-1"] = copy.deepcopy(DEMO["experiments"]["digits"])
@@ -244,8 +305,6 @@ def test_the_config_that_jobs_read_has_the_same_members(tmp_path):
 
 
 def test_the_sweep_is_all_that_its_program_needs_to_know_the_members():
-    from ddpm_bench.config.reporting import SweepStage
-
     config = check_config(swept(RANDOM, method="random", count=5))
     stage = SweepStage.model_validate_json(stages.sweep_stage(config, "digits"))
     assert members(stage.sweep, stage.swept) == config.sweeps["digits"].members

@@ -61,8 +61,11 @@ def export_best(
         return export_nothing(config, stage.experiment, folder)
     publish(best.weights, folder / "model.safetensors")
     sampling = sampling_of(config, stage.experiment, best.row["samples"])
+    decoder = folder / "decoder.safetensors"
     if sampling.autoencoder is not None:
-        write_decoder(sampling, best.manifest, folder / "decoder.safetensors")
+        write_decoder(sampling, best.manifest, decoder)
+    else:
+        decoder.unlink(missing_ok=True)  # of before, when the experiment was in latents
     steps = steps_of(sampling)
     write_text(folder / "scheduler_config.json", steps.scheduler.to_json_string())
     source = program(sampling, steps)

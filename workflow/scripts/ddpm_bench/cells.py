@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
 from .config.loading import Config
+from .config.vqvae import LatentShape
 
 # By which others know the benchmark of a config; no experiment may have this name.
 BENCHMARK = "benchmark"
@@ -117,14 +118,29 @@ def of_several_nodes(cell: Cell, value: str | int) -> str | int | None:
 
 def images_shaped_as(config: Config, model: str) -> str | None:
     """The dataset that gives a model of the benchmark its image size and channels; None where the
-    benchmark's own keys do."""
+    benchmark's own keys do, or latents."""
     assert config.benchmark is not None
     network = config.benchmark.models[model]
     if network.name in WITHOUT_IMAGES:
         return None
     if isinstance(network, OfExperiment):
-        return config.experiments[network.experiment].dataset
+        experiment = config.experiments[network.experiment]
+        return None if experiment.autoencoder else experiment.dataset
     return config.benchmark.dataset
+
+
+def latents_shaped_as(config: Config, model: str) -> LatentShape | None:
+    """The latents in which a model of an experiment is trained; None for models of images. A cell
+    takes random ones: those of images are there only once their autoencoder is trained."""
+    assert config.benchmark is not None
+    network = config.benchmark.models[model]
+    if not isinstance(network, OfExperiment):
+        return None
+    experiment = config.experiments[network.experiment]
+    if experiment.autoencoder is None:
+        return None
+    autoencoder = config.autoencoders[experiment.autoencoder].model
+    return autoencoder.latents_of(config.datasets[experiment.dataset].image_size)
 
 
 def dataset_of_cell(config: Config, cell: Cell) -> str | None:

@@ -22,8 +22,8 @@ WITHIN = 0.05  # of a sampler's best value: what counts as having reached it
 
 # A sampler's options, as columns of the table.
 OPTIONS = [
-    "scheduler", "solver_order", "karras_sigmas", "eta", "timestep_spacing", "timesteps",
-    "ema_sigma_rel", "batch_size", "seed",
+    "scheduler", "solver_order", "karras_sigmas", "eta", "variance", "timestep_spacing",
+    "timesteps", "ema_sigma_rel", "batch_size", "seed",
 ]  # fmt: skip
 SCORES = [
     *dict.fromkeys(
@@ -118,6 +118,8 @@ def sampler_name(drawing: Drawing) -> str:
         parts.append("Karras")
     if drawing.eta:
         parts.append(f"eta {drawing.eta:g}")
+    if drawing.variance == "fixed-large":  # the other one is what null is
+        parts.append(drawing.variance)
     if drawing.timesteps is not None:
         parts.append(f"at {timesteps_text(drawing)}")
     elif drawing.timestep_spacing != Drawing().timestep_spacing:

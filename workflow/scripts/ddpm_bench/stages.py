@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as
+from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as, latents_shaped_as
 from .comparable import loss_groups
 from .config.alone import config_of
 from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
@@ -304,6 +304,8 @@ def _measuring(config: Config, cell: Cell, network: str) -> dict[str, Any]:
     if shape := images_shaped_as(config, cell.model):
         dataset = config.datasets[shape]
         keys |= {"image_size": dataset.image_size, "channels": dataset.channels}
+    if latents := latents_shaped_as(config, cell.model):
+        keys |= {"image_size": latents.size, "channels": latents.channels}
     unread = set() if cell.strategy in PIPELINES else {"micro_batches"}
     unread |= set() if cell.strategy == "powersgd" else {"powersgd_rank"}
     unread |= {"image_size", "channels"} if network in WITHOUT_IMAGES else set()

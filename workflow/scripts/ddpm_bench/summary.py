@@ -97,7 +97,9 @@ def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
     use = ", ".join(
         f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in told["codebooks"]
     )
-    error = f"mean squared error {told['mse']:.4g}, PSNR {told['psnr_db']:.2f} dB"
+    # null: no error at all
+    psnr = "infinite" if told["psnr_db"] is None else f"{told['psnr_db']:.2f} dB"
+    error = f"mean squared error {told['mse']:.4g}, PSNR {psnr}"
     yield f"  {told['images']:,} images given back at step {told['step']:,}: {error}"
     yield f"  codes in use (perplexity): {use}"
     if told["warning"]:

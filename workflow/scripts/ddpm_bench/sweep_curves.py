@@ -21,7 +21,8 @@ from .panels import LOG_FROM_RATIO, PlainNumbers
 from .progress_axis import scale_steps
 from .sweep_panels import NO_SCORES, ScoredAlike, failure_notes, scored_alike, write_title
 from .sweep_ranking import ranked
-from .sweep_table import SCORED, setting_keys, setting_name
+from .sweep_table import setting_keys, setting_name
+from .tables import SCORED
 
 MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
 OTHERS = "0.75"

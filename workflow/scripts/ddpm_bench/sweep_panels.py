@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from .house_style import COLOURS
 from .sweep_ranking import main_metric
-from .sweep_table import OK, SCORED
-from .tables import Metric, counts, feature_space_label, metric_label
+from .sweep_table import OK
+from .tables import SCORED, Metric, counts, feature_space_label, metric_label
 
 FAILED_COLOUR = "#b03a2e"
 LONGEST_REASON = 110  # characters of a reason in a figure; the table has all of it

@@ -8,8 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from .config.reporting import SweepStage
-from .sweep_table import SCORED, setting_keys
-from .tables import METRICS, Metric, ordered_metrics
+from .sweep_table import setting_keys
+from .tables import METRICS, SCORED, Metric, ordered_metrics
 
 CONFIDENCE, SIGNIFICANCE = 0.95, 0.05
 METHOD = (

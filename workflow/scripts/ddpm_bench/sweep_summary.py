@@ -8,10 +8,9 @@ import pandas as pd
 from . import swept
 from .config.loading import Config
 from .failed import failure_of
-from .tables import METRICS, metric_label
+from .tables import METRICS, SCORED, metric_label
 
 MOST_SETTINGS = 5  # of a way to score
-SCORED = ["dataset", "samples", "score", "feature_space", "reference", "fid_backend"]
 
 
 def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from .tables import (
     EVALUATION_COLUMNS,
     METRICS,
     OF_SCORES,
+    SCORED,
     Kinds,
     best_row,
     ordered_metrics,
@@ -30,11 +31,6 @@ from .tables import (
 from .timeline import read_attempts
 
 SEED = "train.seed"
-# Scored alike: within such a group, and nowhere else, are values compared.
-SCORED = [
-    *("dataset", "samples", "score"),
-    *("feature_space", "reference", "fid_reference", "fid_backend"),
-]
 OUTCOME = [
     *("images_generated", "images_reference", "feature_dimensions"),
     *("metric", "best_value", "best_std", "best_step"),

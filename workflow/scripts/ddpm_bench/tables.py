@@ -75,10 +75,11 @@ METRICS = {
 }
 
 # A group is scored alike: within it, and nowhere else, are values compared.
-GROUP = [
-    *("experiment", "dataset", "samples", "score"),
+SCORED = [
+    *("dataset", "samples", "score"),
     *("feature_space", "reference", "fid_reference", "fid_backend"),
 ]
+GROUP = ["experiment", *SCORED]
 EVALUATION_COLUMNS = [
     *GROUP,
     "training_step",

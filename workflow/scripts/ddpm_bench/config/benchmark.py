@@ -67,7 +67,8 @@ class OwnModel(Keys):
 
 
 class OfExperiment(Keys):
-    """The network of an experiment, at the image size and channels of its dataset."""
+    """The network of an experiment, at the image size and channels of its dataset; of one with an
+    `autoencoder` at those of its latents, which are random."""
 
     name: Literal["experiment"] = Field(description="Which network.")
     experiment: Name = Field(description="A name under `experiments`.")
@@ -91,7 +92,7 @@ class Measuring(Keys):
     """What is measured of each cell, and on what data."""
 
     image_size: PositiveInt = Field(32, description="Pixels; of random images, as CIFAR-10's.")
-    channels: Literal[1, 3] = Field(3, description="Of random images.")
+    channels: PositiveInt = Field(3, description="Of random images or latents.")
     classes: PositiveInt = Field(10, description="Of the labels that resnets learn.")
     optimizer: Literal["adam", "sgd"] = Field(
         "adam", description="sgd: with momentum 0.9. Adam holds two moments of each weight."
@@ -156,8 +157,11 @@ class Benchmark(Measuring):
     dataset: Name | None = Field(
         None,
         description="A name under `datasets`: its images, in place of random ones, at its size and "
-        "channels. A model of an experiment takes those of its own dataset then.",
+        "channels. A model of an experiment takes those of its own dataset then; one of latents "
+        "takes random ones.",
     )
+    # What a user may give; a cell may have any number, of latents.
+    channels: Literal[1, 3] = Field(3, description="Of random images.")
     run: CellRun = Field(default_factory=CellRun, description="How cells are run.")
 
     def problems(self) -> Iterator[str]:

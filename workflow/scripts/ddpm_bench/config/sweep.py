@@ -9,7 +9,11 @@ from pydantic import Field
 from .keys import Keys, PositiveInt, Seed
 
 Number = int | float
-MOST_MEMBERS = 10_000
+# Of all sweeps of a config together. Rule `compare` names two files of each member in one command,
+# and Linux takes no argument of more than 131,072 bytes: a member takes 417 of them at most where
+# results_dir has 100 characters and names have 80, so 250 leave 26,000 for all else. Rule `costs`
+# then has 524 for each member's dataset, sets and scores: four names of 80 characters.
+MOST_MEMBERS = 250
 
 
 class ValueRange(Keys):
@@ -66,5 +70,5 @@ class Sweep(Keys):
         if size > MOST_MEMBERS:
             yield (
                 f"its grid has {size:,} members, more than {MOST_MEMBERS:,}; give fewer values, or "
-                "draw some: method: random"
+                "draw some (method: random), or make more configs with a results_dir each"
             )

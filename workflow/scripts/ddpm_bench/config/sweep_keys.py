@@ -12,7 +12,12 @@ from .cross_references import nearest, no_such
 from .keys import Keys
 
 UNIONS = (Union, types.UnionType)
-LOCAL = ("run", "sweep")  # say how, or what the sweep itself is
+NEVER_SWEPT = {
+    "run": "says how it is run, which changes no result: sweep over other keys",
+    "sweep": "is the sweep: sweep over other keys",
+    "dataset": "decides which scores compare, and those of two datasets never do: write an "
+    "experiment for each dataset, with the same sweep",
+}
 
 
 class NoSuchKeyError(Exception):
@@ -55,9 +60,8 @@ def swept_key(experiment_model: type[Keys], experiment: dict[str, Any], path: st
     rest = path
     while True:
         key, _, rest = rest.partition(".")
-        if key in LOCAL:
-            why = "says how it is run, which changes no result" if key == "run" else "is the sweep"
-            raise NoSuchKeyError(f"`{key}` {why}: sweep over other keys")
+        if key in NEVER_SWEPT:
+            raise NoSuchKeyError(f"`{key}` {NEVER_SWEPT[key]}")
         field = _field(blocks, key)
         location.append(key)
         here = here.get(key) if isinstance(here, dict) else None
@@ -81,7 +85,7 @@ def _field(blocks: list[type[Keys]], key: str) -> FieldInfo:
     for block in blocks:
         if key in _names(block):
             return _names(block)[key]
-    known = [name for block in blocks for name in _names(block) if name not in LOCAL]
+    known = [name for block in blocks for name in _names(block) if name not in NEVER_SWEPT]
     listed = ", ".join(dict.fromkeys(known))
     raise NoSuchKeyError(f"unknown key `{key}`{nearest(key, known)}; allowed: {listed}")
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ..files import sha256_text
 from .keys import Keys, canonical_json
-from .sweep import Sweep, ValueRange
+from .sweep import MOST_MEMBERS, Sweep, ValueRange
 from .sweep_keys import NoSuchKeyError, SweptKey, swept_key
 
 LONGEST_NAME = 80  # of an experiment
@@ -176,7 +176,19 @@ def expand_sweeps(
         sweeps[name] = found
         for member, values in found.members.items():
             expanded[member] = recording_failures(_with_values(base, values, keys))
+    problems += _too_many(sweeps)
     return {**merged, "experiments": expanded}, sweeps, problems
+
+
+def _too_many(sweeps: dict[str, SweptExperiment]) -> Iterator[str]:
+    """More members of several sweeps than one sweep may have."""
+    count = sum(len(found.members) for found in sweeps.values())
+    if count > MOST_MEMBERS:
+        yield (
+            f"experiments: the sweeps {', '.join(sweeps)} have {count:,} members together, more "
+            f"than {MOST_MEMBERS:,}; give fewer values, or move a sweep to a config of its own "
+            "with another results_dir"
+        )
 
 
 @dataclass(frozen=True)
