@@ -138,7 +138,7 @@ def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
 
     places = {
         "batch": (trainer, "_share_of_batch"),
-        "noise": (training, "step_draws"),  # within the batch
+        "noise": (trainer.objective, "draws"),  # within the batch
         "loss": (trainer, "_backpropagate"),
         "forward": (trainer, "_predict"),  # within it
         "backward": (torch.Tensor, "backward"),  # within it

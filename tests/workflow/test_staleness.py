@@ -10,7 +10,7 @@ from ddpm_bench.stages import VERSIONS
 
 FIGURES = {
     "collect": 1, "plot_scores": 1, "plot_samplers": 1, "plot_closest_pairs": 1, "compare": 1,
-    "costs": 1,
+    "compare_hours": 1, "plot_best_scores": 1, "costs": 1,
 }  # fmt: skip
 
 
@@ -67,7 +67,8 @@ def test_a_new_experiment_leaves_the_others_alone(study):
     study.config["experiments"]["other"] = {**study.experiment, "samples": {}, "scores": {}}
     assert study.would_run() == {
         "train": 2, "validate": 2, "plot_loss": 1, "plot_schedule": 1, "collect": 1,
-        "plot_scores": 1, "compare": 1, "costs": 1,
+        "plot_scores": 1, "compare": 1, "compare_hours": 1, "compare_losses": 1,
+        "plot_best_scores": 1, "costs": 1,
     }  # fmt: skip
 
 
