@@ -121,7 +121,6 @@ def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
     """
     import torch
 
-    from ddpm_bench import training
 
     seconds: dict[str, float] = defaultdict(float)
 
