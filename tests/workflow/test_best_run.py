@@ -5,9 +5,11 @@ import json
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
 
 
+@pytest.mark.long  # test_best.py and test_snippet.py have its parts
 def test_the_export_is_made_once_and_draws_on_its_own(study, tmp_path):
     study.experiment["best"] = {"metric": "kid"}
     study.experiment["keep"] = {"every": 100}

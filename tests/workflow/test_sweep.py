@@ -52,6 +52,7 @@ def test_a_further_value_runs_its_own_member_alone(swept, tmp_path):
     assert study.would_run() == {"sweep": 1, "compare": 1, "costs": 1}
 
 
+@pytest.mark.long  # test_recorded_failures.py has it without Snakemake
 def test_another_run_key_tries_what_has_failed_again_and_nothing_else(swept, tmp_path):
     study = swept.copied(tmp_path / "study")
     study.experiment["train"]["run"]["micro_batch_size"] = 16
