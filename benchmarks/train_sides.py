@@ -121,7 +121,6 @@ def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
     """
     import torch
 
-
     seconds: dict[str, float] = defaultdict(float)
 
     def timed(part: str, function: Callable) -> Callable:
