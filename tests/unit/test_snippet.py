@@ -65,7 +65,7 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
 
 
-def same_images(folder: Path, monkeypatch, keys: SampleStage) -> None:
+def assert_same_images(folder: Path, monkeypatch, keys: SampleStage) -> None:
     assert exported(folder, keys).as_drawn
     assert_same(drawn_by_the_program(folder, monkeypatch), drawn_by_us(keys, snippet.IMAGES))
 
@@ -74,12 +74,12 @@ def same_images(folder: Path, monkeypatch, keys: SampleStage) -> None:
 @pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
 def test_every_network_and_objective(tmp_path, monkeypatch, model, objective):
     diffusion = {"objective": objective, "timesteps": 100}
-    same_images(tmp_path, monkeypatch, stage(model, 3 if model is UNET else 1, diffusion))
+    assert_same_images(tmp_path, monkeypatch, stage(model, 3 if model is UNET else 1, diffusion))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "scaled_linear"])
 def test_every_schedule(tmp_path, monkeypatch, schedule):
-    same_images(tmp_path, monkeypatch, stage(UNET, 3, {"beta_schedule": schedule}))
+    assert_same_images(tmp_path, monkeypatch, stage(UNET, 3, {"beta_schedule": schedule}))
 
 
 @pytest.mark.parametrize("model", [UNET, UNET | SEEING])
@@ -96,7 +96,7 @@ def test_every_schedule(tmp_path, monkeypatch, schedule):
     ],
 )
 def test_deterministic_samplers(tmp_path, monkeypatch, model, drawing):
-    same_images(tmp_path, monkeypatch, stage(model, **drawing))
+    assert_same_images(tmp_path, monkeypatch, stage(model, **drawing))
 
 
 @pytest.mark.parametrize(
