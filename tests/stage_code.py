@@ -11,10 +11,12 @@ writes the new hashes down.
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -58,68 +60,164 @@ PROGRAMS = {
 
 
 def stage_hash(stage: str) -> str:
-    """The hash of all code of this repository that a stage's programs import, however deep.
+    """Hash of all definitions of this repository that a stage's programs reach, however deep.
 
-    Comments, docstrings and the layout of the text do not count.
+    Where a definition stands, comments, docstrings and the layout of the text do not count.
     """
-    found: dict[Path, ast.Module] = {}
-    for program in PROGRAMS[stage]:
-        _collect(SCRIPTS / program, found)
+    digests = {_digest(*found) for found in reached(stage)}
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+def reached(stage: str) -> set[tuple[Path, str]]:
+    """(file, name) of each top-level definition that the programs of a stage use, and what it uses.
+
+    Statements at the top of a file that define nothing go by the name "" and count for every file
+    of which something is reached.
+    """
+    waiting = [
+        (SCRIPTS / program, name)
+        for program in PROGRAMS[stage]
+        for name in module(SCRIPTS / program).definitions
+    ]
+    found: set[tuple[Path, str]] = set()
+    while waiting:
+        path, name = waiting.pop()
+        if (path, name) in found:
+            continue
+        found.add((path, name))
+        waiting.append((path, ""))
+        waiting += _uses(path, name)
+    return found
+
+
+@dataclass
+class Module:
+    """A file's top-level definitions by name, and its imports: what each name stands for."""
+
+    definitions: dict[str, list[ast.AST]]
+    own: dict[str, tuple[Path, str | None]]  # of this repository: the file, and the name in it
+    foreign: dict[str, str]
+
+
+@functools.cache
+def module(path: Path) -> Module:
+    found = Module({"": []}, {}, {})
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _add_imports(found, node, path)
+    for node in tree.body:
+        for name in _names_defined(node):
+            found.definitions.setdefault(name, []).append(node)
+    return found
+
+
+def _names_defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [
+            name.id
+            for target in targets
+            for name in ast.walk(target)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+        ]
+        return names or [""]
+    if isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
+        return []
+    return [""]
+
+
+def _add_imports(found: Module, node: ast.Import | ast.ImportFrom, path: Path) -> None:
+    for alias in node.names:
+        bound = alias.asname or alias.name.split(".")[0]
+        if isinstance(node, ast.Import):
+            found.foreign[bound] = alias.name if alias.asname else bound
+            continue
+        base = path.parents[node.level - 1] if node.level else SCRIPTS
+        base = base.joinpath(*(node.module or "").split(".")) if node.module else base
+        if (file := base / f"{alias.name}.py").is_file():
+            found.own[bound] = (file, None)
+        elif (file := base.with_suffix(".py")).is_file():
+            found.own[bound] = (file, alias.name)
+        else:
+            found.foreign[bound] = f"{'.' * node.level}{node.module}.{alias.name}"
+
+
+def _definition(path: Path, name: str) -> tuple[Path, str]:
+    """Where a name of a file is defined, through files that import it from another."""
+    while name not in module(path).definitions and name in module(path).own:
+        path, further = module(path).own[name]
+        name = further or ""
+    return path, name
+
+
+def _own_name(node: ast.AST, path: Path) -> tuple[Path, str] | None:
+    """The definition that an expression names, `name` or `module.name`; None if it names none."""
+    known = module(path)
+    if isinstance(node, ast.Name):
+        if node.id in known.definitions:
+            return path, node.id
+        file, name = known.own.get(node.id, (None, None))
+        return None if file is None or name is None else _definition(file, name)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        file, name = known.own.get(node.value.id, (None, None))
+        if file is not None and name is None:
+            return _definition(file, node.attr)
+    return None
+
+
+def _uses(path: Path, name: str) -> list[tuple[Path, str]]:
+    nodes = (node for top in module(path).definitions.get(name, ()) for node in ast.walk(top))
+    found = (_own_name(node, path) for node in nodes)
+    return [definition for definition in found if definition is not None]
+
+
+@functools.cache
+def _digest(path: Path, name: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(found):
-        digest.update(path.relative_to(SCRIPTS).as_posix().encode())
-        for token in _tokens(found[path]):
+    for node in module(path).definitions.get(name, ()):
+        for token in _tokens(node, path):
             digest.update(token.encode() + b"\0")
     return digest.hexdigest()
 
 
-def _collect(path: Path, found: dict[Path, ast.Module]) -> None:
-    if path in found or not path.is_file():
-        return
-    found[path] = ast.parse(path.read_text())
-    for node in ast.walk(found[path]):
-        for imported in _imported_files(node, path):
-            _collect(imported, found)
+def _tokens(node: object, path: Path) -> Iterator[str]:
+    """A definition as text that does not differ between Python versions.
 
-
-def _imported_files(node: ast.AST, path: Path) -> Iterator[Path]:
-    if isinstance(node, ast.ImportFrom):
-        if node.level:
-            base = path.parents[node.level - 1]
-            base = base.joinpath(*(node.module or "").split(".")) if node.module else base
-        else:
-            base = SCRIPTS.joinpath(*(node.module or "").split("."))
-        yield base.with_suffix(".py")
-        for alias in node.names:
-            yield base / f"{alias.name}.py"
-    elif isinstance(node, ast.Import):
-        for alias in node.names:
-            yield SCRIPTS.joinpath(*alias.name.split(".")).with_suffix(".py")
-
-
-def _tokens(node: object) -> Iterator[str]:
-    """A syntax tree as text that does not differ between Python versions.
-
-    `ast.dump` does: newer versions have more fields, empty ones. None and [] are passed over.
+    `ast.dump` does: newer versions have more fields, empty ones. None and [] are passed over. A
+    definition of this repository goes by its own name, a name of a package with what it stands for.
     """
     if isinstance(node, ast.AST):
+        if (definition := _own_name(node, path)) is not None:
+            yield f"own {definition[1]}"
+            return
+        if isinstance(node, ast.ImportFrom) and _imports_own(node, path):
+            return
         yield type(node).__name__
+        if isinstance(node, ast.Name) and node.id in module(path).foreign:
+            yield module(path).foreign[node.id]
         for name, value in ast.iter_fields(node):
             if name == "body" and isinstance(value, list):
                 value = [item for item in value if not _is_text(item)]
             if value is not None and value != []:
                 yield name
-                yield from _tokens(value)
+                yield from _tokens(value, path)
     elif isinstance(node, list):
         for item in node:
-            yield from _tokens(item)
+            yield from _tokens(item, path)
         yield "end"
     else:
         yield repr(node)
 
 
+def _imports_own(node: ast.ImportFrom, path: Path) -> bool:
+    return any((alias.asname or alias.name) in module(path).own for alias in node.names)
+
+
 def _is_text(node: object) -> bool:
-    """Whether a statement is a bare string: a docstring."""
+    """True for a statement that is a bare string: a docstring."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
