@@ -142,7 +142,9 @@ def _add_imports(found: Module, node: ast.Import | ast.ImportFrom, path: Path) -
         elif (file := base.with_suffix(".py")).is_file():
             found.own[bound] = (file, alias.name)
         else:
-            found.foreign[bound] = f"{'.' * node.level}{node.module}.{alias.name}"
+            # Also what the package itself defines: its version is none of a stage's results.
+            within = base.relative_to(SCRIPTS).as_posix() if node.level else node.module
+            found.foreign[bound] = f"{within}.{alias.name}"
 
 
 def _definition(path: Path, name: str) -> tuple[Path, str]:

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from ddpm_bench import distances
-from ddpm_bench.memorising import (
-    closer_than_heldout,
-    memorising_scores,
-    nearest_training_images,
-)
+from ddpm_bench.memorising import closer_than_heldout, memorising_scores, nearest_training_images
 
 TRAIN, HELD_OUT, GENERATED = 2000, 1000, 1500
 

@@ -21,14 +21,7 @@ from ddpm_bench.allocation import job_id
 from ddpm_bench.cell_environment import as_on_cpus, environment
 from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.cell_nodes import run_nodes, word_of_node
-from ddpm_bench.cell_processes import (
-    CEILING,
-    CELL_FOLDER,
-    LAUNCHER,
-    Launch,
-    Outcome,
-    run_workers,
-)
+from ddpm_bench.cell_processes import CEILING, CELL_FOLDER, LAUNCHER, Launch, Outcome, run_workers
 from ddpm_bench.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.cell_words import why
 from ddpm_bench.config.benchmark import CellRun, CellStage

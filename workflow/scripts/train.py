@@ -37,14 +37,7 @@ from ddpm_bench.launching import (
     run_processes,
     run_share,
 )
-from ddpm_bench.program import (
-    EXIT_SAVED_AND_STOPPED,
-    EXIT_USER_ERROR,
-    UserError,
-    keys,
-    parser,
-    run,
-)
+from ddpm_bench.program import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError, keys, parser, run
 from ddpm_bench.supervision import is_watched, judged, leave_own_word, watch, words_folder
 
 

@@ -10,9 +10,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
-from .config.training import Optimisation, TrainRun, misfit
-from .devices import usable_cores
-from .program import UserError
+from ddpm_bench.config.training import Optimisation, TrainRun, misfit
+from ddpm_bench.devices import usable_cores
+from ddpm_bench.program import UserError
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:

@@ -4,7 +4,7 @@ seconds."""
 import torch
 from transformers import AlbertConfig, AlbertForMaskedLM
 
-from .config.benchmark import Albert
+from ddpm_bench.config.benchmark import Albert
 
 
 class MaskedLanguageModel(AlbertForMaskedLM):

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from .files import replacing
-from .grids import spread
-from .pictures import first_images, tiled
+from ddpm_bench.files import replacing
+from ddpm_bench.grids import spread
+from ddpm_bench.pictures import first_images, tiled
 
 COLUMNS = 8  # images side by side, fewer where they are large
 MOST_WIDE = 1100  # pixels of a frame

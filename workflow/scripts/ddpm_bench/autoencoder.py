@@ -14,8 +14,8 @@ from diffusers.models.autoencoders.vae import Decoder, Encoder
 from torch import nn
 from vector_quantize_pytorch import ResidualVQ
 
-from .config.vqvae import VqVae
-from .randomness import derived_seed
+from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.randomness import derived_seed
 
 
 def quantizer_arguments(keys: VqVae) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .config.keys import canonical_json, what_keys
-from .config.sampling import SampleStage
-from .files import remove_half_written, replacing, sha256_text
-from .plan import padded_step
+from ddpm_bench.config.keys import canonical_json, what_keys
+from ddpm_bench.config.sampling import SampleStage
+from ddpm_bench.files import remove_half_written, replacing, sha256_text
+from ddpm_bench.plan import padded_step
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,19 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from . import __version__
-from .checkpoints import publish
-from .config.best import BestStage
-from .config.loading import Config, check_config
-from .config.sampling import SampleStage
-from .exporting import samples_of
-from .files import replacing, write_json, write_text
-from .house_style import empty_figure, save_figure
-from .model_card import card_without_winner, model_card
-from .pictures import sample_grid
-from .plan import checkpoint_name
-from .snippet import program, requirements, steps_of
-from .winner import Winner, deciding, scores_of, winner
+from ddpm_bench import __version__
+from ddpm_bench.checkpoints import publish
+from ddpm_bench.config.best import BestStage
+from ddpm_bench.config.loading import Config, check_config
+from ddpm_bench.config.sampling import SampleStage
+from ddpm_bench.exporting import samples_of
+from ddpm_bench.files import replacing, write_json, write_text
+from ddpm_bench.house_style import empty_figure, save_figure
+from ddpm_bench.model_card import card_without_winner, model_card
+from ddpm_bench.pictures import sample_grid
+from ddpm_bench.plan import checkpoint_name
+from ddpm_bench.snippet import program, requirements, steps_of
+from ddpm_bench.winner import Winner, deciding, scores_of, winner
 
 GRID_IMAGES = 64
 OF_A_WINNER = (
@@ -108,8 +108,8 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
     from safetensors.torch import save_file
     from vector_quantize_pytorch import ResidualVQ
 
-    from .autoencoder import decoder_arguments, quantizer_arguments
-    from .latents import open_decoder
+    from ddpm_bench.autoencoder import decoder_arguments, quantizer_arguments
+    from ddpm_bench.latents import open_decoder
 
     assert sampling.autoencoder is not None
     ours = open_decoder(manifest, torch.device("cpu"))

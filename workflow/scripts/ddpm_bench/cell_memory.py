@@ -1,8 +1,8 @@
 """The memory that a process of a cell may take: a batch too large is a row of the table."""
 
-from .config.benchmark import Measuring
-from .files import size_text
-from .memory_ceiling import share_bytes
+from ddpm_bench.config.benchmark import Measuring
+from ddpm_bench.files import size_text
+from ddpm_bench.memory_ceiling import share_bytes
 
 
 def ceiling_bytes(measuring: Measuring, processes: int) -> int | None:

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from .config.benchmark import Cell
-from .config.keys import Keys
-from .files import size_text
+from ddpm_bench.config.benchmark import Cell
+from ddpm_bench.config.keys import Keys
+from ddpm_bench.files import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
 

@@ -7,9 +7,9 @@ import itertools
 import re
 from pathlib import Path
 
-from .config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
-from .config.loading import Config
-from .config.vqvae import LatentShape
+from ddpm_bench.config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
+from ddpm_bench.config.loading import Config
+from ddpm_bench.config.vqvae import LatentShape
 
 # By which others know the benchmark of a config; no experiment may have this name.
 BENCHMARK = "benchmark"

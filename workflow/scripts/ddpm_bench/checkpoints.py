@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from .config.keys import canonical_json, what_keys
-from .config.training import TrainStage
-from .files import (
+from ddpm_bench.config.keys import canonical_json, what_keys
+from ddpm_bench.config.training import TrainStage
+from ddpm_bench.files import (
     allowed,
     read_json,
     replacing,
@@ -38,8 +38,8 @@ from .files import (
     size_text,
     write_json,
 )
-from .plan import checkpoint_name
-from .program import UserError
+from ddpm_bench.plan import checkpoint_name
+from ddpm_bench.program import UserError
 
 STATES_KEPT = 2
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from .config.dataset import Classifier
-from .files import read_json, replacing_folder, sha256, write_json
-from .program import UserError
+from ddpm_bench.config.dataset import Classifier
+from ddpm_bench.files import read_json, replacing_folder, sha256, write_json
+from ddpm_bench.program import UserError
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"

@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from .house_style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
-from .pictures import open_samples
-from .program import UserError
-from .tables import feature_space_label
+from ddpm_bench.house_style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
+from ddpm_bench.pictures import open_samples
+from ddpm_bench.program import UserError
+from ddpm_bench.tables import feature_space_label
 
 PAIRS = 12
 PAIR_COLUMNS = 3

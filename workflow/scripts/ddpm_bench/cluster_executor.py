@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .slurm_failures import Failure, failure_of
+from ddpm_bench.slurm_failures import Failure, failure_of
 
 
 def attend(executor: Any, failures: list[Failure]) -> None:

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from .files import read_json
-from .grids import spread
-from .house_style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
-from .panels import PlainNumbers
-from .pictures import open_samples, tiled
-from .program import UserError
-from .progress_axis import scale_steps
+from ddpm_bench.files import read_json
+from ddpm_bench.grids import spread
+from ddpm_bench.house_style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
+from ddpm_bench.panels import PlainNumbers
+from ddpm_bench.pictures import open_samples, tiled
+from ddpm_bench.program import UserError
+from ddpm_bench.progress_axis import scale_steps
 
 COLUMNS = [
     *("autoencoder", "training_step", "images", "mse", "psnr_db"),

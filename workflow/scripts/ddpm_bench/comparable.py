@@ -8,9 +8,9 @@ only.
 from collections.abc import Iterable
 from typing import Any
 
-from .config.keys import canonical_json
-from .config.loading import Config, Experiment
-from .config.reporting import LossGroup
+from ddpm_bench.config.keys import canonical_json
+from ddpm_bench.config.loading import Config, Experiment
+from ddpm_bench.config.reporting import LossGroup
 
 MOST_DIFFERENCES = 3
 # Of `train`: what weighs or changes the error itself; and what decides no weights.

@@ -5,8 +5,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .costs import NOT_OF_ONE_EXPERIMENT, STAGES
-from .house_style import COLOURS, PANEL_WIDTH, empty_figure, house_style, number, write_notes
+from ddpm_bench.costs import NOT_OF_ONE_EXPERIMENT, STAGES
+from ddpm_bench.house_style import (
+    COLOURS,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+    number,
+    write_notes,
+)
 
 NAMES = {
     "prepare": "preparing images", "train_classifier": "training the classifier",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .config.reporting import ChargedExperiment
-from .timeline import Attempt, read_attempts
+from ddpm_bench.config.reporting import ChargedExperiment
+from ddpm_bench.timeline import Attempt, read_attempts
 
 # The stages that count, in the order of the pipeline, with what their files are named by.
 STAGES = {

@@ -7,7 +7,7 @@ Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Model
 import numpy as np
 import torch
 
-from .distances import distance_blocks, neighbour_distance
+from ddpm_bench.distances import distance_blocks, neighbour_distance
 
 
 def density_and_coverage(

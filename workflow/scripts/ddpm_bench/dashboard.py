@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from .failures import Failure
-from .overview import BenchmarkState, ExperimentState, Overview, Score
-from .slurm import Job
+from ddpm_bench.failures import Failure
+from ddpm_bench.overview import BenchmarkState, ExperimentState, Overview, Score
+from ddpm_bench.slurm import Job
 
 BAR_WIDTH = 24
 JOBS_SHOWN = 8  # of each experiment; the rest is counted

@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
 
-from . import diffusion
-from .config.diffusion import Diffusion
-from .config.networks import Model
-from .model import BLOCKS, build_model
-from .randomness import step_draws
-from .workloads import Workload
+from ddpm_bench import diffusion
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.networks import Model
+from ddpm_bench.model import BLOCKS, build_model
+from ddpm_bench.randomness import step_draws
+from ddpm_bench.workloads import Workload
 
 
 def denoiser_workload(network: Model, seed: int, pictures: torch.Tensor) -> Workload:

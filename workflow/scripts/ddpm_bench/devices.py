@@ -26,8 +26,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .allocation import job_id, node_name
-from .program import UserError
+from ddpm_bench.allocation import job_id, node_name
+from ddpm_bench.program import UserError
 
 POLL_SECONDS = 0.5
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .config.diffusion import WITH_ENDS, Diffusion
+from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .program import UserError
-from .published import Batch
+from ddpm_bench.program import UserError
+from ddpm_bench.published import Batch
 
 
 def write_digits(folder: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import files
-from .program import UserError
+from ddpm_bench import files
+from ddpm_bench.program import UserError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 60  # without a byte

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .files import replacing_folder
-from .pictures import open_samples
-from .program import UserError
+from ddpm_bench.files import replacing_folder
+from ddpm_bench.pictures import open_samples
+from ddpm_bench.program import UserError
 
 DIGITS = 6
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import plan
-from .config.failing import Failing
-from .config.loading import Config
+from ddpm_bench import plan
+from ddpm_bench.config.failing import Failing
+from ddpm_bench.config.loading import Config
 
 TELLS = '"failed"'  # in the text of the files that tell of a failure
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .config.scoring import ScoreRun
-from .devices import usable_cores
-from .program import UserError
-from .spaces import FeatureSpace
+from ddpm_bench.config.scoring import ScoreRun
+from ddpm_bench.devices import usable_cores
+from ddpm_bench.program import UserError
+from ddpm_bench.spaces import FeatureSpace
 
 # Images
 

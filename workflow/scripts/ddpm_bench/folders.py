@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .decoding import formats, upright
-from .devices import usable_cores
-from .program import UserError
+from ddpm_bench.decoding import formats, upright
+from ddpm_bench.devices import usable_cores
+from ddpm_bench.program import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cells import cells
-from .config.loading import Config
-from .measured import Measured, read_if_there
-from .plan import IMAGE_DIGITS, STEP_DIGITS
-from .stages import train_stage
+from ddpm_bench.cells import cells
+from ddpm_bench.config.loading import Config
+from ddpm_bench.measured import Measured, read_if_there
+from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.stages import train_stage
 
 PENDING = "update pending"
 LEFT_OUT = ("checkpoint_every", "init_from")

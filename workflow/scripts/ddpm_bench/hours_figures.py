@@ -6,9 +6,9 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .config.literature import PublishedOf
-from .cost_figure import UNITS
-from .figures import (
+from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.cost_figure import UNITS
+from ddpm_bench.figures import (
     FID_PANEL,
     PANEL,
     curve_looks,
@@ -17,12 +17,12 @@ from .figures import (
     with_kid_first,
     with_notes_of_others,
 )
-from .house_style import empty_figure, number
-from .panels import Panel
-from .progress_axis import Against
-from .published_lines import published_in
-from .tables import METRICS, Metric
-from .training_hours import GPU
+from ddpm_bench.house_style import empty_figure, number
+from ddpm_bench.panels import Panel
+from ddpm_bench.progress_axis import Against
+from ddpm_bench.published_lines import published_in
+from ddpm_bench.tables import METRICS, Metric
+from ddpm_bench.training_hours import GPU
 
 
 def hours_figures(

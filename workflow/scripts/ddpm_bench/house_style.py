@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .files import replacing
+from ddpm_bench.files import replacing
 
 matplotlib.use("Agg")
 

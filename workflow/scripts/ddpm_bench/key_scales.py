@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from .house_style import number
-from .panels import LOG_FROM_RATIO
+from ddpm_bench.house_style import number
+from ddpm_bench.panels import LOG_FROM_RATIO
 
 MOST_TICKS = 8  # values that each have a tick; of more numbers an axis shows some
 

@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from .autoencoder import Autoencoder, trained_autoencoder
-from .checkpoints import checkpoint_entry, load_checkpoint, publish
-from .config.keys import canonical_json, what_keys
-from .config.vqvae import VqVae
-from .diffusion import to_model_range
-from .files import read_json, replacing, sha256, sha256_text, write_json
-from .program import UserError
+from ddpm_bench.autoencoder import Autoencoder, trained_autoencoder
+from ddpm_bench.checkpoints import checkpoint_entry, load_checkpoint, publish
+from ddpm_bench.config.keys import canonical_json, what_keys
+from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.diffusion import to_model_range
+from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_json
+from ddpm_bench.program import UserError
 
 BATCH_SIZE = 64  # images of one forward pass
 SPLITS = ("train", "eval")

@@ -11,8 +11,8 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from . import files
-from .program import UserError
+from ddpm_bench import files
+from ddpm_bench.program import UserError
 
 FILES_AT_ONCE = 1024
 

@@ -5,12 +5,12 @@ Imported at DAG time: the standard library and the configuration only.
 
 from pathlib import Path
 
-from . import plan
-from .config.benchmark import OwnModel
-from .config.dataset import Folder
-from .config.loading import Config
-from .listing import folder_sha256
-from .program import UserError
+from ddpm_bench import plan
+from ddpm_bench.config.benchmark import OwnModel
+from ddpm_bench.config.dataset import Folder
+from ddpm_bench.config.loading import Config
+from ddpm_bench.listing import folder_sha256
+from ddpm_bench.program import UserError
 
 
 def check_local_files(config: Config) -> None:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .config.reporting import LossGroup
-from .figures import DASHES
-from .house_style import (
+from ddpm_bench.config.reporting import LossGroup
+from ddpm_bench.figures import DASHES
+from ddpm_bench.house_style import (
     COLOURS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
@@ -21,8 +21,8 @@ from .house_style import (
     say_in_axes,
     write_notes,
 )
-from .losses import SMOOTHED_SHARE, scale_losses, steps_per_row
-from .progress_axis import scale_steps
+from ddpm_bench.losses import SMOOTHED_SHARE, scale_losses, steps_per_row
+from ddpm_bench.progress_axis import scale_steps
 
 POINTS_UP_TO = 3  # curves: with more, the points of single rows hide the lines
 LEGEND_WIDTH = 38  # characters

@@ -10,9 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from .house_style import COLOURS, NOTE_COLOUR, PANEL_WIDTH, empty_figure, house_style, number
-from .program import UserError
-from .progress_axis import scale_steps
+from ddpm_bench.house_style import (
+    COLOURS,
+    NOTE_COLOUR,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+    number,
+)
+from ddpm_bench.program import UserError
+from ddpm_bench.progress_axis import scale_steps
 
 COLUMNS = ["step", "images_seen", "loss", "learning_rate"]
 SKIPPED = "skipped_steps"  # so far; a column that a table of losses may lack

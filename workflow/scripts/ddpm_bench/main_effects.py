@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .config.reporting import SweepStage
-from .config.sweep_members import short_names
-from .house_style import COLOURS, empty_figure, house_style, number
-from .key_scales import KeyScale, key_scale
-from .sweep_panels import FAILED_COLOUR, NO_SCORES, ScoredAlike, scored_alike
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import short_names
+from ddpm_bench.house_style import COLOURS, empty_figure, house_style, number
+from ddpm_bench.key_scales import KeyScale, key_scale
+from ddpm_bench.sweep_panels import FAILED_COLOUR, NO_SCORES, ScoredAlike, scored_alike
 
 COLUMNS = 3  # panels beside each other
 WIDTH, HEIGHT, AROUND = 5.2, 4.6, 1.5  # inches of a panel, and around those of a way to score

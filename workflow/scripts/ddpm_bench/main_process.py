@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .files import read_json, write_json
-from .ownership import BOOT_ID
+from ddpm_bench.files import read_json, write_json
+from ddpm_bench.ownership import BOOT_ID
 
 # Options of snakemake under which no job runs.
 WITHOUT_JOBS = (

@@ -12,7 +12,7 @@ from torch_fidelity.metric_prc import (
     prc_features_to_metric,
 )
 
-from .distances import distance_blocks, neighbour_distance
+from ddpm_bench.distances import distance_blocks, neighbour_distance
 
 # Images of either side up to which torch-fidelity's function is used, which holds all distances:
 # 100 MB for each pair of sides.

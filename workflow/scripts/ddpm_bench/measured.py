@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from .config.loading import Config
-from .config.training import TrainRun, TrainStage
-from .plan import IMAGE_DIGITS, STEP_DIGITS
-from .stages import train_stage
-from .timeline import BEGINS, read_events
+from ddpm_bench.config.loading import Config
+from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.stages import train_stage
+from ddpm_bench.timeline import BEGINS, read_events
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
 EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .distances import nearest_row
+from ddpm_bench.distances import nearest_row
 
 CLOSE_QUANTILE = 0.05  # of held-out distances: what is below it is closer than 95% of them
 

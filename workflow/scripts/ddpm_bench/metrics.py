@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-from .config.scoring import Measuring
-from .coverage import density_and_coverage
-from .frechet import fid
-from .kernel_distance import kernel_distance
-from .manifolds import precision_and_recall
-from .memorising import Nearest, memorising_scores, nearest_training_images
-from .program import UserError
-from .references import Reference
-from .uncertainty import fid_deviation
+from ddpm_bench.config.scoring import Measuring
+from ddpm_bench.coverage import density_and_coverage
+from ddpm_bench.frechet import fid
+from ddpm_bench.kernel_distance import kernel_distance
+from ddpm_bench.manifolds import precision_and_recall
+from ddpm_bench.memorising import Nearest, memorising_scores, nearest_training_images
+from ddpm_bench.program import UserError
+from ddpm_bench.references import Reference
+from ddpm_bench.uncertainty import fid_deviation
 
 LARGEST_KID_SUBSET = 1000  # the literature's
 

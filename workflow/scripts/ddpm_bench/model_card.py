@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from . import __version__
-from .config.dataset import Dataset
-from .config.loading import Config, Experiment
-from .tables import METRICS, counts, feature_space_label, metric_label
-from .terminal import value_text
-from .winner import Winner, passed_over_texts
+from ddpm_bench import __version__
+from ddpm_bench.config.dataset import Dataset
+from ddpm_bench.config.loading import Config, Experiment
+from ddpm_bench.tables import METRICS, counts, feature_space_label, metric_label
+from ddpm_bench.terminal import value_text
+from ddpm_bench.winner import Winner, passed_over_texts
 
 TAGS = ["diffusion", "ddpm", "unconditional-image-generation"]
 TASK = {"type": "unconditional-image-generation", "name": "Unconditional Image Generation"}

@@ -11,7 +11,7 @@ import torch
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
 
-from .cells import UnsupportedError
+from ddpm_bench.cells import UnsupportedError
 
 
 def model_pieces(model: nn.Module) -> list[nn.Module]:
@@ -24,7 +24,7 @@ def model_pieces(model: nn.Module) -> list[nn.Module]:
 
     if isinstance(model, ResNet):
         return _pieces_of_resnet(model)
-    from .unet2d import ImageUnet2d
+    from ddpm_bench.unet2d import ImageUnet2d
 
     if isinstance(model, ImageUnet2d):
         return _pieces_of_unet2d(model)

@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .config.networks import Unet, Unet2d
-from .config.training import Trained
-from .config.vqvae import VqVae
+from ddpm_bench.config.networks import Unet, Unet2d
+from ddpm_bench.config.training import Trained
+from ddpm_bench.config.vqvae import VqVae
 
 MEMORY_COLUMNS = 4  # learnt keys and values of each attention block of the `unet`
 

@@ -10,12 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from . import diffusion
-from .averages import Averages
-from .config.training import TrainStage
-from .config.vqvae import VqVae
-from .model import build_model
-from .randomness import derived_seed, sees_estimate, step_draws
+from ddpm_bench import diffusion
+from ddpm_bench.averages import Averages
+from ddpm_bench.config.training import TrainStage
+from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.model import build_model
+from ddpm_bench.randomness import derived_seed, sees_estimate, step_draws
 
 Network = Callable[..., torch.Tensor]
 # A tensor to its sum over all processes.
@@ -129,7 +129,9 @@ class Reconstruction(Objective):
     """
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:
-        from .autoencoder import build_autoencoder  # a second, for those alone that need it
+        from ddpm_bench.autoencoder import (
+            build_autoencoder,  # a second, for those alone that need it
+        )
 
         assert isinstance(stage.model, VqVae)
         self._keys, self._model_keys = stage.train, stage.model
@@ -145,7 +147,7 @@ class Reconstruction(Objective):
         images: torch.Tensor,
         *draws: torch.Tensor,
     ) -> torch.Tensor:
-        from .autoencoder import reconstruction_losses
+        from ddpm_bench.autoencoder import reconstruction_losses
 
         reconstructed, _, codebook_loss = predict(images)
         return reconstruction_losses(reconstructed, images).mean() + codebook_loss

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import torch
 
-from .config.training import Optimisation
+from ddpm_bench.config.training import Optimisation
 
 # Of torch's OneCycleLR: the share of the cycle that rises, and the ratios of its ends.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 25.0, 1e4

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from .config.benchmark import OwnModel
-from .memory_ceiling import is_out_of_memory
-from .program import UserError
-from .randomness import derived_seed
-from .workloads import Workload
+from ddpm_bench.config.benchmark import OwnModel
+from ddpm_bench.memory_ceiling import is_out_of_memory
+from ddpm_bench.program import UserError
+from ddpm_bench.randomness import derived_seed
+from ddpm_bench.workloads import Workload
 
 MODULE = "ddpm_bench_own_model"  # no name that a user's file would import
 RETURNS = "return (model, (inputs, targets), loss), as docs/benchmark.md shows"

@@ -11,11 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-from .config.literature import PublishedOf
-from .house_style import number, say_in_axes, write_notes
-from .progress_axis import STEPS, Against
-from .published_lines import draw_published
-from .tables import Metric, best_row, counts, feature_space_label, metric_label, reference_is_small
+from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.house_style import number, say_in_axes, write_notes
+from ddpm_bench.progress_axis import STEPS, Against
+from ddpm_bench.published_lines import draw_published
+from ddpm_bench.tables import (
+    Metric,
+    best_row,
+    counts,
+    feature_space_label,
+    metric_label,
+    reference_is_small,
+)
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
 NO_BREAK = "\N{NO-BREAK SPACE}"

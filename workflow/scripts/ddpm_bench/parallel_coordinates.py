@@ -12,11 +12,11 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .config.reporting import SweepStage
-from .config.sweep_members import short_names
-from .house_style import empty_figure, house_style, number, write_notes
-from .key_scales import KeyScale, key_scale
-from .sweep_panels import (
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import short_names
+from ddpm_bench.house_style import empty_figure, house_style, number, write_notes
+from ddpm_bench.key_scales import KeyScale, key_scale
+from ddpm_bench.sweep_panels import (
     FAILED_COLOUR,
     NO_SCORES,
     ScoredAlike,

@@ -9,12 +9,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
-from .cells import UnsupportedError
-from .config.benchmark import CellStage
-from .pipeline_stages import pipeline_stages
-from .trainers import Autocast, Trainer, placed
-from .unsupported import of_pipeline
-from .workloads import Workload
+from ddpm_bench.cells import UnsupportedError
+from ddpm_bench.config.benchmark import CellStage
+from ddpm_bench.pipeline_stages import pipeline_stages
+from ddpm_bench.trainers import Autocast, Trainer, placed
+from ddpm_bench.unsupported import of_pipeline
+from ddpm_bench.workloads import Workload
 
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
 

@@ -11,12 +11,12 @@ import os
 import re
 from pathlib import Path
 
-from .cells import BENCHMARK, benchmark_datasets, dataset_of_cell
-from .config.autoencoding import RECONSTRUCTIONS
-from .config.benchmark import Cell
-from .config.loading import Config
-from .config.sampling import CheckpointRange
-from .config.scoring import PUBLISHED_INCEPTION_FILE, Score
+from ddpm_bench.cells import BENCHMARK, benchmark_datasets, dataset_of_cell
+from ddpm_bench.config.autoencoding import RECONSTRUCTIONS
+from ddpm_bench.config.benchmark import Cell
+from ddpm_bench.config.loading import Config
+from ddpm_bench.config.sampling import CheckpointRange
+from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_FILE, Score
 
 STEP_DIGITS = 8
 IMAGE_DIGITS = 6

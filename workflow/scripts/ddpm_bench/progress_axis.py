@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .house_style import number
+from ddpm_bench.house_style import number
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import archives
-from .download import fetch_checked
-from .program import UserError
+from ddpm_bench import archives
+from ddpm_bench.download import fetch_checked
+from ddpm_bench.program import UserError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .config.reporting import SweepStage
-from .config.sweep_members import short_names
-from .house_style import COLOURS, PANEL_WIDTH, empty_figure, house_style, number, write_notes
-from .key_scales import shown
-from .sweep_panels import (
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import short_names
+from ddpm_bench.house_style import (
+    COLOURS,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+    number,
+    write_notes,
+)
+from ddpm_bench.key_scales import shown
+from ddpm_bench.sweep_panels import (
     FAILED_COLOUR,
     NO_SCORES,
     ScoredAlike,
@@ -20,8 +27,8 @@ from .sweep_panels import (
     short_reason,
     write_title,
 )
-from .sweep_ranking import BEST, UNKNOWN, WITHIN, WORSE, ranked
-from .sweep_table import setting_keys
+from ddpm_bench.sweep_ranking import BEST, UNKNOWN, WITHIN, WORSE, ranked
+from ddpm_bench.sweep_table import setting_keys
 
 MOST_SETTINGS = 40  # of a panel
 ROW_HEIGHT, AROUND = 0.5, 2.6  # inches

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from .config.scoring import FeatureStage, ScoreRun
-from .features import computing_device, extract, open_images
-from .files import replacing
-from .program import UserError
-from .spaces import open_feature_space
+from ddpm_bench.config.scoring import FeatureStage, ScoreRun
+from ddpm_bench.features import computing_device, extract, open_images
+from ddpm_bench.files import replacing
+from ddpm_bench.program import UserError
+from ddpm_bench.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]
 # In which each package sums its means.

@@ -10,9 +10,9 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from .cells import UnsupportedError
-from .config.benchmark import STEPS_BEFORE_COMPRESSION, CellStage
-from .trainers import placed
+from ddpm_bench.cells import UnsupportedError
+from ddpm_bench.config.benchmark import STEPS_BEFORE_COMPRESSION, CellStage
+from ddpm_bench.trainers import placed
 
 # Of PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero and is no NaN.
 POWERSGD_EPSILON = 1e-8

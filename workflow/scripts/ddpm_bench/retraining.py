@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .config.loading import Config
-from .stages import train_stage
+from ddpm_bench.config.loading import Config
+from ddpm_bench.stages import train_stage
 
 # Decides which weights are kept, not what they are.
 KEPT_AS_IT_IS = "train.checkpoint_every"

@@ -13,8 +13,8 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from .config.sampling import Drawing
-from .house_style import (
+from ddpm_bench.config.sampling import Drawing
+from ddpm_bench.house_style import (
     COLOURS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
@@ -24,9 +24,9 @@ from .house_style import (
     save_figure,
     write_notes,
 )
-from .panels import how_to_read, notes, scale_values
-from .samplers import COMPARED, comparison_table, read_timings, steps_to_quality
-from .tables import (
+from ddpm_bench.panels import how_to_read, notes, scale_values
+from ddpm_bench.samplers import COMPARED, comparison_table, read_timings, steps_to_quality
+from ddpm_bench.tables import (
     METRICS,
     Metric,
     counts,

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from .config.keys import Keys
-from .config.sampling import Drawing
-from .program import UserError
-from .tables import METRICS
+from ddpm_bench.config.keys import Keys
+from ddpm_bench.config.sampling import Drawing
+from ddpm_bench.program import UserError
+from ddpm_bench.tables import METRICS
 
 QUALITIES = ("fid", "kid_mean")
 WITHIN = 0.05  # of a sampler's best value: what counts as having reached it

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .batches import Batch, KeptBatches
-from .checkpoints import load_checkpoint
-from .config.sampling import SampleRun, SampleStage
-from .cpu_blocks import FORWARD_DRAWING, compute_for_cpu
-from .devices import processor, usable_cores
-from .diffusion import implied_image, noise_schedule, to_uint8
-from .memory_layout import in_channels_last
-from .model import build_model
-from .randomness import image_generator
-from .solvers import Estimate, Level, network_evaluations, solve
+from ddpm_bench.batches import Batch, KeptBatches
+from ddpm_bench.checkpoints import load_checkpoint
+from ddpm_bench.config.sampling import SampleRun, SampleStage
+from ddpm_bench.cpu_blocks import FORWARD_DRAWING, compute_for_cpu
+from ddpm_bench.devices import processor, usable_cores
+from ddpm_bench.diffusion import implied_image, noise_schedule, to_uint8
+from ddpm_bench.memory_layout import in_channels_last
+from ddpm_bench.model import build_model
+from ddpm_bench.randomness import image_generator
+from ddpm_bench.solvers import Estimate, Level, network_evaluations, solve
 
 if TYPE_CHECKING:
-    from .latents import Decoder
+    from ddpm_bench.latents import Decoder
 
 
 class Sampler:
@@ -121,7 +121,7 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
     weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
     decoder = None
     if stage.autoencoder is not None:
-        from .latents import open_decoder
+        from ddpm_bench.latents import open_decoder
 
         decoder = open_decoder(manifest, device)
     return Sampler(stage, weights, device, decoder)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from .house_style import PANEL_WIDTH, empty_figure, house_style
-from .throughput_looks import (
+from ddpm_bench.house_style import PANEL_WIDTH, empty_figure, house_style
+from ddpm_bench.throughput_looks import (
     STATUS_MARKERS,
     STRATEGY_COLOURS,
     band_inches,

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .config.diffusion import WITH_ENDS, Diffusion
-from .diffusion import build_schedule, noise_schedule
-from .house_style import COLOURS, PANEL_WIDTH, house_style, number
-from .losses import LOG_FROM_RATIO
+from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
+from ddpm_bench.diffusion import build_schedule, noise_schedule
+from ddpm_bench.house_style import COLOURS, PANEL_WIDTH, house_style, number
+from ddpm_bench.losses import LOG_FROM_RATIO
 
 PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the velocity v"}
 

@@ -6,8 +6,8 @@ time: the standard library and the configuration only.
 
 from collections.abc import MutableMapping
 
-from .config.loading import Config
-from .plan import checkpoint_steps, padded_step, training_jobs
+from ddpm_bench.config.loading import Config
+from ddpm_bench.plan import checkpoint_steps, padded_step, training_jobs
 
 # What profiles/slurm calls all groups: no file links a group's members, and Snakemake joins those
 # of a name only as far as `group-components` of this one says.

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan, reported, stages, swept
-from .comparable import loss_groups
-from .config.literature import PublishedOf, ScoreFiguresStage
-from .config.loading import Config
-from .config.reporting import HoursStage
-from .devices import present_devices
-from .failed import failure_of_samples, read_failed
-from .program import UserError
-from .tables import (
+from ddpm_bench import plan, reported, stages, swept
+from ddpm_bench.comparable import loss_groups
+from ddpm_bench.config.literature import PublishedOf, ScoreFiguresStage
+from ddpm_bench.config.loading import Config
+from ddpm_bench.config.reporting import HoursStage
+from ddpm_bench.devices import present_devices
+from ddpm_bench.failed import failure_of_samples, read_failed
+from ddpm_bench.program import UserError
+from ddpm_bench.tables import (
     VALIDATION_COLUMNS,
     best_scores,
     join_tables,
@@ -28,7 +28,7 @@ from .tables import (
     table_of,
     write_table,
 )
-from .terminal import best_table
+from ddpm_bench.terminal import best_table
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def write_sweep_so_far(
     config: Config, sweep: str, tables: list[pd.DataFrame], output_folder: Path
 ) -> Path:
     """The tables and figures of a sweep's members that are scored; returns their folder."""
-    from .config.reporting import SweepStage
-    from .sweep_report import write_sweep
+    from ddpm_bench.config.reporting import SweepStage
+    from ddpm_bench.sweep_report import write_sweep
 
     members = swept.members(config, sweep)
     scored = [table[table["experiment"].isin(members)] for table in tables if not table.empty]
@@ -163,8 +163,8 @@ def write_scores(
     """The tables and score figures of one experiment; nothing where nothing is scored."""
     if evaluation.empty:
         return []
-    from .figures import score_figures  # seaborn takes seconds to import
-    from .house_style import save_figure
+    from ddpm_bench.figures import score_figures  # seaborn takes seconds to import
+    from ddpm_bench.house_style import save_figure
 
     write_table(folder / "evaluation_results.csv", evaluation)
     write_table(folder / "best_scores.csv", best_scores(evaluation))
@@ -180,8 +180,8 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
     written = []
     metrics = Path(config.results_dir, experiment, "metrics.csv")
     if metrics.exists():
-        from .house_style import save_figure
-        from .losses import loss_figure, read_losses
+        from ddpm_bench.house_style import save_figure
+        from ddpm_bench.losses import loss_figure, read_losses
 
         done = [path for path in map(Path, plan.validations(config, experiment)) if path.exists()]
         validation = join_tables(done, VALIDATION_COLUMNS)
@@ -200,9 +200,9 @@ def draw_samples(config: Config, experiment: str, samples: str, folder: Path) ->
     steps = [step for step, path in drawn.items() if failure_of_samples([path]) is None]
     if not steps:
         return []
-    from .animations import save_animation, training_frames
-    from .house_style import save_figure
-    from .pictures import samples_over_training
+    from ddpm_bench.animations import save_animation, training_frames
+    from ddpm_bench.house_style import save_figure
+    from ddpm_bench.pictures import samples_over_training
 
     title, files = "Samples over training", [drawn[step] for step in steps]
     written = [folder / f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
@@ -232,8 +232,8 @@ def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Pa
         path, files = found[-1]
         if not all(file.exists() for file in (train, *files)):
             continue
-        from .closest import closest_figure, closest_pairs, closest_title, read_distances
-        from .house_style import save_figure
+        from ddpm_bench.closest import closest_figure, closest_pairs, closest_title, read_distances
+        from ddpm_bench.house_style import save_figure
 
         distances = read_distances(path)
         pairs = closest_pairs(distances, files, train)
@@ -255,19 +255,19 @@ def draw_samplers(
     drawn = [path for path in timings if path.exists() and read_failed(path) is None]
     if not drawn or step not in set(evaluation["training_step"]):
         return []
-    from .sampler_figure import write_comparison
+    from ddpm_bench.sampler_figure import write_comparison
 
     return write_comparison(evaluation, drawn, dict(sets), step, folder)
 
 
 def write_comparison(config: Config, evaluation: pd.DataFrame, folder: Path) -> None:
     """The tables and figures of all experiments together."""
-    from .best_figure import best_figure
-    from .figures import comparison_figures
-    from .hours_figures import hours_figures
-    from .house_style import save_figure
-    from .published_lines import with_published
-    from .training_hours import training_hours
+    from ddpm_bench.best_figure import best_figure
+    from ddpm_bench.figures import comparison_figures
+    from ddpm_bench.hours_figures import hours_figures
+    from ddpm_bench.house_style import save_figure
+    from ddpm_bench.published_lines import with_published
+    from ddpm_bench.training_hours import training_hours
 
     results, names = Path(config.results_dir), reported.compared(config)
     what = HoursStage.model_validate_json(stages.hours_stage(config, names))
@@ -288,9 +288,9 @@ def write_comparison(config: Config, evaluation: pd.DataFrame, folder: Path) -> 
 
 def compare_losses(config: Config, folder: Path) -> None:
     """The losses of trainings that have begun, where they compare."""
-    from .house_style import save_figure
-    from .loss_comparison import loss_comparison
-    from .losses import read_losses
+    from ddpm_bench.house_style import save_figure
+    from ddpm_bench.loss_comparison import loss_comparison
+    from ddpm_bench.losses import read_losses
 
     metrics = {
         name: Path(config.results_dir, name, "metrics.csv") for name in reported.compared(config)

@@ -13,12 +13,12 @@ from typing import Any
 
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
-from .config.networks import Model, Unet
-from .config.sampling import Drawing, SampleStage
-from .config.vqvae import VqVae
-from .diffusion import noise_schedule
-from .model import unet_arguments
-from .solvers import visited_levels, visited_timesteps
+from ddpm_bench.config.networks import Model, Unet
+from ddpm_bench.config.sampling import Drawing, SampleStage
+from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.diffusion import noise_schedule
+from ddpm_bench.model import unet_arguments
+from ddpm_bench.solvers import visited_levels, visited_timesteps
 
 IMAGES, COLUMNS = 16, 4
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
@@ -118,7 +118,7 @@ def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
 
 def decoding(autoencoder: VqVae, channels: int) -> list[str]:
     """The lines that turn latents into images: unscaled, each looked up as its nearest codes."""
-    from .autoencoder import decoder_arguments, quantizer_arguments
+    from ddpm_bench.autoencoder import decoder_arguments, quantizer_arguments
 
     return [
         called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
@@ -179,7 +179,7 @@ def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
     if isinstance(model, Unet):
         name, arguments = "Unet", unet_arguments(model, channels)
     else:
-        from .unet2d import unet2d_arguments
+        from ddpm_bench.unet2d import unet2d_arguments
 
         name, arguments = "UNet2DModel", unet2d_arguments(model, channels)
     del arguments["dropout"]  # of training alone

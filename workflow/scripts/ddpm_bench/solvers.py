@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import SchedulerMixin
 
-from .config.sampling import Drawing, expanded_timesteps
+from ddpm_bench.config.sampling import Drawing, expanded_timesteps
 
 LEAST_SIGNAL = 2.0**-16  # float32 steps from a noise level of 65,536 to 0 within half a grey level
 KARRAS_RHO, KARRAS_HIGHEST = 7.0, 80.0  # Karras et al. 2022, table 1

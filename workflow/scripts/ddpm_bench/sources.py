@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import archives, files, published, repository
-from .config.dataset import Folder, Git, Source, Url
-from .digits import write_digits
-from .download import fetch_checked
-from .listing import contents_sha256, matching_files
+from ddpm_bench import archives, files, published, repository
+from ddpm_bench.config.dataset import Folder, Git, Source, Url
+from ddpm_bench.digits import write_digits
+from ddpm_bench.download import fetch_checked
+from ddpm_bench.listing import contents_sha256, matching_files
 
 # Beside the datasets' folders; no dataset's name begins with a dot. Whatever lies in it may be
 # deleted at any time: it only saves downloads, and takes files that were brought by hand.

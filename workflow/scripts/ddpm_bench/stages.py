@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as, latents_shaped_as
-from .comparable import loss_groups
-from .config.alone import config_of
-from .config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
-from .config.benchmark import Measuring as CellMeasuring
-from .config.keys import canonical_json, what_keys
-from .config.loading import Config, Experiment
-from .config.sampling import Samples
-from .config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
-from .files import sha256
+from ddpm_bench.cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as, latents_shaped_as
+from ddpm_bench.comparable import loss_groups
+from ddpm_bench.config.alone import config_of
+from ddpm_bench.config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
+from ddpm_bench.config.benchmark import Measuring as CellMeasuring
+from ddpm_bench.config.keys import canonical_json, what_keys
+from ddpm_bench.config.loading import Config, Experiment
+from ddpm_bench.config.sampling import Samples
+from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
+from ddpm_bench.files import sha256
 
 VERSIONS = {
     "fetch": 1,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .config.scoring import (
+from ddpm_bench.config.scoring import (
     PUBLISHED_INCEPTION_FILE,
     PUBLISHED_INCEPTION_SHA256,
     FeatureStage,
@@ -17,11 +17,11 @@ from .config.scoring import (
     ScoreRun,
     ScoreStage,
 )
-from .features import open_images, open_samples
-from .folders import image_files, read_images
-from .metrics import Against
-from .program import UserError
-from .references import (
+from ddpm_bench.features import open_images, open_samples
+from ddpm_bench.folders import image_files, read_images
+from ddpm_bench.metrics import Against
+from ddpm_bench.program import UserError
+from ddpm_bench.references import (
     Reference,
     features_of,
     join_references,
@@ -29,9 +29,9 @@ from .references import (
     read_statistics,
     write_reference,
 )
-from .scoring import check_comparable, score
-from .stages import VERSIONS
-from .tables import METRICS
+from ddpm_bench.scoring import check_comparable, score
+from ddpm_bench.stages import VERSIONS
+from ddpm_bench.tables import METRICS
 
 DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
 SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 import torch.distributed as dist
 
-from .cells import UnsupportedError
-from .config.benchmark import PIPELINES, CellStage
-from .trainers import Trainer, WholeModelTrainer, placed, stays_as_built
-from .workloads import Workload
+from ddpm_bench.cells import UnsupportedError
+from ddpm_bench.config.benchmark import PIPELINES, CellStage
+from ddpm_bench.trainers import Trainer, WholeModelTrainer, placed, stays_as_built
+from ddpm_bench.workloads import Workload
 
 
 def build_trainer(
@@ -27,7 +27,7 @@ def build_trainer(
     if stays_as_built(stage, device):
         workload = replace(workload, inputs=tuple(item.contiguous() for item in workload.inputs))
     if strategy in PIPELINES:
-        from .pipelines import PipelineTrainer
+        from ddpm_bench.pipelines import PipelineTrainer
 
         return PipelineTrainer(stage, workload, device)
     if strategy == "single":
@@ -38,11 +38,11 @@ def build_trainer(
     assert dist.get_world_size() == stage.cell.world
     share = _cut(workload, stage.cell.world)[dist.get_rank()]
     if strategy == "fsdp":
-        from .fully_sharded import sharded
+        from ddpm_bench.fully_sharded import sharded
 
         model = sharded(stage, workload, device)
         return WholeModelTrainer(stage, model, [share], device, parted=True)
-    from .replicated import replicated
+    from ddpm_bench.replicated import replicated
 
     model = replicated(stage, workload.model, device)
     return WholeModelTrainer(stage, model, [share], device)

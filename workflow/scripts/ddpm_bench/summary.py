@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import plan, swept
-from .config.loading import Config
-from .files import read_json
-from .reported import best_folder
-from .sweep_summary import sweep_summary
-from .tables import (
+from ddpm_bench import plan, swept
+from ddpm_bench.config.loading import Config
+from ddpm_bench.files import read_json
+from ddpm_bench.reported import best_folder
+from ddpm_bench.sweep_summary import sweep_summary
+from ddpm_bench.tables import (
     EVALUATION_COLUMNS,
     GROUP,
     METRICS,
@@ -19,7 +19,7 @@ from .tables import (
     ordered_metrics,
     read_table,
 )
-from .terminal import score_table, value_text
+from ddpm_bench.terminal import score_table, value_text
 
 
 def summary(config: Config, command: str) -> Iterator[str]:

@@ -12,17 +12,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .config.reporting import SweepStage
-from .config.sweep_members import members
-from .house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style, number
-from .house_style import write_notes as write_notes_below
-from .losses import MOST_SMOOTHED, SMOOTHED_SHARE, read_losses
-from .panels import LOG_FROM_RATIO, PlainNumbers
-from .progress_axis import scale_steps
-from .sweep_panels import NO_SCORES, ScoredAlike, failure_notes, scored_alike, write_title
-from .sweep_ranking import ranked
-from .sweep_table import setting_keys, setting_name
-from .tables import SCORED
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import members
+from ddpm_bench.house_style import (
+    COLOURS,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+    number,
+)
+from ddpm_bench.house_style import write_notes as write_notes_below
+from ddpm_bench.losses import MOST_SMOOTHED, SMOOTHED_SHARE, read_losses
+from ddpm_bench.panels import LOG_FROM_RATIO, PlainNumbers
+from ddpm_bench.progress_axis import scale_steps
+from ddpm_bench.sweep_panels import NO_SCORES, ScoredAlike, failure_notes, scored_alike, write_title
+from ddpm_bench.sweep_ranking import ranked
+from ddpm_bench.sweep_table import setting_keys, setting_name
+from ddpm_bench.tables import SCORED
 
 MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
 OTHERS = "0.75"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .house_style import COLOURS
-from .sweep_ranking import main_metric
-from .sweep_table import OK
-from .tables import SCORED, Metric, counts, feature_space_label, metric_label
+from ddpm_bench.house_style import COLOURS
+from ddpm_bench.sweep_ranking import main_metric
+from ddpm_bench.sweep_table import OK
+from ddpm_bench.tables import SCORED, Metric, counts, feature_space_label, metric_label
 
 FAILED_COLOUR = "#b03a2e"
 LONGEST_REASON = 110  # characters of a reason in a figure; the table has all of it

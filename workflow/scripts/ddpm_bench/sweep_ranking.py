@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .config.reporting import SweepStage
-from .sweep_table import setting_keys
-from .tables import METRICS, SCORED, Metric, ordered_metrics
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.sweep_table import setting_keys
+from ddpm_bench.tables import METRICS, SCORED, Metric, ordered_metrics
 
 CONFIDENCE, SIGNIFICANCE = 0.95, 0.05
 METHOD = (

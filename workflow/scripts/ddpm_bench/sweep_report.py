@@ -6,15 +6,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .config.reporting import SweepStage
-from .house_style import save_figure
-from .main_effects import main_effects_figure
-from .parallel_coordinates import parallel_coordinates_figure
-from .ranking_figure import ranking_figure
-from .sweep_curves import loss_curves_figure, score_curves_figure
-from .sweep_ranking import ranking
-from .sweep_table import evaluations, sweep_table
-from .tables import write_table
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.house_style import save_figure
+from ddpm_bench.main_effects import main_effects_figure
+from ddpm_bench.parallel_coordinates import parallel_coordinates_figure
+from ddpm_bench.ranking_figure import ranking_figure
+from ddpm_bench.sweep_curves import loss_curves_figure, score_curves_figure
+from ddpm_bench.sweep_ranking import ranking
+from ddpm_bench.sweep_table import evaluations, sweep_table
+from ddpm_bench.tables import write_table
 
 
 def write_sweep(

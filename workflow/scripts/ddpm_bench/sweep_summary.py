@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import swept
-from .config.loading import Config
-from .failed import failure_of
-from .tables import METRICS, SCORED, metric_label
+from ddpm_bench import swept
+from ddpm_bench.config.loading import Config
+from ddpm_bench.failed import failure_of
+from ddpm_bench.tables import METRICS, SCORED, metric_label
 
 MOST_SETTINGS = 5  # of a way to score
 

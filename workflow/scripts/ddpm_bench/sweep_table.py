@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .config.reporting import SweepStage
-from .config.sweep_members import Values, members, short_names
-from .failed import Failed, read_failed
-from .losses import read_losses
-from .tables import (
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import Values, members, short_names
+from ddpm_bench.failed import Failed, read_failed
+from ddpm_bench.losses import read_losses
+from ddpm_bench.tables import (
     EVALUATION_COLUMNS,
     METRICS,
     OF_SCORES,
@@ -28,7 +28,7 @@ from .tables import (
     table_of,
     typed,
 )
-from .timeline import read_attempts
+from ddpm_bench.timeline import read_attempts
 
 SEED = "train.seed"
 OUTCOME = [

@@ -9,9 +9,9 @@ from typing import Literal
 import pandas as pd
 from pydantic import ValidationError
 
-from .config.keys import Keys
-from .files import replacing
-from .program import UserError
+from ddpm_bench.config.keys import Keys
+from ddpm_bench.files import replacing
+from ddpm_bench.program import UserError
 
 
 class ScoreRecord(Keys):

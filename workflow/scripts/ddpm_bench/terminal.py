@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .tables import (
+from ddpm_bench.tables import (
     GROUP,
     METRICS,
     Metric,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from .checkpoints import TrainingFolder
-from .config.keeping import ThinStage
-from .files import read_json, write_json
+from ddpm_bench.checkpoints import TrainingFolder
+from ddpm_bench.config.keeping import ThinStage
+from ddpm_bench.files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from .cell_record import Measurement, Repetition
-from .communication import CountedBytes, communication_share
-from .config.benchmark import CellStage, Measuring, OwnModel
-from .devices import usable_cores
-from .step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
-from .strategies import Trainer, build_trainer
-from .workloads import build_workload
+from ddpm_bench.cell_record import Measurement, Repetition
+from ddpm_bench.communication import CountedBytes, communication_share
+from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel
+from ddpm_bench.devices import usable_cores
+from ddpm_bench.step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
+from ddpm_bench.strategies import Trainer, build_trainer
+from ddpm_bench.workloads import build_workload
 
 PROFILED_STEPS = 3
 # What torch remarks on networks of ours: gradients of 1x1 convolutions with two names for one

@@ -8,9 +8,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .house_style import PANEL_WIDTH, empty_figure, house_style, number
-from .scaling_figures import communication_share, scaling_efficiency
-from .throughput_looks import (
+from ddpm_bench.house_style import PANEL_WIDTH, empty_figure, house_style, number
+from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
+from ddpm_bench.throughput_looks import (
     PRECISION_DASHES,
     PRECISION_MARKERS,
     STRATEGY_COLOURS,

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .config.benchmark import Precision, Strategy
-from .house_style import COLOURS, NOTE_COLOUR, number
-from .throughput_table import CELL, HARDWARE, summary, world
+from ddpm_bench.config.benchmark import Precision, Strategy
+from ddpm_bench.house_style import COLOURS, NOTE_COLOUR, number
+from ddpm_bench.throughput_table import CELL, HARDWARE, summary, world
 
 STRATEGIES = get_args(Strategy)
 # One process alone, which all others are held against, is grey.

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .cells import cells
-from .config.loading import Config
-from .terminal import aligned
-from .throughput_table import CELL, HARDWARE, SUMMARY_COLUMNS, read_throughput, world
+from ddpm_bench.cells import cells
+from ddpm_bench.config.loading import Config
+from ddpm_bench.terminal import aligned
+from ddpm_bench.throughput_table import CELL, HARDWARE, SUMMARY_COLUMNS, read_throughput, world
 
 REASONS_SHOWN = 5  # of each status
 

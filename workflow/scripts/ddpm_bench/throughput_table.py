@@ -6,10 +6,10 @@ from typing import Any, get_args
 import pandas as pd
 from pydantic import ValidationError
 
-from .cell_record import CellRecord, Environment
-from .config.benchmark import Precision, Strategy
-from .program import UserError
-from .tables import Kinds, read_table, typed
+from ddpm_bench.cell_record import CellRecord, Environment
+from ddpm_bench.config.benchmark import Precision, Strategy
+from ddpm_bench.program import UserError
+from ddpm_bench.tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
 # Speeds compare on one kind of device with as many cores, nowhere else.

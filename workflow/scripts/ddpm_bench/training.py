@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from . import diffusion
-from .acceleration import build_accelerator, compiling_is_asked_for, keep_compiled_code
-from .agreement import Agreement, StopSignal, what_is_left
-from .averages import Averages
-from .checkpoints import TrainingFolder, TrainingState, average_name
-from .config.training import TrainRun, TrainStage, unfit_micro_batch
-from .cpu_blocks import compute_for_cpu
-from .dropout import place_of
-from .memory_layout import in_channels_last
-from .model import recompute_activations
-from .objectives import objective_of
-from .optimisation import Optimizer, learning_rate
-from .ownership import Owner
-from .program import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
-from .progress import Progress
-from .randomness import batch_flips, batch_positions
-from .transfer import given_weights
+from ddpm_bench import diffusion
+from ddpm_bench.acceleration import build_accelerator, compiling_is_asked_for, keep_compiled_code
+from ddpm_bench.agreement import Agreement, StopSignal, what_is_left
+from ddpm_bench.averages import Averages
+from ddpm_bench.checkpoints import TrainingFolder, TrainingState, average_name
+from ddpm_bench.config.training import TrainRun, TrainStage, unfit_micro_batch
+from ddpm_bench.cpu_blocks import compute_for_cpu
+from ddpm_bench.dropout import place_of
+from ddpm_bench.memory_layout import in_channels_last
+from ddpm_bench.model import recompute_activations
+from ddpm_bench.objectives import objective_of
+from ddpm_bench.optimisation import Optimizer, learning_rate
+from ddpm_bench.ownership import Owner
+from ddpm_bench.program import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
+from ddpm_bench.progress import Progress
+from ddpm_bench.randomness import batch_flips, batch_positions
+from ddpm_bench.transfer import given_weights
 
 STEPS_PER_ROW = 10  # of metrics.csv
 METRICS_HEADER = "step,images_seen,loss,learning_rate,grad_norm,skipped_steps\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from .config.reporting import HoursOf
-from .costs import measured
-from .timeline import read_events, taken_until
+from ddpm_bench.config.reporting import HoursOf
+from ddpm_bench.costs import measured
+from ddpm_bench.timeline import read_events, taken_until
 
 COLUMNS = [
     *("experiment", "training_step", "wall_hours", "process_hours", "processes_are"),

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .grids import spread
-from .sampling import Sampler
+from ddpm_bench.grids import spread
+from ddpm_bench.sampling import Sampler
 
 
 def denoising_steps(

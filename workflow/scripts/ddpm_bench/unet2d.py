@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from .config.networks import Unet2d
+from ddpm_bench.config.networks import Unet2d
 
 BLOCKS = (ResnetBlock2D, Attention)
 

@@ -6,8 +6,8 @@ an UnsupportedError.
 
 from dataclasses import dataclass
 
-from .config.benchmark import PIPELINES, CellStage
-from .config.training import divisors
+from ddpm_bench.config.benchmark import PIPELINES, CellStage
+from ddpm_bench.config.training import divisors
 
 
 @dataclass(frozen=True)

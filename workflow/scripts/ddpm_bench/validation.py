@@ -11,13 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .config.training import ValidateStage
-from .config.vqvae import VqVae
-from .cpu_blocks import compute_for_cpu
-from .diffusion import build_schedule, image_losses, to_model_range
-from .memory_layout import in_channels_last
-from .model import build_model
-from .randomness import validation_draws, validation_positions
+from ddpm_bench.config.training import ValidateStage
+from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.cpu_blocks import compute_for_cpu
+from ddpm_bench.diffusion import build_schedule, image_losses, to_model_range
+from ddpm_bench.memory_layout import in_channels_last
+from ddpm_bench.model import build_model
+from ddpm_bench.randomness import validation_draws, validation_positions
 
 BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller
 
@@ -45,7 +45,7 @@ class Validation:
         ]
         self._schedule = build_schedule(stage.diffusion, device, stage.min_snr_gamma)
         if isinstance(stage.model, VqVae):
-            from .autoencoder import build_autoencoder
+            from ddpm_bench.autoencoder import build_autoencoder
 
             model, self._losses = build_autoencoder(stage.model, training.shape[3]), self._of_codes
         else:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from .checkpoints import checkpoint_entry, checkpoint_file, is_thinned
-from .config.loading import Experiment
-from .files import read_json
-from .program import UserError
-from .tables import METRICS, Metric
+from ddpm_bench.checkpoints import checkpoint_entry, checkpoint_file, is_thinned
+from ddpm_bench.config.loading import Experiment
+from ddpm_bench.files import read_json
+from ddpm_bench.program import UserError
+from ddpm_bench.tables import METRICS, Metric
 
 
 @dataclass(frozen=True)

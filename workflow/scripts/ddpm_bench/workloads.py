@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import diffusion
-from .config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
-from .randomness import derived_seed
+from ddpm_bench import diffusion
+from ddpm_bench.config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
+from ddpm_bench.randomness import derived_seed
 
 MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 
@@ -55,7 +55,7 @@ def build_workload(
     strategies compute them faster. Images are in channels_last.
     """
     if isinstance(network, OwnModel):
-        from .own_model import own_workload
+        from ddpm_bench.own_model import own_workload
 
         return own_workload(network, measuring.seed, samples)
     if isinstance(network, Albert):
@@ -63,7 +63,7 @@ def build_workload(
     pictures = _pictures(measuring, samples, images)
     if isinstance(network, Resnet):
         return _resnet(network, measuring, pictures)
-    from .denoisers import denoiser_workload
+    from ddpm_bench.denoisers import denoiser_workload
 
     return denoiser_workload(network, measuring.seed, pictures)
 
@@ -118,7 +118,7 @@ def _albert(network: Albert, seed: int, samples: int) -> Workload:
     The last token of the vocabulary is the mask: with random weights any can be. No shards: the
     weights of the one layer are used again and again, so that all are gathered at once.
     """
-    from .albert import build_albert
+    from ddpm_bench.albert import build_albert
 
     generator = _generator(seed, 0)
     shape = (samples, network.sequence_length)

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .keys import Keys, Name, PositiveInt, Seed, Sha256
-from .networks import Unet, Unet2d
-from .training import divisors
+from ddpm_bench.config.keys import Keys, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.networks import Unet, Unet2d
+from ddpm_bench.config.training import divisors
 
 Strategy = Literal[
     "single",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .keys import Keys, Name, PositiveInt
+from ddpm_bench.config.keys import Keys, Name, PositiveInt
 
 # The field's short names, and the columns of the tables; both are understood.
 MetricName = Literal[

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..files import sha256_text, write_text
+from ddpm_bench.files import sha256_text, write_text
 
 ABBREVIATED = 16  # hexadecimal digits of a name
 

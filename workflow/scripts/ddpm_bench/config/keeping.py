@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .keys import Keys, Name, PositiveInt
+from ddpm_bench.config.keys import Keys, Name, PositiveInt
 
 
 class Keep(Keys):

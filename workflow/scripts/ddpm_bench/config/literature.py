@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .best import MetricName, metric_column
-from .keys import Keys, Name, PositiveInt
+from ddpm_bench.config.best import MetricName, metric_column
+from ddpm_bench.config.keys import Keys, Name, PositiveInt
 
 
 class PublishedScore(Keys):

@@ -10,22 +10,22 @@ from typing import Annotated, Any, Union
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
-from ..program import UserError
-from .autoencoding import Autoencoder
-from .benchmark import Benchmark
-from .best import Best
-from .cross_references import cross_references, nearest
-from .dataset import Dataset
-from .diffusion import Diffusion
-from .keeping import Keep
-from .keys import Keys, Name
-from .literature import PublishedScore
-from .networks import Model
-from .sampling import Samples
-from .scoring import Score
-from .sweep import Sweep
-from .sweep_members import SweptExperiment, expand_sweeps, told_once
-from .training import Train, Validation
+from ddpm_bench.config.autoencoding import Autoencoder
+from ddpm_bench.config.benchmark import Benchmark
+from ddpm_bench.config.best import Best
+from ddpm_bench.config.cross_references import cross_references, nearest
+from ddpm_bench.config.dataset import Dataset
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.keeping import Keep
+from ddpm_bench.config.keys import Keys, Name
+from ddpm_bench.config.literature import PublishedScore
+from ddpm_bench.config.networks import Model
+from ddpm_bench.config.sampling import Samples
+from ddpm_bench.config.scoring import Score
+from ddpm_bench.config.sweep import Sweep
+from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, told_once
+from ddpm_bench.config.training import Train, Validation
+from ddpm_bench.program import UserError
 
 UNIONS = (Union, types.UnionType)
 

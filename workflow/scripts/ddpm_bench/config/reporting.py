@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from .diffusion import Diffusion
-from .keys import Keys, Name, PositiveInt, Seed
-from .literature import PublishedOf
-from .sampling import Drawing
-from .sweep import Sweep
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.keys import Keys, Name, PositiveInt, Seed
+from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.sampling import Drawing
+from ddpm_bench.config.sweep import Sweep
 
 
 class CollectStage(Keys):

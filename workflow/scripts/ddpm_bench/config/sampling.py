@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .diffusion import Diffusion
-from .failing import Failing
-from .keys import Keys, PositiveInt, Seed
-from .networks import Model
-from .training import nearest_multiples
-from .vqvae import LatentShape, VqVae
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.failing import Failing
+from ddpm_bench.config.keys import Keys, PositiveInt, Seed
+from ddpm_bench.config.networks import Model
+from ddpm_bench.config.training import nearest_multiples
+from ddpm_bench.config.vqvae import LatentShape, VqVae
 
 
 class SampleRun(Failing):

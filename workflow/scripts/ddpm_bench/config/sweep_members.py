@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..files import sha256_text
-from .keys import Keys, canonical_json
-from .sweep import MOST_MEMBERS, Sweep, ValueRange
-from .sweep_keys import NoSuchKeyError, SweptKey, swept_key
+from ddpm_bench.config.keys import Keys, canonical_json
+from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep, ValueRange
+from ddpm_bench.config.sweep_keys import NoSuchKeyError, SweptKey, swept_key
+from ddpm_bench.files import sha256_text
 
 LONGEST_NAME = 80  # of an experiment
 HASH_DIGITS = 8

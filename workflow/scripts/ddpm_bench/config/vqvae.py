@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .keys import Keys, PositiveInt
+from ddpm_bench.config.keys import Keys, PositiveInt
 
 MOST_DOUBLINGS = 2  # of channels: 1, 2, 4, 4, ...
 
