@@ -21,7 +21,8 @@ sys.path.insert(0, str(SCRIPTS))
 from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages, swept
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.keys import run_keys
-from ddpm_bench.program import UserError, put_programs_on_path
+from ddpm_bench.cli import put_programs_on_path
+from ddpm_bench.errors import UserError
 
 if not workflow.overwrite_configfiles:
 

@@ -33,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from pydantic import TypeAdapter
 
+from ddpm_bench.cli import run
 from ddpm_bench.config.networks import Model
 from ddpm_bench.devices import processor
+from ddpm_bench.errors import UserError
 from ddpm_bench.network_size import network_size
-from ddpm_bench.program import UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"

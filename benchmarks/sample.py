@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from sample_sides import Sampling
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
+from ddpm_bench.cli import run
 from ddpm_bench.devices import processor
-from ddpm_bench.program import UserError, run
+from ddpm_bench.errors import UserError
 
 FEWEST_PAIRS = 3
 

@@ -15,7 +15,7 @@ from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.classifier import ClassifierNetwork, read_classifier, to_unit_range
 from ddpm_bench.config.loading import Config, read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.sampling import Sampler, described
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"

@@ -49,10 +49,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from turns import load_before
 
+from ddpm_bench.cli import run
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256
 from ddpm_bench.decoding import Square, read_square
 from ddpm_bench.devices import processor
-from ddpm_bench.program import UserError, run
+from ddpm_bench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"

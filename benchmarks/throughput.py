@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from turns import load_before, ratios
 
 from ddpm_bench.cell_processes import LAUNCHER, Launch, run_workers
+from ddpm_bench.cli import run
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.devices import lease, present_devices, processor
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import Share, die_with_the_launcher, free_port
-from ddpm_bench.program import UserError, run
 
 CLASSES = 10
 LEARNING_RATE = 1e-4

@@ -38,11 +38,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from train_sides import PROGRAMS, SUFFIXES, Training, photographs, serve
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
+from ddpm_bench.cli import run
 from ddpm_bench.config.dataset import Folder, PrepareStage
 from ddpm_bench.data import prepare
 from ddpm_bench.devices import present_devices, processor
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.program import UserError, run
 from ddpm_bench.sources import fetch
 
 FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # that the Trainer takes

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 SECONDS_TO_LEAVE = 60
 MOST_LOAD = 0.5  # cores, of other programs

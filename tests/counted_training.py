@@ -51,6 +51,6 @@ if __name__ == "__main__":
         count_reductions()
     import train
 
-    from ddpm_bench.program import run
+    from ddpm_bench.cli import run
 
     run(train.main)

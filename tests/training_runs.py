@@ -19,8 +19,8 @@ import psutil
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
+from ddpm_bench.errors import STOP_SIGNALS
 from ddpm_bench.files import sha256
-from ddpm_bench.program import STOP_SIGNALS
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 COUNTED = Path(__file__).with_name("counted_training.py")

@@ -3,7 +3,7 @@
 import pytest
 
 from ddpm_bench import allocation
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ddpm_bench import cells, plan, stages
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainStage
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.summary import reconstructions
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import pytest
 from ddpm_bench import cells, plan, reported, slurm
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.dashboard import dashboard
+from ddpm_bench.errors import UserError
 from ddpm_bench.overview import overview
-from ddpm_bench.program import UserError
 
 GRID = {"models": {"r": {"name": "resnet18"}}, "batch_size": [8, 16, 32], "processes": [1, 2]}
 OK = "r.single.fp32.batch-8.processes-1.nodes-1"

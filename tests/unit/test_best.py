@@ -23,9 +23,9 @@ from ddpm_bench.best_export import export_best
 from ddpm_bench.config.alone import config_of
 from ddpm_bench.config.best import BestStage
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents import open_decoder
-from ddpm_bench.program import UserError
 from ddpm_bench.summary import exported
 from ddpm_bench.thinning import Checkpoint, thin
 

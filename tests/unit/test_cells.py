@@ -18,8 +18,8 @@ from ddpm_bench.cells import (
 )
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256
-from ddpm_bench.program import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

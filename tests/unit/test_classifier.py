@@ -16,8 +16,8 @@ from ddpm_bench.classifier import (
     write_classifier,
 )
 from ddpm_bench.config.dataset import Classifier
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256, write_json
-from ddpm_bench.program import UserError
 
 BRIEF = Classifier(steps=5, batch_size=16, features=8)
 

@@ -7,7 +7,7 @@ from fake_results import write_nearest, write_samples
 from PIL import Image
 
 from ddpm_bench import closest
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 def distances(generated, nearest, heldout=()):

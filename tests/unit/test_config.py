@@ -12,7 +12,7 @@ from ddpm_bench.config.keys import run_keys
 from ddpm_bench.config.loading import check_config, read_config
 from ddpm_bench.config.reference import config_reference, config_schema
 from ddpm_bench.config.sampling import SampleStage, expanded_timesteps
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

@@ -10,7 +10,7 @@ import pytest
 from training_runs import SCRIPTS
 
 from ddpm_bench import devices
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 HOLD = """
 import sys, time

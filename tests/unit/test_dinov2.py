@@ -16,8 +16,8 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from ddpm_bench import dinov2
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, FeatureStage
 from ddpm_bench.dinov2 import ARCHITECTURES, Architecture, hub_positions
+from ddpm_bench.errors import UserError
 from ddpm_bench.features import extract
-from ddpm_bench.program import UserError
 from ddpm_bench.spaces import open_feature_space
 
 SMALL = Architecture(width=384, depth=2, heads=6)  # vit-s-14 of two layers

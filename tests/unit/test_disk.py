@@ -15,8 +15,8 @@ from training_runs import SCRIPTS, Run, write_dataset
 
 from ddpm_bench import files
 from ddpm_bench.checkpoints import TrainingFolder, TrainingState, bytes_of
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
-from ddpm_bench.program import UserError
 
 # Starts train.py on a small disk, fills that disk after the first checkpoint, shows what is left.
 ON_A_SMALL_DISK = """

@@ -9,7 +9,7 @@ from drawn import SCRIPTS
 from PIL import Image
 
 from ddpm_bench import exporting
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 def write_set(folder, pieces, channels=3):

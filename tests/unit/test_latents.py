@@ -13,10 +13,10 @@ from ddpm_bench.autoencoder import build_autoencoder, trained_autoencoder
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256
 from ddpm_bench.latents import identity, open_decoder, write_latents
 from ddpm_bench.model import build_model
-from ddpm_bench.program import UserError
 from ddpm_bench.sampling import Sampler, draw_batch, open_sampler
 
 CPU = torch.device("cpu")

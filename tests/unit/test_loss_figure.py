@@ -5,8 +5,8 @@ from fake_results import write_losses, write_validation
 from PIL import Image
 
 from ddpm_bench import losses, tables
+from ddpm_bench.errors import UserError
 from ddpm_bench.house_style import save_figure
-from ddpm_bench.program import UserError
 
 
 def test_a_loss_that_falls_far_has_a_logarithmic_axis_and_images_seen_above(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ddpm_bench.config.scoring import Measuring
+from ddpm_bench.errors import UserError
 from ddpm_bench.metrics import SCORE_NAMES, Against, measure
-from ddpm_bench.program import UserError
 from ddpm_bench.references import Reference, feature_statistics
 
 FRECHET = {"fid", "fid_std"}

@@ -8,8 +8,8 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from small_trainer import difference, small_stage, small_trainer, weights_after
 
 from ddpm_bench.config.training import Optimisation
+from ddpm_bench.errors import UserError
 from ddpm_bench.optimisation import FIRST_SCALE, STEPS_TO_GROW, Optimizer, learning_rate
-from ddpm_bench.program import UserError
 
 CPU = torch.device("cpu")
 

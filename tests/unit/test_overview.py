@@ -17,9 +17,9 @@ import yaml
 from ddpm_bench import main_process, plan, slurm
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.dashboard import dashboard, duration
+from ddpm_bench.errors import UserError
 from ddpm_bench.failures import newest_failures
 from ddpm_bench.overview import overview
-from ddpm_bench.program import UserError
 from ddpm_bench.timeline import read_attempts
 
 REPOSITORY = Path(__file__).resolve().parents[2]

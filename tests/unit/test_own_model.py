@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ddpm_bench.config.benchmark import Measuring, OwnModel
+from ddpm_bench.errors import UserError
 from ddpm_bench.pipeline_stages import pipeline_stages
-from ddpm_bench.program import UserError
 from ddpm_bench.workloads import Workload, build_workload
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmark.md"

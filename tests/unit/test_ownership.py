@@ -21,9 +21,9 @@ from mount_namespaces import in_namespace
 from training_runs import SCRIPTS, Run, wait_until, write_dataset
 
 from ddpm_bench.checkpoints import TrainingFolder
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing
 from ddpm_bench.ownership import owning, read_description
-from ddpm_bench.program import UserError
 
 RENEW_SECONDS = 0.2
 

@@ -8,7 +8,7 @@ from fake_results import write_samples
 from PIL import Image
 
 from ddpm_bench import pictures
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 def test_a_grid_holds_the_first_images_of_all_files_in_order(tmp_path):

@@ -9,7 +9,7 @@ import yaml
 
 from ddpm_bench import local_files, plan, stages
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

@@ -30,7 +30,7 @@ from ddpm_bench import files
 from ddpm_bench.data import folder_labels
 from ddpm_bench.decoders import usable_cpus
 from ddpm_bench.decoding import read_square
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.splits import held_out
 
 # The table of files

@@ -13,7 +13,7 @@ import pytest
 from ddpm_bench import files, published
 from ddpm_bench.config.dataset import FetchStage, PrepareStage
 from ddpm_bench.data import prepare
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.published import Archive, published_batches, read_cifar, read_idx
 from ddpm_bench.sources import fetch
 

@@ -12,8 +12,8 @@ from ddpm_bench import stages, tables
 from ddpm_bench.best_figure import best_figure
 from ddpm_bench.config.literature import PublishedOf
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.figures import score_figures
-from ddpm_bench.program import UserError
 from ddpm_bench.published_lines import with_published
 
 LARGE = {**INCEPTION, "images_reference": 50_000}

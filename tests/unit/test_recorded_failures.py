@@ -18,12 +18,12 @@ from training_runs import COUNTED, MODEL, SCRIPTS, Run, wait_until, write_datase
 from ddpm_bench import failed, plan
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
+from ddpm_bench.errors import UserError
 from ddpm_bench.failed import Failed, read_failed
 from ddpm_bench.launching import Ended
 from ddpm_bench.main_process import only_looks
 from ddpm_bench.memory_bounds import recordable
 from ddpm_bench.process_words import Failure, leave_word, word_file
-from ddpm_bench.program import UserError
 from ddpm_bench.supervision import judged
 from ddpm_bench.tables import METRICS, ScoreRecord
 

@@ -12,8 +12,8 @@ from torch_fidelity.metric_fid import fid_features_to_statistics
 
 from ddpm_bench import references
 from ddpm_bench.config.scoring import ScoreRun
+from ddpm_bench.errors import UserError
 from ddpm_bench.features import extract
-from ddpm_bench.program import UserError
 from ddpm_bench.references import (
     Reference,
     feature_statistics,

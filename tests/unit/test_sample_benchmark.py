@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from ddpm_bench.classifier import ClassifierNetwork, write_classifier
 from ddpm_bench.config.loading import read_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256, write_json
 from ddpm_bench.model import build_model
-from ddpm_bench.program import UserError
 from ddpm_bench.solvers import fresh_noise
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -13,8 +13,8 @@ from fake_results import INCEPTION, score, write_score, write_timing
 
 from ddpm_bench import sampler_figure, samplers, tables
 from ddpm_bench.config.sampling import Drawing
+from ddpm_bench.errors import UserError
 from ddpm_bench.house_style import save_figure
-from ddpm_bench.program import UserError
 
 # Set: its keys, FID, KID, seconds per image.
 STUDY = {

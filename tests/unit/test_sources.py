@@ -19,9 +19,9 @@ import pytest
 from ddpm_bench.archives import extract
 from ddpm_bench.config.dataset import FetchStage
 from ddpm_bench.download import fetch_checked
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256
 from ddpm_bench.listing import folder_listing, matches, matching_files, split_patterns
-from ddpm_bench.program import UserError
 from ddpm_bench.sources import fetch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"

@@ -21,7 +21,7 @@ from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key
 from ddpm_bench.config.sweep_members import members, short_names, value_text
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.sweep_ranking import ranking_columns
 from ddpm_bench.sweep_summary import sweep_summary
 

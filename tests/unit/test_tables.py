@@ -9,7 +9,7 @@ import pytest
 from fake_results import INCEPTION, score, write_score, write_scores
 
 from ddpm_bench import tables
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 

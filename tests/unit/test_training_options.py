@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ddpm_bench import stages
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.program import UserError
 from ddpm_bench.retraining import retrainings
 
 

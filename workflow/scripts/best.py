@@ -8,9 +8,9 @@ Which one is best is decided by `best:` of the experiment.
 import sys
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.best import BestStage
 from ddpm_bench.files import read_json
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

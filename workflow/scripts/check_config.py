@@ -6,8 +6,8 @@ Snakemake does the same when it starts; this names the line, too, of a file that
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.program import parser, run
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ The set of samples, the way to score and the training step come from the path of
 from pathlib import Path
 
 from ddpm_bench import tables
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import CollectStage
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import LossesStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.loss_comparison import loss_comparison
 from ddpm_bench.losses import read_losses
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

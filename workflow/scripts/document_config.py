@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.reference import config_reference, config_schema
 from ddpm_bench.files import write_text
-from ddpm_bench.program import parser, run
 
 
 def main() -> None:

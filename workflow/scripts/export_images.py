@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.exporting import export_images, images_to_export
-from ddpm_bench.program import parser, run
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ its pinned checksum or commit, and nothing is left behind when it differs.
 from pathlib import Path
 
 from ddpm_bench import files
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.dataset import FetchStage
-from ddpm_bench.program import keys, parser, run
 from ddpm_bench.sources import fetch
 
 

@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, PUBLISHED_INCEPTION_URLS
 from ddpm_bench.download import fetch_checked
-from ddpm_bench.program import parser, run
 
 
 def main() -> None:

@@ -3,12 +3,12 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.closest import closest_figure, closest_pairs, closest_title, read_distances
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.instead import say_instead
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

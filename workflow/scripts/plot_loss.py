@@ -3,10 +3,10 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.losses import loss_figure, read_losses
-from ddpm_bench.program import keys, parser, run
 from ddpm_bench.tables import VALIDATION_COLUMNS, join_tables
 
 

@@ -7,10 +7,10 @@ reconstructions.csv.
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.codebook_figure import pairs_figure, read_summaries, use_figure, use_table
 from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.house_style import save_figure
-from ddpm_bench.program import keys, parser, run
 from ddpm_bench.tables import write_table
 
 

@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import ScheduleStage
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ every input file: where it went, or why it was left out), summary.json and previ
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.dataset import PrepareRun, PrepareStage
 from ddpm_bench.data import prepare
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

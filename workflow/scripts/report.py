@@ -9,8 +9,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run, snakemake_command
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.program import UserError, parser, run, snakemake_command
+from ddpm_bench.errors import UserError
 from ddpm_bench.reported import benchmark_is_measured, benchmark_targets, targets
 
 

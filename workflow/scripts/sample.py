@@ -17,11 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import Use, lease
 from ddpm_bench.failed import Failed, failure_of_checkpoint, how_keys
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
 from ddpm_bench.devices import lease
+from ddpm_bench.errors import UserError
 from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.files import write_json
-from ddpm_bench.program import UserError, keys, parser, run
 
 # Which checkpoints share a cluster job is no matter of one pass.
 RUN_FIELDS = {

@@ -6,8 +6,8 @@ Reads what lies on disk and takes no lock, so it works beside a running snakemak
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.program import parser, run
 from ddpm_bench.snapshot import snapshot
 
 

@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ddpm_bench import plan
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.dashboard import dashboard
 from ddpm_bench.overview import overview
-from ddpm_bench.program import parser, run
 
 TO_THE_TOP = "\x1b[H\x1b[J"  # cursor home, clear all below
 

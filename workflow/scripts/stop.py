@@ -8,7 +8,7 @@ that snakemake runs in.
 
 from pathlib import Path
 
-from ddpm_bench.program import parser, run
+from ddpm_bench.cli import parser, run
 from ddpm_bench.stopping import stop
 
 

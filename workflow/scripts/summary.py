@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.program import parser, run
 from ddpm_bench.summary import summary
 
 

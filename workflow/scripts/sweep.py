@@ -6,8 +6,8 @@ The members follow from the keys of --what; their scores, losses and failures li
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import SweepStage
-from ddpm_bench.program import keys, parser, run
 from ddpm_bench.sweep_report import write_sweep
 
 

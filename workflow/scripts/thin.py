@@ -7,9 +7,9 @@ What is removed is recorded with its sha256 and counts as trained; it does not c
 import sys
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.keeping import ThinStage
 from ddpm_bench.files import read_json, size_text, write_json
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ Only cells of one kind of device with as many cores are held against each other.
 
 from pathlib import Path
 
+from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.program import parser, run
 from ddpm_bench.throughput_summary import throughput_summary
 
 

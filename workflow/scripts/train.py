@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from ddpm_bench.allocation import requeue, stay_if_left
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
+from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError
 from ddpm_bench.failed import failure_before, how_keys
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
@@ -37,7 +39,6 @@ from ddpm_bench.launching import (
     run_processes,
     run_share,
 )
-from ddpm_bench.program import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError, keys, parser, run
 from ddpm_bench.supervision import is_watched, judged, leave_own_word, watch, words_folder
 
 

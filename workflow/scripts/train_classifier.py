@@ -7,8 +7,8 @@ summary.json with its accuracy. Runs on one CPU core, so that the same keys give
 
 from pathlib import Path
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.dataset import ClassifierStage
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, ValidateStage
 from ddpm_bench.devices import lease, usable_cores
 from ddpm_bench.files import read_json
-from ddpm_bench.program import keys, parser, run
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.devices import usable_cores
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:

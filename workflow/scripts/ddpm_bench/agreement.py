@@ -9,7 +9,7 @@ import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 
 from ddpm_bench.checkpoints import TrainingFolder
-from ddpm_bench.program import STOP_SIGNALS
+from ddpm_bench.errors import STOP_SIGNALS
 
 
 class StopSignal:

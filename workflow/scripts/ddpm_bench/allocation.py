@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from ddpm_bench.program import STOP_SIGNALS, UserError
+from ddpm_bench.errors import STOP_SIGNALS, UserError
 
 ANSWER_SECONDS = 60  # a busy controller may take its time
 

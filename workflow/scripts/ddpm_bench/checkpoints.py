@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from ddpm_bench.config.keys import canonical_json, what_keys
 from ddpm_bench.config.training import TrainStage
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import (
     allowed,
     read_json,
@@ -39,7 +40,6 @@ from ddpm_bench.files import (
     write_json,
 )
 from ddpm_bench.plan import checkpoint_name
-from ddpm_bench.program import UserError
 
 STATES_KEPT = 2
 

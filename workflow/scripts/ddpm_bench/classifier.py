@@ -20,8 +20,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ddpm_bench.config.dataset import Classifier
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing_folder, sha256, write_json
-from ddpm_bench.program import UserError
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"

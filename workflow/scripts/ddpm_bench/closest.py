@@ -11,9 +11,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.house_style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
 from ddpm_bench.pictures import open_samples
-from ddpm_bench.program import UserError
 from ddpm_bench.tables import feature_space_label
 
 PAIRS = 12

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.grids import spread
 from ddpm_bench.house_style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
 from ddpm_bench.panels import PlainNumbers
 from ddpm_bench.pictures import open_samples, tiled
-from ddpm_bench.program import UserError
 from ddpm_bench.progress_axis import scale_steps
 
 COLUMNS = [

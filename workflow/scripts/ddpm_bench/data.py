@@ -19,9 +19,9 @@ from ddpm_bench.config.dataset import PUBLISHED_SPLITS, PrepareStage
 from ddpm_bench.decoders import array_tasks, decode_all, file_tasks
 from ddpm_bench.decoding import Outcome, Square, as_image, is_grayscale, to_square
 from ddpm_bench.digits import digit_batches
+from ddpm_bench.errors import UserError
 from ddpm_bench.grids import image_grid
 from ddpm_bench.listing import listing_sha256, matching_files, printable
-from ddpm_bench.program import UserError
 from ddpm_bench.published import Batch, published_batches
 from ddpm_bench.sources import marker
 from ddpm_bench.splits import held_out

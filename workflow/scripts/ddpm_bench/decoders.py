@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.decoding import Outcome, Square, as_image, read_square, to_square
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.published import Batch
 
 FILES_PER_TASK = 16

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ddpm_bench.allocation import job_id, node_name
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 POLL_SECONDS = 0.5
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.published import Batch
 
 

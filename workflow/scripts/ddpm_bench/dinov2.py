@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 PATCH = 14  # pixels
 PATCHES = FeatureExtractorDinoV2.INPUT_IMAGE_SIZE // PATCH  # a side: 16

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ddpm_bench import files
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 60  # without a byte

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
 from ddpm_bench.pictures import open_samples
-from ddpm_bench.program import UserError
 
 DIGITS = 6
 

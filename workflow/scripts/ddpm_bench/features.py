@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.devices import usable_cores
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.spaces import FeatureSpace
 
 # Images

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 NEARLY_NOTHING = 2**20  # bytes; below it a failed write without a reason is put down to the disk

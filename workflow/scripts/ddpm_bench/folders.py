@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ddpm_bench.decoding import formats, upright
 from ddpm_bench.devices import usable_cores
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ddpm_bench import files
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 FILES_AT_ONCE = 1024
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.house_style import (
     COLOURS,
     NOTE_COLOUR,
@@ -18,7 +19,6 @@ from ddpm_bench.house_style import (
     house_style,
     number,
 )
-from ddpm_bench.program import UserError
 from ddpm_bench.progress_axis import scale_steps
 
 COLUMNS = ["step", "images_seen", "loss", "learning_rate"]

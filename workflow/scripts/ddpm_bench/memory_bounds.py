@@ -6,10 +6,10 @@ import os
 import torch
 
 from ddpm_bench.config.failing import Failing
+from ddpm_bench.errors import DivergedError, UserError
 from ddpm_bench.files import size_text
 from ddpm_bench.memory_ceiling import is_out_of_memory, lift_ceiling, share_bytes, stay_below
 from ddpm_bench.process_words import Failure, first_line, one_line, what_did_not_fit
-from ddpm_bench.program import DivergedError, UserError
 
 
 def bound_memory(run: Failing) -> int | None:

@@ -13,11 +13,11 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 
 from ddpm_bench.config.scoring import Measuring
 from ddpm_bench.coverage import density_and_coverage
+from ddpm_bench.errors import UserError
 from ddpm_bench.frechet import fid
 from ddpm_bench.kernel_distance import kernel_distance
 from ddpm_bench.manifolds import precision_and_recall
 from ddpm_bench.memorising import Nearest, memorising_scores, nearest_training_images
-from ddpm_bench.program import UserError
 from ddpm_bench.references import Reference
 from ddpm_bench.uncertainty import fid_deviation
 

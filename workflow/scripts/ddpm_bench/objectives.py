@@ -129,9 +129,7 @@ class Reconstruction(Objective):
     """
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:
-        from ddpm_bench.autoencoder import (
-            build_autoencoder,  # a second, for those alone that need it
-        )
+        from ddpm_bench.autoencoder import build_autoencoder
 
         assert isinstance(stage.model, VqVae)
         self._keys, self._model_keys = stage.train, stage.model

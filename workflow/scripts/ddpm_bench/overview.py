@@ -17,12 +17,12 @@ from ddpm_bench import plan, slurm
 from ddpm_bench.cell_record import Status
 from ddpm_bench.cells import cell_files
 from ddpm_bench.config.loading import Config
+from ddpm_bench.errors import UserError
 from ddpm_bench.failed import drawing_notes, failure_of, remedy
 from ddpm_bench.failures import Failure, newest_failures
 from ddpm_bench.files import read_json
 from ddpm_bench.main_process import MainProcess, main_processes
 from ddpm_bench.ownership import MISSED_RENEWALS, Description, last_renewal, read_description
-from ddpm_bench.program import UserError
 from ddpm_bench.retraining import retraining
 from ddpm_bench.timeline import read_attempts
 

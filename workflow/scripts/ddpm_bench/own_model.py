@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from ddpm_bench.config.benchmark import OwnModel
+from ddpm_bench.errors import UserError
 from ddpm_bench.memory_ceiling import is_out_of_memory
-from ddpm_bench.program import UserError
 from ddpm_bench.randomness import derived_seed
 from ddpm_bench.workloads import Workload
 

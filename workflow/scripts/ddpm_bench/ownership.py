@@ -33,8 +33,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.allocation import has_left, job_id, node_name
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.program import UserError
 
 RENEW_SECONDS = 10.0
 MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone

@@ -17,7 +17,7 @@ import numpy as np
 
 from ddpm_bench import archives
 from ddpm_bench.download import fetch_checked
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 
 @dataclass(frozen=True)

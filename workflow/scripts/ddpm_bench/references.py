@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun
+from ddpm_bench.errors import UserError
 from ddpm_bench.features import computing_device, extract, open_images
 from ddpm_bench.files import replacing
-from ddpm_bench.program import UserError
 from ddpm_bench.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]

@@ -11,7 +11,7 @@ from ddpm_bench import plan, swept
 from ddpm_bench.cells import FIGURES, benchmark_folder, cell_files
 from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.loading import Config
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 EXPERIMENT_FIGURES = (
     "FID_vs_TrainingSteps.png",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ddpm_bench.config.keys import Keys
 from ddpm_bench.config.sampling import Drawing
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 from ddpm_bench.tables import METRICS
 
 QUALITIES = ("fid", "kid_mean")

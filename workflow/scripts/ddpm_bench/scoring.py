@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
+from ddpm_bench.errors import UserError
 from ddpm_bench.features import computing_device, extract, open_images, open_samples
 from ddpm_bench.files import replacing
 from ddpm_bench.metrics import SCORE_NAMES, Against, Nearest, kid_subset_size, measure
-from ddpm_bench.program import UserError
 from ddpm_bench.references import read_reference, read_statistics
 from ddpm_bench.spaces import FeatureSpace, open_feature_space, repeats_channels
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ddpm_bench.cells import BENCHMARK, is_cell_name
 from ddpm_bench.config.loading import Config
+from ddpm_bench.errors import UserError
 from ddpm_bench.plan import all_datasets
-from ddpm_bench.program import UserError
 
 SEPARATOR = "\x1f"  # stands in no name
 # Of squeue --format: what each letter means stands in its manual.

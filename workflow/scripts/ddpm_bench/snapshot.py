@@ -18,8 +18,8 @@ from ddpm_bench.config.literature import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.loading import Config
 from ddpm_bench.config.reporting import HoursStage
 from ddpm_bench.devices import present_devices
+from ddpm_bench.errors import UserError
 from ddpm_bench.failed import failure_of_samples, read_failed
-from ddpm_bench.program import UserError
 from ddpm_bench.tables import (
     VALIDATION_COLUMNS,
     best_scores,

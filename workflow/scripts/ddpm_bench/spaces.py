@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ddpm_bench.classifier import read_classifier, to_unit_range
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, PUBLISHED_INCEPTION_URLS, FeatureStage
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 # uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]

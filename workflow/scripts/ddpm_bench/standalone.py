@@ -17,10 +17,10 @@ from ddpm_bench.config.scoring import (
     ScoreRun,
     ScoreStage,
 )
+from ddpm_bench.errors import UserError
 from ddpm_bench.features import open_images, open_samples
 from ddpm_bench.folders import image_files, read_images
 from ddpm_bench.metrics import Against
-from ddpm_bench.program import UserError
 from ddpm_bench.references import (
     Reference,
     features_of,

@@ -17,12 +17,13 @@ from pathlib import Path
 import psutil  # snakemake brings it
 
 from ddpm_bench import plan, slurm
+from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.loading import Config, read_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.failures import STOPPED, stopped_jobs
 from ddpm_bench.files import write_json
 from ddpm_bench.main_process import MainProcess, all_main_processes, forget, main_processes
 from ddpm_bench.overview import current_trainer
-from ddpm_bench.program import UserError, snakemake_command
 from ddpm_bench.timeline import read_attempts
 
 POLL_SECONDS = 2.0

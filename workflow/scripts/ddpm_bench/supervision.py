@@ -21,6 +21,7 @@ from glob import escape
 from pathlib import Path
 from types import FrameType
 
+from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
 from ddpm_bench.last_words import TAIL_BYTES
 from ddpm_bench.launching import Ended
 from ddpm_bench.process_words import (
@@ -32,7 +33,6 @@ from ddpm_bench.process_words import (
     without_a_word,
     word_file,
 )
-from ddpm_bench.program import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
 
 WORDS = "DDPM_BENCH_WORDS"  # the folder in which processes of a watched training leave words
 

@@ -10,8 +10,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from ddpm_bench.config.keys import Keys
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
-from ddpm_bench.program import UserError
 
 
 class ScoreRecord(Keys):

@@ -18,12 +18,12 @@ from ddpm_bench.checkpoints import TrainingFolder, TrainingState, average_name
 from ddpm_bench.config.training import TrainRun, TrainStage, unfit_micro_batch
 from ddpm_bench.cpu_blocks import compute_for_cpu
 from ddpm_bench.dropout import place_of
+from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from ddpm_bench.memory_layout import in_channels_last
 from ddpm_bench.model import recompute_activations
 from ddpm_bench.objectives import objective_of
 from ddpm_bench.optimisation import Optimizer, learning_rate
 from ddpm_bench.ownership import Owner
-from ddpm_bench.program import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from ddpm_bench.progress import Progress
 from ddpm_bench.randomness import batch_flips, batch_positions
 from ddpm_bench.transfer import given_weights

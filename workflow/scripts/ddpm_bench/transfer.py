@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from ddpm_bench.config.training import GivenWeights
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256
-from ddpm_bench.program import UserError
 
 # Where the Trainer's file holds the network's parameters, averaged ones first.
 PLACES = (("ema", "ema_model.model."), ("model", "model."))

@@ -8,8 +8,8 @@ import pandas as pd
 
 from ddpm_bench.checkpoints import checkpoint_entry, checkpoint_file, is_thinned
 from ddpm_bench.config.loading import Experiment
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
-from ddpm_bench.program import UserError
 from ddpm_bench.tables import METRICS, Metric
 
 

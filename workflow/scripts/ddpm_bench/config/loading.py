@@ -25,7 +25,7 @@ from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.sweep import Sweep
 from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, told_once
 from ddpm_bench.config.training import Train, Validation
-from ddpm_bench.program import UserError
+from ddpm_bench.errors import UserError
 
 UNIONS = (Union, types.UnionType)
 
