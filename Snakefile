@@ -20,7 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages, swept
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.config.keys import run_keys
+from ddpm_bench.config.block import run_keys
 from ddpm_bench.cli import put_programs_on_path
 from ddpm_bench.errors import UserError
 

@@ -13,7 +13,8 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from ddpm_bench import plan, stages
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.classifier import ClassifierNetwork, read_classifier, to_unit_range
-from ddpm_bench.config.loading import Config, read_config
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.loading import read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.sampling import Sampler, described

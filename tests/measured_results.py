@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.stages import train_stage
 
 

@@ -8,7 +8,7 @@ from training_runs import Run, assert_same_outcome, kill_at_random, write_datase
 
 from ddpm_bench.autoencoder import build_autoencoder, reconstruction_losses
 from ddpm_bench.checkpoints import TrainingState
-from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.reconstructing import collapse, described, perplexity, reconstruct
 
 CPU = torch.device("cpu")

@@ -21,8 +21,8 @@ from ddpm_bench import tables
 from ddpm_bench.autoencoder import build_autoencoder
 from ddpm_bench.best_export import export_best
 from ddpm_bench.config.alone import config_of
-from ddpm_bench.config.best import BestStage
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.config.selection import BestStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents import open_decoder

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from ddpm_bench import stages
-from ddpm_bench.config.keys import run_keys
+from ddpm_bench.config.block import run_keys
+from ddpm_bench.config.documentation import config_reference, config_schema
 from ddpm_bench.config.loading import check_config, read_config
-from ddpm_bench.config.reference import config_reference, config_schema
 from ddpm_bench.config.sampling import SampleStage, expanded_timesteps
 from ddpm_bench.errors import UserError
 

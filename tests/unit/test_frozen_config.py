@@ -2,7 +2,7 @@
 
 import yaml
 
-from ddpm_bench.config.frozen import frozen_config
+from ddpm_bench.config.loading import frozen_config
 
 
 def test_a_config_is_written_once_and_reads_as_it_was(tmp_path):

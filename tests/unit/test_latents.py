@@ -11,8 +11,8 @@ from training_runs import Run
 
 from ddpm_bench.autoencoder import build_autoencoder, trained_autoencoder
 from ddpm_bench.checkpoints import load_checkpoint
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256
 from ddpm_bench.latents import identity, open_decoder, write_latents

@@ -15,8 +15,8 @@ from drawn import SCRIPTS
 
 from ddpm_bench import reported, stages, sweep_table
 from ddpm_bench import swept as swept_experiments
-from ddpm_bench.config.frozen import frozen_config
-from ddpm_bench.config.loading import Experiment, check_config, read_config
+from ddpm_bench.config.experiment import Experiment
+from ddpm_bench.config.loading import check_config, frozen_config, read_config
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key

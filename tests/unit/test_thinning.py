@@ -12,7 +12,7 @@ from fake_results import score, write_score
 from training_runs import SCRIPTS
 
 from ddpm_bench.checkpoints import TrainingFolder, is_thinned, load_checkpoint
-from ddpm_bench.config.keeping import ThinStage
+from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.tables import best_scores, evaluation_table, write_table

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddpm_bench.config.reference import _inner_models
+from ddpm_bench.config.documentation import _inner_models
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

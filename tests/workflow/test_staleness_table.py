@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from changed_keys import dry_runs, finish, keys_of, with_value
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 
 SHA = "0" * 64
 

@@ -11,7 +11,7 @@ from snakemake.jobs import Job
 
 from ddpm_bench import allocation, failed, main_process
 from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
-from ddpm_bench.config.frozen import frozen_config
+from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.retraining import retrainings
 from ddpm_bench.wall_time import pass_warnings_on
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.best import BestStage
+from ddpm_bench.config.selection import BestStage
 from ddpm_bench.files import read_json
 
 

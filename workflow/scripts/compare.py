@@ -7,7 +7,7 @@ What is of different datasets, feature spaces or references gets panels of its o
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.literature import CompareStage
+from ddpm_bench.config.published import CompareStage
 from ddpm_bench.figures import comparison_figures
 from ddpm_bench.house_style import empty_figure, save_figure
 from ddpm_bench.published_lines import with_published

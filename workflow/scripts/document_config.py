@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from ddpm_bench.cli import parser, run
-from ddpm_bench.config.reference import config_reference, config_schema
+from ddpm_bench.config.documentation import config_reference, config_schema
 from ddpm_bench.files import write_text
 
 

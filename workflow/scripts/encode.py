@@ -8,7 +8,7 @@ summary.json (their scale) and autoencoder.safetensors.
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.autoencoding import EncodeStage
+from ddpm_bench.config.autoencoder import EncodeStage
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.devices import lease, usable_cores
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddpm_bench.best_figure import best_figure
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.literature import ScoreFiguresStage
+from ddpm_bench.config.published import ScoreFiguresStage
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.tables import BEST_COLUMNS, join_tables
 

@@ -7,7 +7,7 @@ What is scored in different feature spaces or against different references gets 
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.literature import ScoreFiguresStage
+from ddpm_bench.config.published import ScoreFiguresStage
 from ddpm_bench.figures import score_figures
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.tables import EVALUATION_COLUMNS, read_table

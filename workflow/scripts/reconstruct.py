@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.autoencoding import ReconstructStage
+from ddpm_bench.config.autoencoder import ReconstructStage
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.devices import lease, usable_cores
 from ddpm_bench.files import replacing, write_json

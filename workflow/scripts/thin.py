@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.keeping import ThinStage
+from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.files import read_json, size_text, write_json
 
 

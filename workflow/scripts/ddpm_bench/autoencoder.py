@@ -14,7 +14,7 @@ from diffusers.models.autoencoders.vae import Decoder, Encoder
 from torch import nn
 from vector_quantize_pytorch import ResidualVQ
 
-from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.randomness import derived_seed
 
 

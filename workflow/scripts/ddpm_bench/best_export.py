@@ -19,9 +19,10 @@ import yaml
 
 from ddpm_bench import __version__
 from ddpm_bench.checkpoints import publish
-from ddpm_bench.config.best import BestStage
-from ddpm_bench.config.loading import Config, check_config
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.sampling import SampleStage
+from ddpm_bench.config.selection import BestStage
 from ddpm_bench.exporting import samples_of
 from ddpm_bench.files import replacing, write_json, write_text
 from ddpm_bench.house_style import empty_figure, save_figure

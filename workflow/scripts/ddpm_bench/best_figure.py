@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.figures import FID_PANEL
 from ddpm_bench.house_style import NOTE_COLOUR, PANEL_WIDTH, empty_figure, house_style
 from ddpm_bench.published_lines import published_in

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ddpm_bench.config.benchmark import Cell
-from ddpm_bench.config.keys import Keys
+from ddpm_bench.config.block import Keys
 from ddpm_bench.files import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from ddpm_bench.config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
-from ddpm_bench.config.loading import Config
-from ddpm_bench.config.vqvae import LatentShape
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.networks import LatentShape
 
 # By which others know the benchmark of a config; no experiment may have this name.
 BENCHMARK = "benchmark"

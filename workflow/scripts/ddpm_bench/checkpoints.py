@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddpm_bench.config.keys import canonical_json, what_keys
+from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import (

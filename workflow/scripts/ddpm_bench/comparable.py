@@ -8,8 +8,8 @@ only.
 from collections.abc import Iterable
 from typing import Any
 
-from ddpm_bench.config.keys import canonical_json
-from ddpm_bench.config.loading import Config, Experiment
+from ddpm_bench.config.block import canonical_json
+from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.reporting import LossGroup
 
 MOST_DIFFERENCES = 3

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench import plan
-from ddpm_bench.config.failing import Failing
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.block import Failing
+from ddpm_bench.config.experiment import Config
 
 TELLS = '"failed"'  # in the text of the files that tell of a failure
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ddpm_bench import slurm
 from ddpm_bench.cells import benchmark_folder
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_json
 from ddpm_bench.last_words import OUT_OF_MEMORY, last_words, log_tail
 

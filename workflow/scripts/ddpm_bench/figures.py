@@ -10,7 +10,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style
 from ddpm_bench.panels import Expectation, Panel, draw_panel
 from ddpm_bench.published_lines import published_elsewhere, published_in

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddpm_bench.cells import cells
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.measured import Measured, read_if_there
 from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
 from ddpm_bench.stages import train_stage

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.cost_figure import UNITS
 from ddpm_bench.figures import (
     FID_PANEL,

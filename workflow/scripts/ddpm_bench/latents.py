@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from ddpm_bench.autoencoder import Autoencoder, trained_autoencoder
 from ddpm_bench.checkpoints import checkpoint_entry, load_checkpoint, publish
-from ddpm_bench.config.keys import canonical_json, what_keys
-from ddpm_bench.config.vqvae import VqVae
+from ddpm_bench.config.block import canonical_json, what_keys
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.diffusion import to_model_range
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_json

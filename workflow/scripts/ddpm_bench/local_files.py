@@ -8,7 +8,7 @@ from pathlib import Path
 from ddpm_bench import plan
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.listing import folder_sha256
 

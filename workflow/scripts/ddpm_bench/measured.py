@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
 from ddpm_bench.stages import train_stage

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from ddpm_bench.config.failing import Failing
+from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
 from ddpm_bench.files import size_text
 from ddpm_bench.memory_ceiling import is_out_of_memory, lift_ceiling, share_bytes, stay_below

@@ -17,7 +17,7 @@ from typing import Any
 
 from ddpm_bench.config.benchmark import Cell, CellRun
 from ddpm_bench.config.dataset import PUBLISHED_SPLITS
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, Score
 from ddpm_bench.errors import UserError
 from ddpm_bench.measured import Measured

@@ -9,9 +9,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ddpm_bench.config.networks import Unet, Unet2d
+from ddpm_bench.config.networks import Unet, Unet2d, VqVae
 from ddpm_bench.config.training import Trained
-from ddpm_bench.config.vqvae import VqVae
 
 MEMORY_COLUMNS = 4  # learnt keys and values of each attention block of the `unet`
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from ddpm_bench import diffusion
 from ddpm_bench.averages import Averages
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.training import TrainStage
-from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.model import build_model
 from ddpm_bench.randomness import derived_seed, sees_estimate, step_draws
 

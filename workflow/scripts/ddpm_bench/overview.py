@@ -16,7 +16,7 @@ from typing import get_args
 from ddpm_bench import plan, slurm
 from ddpm_bench.cell_record import Status
 from ddpm_bench.cells import cell_files
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.failed import drawing_notes, failure_of, remedy
 from ddpm_bench.failures import Failure, newest_failures

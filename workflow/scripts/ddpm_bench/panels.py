@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.house_style import number, say_in_axes, write_notes
 from ddpm_bench.progress_axis import STEPS, Against
 from ddpm_bench.published_lines import draw_published

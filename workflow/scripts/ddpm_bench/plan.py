@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from ddpm_bench.cells import BENCHMARK, benchmark_datasets, dataset_of_cell
-from ddpm_bench.config.autoencoding import RECONSTRUCTIONS
+from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
 from ddpm_bench.config.benchmark import Cell
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_FILE, Score
 

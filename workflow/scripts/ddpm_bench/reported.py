@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpm_bench import plan, swept
 from ddpm_bench.cells import FIGURES, benchmark_folder, cell_files
 from ddpm_bench.comparable import loss_groups
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 
 EXPERIMENT_FIGURES = (

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from ddpm_bench.config.keys import Keys
+from ddpm_bench.config.block import Keys
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
 from ddpm_bench.tables import METRICS

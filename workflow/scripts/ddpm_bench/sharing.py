@@ -6,7 +6,7 @@ time: the standard library and the configuration only.
 
 from collections.abc import MutableMapping
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.plan import checkpoint_steps, padded_step, training_jobs
 
 # What profiles/slurm calls all groups: no file links a group's members, and Snakemake joins those

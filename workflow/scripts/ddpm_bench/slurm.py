@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddpm_bench.cells import BENCHMARK, is_cell_name
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.plan import all_datasets
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from ddpm_bench import plan, reported, stages, swept
 from ddpm_bench.comparable import loss_groups
-from ddpm_bench.config.literature import PublishedOf, ScoreFiguresStage
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.published import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.reporting import HoursStage
 from ddpm_bench.devices import present_devices
 from ddpm_bench.errors import UserError

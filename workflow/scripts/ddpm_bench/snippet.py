@@ -13,9 +13,8 @@ from typing import Any
 
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
-from ddpm_bench.config.networks import Model, Unet
+from ddpm_bench.config.networks import Model, Unet, VqVae
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.diffusion import noise_schedule
 from ddpm_bench.model import unet_arguments
 from ddpm_bench.solvers import visited_levels, visited_timesteps

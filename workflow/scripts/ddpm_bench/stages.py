@@ -14,8 +14,8 @@ from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.alone import config_of
 from ddpm_bench.config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from ddpm_bench.config.benchmark import Measuring as CellMeasuring
-from ddpm_bench.config.keys import canonical_json, what_keys
-from ddpm_bench.config.loading import Config, Experiment
+from ddpm_bench.config.block import canonical_json, what_keys
+from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.sampling import Samples
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
 from ddpm_bench.files import sha256

@@ -18,7 +18,8 @@ import psutil  # snakemake brings it
 
 from ddpm_bench import plan, slurm
 from ddpm_bench.cli import snakemake_command
-from ddpm_bench.config.loading import Config, read_config
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.failures import STOPPED, stopped_jobs
 from ddpm_bench.files import write_json

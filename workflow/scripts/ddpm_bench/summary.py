@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench import plan, swept
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_json
 from ddpm_bench.reported import best_folder
 from ddpm_bench.sweep_summary import sweep_summary

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench import swept
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.failed import failure_of
 from ddpm_bench.tables import METRICS, SCORED, metric_label
 

@@ -1,6 +1,6 @@
 """Which experiments are members of sweeps. Imported at DAG time."""
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 
 
 def members(config: Config, sweep: str) -> list[str]:

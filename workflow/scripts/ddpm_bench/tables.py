@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import ValidationError
 
-from ddpm_bench.config.keys import Keys
+from ddpm_bench.config.block import Keys
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ddpm_bench.checkpoints import TrainingFolder
-from ddpm_bench.config.keeping import ThinStage
+from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.files import read_json, write_json
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench.cells import cells
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 from ddpm_bench.terminal import aligned
 from ddpm_bench.throughput_table import CELL, HARDWARE, SUMMARY_COLUMNS, read_throughput, world
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.training import ValidateStage
-from ddpm_bench.config.vqvae import VqVae
 from ddpm_bench.cpu_blocks import compute_for_cpu
 from ddpm_bench.diffusion import build_schedule, image_losses, to_model_range
 from ddpm_bench.memory_layout import in_channels_last

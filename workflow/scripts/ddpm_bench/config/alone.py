@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.experiment import Config
 
 HOW = {"run"}
 # Decide neither weights nor scores: which other checkpoints stay, and what is drawn beside scores.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed, Sha256
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.config.training import divisors
 

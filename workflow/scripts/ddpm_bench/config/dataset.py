@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ddpm_bench.config.keys import Keys, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Keys, PositiveInt, Seed, Sha256
 
 PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 

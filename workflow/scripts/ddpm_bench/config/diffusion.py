@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, PositiveInt
+from ddpm_bench.config.block import Keys, PositiveInt
 
 WITH_ENDS = ("linear", "scaled_linear")
 

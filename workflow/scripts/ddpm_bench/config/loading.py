@@ -1,6 +1,5 @@
 """The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
 
-import functools
 import types
 import typing
 from collections.abc import Iterator
@@ -8,111 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from ddpm_bench.config.autoencoding import Autoencoder
-from ddpm_bench.config.benchmark import Benchmark
-from ddpm_bench.config.best import Best
-from ddpm_bench.config.cross_references import cross_references, nearest
-from ddpm_bench.config.dataset import Dataset
-from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.keeping import Keep
-from ddpm_bench.config.keys import Keys, Name
-from ddpm_bench.config.literature import PublishedScore
-from ddpm_bench.config.networks import Model
-from ddpm_bench.config.sampling import Samples
-from ddpm_bench.config.scoring import Score
-from ddpm_bench.config.sweep import Sweep
+from ddpm_bench.config.consistency import cross_references, nearest
+from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, told_once
-from ddpm_bench.config.training import Train, Validation
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import sha256_text, write_text
 
 UNIONS = (Union, types.UnionType)
-
-
-class Experiment(Keys):
-    """One model trained on one dataset, the samples drawn from it, and how they are scored."""
-
-    dataset: Name = Field(description="A name under `datasets`.")
-    autoencoder: Name | None = Field(
-        None,
-        description="A name under `autoencoders`, in whose latents the experiment trains and "
-        "samples (Rombach et al. 2022); null: in pixels.",
-    )
-    model: Model = Field(description="The network.")
-    diffusion: Diffusion = Field(
-        default_factory=Diffusion, description="The forward process and the objective."
-    )
-    train: Train = Field(description="The optimisation.")
-    validation: Validation = Field(
-        default_factory=Validation, description="The loss on held-out images."
-    )
-    samples: dict[Name, Samples] = Field(
-        {}, description="Named sets; one job per set and checkpoint."
-    )
-    scores: dict[Name, Score] = Field(
-        {}, description="Named ways to score; each is applied to each set of samples."
-    )
-    keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
-    best: Best | None = Field(None, description="Which checkpoint is exported; null: none.")
-    published: tuple[PublishedScore, ...] = Field(
-        (), description="What the literature reports, for figures and tables."
-    )
-    sweep: Sweep | None = Field(
-        None, description="Values of keys, each combination an experiment; null: this one alone."
-    )
-
-    def problems(self) -> Iterator[str]:
-        if self.best is not None:
-            yield from self.best.misfits(self.samples, self.scores)
-
-
-class Config(Keys):
-    """Where things lie, the datasets, the autoencoders and experiments on them, and the throughput
-    benchmark."""
-
-    results_dir: str = Field("results", description="Everything that is computed.")
-    resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
-    datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
-    autoencoders: dict[Name, Autoencoder] = Field({}, description="Named autoencoders.")
-    defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
-    experiments: dict[Name, Experiment] = Field({}, description="Named experiments.")
-    benchmark: Benchmark | None = Field(
-        None, description="How fast models train, and how that scales: `snakemake benchmark`."
-    )
-    _sweeps: dict[str, SweptExperiment] = PrivateAttr(default_factory=dict)
-
-    @property
-    def sweeps(self) -> dict[str, SweptExperiment]:
-        """The sweeps by name; their members stand among the experiments, in place of them."""
-        return self._sweeps
-
-    @functools.cached_property
-    def trainings(self) -> dict[str, Autoencoder | Experiment]:
-        """Everything that is trained, by name: autoencoders first, whose latents others need."""
-        return {**self.autoencoders, **self.experiments}
-
-    def problems(self) -> Iterator[str]:
-        """Two files of one name: tables would take their scores for comparable."""
-        weights: dict[tuple[str, str], str] = {}
-        statistics: dict[str, str] = {}
-        for training, keys in self.trainings.items():
-            kind = "experiments" if training in self.experiments else "autoencoders"
-            for name, score in keys.scores.items():
-                where = f"{kind}.{training}.scores.{name}"
-                if score.weights is not None:
-                    space = (keys.dataset, score.feature_space)
-                    if weights.setdefault(space, score.weights.sha256) != score.weights.sha256:
-                        yield (
-                            f"{where}.weights: two files of weights have the name "
-                            f"{score.weights.name!r}; give each its own"
-                        )
-                given = score.fid_statistics
-                if given and statistics.setdefault(given.name, given.path) != given.path:
-                    yield (
-                        f"{where}.fid_statistics: two files of statistics have the name "
-                        f"{given.name!r}; give each its own"
-                    )
 
 
 def read_config(path: Path) -> Config:
@@ -272,3 +175,19 @@ def _is_in(raw: Any, path: list[str]) -> bool:
             return False
         raw = raw[key]
     return len(path) > 0
+
+
+ABBREVIATED = 16  # hexadecimal digits of a name
+
+
+def frozen_config(raw: dict[str, Any], folder: Path) -> Path:
+    """Write a parsed config into `folder`, under a name by its content; returns the absolute path.
+
+    raw: with what the command line put over it. Relative paths in it stay as they are: they are
+    relative to the working directory, which jobs share. The same config is written once.
+    """
+    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    path = folder.absolute() / f"{sha256_text(text)[:ABBREVIATED]}.yaml"
+    if not path.exists():
+        write_text(path, text)
+    return path

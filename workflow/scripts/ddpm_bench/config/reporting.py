@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.keys import Keys, Name, PositiveInt, Seed
-from ddpm_bench.config.literature import PublishedOf
+from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.config.sweep import Sweep
 

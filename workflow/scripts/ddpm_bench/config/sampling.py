@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ddpm_bench.config.block import Failing, Keys, PositiveInt, Seed
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.failing import Failing
-from ddpm_bench.config.keys import Keys, PositiveInt, Seed
-from ddpm_bench.config.networks import Model
+from ddpm_bench.config.networks import LatentShape, Model, VqVae
 from ddpm_bench.config.training import nearest_multiples
-from ddpm_bench.config.vqvae import LatentShape, VqVae
 
 
 class SampleRun(Failing):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed, Sha256
 
 # TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
 PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, PositiveInt, Seed
+from ddpm_bench.config.block import Keys, PositiveInt, Seed
 
 Number = int | float
 # Of all sweeps of a config together. Rule `compare` names two files of each member in one command,

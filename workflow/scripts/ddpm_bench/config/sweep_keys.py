@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ddpm_bench.config.cross_references import nearest, no_such
-from ddpm_bench.config.keys import Keys
+from ddpm_bench.config.block import Keys
+from ddpm_bench.config.consistency import nearest, no_such
 
 UNIONS = (Union, types.UnionType)
 NEVER_SWEPT = {

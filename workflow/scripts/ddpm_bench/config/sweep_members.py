@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ddpm_bench.config.keys import Keys, canonical_json
+from ddpm_bench.config.block import Keys, canonical_json
 from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep, ValueRange
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, SweptKey, swept_key
 from ddpm_bench.files import sha256_text

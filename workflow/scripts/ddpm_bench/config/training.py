@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ddpm_bench.config.block import Failing, Keys, PositiveInt, Seed, Sha256
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.failing import Failing
-from ddpm_bench.config.keys import Keys, PositiveInt, Seed, Sha256
-from ddpm_bench.config.networks import Unet, Unet2d
-from ddpm_bench.config.vqvae import LatentShape, VqVae
+from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
 # Schedules of the learning rate that depend on how long the training is.
 WITH_LENGTH = ("cosine", "one-cycle")

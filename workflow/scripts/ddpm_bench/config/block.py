@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -50,3 +50,19 @@ def canonical_json(value: Any) -> str:
 def run_keys(block: Keys) -> str:
     """A `run:` block as one line of JSON: how a stage is run, a program's `--how`."""
     return canonical_json(block.model_dump(mode="json", exclude_defaults=True))
+
+
+class Failing(Keys):
+    """Keys of the `run:` block of a stage whose failure can be recorded."""
+
+    on_failure: Literal["stop", "record"] = Field(
+        "stop",
+        description="record: out of memory, divergence and crashes are recorded with their reason, "
+        "their scores are empty, and the run goes on; changing a key of this block tries again. "
+        "Members of a sweep: record, where nothing is said.",
+    )
+    memory_mb_per_process: PositiveInt | None = Field(
+        None,
+        description="Megabytes of its GPU, or on CPUs of memory, that a process may take; null: "
+        "what there is, and on CPUs with `on_failure: record` most of what is free.",
+    )

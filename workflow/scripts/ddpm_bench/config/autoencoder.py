@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Keys, Name, PositiveInt
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.training import Train, Validation
-from ddpm_bench.config.vqvae import VqVae
 
 # Of `train:`, options of the diffusion loss, and averages that nothing here would read.
 OF_DIFFUSION = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ddpm_bench.config.keys import Keys
-from ddpm_bench.config.loading import Config
+from ddpm_bench.config.block import Keys
+from ddpm_bench.config.experiment import Config
 
 HEAD = """# The config file: every key
 

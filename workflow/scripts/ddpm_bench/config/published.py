@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.best import MetricName, metric_column
-from ddpm_bench.config.keys import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Keys, Name, PositiveInt
+from ddpm_bench.config.selection import MetricName, metric_column
 
 
 class PublishedScore(Keys):

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ddpm_bench.config.autoencoding import RECONSTRUCTIONS
+from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
 from ddpm_bench.config.benchmark import Measuring
 from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import CheckpointRange, Samples
 from ddpm_bench.config.training import Trained, nearest_multiples
-from ddpm_bench.config.vqvae import VqVae
 
 # Folders of results_dir that are not experiments.
 RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.keys import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Keys, Name, PositiveInt
 
 # The field's short names, and the columns of the tables; both are understood.
 MetricName = Literal[
@@ -69,3 +69,27 @@ class BestStage(Keys):
     version: PositiveInt
     experiment: Name
     config: dict[str, Any]
+
+
+class Keep(Keys):
+    """Remove weights of checkpoints that are drawn from and scored, to save disk space: each n-th,
+    the best by each metric and the latest stay. What is removed does not come back."""
+
+    every: PositiveInt = Field(description="Each n-th checkpoint stays; 1: all do.")
+
+
+class ThinSet(Keys):
+    """What a set of samples asks for."""
+
+    steps: tuple[PositiveInt, ...]
+    ema_sigma_rel: float | None = None
+
+
+class ThinStage(Keys):
+    """What decides which checkpoints stay, but their scores: a program's `--what`."""
+
+    version: PositiveInt
+    keep: Keep
+    checkpoint_every: PositiveInt
+    sets: dict[Name, ThinSet] = Field({})
+    scores: tuple[Name, ...] = ()

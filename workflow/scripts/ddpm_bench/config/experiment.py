@@ -1,0 +1,106 @@
+"""An experiment and the whole config as types."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field, PrivateAttr
+
+from ddpm_bench.config.autoencoder import Autoencoder
+from ddpm_bench.config.benchmark import Benchmark
+from ddpm_bench.config.block import Keys, Name
+from ddpm_bench.config.dataset import Dataset
+from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.networks import Model
+from ddpm_bench.config.published import PublishedScore
+from ddpm_bench.config.sampling import Samples
+from ddpm_bench.config.scoring import Score
+from ddpm_bench.config.selection import Best, Keep
+from ddpm_bench.config.sweep import Sweep
+from ddpm_bench.config.sweep_members import SweptExperiment
+from ddpm_bench.config.training import Train, Validation
+
+
+class Experiment(Keys):
+    """One model trained on one dataset, the samples drawn from it, and how they are scored."""
+
+    dataset: Name = Field(description="A name under `datasets`.")
+    autoencoder: Name | None = Field(
+        None,
+        description="A name under `autoencoders`, in whose latents the experiment trains and "
+        "samples (Rombach et al. 2022); null: in pixels.",
+    )
+    model: Model = Field(description="The network.")
+    diffusion: Diffusion = Field(
+        default_factory=Diffusion, description="The forward process and the objective."
+    )
+    train: Train = Field(description="The optimisation.")
+    validation: Validation = Field(
+        default_factory=Validation, description="The loss on held-out images."
+    )
+    samples: dict[Name, Samples] = Field(
+        {}, description="Named sets; one job per set and checkpoint."
+    )
+    scores: dict[Name, Score] = Field(
+        {}, description="Named ways to score; each is applied to each set of samples."
+    )
+    keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
+    best: Best | None = Field(None, description="Which checkpoint is exported; null: none.")
+    published: tuple[PublishedScore, ...] = Field(
+        (), description="What the literature reports, for figures and tables."
+    )
+    sweep: Sweep | None = Field(
+        None, description="Values of keys, each combination an experiment; null: this one alone."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.best is not None:
+            yield from self.best.misfits(self.samples, self.scores)
+
+
+class Config(Keys):
+    """Where things lie, the datasets, the autoencoders and experiments on them, and the throughput
+    benchmark."""
+
+    results_dir: str = Field("results", description="Everything that is computed.")
+    resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
+    datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
+    autoencoders: dict[Name, Autoencoder] = Field({}, description="Named autoencoders.")
+    defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
+    experiments: dict[Name, Experiment] = Field({}, description="Named experiments.")
+    benchmark: Benchmark | None = Field(
+        None, description="How fast models train, and how that scales: `snakemake benchmark`."
+    )
+    _sweeps: dict[str, SweptExperiment] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sweeps(self) -> dict[str, SweptExperiment]:
+        """The sweeps by name; their members stand among the experiments, in place of them."""
+        return self._sweeps
+
+    @functools.cached_property
+    def trainings(self) -> dict[str, Autoencoder | Experiment]:
+        """Everything that is trained, by name: autoencoders first, whose latents others need."""
+        return {**self.autoencoders, **self.experiments}
+
+    def problems(self) -> Iterator[str]:
+        """Two files of one name: tables would take their scores for comparable."""
+        weights: dict[tuple[str, str], str] = {}
+        statistics: dict[str, str] = {}
+        for training, keys in self.trainings.items():
+            kind = "experiments" if training in self.experiments else "autoencoders"
+            for name, score in keys.scores.items():
+                where = f"{kind}.{training}.scores.{name}"
+                if score.weights is not None:
+                    space = (keys.dataset, score.feature_space)
+                    if weights.setdefault(space, score.weights.sha256) != score.weights.sha256:
+                        yield (
+                            f"{where}.weights: two files of weights have the name "
+                            f"{score.weights.name!r}; give each its own"
+                        )
+                given = score.fid_statistics
+                if given and statistics.setdefault(given.name, given.path) != given.path:
+                    yield (
+                        f"{where}.fid_statistics: two files of statistics have the name "
+                        f"{given.name!r}; give each its own"
+                    )
