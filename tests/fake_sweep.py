@@ -11,6 +11,7 @@ from fake_results import score, write_losses, write_score
 from ddpm_bench import tables
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import members
+from ddpm_bench.records.scores import METRICS
 
 KEYS = {
     "model.dim": [16, 24, 32],
@@ -50,7 +51,7 @@ def write_member(
     for number in range(1, checkpoints + 1):
         record = score(number / checkpoints, worse + noise.normal(0, 0.5), **changed)
         if number > made:
-            record |= dict.fromkeys(tables.METRICS)
+            record |= dict.fromkeys(METRICS)
             record |= {"fid_std": None, "kid_std": None, "is_std": None, "images_generated": 0}
             record["warning"] = f"no images: {OUT_OF_MEMORY['status']}: {OUT_OF_MEMORY['reason']}"
         files.append(write_score(results, name, "dpm20", "classifier", 300 * number, record))

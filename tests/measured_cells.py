@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddpm_bench.cell_record import CellRecord
+from ddpm_bench.records.cell_record import CellRecord
 
 PROGRAM = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "measure_cell.py"
 # Python runs it first in every process that finds it: `measure` of the processes of the cell.

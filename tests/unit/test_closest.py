@@ -8,11 +8,12 @@ from PIL import Image
 
 from ddpm_bench import closest
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.nearest import Nearest, read_nearest
 
 
 def distances(generated, nearest, heldout=()):
     arrays = [np.asarray(values, np.float32) for values in (generated, heldout)]
-    return closest.Distances(arrays[0], np.asarray(nearest), arrays[1])
+    return Nearest(arrays[0], np.asarray(nearest), arrays[1])
 
 
 def write_train(folder, count=20):
@@ -67,7 +68,7 @@ def test_plot_closest_pairs_draws_the_files_of_a_score(tmp_path):
 
 
 def test_files_that_do_not_belong_together_are_named(tmp_path):
-    nearest = closest.read_distances(write_nearest(tmp_path, "classifier", 300))
+    nearest = read_nearest(write_nearest(tmp_path, "classifier", 300))
     with pytest.raises(UserError, match="there are 3 samples, and 16 were scored"):
         files = [write_samples(tmp_path, "digits", 300, images=3)]
         closest.closest_pairs(nearest, files, write_train(tmp_path))
@@ -76,4 +77,4 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
         closest.closest_pairs(nearest, files, write_train(tmp_path, count=2))
     np.savez(tmp_path / "other.npz", mu=np.zeros(3))
     with pytest.raises(UserError, match=r"other\.npz: cannot be read as distances"):
-        closest.read_distances(tmp_path / "other.npz")
+        read_nearest(tmp_path / "other.npz")

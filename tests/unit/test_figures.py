@@ -18,7 +18,7 @@ from PIL import Image
 
 from ddpm_bench import figures, tables
 from ddpm_bench.house_style import DPI, save_figure
-from ddpm_bench.tables import METRICS
+from ddpm_bench.records.scores import METRICS
 
 SCORE_FIGURES = [
     "FID_vs_TrainingSteps.png",

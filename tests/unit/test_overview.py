@@ -20,7 +20,7 @@ from ddpm_bench.dashboard import dashboard, duration
 from ddpm_bench.errors import UserError
 from ddpm_bench.failures import newest_failures
 from ddpm_bench.overview import overview
-from ddpm_bench.timeline import read_attempts
+from ddpm_bench.records.progress_log import read_attempts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

@@ -19,13 +19,13 @@ from ddpm_bench import failed, plan
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.failed import Failed, read_failed
 from ddpm_bench.launching import Ended
 from ddpm_bench.main_process import only_looks
 from ddpm_bench.memory_bounds import recordable
 from ddpm_bench.process_words import Failure, leave_word, word_file
+from ddpm_bench.records.failures import Failed, failure_of_samples, how_keys, read_failed
+from ddpm_bench.records.scores import METRICS, ScoreRecord
 from ddpm_bench.supervision import judged
-from ddpm_bench.tables import METRICS, ScoreRecord
 
 RECORD = {"on_failure": "record"}
 # Megabytes: a network of tests fits beside torch, 2^16 images in one batch do not.
@@ -251,7 +251,7 @@ def test_samples_of_a_failed_training_are_no_images_and_say_why(tmp_path, failed
     images = draw(tmp_path, failed_manifest)
     drawn = np.load(images)
     assert drawn.shape == (0, 8, 8, 1) and drawn.dtype == np.uint8
-    assert failed.failure_of_samples([images]).in_words() == "diverged: not finite"
+    assert failure_of_samples([images]).in_words() == "diverged: not finite"
 
 
 def test_their_score_is_nulls_with_the_reason(tmp_path, failed_manifest):
@@ -380,7 +380,7 @@ def test_other_run_keys_try_a_failed_training_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = Path("results/small/training/job-00000000-00000020.json")
     path.parent.mkdir(parents=True)
-    how = failed.how_keys(TrainRun(on_failure="record"))
+    how = how_keys(TrainRun(on_failure="record"))
     why = {"status": "crashed", "reason": "x", "step": 0, "how": how}
     path.write_text(json.dumps({"checkpoints": [], "failed": why}))
     config = check_config(CONFIG)

@@ -18,9 +18,9 @@ from pytorch_fid.fid_score import calculate_fid_given_paths
 from ddpm_bench import scoring
 from ddpm_bench.config.scoring import FeatureStage, Measuring, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.scores import ScoreRecord
 from ddpm_bench.references import read_reference, reference_features, write_reference
 from ddpm_bench.scoring import ScoreFiles, score_samples
-from ddpm_bench.tables import ScoreRecord
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 GENERATED, REAL = 30, 24  # photographs; different counts, so that no mix-up goes unseen

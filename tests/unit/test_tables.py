@@ -10,6 +10,7 @@ from fake_results import INCEPTION, score, write_score, write_scores
 
 from ddpm_bench import tables
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.scores import METRICS
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 
@@ -74,7 +75,7 @@ def test_a_null_is_never_best(tmp_path):
 def test_a_metric_that_was_never_measured_has_no_best_row(tmp_path):
     write_scores(tmp_path, precision=None)
     best = tables.best_scores(evaluation_of(tmp_path))
-    assert set(best["metric"]) == set(tables.METRICS) - {"precision"}
+    assert set(best["metric"]) == set(METRICS) - {"precision"}
 
 
 def test_the_best_of_one_feature_space_says_nothing_about_another(tmp_path):
@@ -171,13 +172,13 @@ def test_a_table_of_another_version_is_refused(tmp_path):
 def test_no_two_fids_that_differ_have_one_label(tmp_path, changed, label):
     write_scores(tmp_path, **{**INCEPTION, **changed})
     row = evaluation_of(tmp_path).iloc[0]
-    assert tables.metric_label(row, tables.METRICS["fid"]) == label
+    assert tables.metric_label(row, METRICS["fid"]) == label
 
 
 def test_the_backend_of_fid_is_no_matter_of_kid(tmp_path):
     write_scores(tmp_path, **INCEPTION, fid_backend="pytorch-fid", fid_reference="theirs")
     row = evaluation_of(tmp_path).iloc[0]
-    assert tables.metric_label(row, tables.METRICS["kid_mean"]) == "KID (Inception features)"
+    assert tables.metric_label(row, METRICS["kid_mean"]) == "KID (Inception features)"
 
 
 @pytest.mark.parametrize("key", ["fid_backend", "fid_reference"])

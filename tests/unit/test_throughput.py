@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from strategy_runs import CPU, MEASURED, MEASURED_STRATEGIES, stage_of
 
-from ddpm_bench.cell_record import Measurement
 from ddpm_bench.communication import union_length
 from ddpm_bench.config.benchmark import CellStage
+from ddpm_bench.records.cell_record import Measurement
 from ddpm_bench.step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
 from ddpm_bench.strategies import build_trainer
 from ddpm_bench.throughput import measure

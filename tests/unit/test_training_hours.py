@@ -12,7 +12,7 @@ from fake_results import write_scores
 from ddpm_bench import tables
 from ddpm_bench.config.reporting import HoursOf
 from ddpm_bench.hours_figures import hours_figures
-from ddpm_bench.timeline import read_events, taken_until
+from ddpm_bench.records.progress_log import read_events, taken_until
 from ddpm_bench.training_hours import COLUMNS, training_hours
 
 HOUR = 3600.0

@@ -22,7 +22,6 @@ from ddpm_bench.cell_environment import as_on_cpus, environment
 from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.cell_nodes import run_nodes, word_of_node
 from ddpm_bench.cell_processes import CEILING, CELL_FOLDER, LAUNCHER, Launch, Outcome, run_workers
-from ddpm_bench.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.cell_words import why
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import CellRun, CellStage
@@ -40,6 +39,7 @@ from ddpm_bench.launching import (
 )
 from ddpm_bench.memory_ceiling import lift_ceiling, stay_below
 from ddpm_bench.process_words import Failure, leave_word, word_file
+from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.unsupported import Machine, known_reason
 
 MEASUREMENT = "measurement.json"

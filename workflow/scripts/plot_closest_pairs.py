@@ -4,11 +4,12 @@
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.closest import closest_figure, closest_pairs, closest_title, read_distances
+from ddpm_bench.closest import closest_figure, closest_pairs, closest_title
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.house_style import save_figure
 from ddpm_bench.instead import say_instead
+from ddpm_bench.records.failures import failure_of_samples
+from ddpm_bench.records.nearest import read_nearest
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     if failed is not None:
         say_instead(given.output, closest_title(given.nearest), failed)
         return
-    distances = read_distances(given.nearest)
+    distances = read_nearest(given.nearest)
     pairs = closest_pairs(distances, given.samples, given.train)
     title = closest_title(given.nearest)
     save_figure(closest_figure(distances, pairs, given.feature_space, title), given.output)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import SamplersStage
-from ddpm_bench.failed import read_failed
+from ddpm_bench.records.failures import read_failed
 from ddpm_bench.sampler_figure import write_comparison
 from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
 

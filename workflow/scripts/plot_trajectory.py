@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import lease
-from ddpm_bench.failed import Failed, failure_of_checkpoint, how_keys
+from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
 
 
 def main() -> None:

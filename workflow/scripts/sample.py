@@ -20,8 +20,8 @@ from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.devices import Use, lease
-from ddpm_bench.failed import Failed, failure_of_checkpoint, how_keys
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
+from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
 from ddpm_bench.devices import lease
 from ddpm_bench.errors import UserError
-from ddpm_bench.failed import failure_of_samples
 from ddpm_bench.files import write_json
+from ddpm_bench.records.failures import failure_of_samples
 
 # Which checkpoints share a cluster job is no matter of one pass.
 RUN_FIELDS = {
@@ -57,7 +57,8 @@ def arguments() -> argparse.Namespace:
 
 
 def in_the_workflow(given: argparse.Namespace) -> None:
-    from ddpm_bench.scoring import ScoreFiles, score_samples, unscored, write_nearest
+    from ddpm_bench.records.nearest import write_nearest
+    from ddpm_bench.scoring import ScoreFiles, score_samples, unscored
 
     files = ScoreFiles(
         samples=given.samples,

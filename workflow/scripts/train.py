@@ -26,7 +26,6 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.devices import lease
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError
-from ddpm_bench.failed import failure_before, how_keys
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.launching import (
     Ended,
@@ -39,6 +38,7 @@ from ddpm_bench.launching import (
     run_processes,
     run_share,
 )
+from ddpm_bench.records.failures import failure_before, how_keys
 from ddpm_bench.supervision import is_watched, judged, leave_own_word, watch, words_folder
 
 
@@ -115,8 +115,8 @@ def train_watched(args) -> int:
 def record_failure(args, status: str, reason: str) -> int:
     """Leave the job's manifest with why it failed, and the checkpoints that were made before."""
     from ddpm_bench.checkpoints import TrainingFolder, fingerprint
-    from ddpm_bench.failed import Failed
     from ddpm_bench.ownership import owning
+    from ddpm_bench.records.failures import Failed
     from ddpm_bench.training import METRICS_HEADER, Job
 
     stage, about = args.what, args.what.model_dump_json(exclude_defaults=True)

@@ -16,7 +16,7 @@ import numpy as np
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.sampling import SampleStage
 from ddpm_bench.files import remove_half_written, replacing, sha256_text
-from ddpm_bench.plan import padded_step
+from ddpm_bench.records.layout import padded_step
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ddpm_bench.files import replacing, write_json, write_text
 from ddpm_bench.house_style import empty_figure, save_figure
 from ddpm_bench.model_card import card_without_winner, model_card
 from ddpm_bench.pictures import sample_grid
-from ddpm_bench.plan import checkpoint_name
+from ddpm_bench.records.layout import checkpoint_name
 from ddpm_bench.snippet import program, requirements, steps_of
 from ddpm_bench.winner import Winner, deciding, scores_of, winner
 

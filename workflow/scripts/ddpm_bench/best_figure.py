@@ -13,7 +13,8 @@ from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.figures import FID_PANEL
 from ddpm_bench.house_style import NOTE_COLOUR, PANEL_WIDTH, empty_figure, house_style
 from ddpm_bench.published_lines import published_in
-from ddpm_bench.tables import METRICS, Metric, counts, metric_label
+from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.tables import counts, metric_label
 
 # Inches.
 ROW, HEADING, COLUMN_NAMES, NOTE, GAP, MARGIN = 0.5, 0.78, 0.42, 0.26, 0.35, 0.35

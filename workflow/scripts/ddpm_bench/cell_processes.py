@@ -22,9 +22,9 @@ from pathlib import Path
 from types import FrameType
 
 from ddpm_bench.errors import STOP_SIGNALS
-from ddpm_bench.last_words import TAIL_BYTES
 from ddpm_bench.launching import Share
 from ddpm_bench.process_words import Failure, gravest, read_word, without_a_word, word_file
+from ddpm_bench.records.log_tails import TAIL_BYTES
 
 LOOK_SECONDS = 0.05
 # One that fails takes the connections of the others down: their words may come before its own.

@@ -39,7 +39,7 @@ from ddpm_bench.files import (
     size_text,
     write_json,
 )
-from ddpm_bench.plan import checkpoint_name
+from ddpm_bench.records.layout import checkpoint_name
 
 STATES_KEPT = 2
 

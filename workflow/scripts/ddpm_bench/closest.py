@@ -2,7 +2,6 @@
 are compared with images that were held out of training."""
 
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,37 +13,13 @@ from matplotlib.figure import Figure, SubFigure
 from ddpm_bench.errors import UserError
 from ddpm_bench.house_style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
 from ddpm_bench.pictures import open_samples
-from ddpm_bench.tables import feature_space_label
+from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.records.scores import feature_space_label
 
 PAIRS = 12
 PAIR_COLUMNS = 3
 BINS = 30
 CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts what is below it
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Of images to their nearest training images, in feature space."""
-
-    generated: np.ndarray  # float32 [N]
-    nearest_train: np.ndarray  # int64 [N], rows of train.npy
-    heldout: np.ndarray  # float32 [M]; empty where nothing is held out
-
-
-def read_distances(path: Path) -> Distances:
-    """Read the file step-<step>.nearest.npz of a score. Raises UserError when it is none."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = Distances(
-                arrays["generated_distance"], arrays["nearest_train"], arrays["heldout_distance"]
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: cannot be read as distances of a score ({error}); score it again"
-        ) from None
-    if found.generated.shape != found.nearest_train.shape:
-        raise UserError(f"{path}: its arrays differ in length; score it again")
-    return found
 
 
 def closest_title(path: Path) -> str:
@@ -57,7 +32,7 @@ def closest_title(path: Path) -> str:
 
 
 def closest_pairs(
-    distances: Distances, samples: list[Path], train: Path
+    distances: Nearest, samples: list[Path], train: Path
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """The closest pairs of a generated image and its nearest training image, both uint8
     [H, W, C], with their distance; the closest first, of equal ones the earlier image.
@@ -65,22 +40,22 @@ def closest_pairs(
     samples: the files of the set, in order; train: the prepared training images.
     """
     generated, trained = [open_samples(path) for path in samples], open_samples(train)
-    if sum(map(len, generated)) < len(distances.generated):
+    there, scored = sum(map(len, generated)), len(distances.generated_distance)
+    if there < scored:
         raise UserError(
-            f"there are {sum(map(len, generated))} samples, and {len(distances.generated)} were "
-            "scored: give all files of the set"
+            f"there are {there} samples, and {scored} were scored: give all files of the set"
         )
-    if len(distances.generated) and distances.nearest_train.max() >= len(trained):
+    if len(distances.generated_distance) and distances.nearest_train.max() >= len(trained):
         raise UserError(
             f"{train}: holds {len(trained)} images, and a sample is nearest to number "
             f"{distances.nearest_train.max()}; score the samples again"
         )
-    order = np.argsort(distances.generated, kind="stable")[:PAIRS]
+    order = np.argsort(distances.generated_distance, kind="stable")[:PAIRS]
     return [
         (
             image_at(generated, index),
             np.asarray(trained[distances.nearest_train[index]]),
-            float(distances.generated[index]),
+            float(distances.generated_distance[index]),
         )
         for index in order
     ]
@@ -96,7 +71,7 @@ def image_at(arrays: list[np.ndarray], index: int) -> np.ndarray:
 
 
 def closest_figure(
-    distances: Distances,
+    distances: Nearest,
     pairs: list[tuple[np.ndarray, np.ndarray, float]],
     feature_space: str,
     title: str,
@@ -108,7 +83,7 @@ def closest_figure(
         figure.suptitle(title, fontsize=21, fontweight="bold")
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03)
         axes = left.subplots()
-        if len(distances.generated):
+        if len(distances.generated_distance):
             draw_distributions(axes, distances)
             axes.set(
                 xlabel=f"distance to the nearest training image\n"
@@ -122,9 +97,12 @@ def closest_figure(
     return figure
 
 
-def draw_distributions(axes: Axes, distances: Distances) -> None:
+def draw_distributions(axes: Axes, distances: Nearest) -> None:
     """Histograms of equal area, and the distance below which the closest held-out images are."""
-    kinds = {"generated": distances.generated, "held out of training": distances.heldout}
+    kinds = {
+        "generated": distances.generated_distance,
+        "held out of training": distances.heldout_distance,
+    }
     kinds = {f"{name} ({len(kind):,})": kind for name, kind in kinds.items() if len(kind)}
     rows = pd.concat(
         [pd.DataFrame({"distance": kind, "images": name}) for name, kind in kinds.items()],
@@ -136,11 +114,11 @@ def draw_distributions(axes: Axes, distances: Distances) -> None:
     )  # fmt: skip
     axes.set_xlim(left=0)
     sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
-    if not len(distances.heldout):
+    if not len(distances.heldout_distance):
         note = "Nothing is held out of training, so nothing says what distance is to be expected."
     else:
-        close = np.quantile(distances.heldout, CLOSE_SHARE)
-        share = (distances.generated < close).mean()
+        close = np.quantile(distances.heldout_distance, CLOSE_SHARE)
+        share = (distances.generated_distance < close).mean()
         axes.axvline(close, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)))
         note = (
             f"Left of the line at {number(close)} are {CLOSE_SHARE:.0%} of the held-out images and "

@@ -5,17 +5,17 @@ extended form, what the job asked for. What a training took before it was stoppe
 in its progress.jsonl.
 """
 
-import ast
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ddpm_bench.config.reporting import ChargedExperiment
-from ddpm_bench.timeline import Attempt, read_attempts
+from ddpm_bench.records.benchmark_files import Measured, measured
+from ddpm_bench.records.progress_log import Attempt, read_attempts
 
 # The stages that count, in the order of the pipeline, with what their files are named by.
 STAGES = {
@@ -44,23 +44,6 @@ FAR_OFF = 2.0  # requests over what is advised from which it is said
 NEARLY_ALL = 0.9  # of the memory
 CPU_SHARE = 0.35  # of several cores below which it is said, of stages that took
 CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One job."""
-
-    stage: str
-    experiment: str
-    dataset: str
-    seconds: float  # of the successful attempt
-    memory_mib: float | None
-    cpu_seconds: float | None
-    gpus: int
-    cpus: int | None
-    requested_mb: float | None  # 10^6 bytes are meant by SLURM's users, 2^20 by SLURM: as written
-    requested_minutes: float | None
-    earlier_seconds: float = 0.0  # of attempts before it that are known
 
 
 def costs_table(
@@ -173,43 +156,6 @@ def _with_earlier_attempts(
     """
     took = [attempt.seconds for attempt in attempts if first <= attempt.first < last]
     return replace(job, earlier_seconds=max(sum(took[:-1]), sum(took) - job.seconds))
-
-
-def measured(path: Path, stage: str, experiment: str, dataset: str, has_gpus: bool) -> Measured:
-    """One benchmark file. Those of before the extended form do not say what was asked for."""
-    row = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).iloc[-1]
-    asked = _resources(row.get("resources", ""))
-    on_slurm = "slurm_partition" in asked
-    return Measured(
-        stage=stage,
-        experiment=experiment,
-        dataset=dataset,
-        seconds=float(row["s"]),
-        # Not PSS: it would charge a part of the libraries to whatever else ran on the machine.
-        memory_mib=_number(row["max_rss"]),
-        cpu_seconds=_number(row["cpu_time"]),
-        gpus=int(asked.get("gpu") or 0) if on_slurm or has_gpus else 0,
-        cpus=int(row["threads"]) if "threads" in row else None,
-        requested_mb=_number(asked.get("mem_mb")) if on_slurm else None,
-        requested_minutes=_number(asked.get("runtime")) if on_slurm else None,
-    )
-
-
-def _resources(text: str) -> dict[str, object]:
-    """What a job asked for, as Snakemake prints it; {} where it did not."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _number(value: object) -> float | None:
-    try:
-        found = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
 
 
 def advice(stage: str, rows: pd.DataFrame) -> str:

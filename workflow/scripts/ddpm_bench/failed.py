@@ -5,72 +5,12 @@ their scores are null. Imported at DAG time: the standard library and the config
 """
 
 import itertools
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ddpm_bench import plan
-from ddpm_bench.config.block import Failing
 from ddpm_bench.config.experiment import Config
-
-TELLS = '"failed"'  # in the text of the files that tell of a failure
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why something could not be made. step: the last that a training has saved, or the checkpoint
-    that was to be drawn from; how: the `run` keys that it failed with, without defaults."""
-
-    status: str
-    reason: str
-    step: int
-    how: dict[str, Any]
-
-    def in_words(self) -> str:
-        """As "out of memory: 3.2 GB more could not be had; lower ..."."""
-        return f"{self.status}: {self.reason}"
-
-
-def how_keys(run: Failing) -> dict[str, Any]:
-    """A `run` block without defaults, to see later whether another try may end otherwise."""
-    return run.model_dump(mode="json", exclude_defaults=True)
-
-
-def read_failed(path: Path) -> Failed | None:
-    """What a manifest, or the file beside samples, tells of a failure; None where it tells of none,
-    or is missing."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text).get("failed") if TELLS in text else None
-    except (OSError, ValueError):
-        return None
-    return None if found is None else Failed(**found)
-
-
-def failure_before(manifest: Path, first: int) -> Failed | None:
-    """The failure of the job that a training job goes on from; both lie in one folder."""
-    jobs = manifest.parent.glob(f"job-*-{plan.padded_step(first)}.json") if first else ()
-    found = (read_failed(path) for path in jobs)
-    return next((failed for failed in found if failed is not None), None)
-
-
-def failure_of_checkpoint(manifest: Path, step: int, sigma_rel: float | None) -> Failed | None:
-    """Why a checkpoint was never made; None where it was, or its manifest tells of no failure."""
-    failed = read_failed(manifest)
-    if failed is None:
-        return None
-    checkpoints = json.loads(manifest.read_text(encoding="utf-8"))["checkpoints"]
-    made = {(entry["step"], entry.get("ema_sigma_rel")) for entry in checkpoints}
-    return None if (step, sigma_rel) in made else failed
-
-
-def failure_of_samples(files: Sequence[Path]) -> Failed | None:
-    """Why the images of a set could not be drawn, from what lies beside its files; None where they
-    were."""
-    found = (read_failed(path.with_suffix(".json")) for path in files)
-    return next((failed for failed in found if failed is not None), None)
+from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys, read_failed
 
 
 def failed_jobs(config: Config, experiment: str) -> dict[Path, Failed]:

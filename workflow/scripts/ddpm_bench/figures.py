@@ -14,7 +14,8 @@ from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.house_style import COLOURS, PANEL_HEIGHT, PANEL_WIDTH, empty_figure, house_style
 from ddpm_bench.panels import Expectation, Panel, draw_panel
 from ddpm_bench.published_lines import published_elsewhere, published_in
-from ddpm_bench.tables import METRICS, Metric, reference_is_small
+from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.tables import reference_is_small
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 DASHES = ["", (4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 3)]

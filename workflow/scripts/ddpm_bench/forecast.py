@@ -14,7 +14,7 @@ from pathlib import Path
 from ddpm_bench.cells import cells
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.measured import Measured, read_if_there
-from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
 from ddpm_bench.stages import train_stage
 
 PENDING = "update pending"

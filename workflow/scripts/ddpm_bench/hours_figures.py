@@ -21,7 +21,7 @@ from ddpm_bench.house_style import empty_figure, number
 from ddpm_bench.panels import Panel
 from ddpm_bench.progress_axis import Against
 from ddpm_bench.published_lines import published_in
-from ddpm_bench.tables import METRICS, Metric
+from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.training_hours import GPU
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ddpm_bench.failed import Failed, failure_of_samples
 from ddpm_bench.files import replacing
 from ddpm_bench.house_style import DPI, empty_figure, house_style, save_figure
+from ddpm_bench.records.failures import Failed, failure_of_samples
 
 
 def say_instead(path: Path, title: str, failed: Failed) -> None:

@@ -27,10 +27,10 @@ from ddpm_bench.config.networks import VqVae
 from ddpm_bench.diffusion import to_model_range
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_json
+from ddpm_bench.records.layout import WEIGHTS
 
 BATCH_SIZE = 64  # images of one forward pass
 SPLITS = ("train", "eval")
-WEIGHTS = "autoencoder.safetensors"
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.plan import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.records.benchmark_files import seconds_and_memory
+from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.records.progress_log import BEGINS, read_events
 from ddpm_bench.stages import train_stage
-from ddpm_bench.timeline import BEGINS, read_events
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
 EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps
@@ -265,7 +266,7 @@ class Measured:
     def _benchmarks(self, rule: str, name: str) -> list[tuple[float, float]]:
         """Of the benchmark files <name>.<numbers>.benchmark.tsv of a rule."""
         names = sorted(self._logs(rule).get(name, ()))[-NEWEST:]
-        rows = [_benchmark(self.results / "logs" / rule / file) for file in names]
+        rows = [seconds_and_memory(self.results / "logs" / rule / file) for file in names]
         return [row for row in rows if row is not None]
 
     @remembered
@@ -297,15 +298,3 @@ def read_if_there(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _benchmark(path: Path) -> tuple[float, float] | None:
-    """(seconds, peak memory in MB of 10^6 bytes) of one of Snakemake's benchmark files, whose
-    max_rss is in units of 2^20 bytes; None where it holds none ("-": the job was too short)."""
-    try:
-        header, *rows = path.read_text(encoding="utf-8").splitlines()
-        columns = header.split("\t")
-        values = dict(zip(columns, rows[-1].split("\t"), strict=True))
-        return float(values["s"]), float(values["max_rss"]) * 2**20 / 1e6
-    except (OSError, ValueError, KeyError, IndexError):
-        return None

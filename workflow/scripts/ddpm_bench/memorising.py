@@ -4,22 +4,12 @@ A model that has learnt the distribution comes no closer to its training images 
 that distribution do, and the held-out ones are such.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ddpm_bench.distances import nearest_row
+from ddpm_bench.records.nearest import Nearest
 
 CLOSE_QUANTILE = 0.05  # of held-out distances: what is below it is closer than 95% of them
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """Euclidean distances in feature space to the nearest training image."""
-
-    generated_distance: np.ndarray  # float32 [N]
-    nearest_train: np.ndarray  # int64 [N]: the row of train.npy that each generated image is near
-    heldout_distance: np.ndarray  # float32 [M]; empty where nothing is held out
 
 
 def nearest_training_images(

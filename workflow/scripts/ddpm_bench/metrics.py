@@ -17,7 +17,8 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.frechet import fid
 from ddpm_bench.kernel_distance import kernel_distance
 from ddpm_bench.manifolds import precision_and_recall
-from ddpm_bench.memorising import Nearest, memorising_scores, nearest_training_images
+from ddpm_bench.memorising import memorising_scores, nearest_training_images
+from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.references import Reference
 from ddpm_bench.uncertainty import fid_deviation
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import get_args
 
 from ddpm_bench import plan, slurm
-from ddpm_bench.cell_record import Status
 from ddpm_bench.cells import cell_files
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
@@ -23,8 +22,9 @@ from ddpm_bench.failures import Failure, newest_failures
 from ddpm_bench.files import read_json
 from ddpm_bench.main_process import MainProcess, main_processes
 from ddpm_bench.ownership import MISSED_RENEWALS, Description, last_renewal, read_description
+from ddpm_bench.records.cell_record import Status
+from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.retraining import retraining
-from ddpm_bench.timeline import read_attempts
 
 NEWEST_SCORES = 3
 CELL_RULE = "measure_cell"

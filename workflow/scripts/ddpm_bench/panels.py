@@ -15,14 +15,8 @@ from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.house_style import number, say_in_axes, write_notes
 from ddpm_bench.progress_axis import STEPS, Against
 from ddpm_bench.published_lines import draw_published
-from ddpm_bench.tables import (
-    Metric,
-    best_row,
-    counts,
-    feature_space_label,
-    metric_label,
-    reference_is_small,
-)
+from ddpm_bench.records.scores import Metric, feature_space_label
+from ddpm_bench.tables import best_row, counts, metric_label, reference_is_small
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
 NO_BREAK = "\N{NO-BREAK SPACE}"

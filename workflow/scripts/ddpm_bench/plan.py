@@ -17,19 +17,7 @@ from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_FILE, Score
-
-STEP_DIGITS = 8
-IMAGE_DIGITS = 6
-
-
-def padded_step(step: int) -> str:
-    """A training step as it stands in file names."""
-    return f"{step:0{STEP_DIGITS}}"
-
-
-def checkpoint_name(step: int) -> str:
-    """The stem of a checkpoint's file and of everything made from it: step-00000300."""
-    return f"step-{padded_step(step)}"
+from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS, checkpoint_name, padded_step
 
 
 def checkpoint_steps(config: Config, experiment: str, samples: str) -> list[int]:

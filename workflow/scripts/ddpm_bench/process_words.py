@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ddpm_bench.files import read_json, size_text, write_json
-from ddpm_bench.last_words import last_words
 from ddpm_bench.memory_ceiling import OUT_OF_MEMORY
+from ddpm_bench.records.log_tails import last_words
 
 LAST_LINES = 5  # of what a process printed that was ended by a signal
 GPU_SENTENCES = 3  # what was asked for, how much the GPU has, how much of it is free

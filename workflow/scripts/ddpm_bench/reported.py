@@ -12,6 +12,7 @@ from ddpm_bench.cells import FIGURES, benchmark_folder, cell_files
 from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.layout import checkpoint_name
 
 EXPERIMENT_FIGURES = (
     "FID_vs_TrainingSteps.png",
@@ -86,7 +87,7 @@ def member_files(config: Config, experiment: str) -> list[Path]:
     if keys.best is not None:
         files.append(best_folder(config, experiment) / "README.md")
     for samples in keys.samples:
-        step = plan.checkpoint_name(latest_step(config, experiment, samples))
+        step = checkpoint_name(latest_step(config, experiment, samples))
         files.append(folder / "samples" / samples / step / "grid.png")
     return files
 
@@ -145,9 +146,7 @@ def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[P
         names += [f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
     scores = config.experiments[experiment].scores
     names += [f"closest_pairs.{score}.{samples}.png" for score in scores]
-    grids = [
-        folder / "samples" / samples / plan.checkpoint_name(step) / "grid.png" for step in steps
-    ]
+    grids = [folder / "samples" / samples / checkpoint_name(step) / "grid.png" for step in steps]
     return [folder / "report" / name for name in names] + grids
 
 

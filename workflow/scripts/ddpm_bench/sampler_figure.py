@@ -25,16 +25,9 @@ from ddpm_bench.house_style import (
     write_notes,
 )
 from ddpm_bench.panels import how_to_read, notes, scale_values
+from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.samplers import COMPARED, comparison_table, read_timings, steps_to_quality
-from ddpm_bench.tables import (
-    METRICS,
-    Metric,
-    counts,
-    feature_space_label,
-    metric_label,
-    reference_is_small,
-    write_table,
-)
+from ddpm_bench.tables import counts, metric_label, reference_is_small, write_table
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 # Where a label may stand beside its point, in points, the better places first; from a far one a

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ddpm_bench.config.block import Keys
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
-from ddpm_bench.tables import METRICS
+from ddpm_bench.records.scores import METRICS
 
 QUALITIES = ("fid", "kid_mean")
 WITHIN = 0.05  # of a sampler's best value: what counts as having reached it

@@ -11,8 +11,8 @@ import torch
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.features import computing_device, extract, open_images, open_samples
-from ddpm_bench.files import replacing
-from ddpm_bench.metrics import SCORE_NAMES, Against, Nearest, kid_subset_size, measure
+from ddpm_bench.metrics import SCORE_NAMES, Against, kid_subset_size, measure
+from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.references import read_reference, read_statistics
 from ddpm_bench.spaces import FeatureSpace, open_feature_space, repeats_channels
 
@@ -202,10 +202,3 @@ def _check_space(space: FeatureSpace, against: Against) -> None:
 
 
 # On disk
-
-
-def write_nearest(path: Path, nearest: Nearest | None) -> None:
-    """Write the distances to the nearest training images as .npz; arrays of none without them."""
-    empty = Nearest(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
-    with replacing(path) as temporary:
-        np.savez(temporary, **vars(nearest or empty))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.last_words import OUT_OF_MEMORY, last_words, log_tail
+from ddpm_bench.records.log_tails import OUT_OF_MEMORY, last_words, log_tail
 
 PROFILE = "profiles/slurm/config.yaml"
 

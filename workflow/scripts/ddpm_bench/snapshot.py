@@ -19,7 +19,8 @@ from ddpm_bench.config.published import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.reporting import HoursStage
 from ddpm_bench.devices import present_devices
 from ddpm_bench.errors import UserError
-from ddpm_bench.failed import failure_of_samples, read_failed
+from ddpm_bench.records.failures import failure_of_samples, read_failed
+from ddpm_bench.records.layout import STEP_DIGITS
 from ddpm_bench.tables import (
     VALIDATION_COLUMNS,
     best_scores,
@@ -67,7 +68,7 @@ def scores_on_disk(folder: Path) -> set[Path]:
     return {
         path
         for path in folder.glob("scores/*/*/*.json")
-        if re.fullmatch(rf"step-\d{{{plan.STEP_DIGITS}}}\.json", path.name)
+        if re.fullmatch(rf"step-\d{{{STEP_DIGITS}}}\.json", path.name)
     }
 
 
@@ -232,10 +233,11 @@ def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Pa
         path, files = found[-1]
         if not all(file.exists() for file in (train, *files)):
             continue
-        from ddpm_bench.closest import closest_figure, closest_pairs, closest_title, read_distances
+        from ddpm_bench.closest import closest_figure, closest_pairs, closest_title
         from ddpm_bench.house_style import save_figure
+        from ddpm_bench.records.nearest import read_nearest
 
-        distances = read_distances(path)
+        distances = read_nearest(path)
         pairs = closest_pairs(distances, files, train)
         space = keys.scores[score].feature_space
         written.append(folder / f"closest_pairs.{score}.{samples}.png")

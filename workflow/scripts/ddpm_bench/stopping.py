@@ -25,7 +25,7 @@ from ddpm_bench.failures import STOPPED, stopped_jobs
 from ddpm_bench.files import write_json
 from ddpm_bench.main_process import MainProcess, all_main_processes, forget, main_processes
 from ddpm_bench.overview import current_trainer
-from ddpm_bench.timeline import read_attempts
+from ddpm_bench.records.progress_log import read_attempts
 
 POLL_SECONDS = 2.0
 AGAIN_SECONDS = 30.0  # after which a job that is still there is cancelled once more

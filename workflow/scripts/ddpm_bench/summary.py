@@ -8,12 +8,13 @@ import pandas as pd
 from ddpm_bench import plan, swept
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_json
+from ddpm_bench.records.layout import checkpoint_name
+from ddpm_bench.records.scores import METRICS
 from ddpm_bench.reported import best_folder
 from ddpm_bench.sweep_summary import sweep_summary
 from ddpm_bench.tables import (
     EVALUATION_COLUMNS,
     GROUP,
-    METRICS,
     best_row,
     metric_label,
     ordered_metrics,
@@ -113,7 +114,7 @@ def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
         best = best_row(group, metric)
         if best is None:
             continue
-        name = f"{plan.checkpoint_name(best['training_step'])}.safetensors"
+        name = f"{checkpoint_name(best['training_step'])}.safetensors"
         yield (
             f"best checkpoint by {metric_label(best, metric)}, samples {best['samples']}: "
             f"step {best['training_step']:,}, {metric.name} {value_text(best, metric)}, "

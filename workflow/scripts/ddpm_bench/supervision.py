@@ -22,7 +22,6 @@ from pathlib import Path
 from types import FrameType
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
-from ddpm_bench.last_words import TAIL_BYTES
 from ddpm_bench.launching import Ended
 from ddpm_bench.process_words import (
     Failure,
@@ -33,6 +32,7 @@ from ddpm_bench.process_words import (
     without_a_word,
     word_file,
 )
+from ddpm_bench.records.log_tails import TAIL_BYTES
 
 WORDS = "DDPM_BENCH_WORDS"  # the folder in which processes of a watched training leave words
 

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ddpm_bench.house_style import COLOURS
+from ddpm_bench.records.scores import Metric, feature_space_label
 from ddpm_bench.sweep_ranking import main_metric
 from ddpm_bench.sweep_table import OK
-from ddpm_bench.tables import SCORED, Metric, counts, feature_space_label, metric_label
+from ddpm_bench.tables import SCORED, counts, metric_label
 
 FAILED_COLOUR = "#b03a2e"
 LONGEST_REASON = 110  # characters of a reason in a figure; the table has all of it

@@ -8,8 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.sweep_table import setting_keys
-from ddpm_bench.tables import METRICS, SCORED, Metric, ordered_metrics
+from ddpm_bench.tables import SCORED, ordered_metrics
 
 CONFIDENCE, SIGNIFICANCE = 0.95, 0.05
 METHOD = (

@@ -8,7 +8,8 @@ import pandas as pd
 from ddpm_bench import swept
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.failed import failure_of
-from ddpm_bench.tables import METRICS, SCORED, metric_label
+from ddpm_bench.records.scores import METRICS
+from ddpm_bench.tables import SCORED, metric_label
 
 MOST_SETTINGS = 5  # of a way to score
 

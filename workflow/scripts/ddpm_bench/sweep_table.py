@@ -14,11 +14,12 @@ import pandas as pd
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import Values, members, short_names
-from ddpm_bench.failed import Failed, read_failed
 from ddpm_bench.losses import read_losses
+from ddpm_bench.records.failures import Failed, read_failed
+from ddpm_bench.records.progress_log import read_attempts
+from ddpm_bench.records.scores import METRICS
 from ddpm_bench.tables import (
     EVALUATION_COLUMNS,
-    METRICS,
     OF_SCORES,
     SCORED,
     Kinds,
@@ -28,7 +29,6 @@ from ddpm_bench.tables import (
     table_of,
     typed,
 )
-from ddpm_bench.timeline import read_attempts
 
 SEED = "train.seed"
 OUTCOME = [

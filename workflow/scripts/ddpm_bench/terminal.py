@@ -4,16 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ddpm_bench.tables import (
-    GROUP,
-    METRICS,
-    Metric,
-    best_row,
-    counts,
-    feature_space_label,
-    metric_label,
-    ordered_metrics,
-)
+from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
+from ddpm_bench.tables import GROUP, best_row, counts, metric_label, ordered_metrics
 
 
 def score_table(evaluation: pd.DataFrame) -> str:

@@ -6,9 +6,9 @@ from typing import Any, get_args
 import pandas as pd
 from pydantic import ValidationError
 
-from ddpm_bench.cell_record import CellRecord, Environment
 from ddpm_bench.config.benchmark import Precision, Strategy
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.cell_record import CellRecord, Environment
 from ddpm_bench.tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench.config.reporting import HoursOf
-from ddpm_bench.costs import measured
-from ddpm_bench.timeline import read_events, taken_until
+from ddpm_bench.records.benchmark_files import measured
+from ddpm_bench.records.progress_log import read_events, taken_until
 
 COLUMNS = [
     *("experiment", "training_step", "wall_hours", "process_hours", "processes_are"),

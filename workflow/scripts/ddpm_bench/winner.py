@@ -10,7 +10,7 @@ from ddpm_bench.checkpoints import checkpoint_entry, checkpoint_file, is_thinned
 from ddpm_bench.config.experiment import Experiment
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
-from ddpm_bench.tables import METRICS, Metric
+from ddpm_bench.records.scores import METRICS, Metric
 
 
 @dataclass(frozen=True)
