@@ -35,8 +35,8 @@ from pydantic import TypeAdapter
 
 from ddpm_bench.cli import run
 from ddpm_bench.config.networks import Model
-from ddpm_bench.devices import processor
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.host import processor
 from ddpm_bench.network_size import network_size
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,9 +24,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from ddpm_bench.config.dataset import Folder, PrepareStage
-from ddpm_bench.data import prepare
+from ddpm_bench.data.fetching import fetch
+from ddpm_bench.data.preparing import prepare
 from ddpm_bench.files import write_json
-from ddpm_bench.sources import fetch
 
 
 def by_hand(files: list[Path], size: int, output: Path) -> None:

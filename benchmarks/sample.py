@@ -32,8 +32,8 @@ from sample_sides import Sampling
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
 from ddpm_bench.cli import run
-from ddpm_bench.devices import processor
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.host import processor
 
 FEWEST_PAIRS = 3
 

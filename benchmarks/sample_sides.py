@@ -52,7 +52,7 @@ def device_of(work: Sampling):
 
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
     """What a job of the workflow does for each batch: images from noise to bytes."""
-    from ddpm_bench.model import build_model
+    from ddpm_bench.models.denoiser import build_model
     from ddpm_bench.sampling import Sampler, described
 
     stage, device = our_stage(work, side.precision), device_of(work)
@@ -70,7 +70,7 @@ def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
     import torch
     from denoising_diffusion_pytorch import GaussianDiffusion
 
-    from ddpm_bench.model import build_model
+    from ddpm_bench.models.denoiser import build_model
     from ddpm_bench.sampling import described
 
     stage, device = our_stage(work, side.precision), device_of(work)

@@ -29,8 +29,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from ddpm_bench.cli import run
-from ddpm_bench.devices import processor
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.host import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 # (experiments, sets of samples, checkpoints per job)

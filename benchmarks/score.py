@@ -51,9 +51,9 @@ from turns import load_before
 
 from ddpm_bench.cli import run
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256
-from ddpm_bench.decoding import Square, read_square
-from ddpm_bench.devices import processor
 from ddpm_bench.errors import UserError
+from ddpm_bench.images.decoding import Square, read_square
+from ddpm_bench.machine.host import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"

@@ -35,10 +35,11 @@ from turns import load_before, ratios
 from ddpm_bench.cell_processes import LAUNCHER, Launch, run_workers
 from ddpm_bench.cli import run
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.devices import lease, present_devices, processor
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.launching import Share, die_with_the_launcher, free_port
+from ddpm_bench.machine.gpu_leases import lease, present_devices
+from ddpm_bench.machine.host import processor
+from ddpm_bench.machine.launch import Share, die_with_the_launcher, free_port
 
 CLASSES = 10
 LEARNING_RATE = 1e-4

@@ -40,11 +40,12 @@ from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
 from ddpm_bench.cli import run
 from ddpm_bench.config.dataset import Folder, PrepareStage
-from ddpm_bench.data import prepare
-from ddpm_bench.devices import present_devices, processor
+from ddpm_bench.data.fetching import fetch
+from ddpm_bench.data.preparing import prepare
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.sources import fetch
+from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.machine.host import processor
 
 FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # that the Trainer takes
 FEWEST_PAIRS = 5

@@ -10,9 +10,9 @@ from PIL import Image
 
 from ddpm_bench import files
 from ddpm_bench.config.dataset import FetchStage, PrepareStage
-from ddpm_bench.data import prepare
-from ddpm_bench.decoding import Square, read_square
-from ddpm_bench.sources import fetch
+from ddpm_bench.data.fetching import fetch
+from ddpm_bench.data.preparing import prepare
+from ddpm_bench.images.decoding import Square, read_square
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 RGB = Square(image_size=16, channels=3)

@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 from ddpm_bench import animations
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.sampling import Sampler
 from ddpm_bench.trajectories import denoising_steps
 

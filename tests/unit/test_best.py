@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from small_trainer import UNET, UNET2D, run_to_end, small_stage
 
 from ddpm_bench import tables
-from ddpm_bench.autoencoder import build_autoencoder
 from ddpm_bench.best_export import export_best
 from ddpm_bench.config.alone import config_of
 from ddpm_bench.config.loading import check_config
@@ -26,6 +25,7 @@ from ddpm_bench.config.selection import BestStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents import open_decoder
+from ddpm_bench.models.autoencoder import build_autoencoder
 from ddpm_bench.summary import exported
 from ddpm_bench.thinning import Checkpoint, thin
 
@@ -290,7 +290,7 @@ def test_a_summary_says_where_the_export_lies(tmp_path):
 
 
 def test_the_weights_load_into_the_network_of_the_config(tmp_path):
-    from ddpm_bench.model import build_model
+    from ddpm_bench.models.denoiser import build_model
 
     study = Study(tmp_path)
     study.export({10: 5.0})

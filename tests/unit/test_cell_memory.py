@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from measured_cells import MeasuredCell
 
-from ddpm_bench import memory_ceiling
 from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.config.benchmark import Measuring
-from ddpm_bench.memory_ceiling import free_bytes, is_out_of_memory
+from ddpm_bench.machine import memory_limit
+from ddpm_bench.machine.memory_limit import free_bytes, is_out_of_memory
 
 GB = 10**9
 
@@ -18,9 +18,9 @@ def free(monkeypatch):
     """Sets what the machine has free, and no cgroup or SLURM job bounds it."""
 
     def set_free(amount: int) -> None:
-        monkeypatch.setattr(memory_ceiling, "_available", lambda: amount)
+        monkeypatch.setattr(memory_limit, "_available", lambda: amount)
 
-    monkeypatch.setattr(memory_ceiling, "_left_in_cgroups", list)
+    monkeypatch.setattr(memory_limit, "_left_in_cgroups", list)
     for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     return set_free
@@ -78,7 +78,7 @@ def test_the_cgroups_above_bound_it_too(tmp_path, version):
     membership = tmp_path / "membership"
     line = "4:cpu,memory:/job/step\n0::/elsewhere" if version == 1 else "0::/job/step"
     membership.write_text(f"9:pids:/job\n{line}\n")
-    assert memory_ceiling._left_in_cgroups(membership, root) == [6 * GB]
+    assert memory_limit._left_in_cgroups(membership, root) == [6 * GB]
 
 
 def test_this_machine_says_what_it_has_free():

@@ -7,8 +7,8 @@ import torch
 from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
 
 from ddpm_bench.config.networks import Unet
-from ddpm_bench.cpu_blocks import FORWARD, FORWARD_DRAWING, compute_for_cpu
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.fast_layers import FORWARD, FORWARD_DRAWING, compute_for_cpu
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

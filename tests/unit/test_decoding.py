@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 from prepared_images import GRAY, RED, RGB, WHITE, decoded, encoded, left_out, photo
 
-from ddpm_bench.decoding import Square, read_square, to_square
+from ddpm_bench.images.decoding import Square, read_square, to_square
 
 # Geometry
 

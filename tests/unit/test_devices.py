@@ -9,8 +9,8 @@ import time
 import pytest
 from training_runs import SCRIPTS
 
-from ddpm_bench import devices
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine import gpu_leases
 
 HOLD = """
 import sys, time
@@ -58,7 +58,7 @@ def test_the_device_of_a_killed_job_is_free_at_once(machine):
     holder.kill()
     holder.communicate()
     began = time.monotonic()
-    with devices.lease(4) as names:
+    with gpu_leases.lease(4) as names:
         assert sorted(names) == ["0", "1", "2", "3"]
     assert time.monotonic() - began < 2
 
@@ -74,13 +74,13 @@ def test_a_waiting_job_says_for_what(machine):
 
 
 def test_the_program_sees_its_devices_only(machine, monkeypatch):
-    with devices.lease(2):
+    with gpu_leases.lease(2):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_more_devices_than_there_are_is_an_error(machine):
-    with pytest.raises(UserError, match="5 GPUs are asked for"), devices.lease(5):
+    with pytest.raises(UserError, match="5 GPUs are asked for"), gpu_leases.lease(5):
         pass
 
 
@@ -88,14 +88,14 @@ def test_slurms_choice_stands_and_other_slurm_jobs_are_not_waited_for(machine, m
     monkeypatch.delenv("DDPM_BENCH_DEVICES")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with devices.lease(2) as mine:
+    with gpu_leases.lease(2) as mine:
         assert (mine, os.environ["CUDA_VISIBLE_DEVICES"]) == (["2", "3"], "2,3")
         monkeypatch.setenv("SLURM_JOB_ID", "8")  # sees the same indices, has other GPUs
-        with devices.lease(2) as others:
+        with gpu_leases.lease(2) as others:
             assert others == ["2", "3"]
 
 
 def test_a_machine_without_gpus_works_unchanged(machine, monkeypatch):
     monkeypatch.setenv("DDPM_BENCH_DEVICES", "")
-    with devices.lease(2) as names:
+    with gpu_leases.lease(2) as names:
         assert names == []

@@ -5,10 +5,10 @@ import torch
 from denoising_diffusion_pytorch import GaussianDiffusion
 from diffusers import DDPMScheduler
 
-from ddpm_bench import diffusion
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
-from ddpm_bench.model import build_model
+from ddpm_bench.models import diffusion
+from ddpm_bench.models.denoiser import build_model
 
 CPU = torch.device("cpu")
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))

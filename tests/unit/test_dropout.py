@@ -17,9 +17,9 @@ from small_trainer import (
 from training_runs import Run, relative_difference, write_dataset
 
 from ddpm_bench.config.networks import Model
-from ddpm_bench.cpu_blocks import FORWARD_DRAWING, compute_for_cpu
-from ddpm_bench.dropout import IMAGES_PER_DRAW, Dropout, Place, kept_elements, place_of
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.dropout import IMAGES_PER_DRAW, Dropout, Place, kept_elements, place_of
+from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu
 
 NETWORKS = pytest.mark.parametrize("keys", [UNET, UNET2D], ids=["unet", "unet2d"])
 CPU = torch.device("cpu")

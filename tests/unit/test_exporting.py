@@ -8,8 +8,8 @@ import pytest
 from drawn import SCRIPTS
 from PIL import Image
 
-from ddpm_bench import exporting
 from ddpm_bench.errors import UserError
+from ddpm_bench.images import png_export
 
 
 def write_set(folder, pieces, channels=3):
@@ -26,8 +26,8 @@ def write_set(folder, pieces, channels=3):
 
 
 def export(paths, folder, count=None):
-    arrays, count = exporting.images_to_export(paths, count)
-    list(exporting.export_images(arrays, folder, count))
+    arrays, count = png_export.images_to_export(paths, count)
+    list(png_export.export_images(arrays, folder, count))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -61,8 +61,8 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
 
 def test_an_export_that_is_broken_off_leaves_nothing(tmp_path):
     write_set(tmp_path / "set", [4])
-    arrays, count = exporting.images_to_export([tmp_path / "set"], None)
-    written = exporting.export_images(arrays, tmp_path / "pngs", count)
+    arrays, count = png_export.images_to_export([tmp_path / "set"], None)
+    written = png_export.export_images(arrays, tmp_path / "pngs", count)
     assert next(written) == 0
     assert not (tmp_path / "pngs").exists()
     written.close()
@@ -73,12 +73,12 @@ def test_a_set_with_a_piece_missing_is_refused(tmp_path):
     write_set(tmp_path / "set", [2, 2, 2])
     (tmp_path / "set" / "images-000002-000003.npy").unlink()
     with pytest.raises(UserError, match=r"images-000004-000005\.npy: does not go on at image 2"):
-        exporting.images_to_export([tmp_path / "set"], None)
+        png_export.images_to_export([tmp_path / "set"], None)
 
 
 def test_a_folder_without_samples_and_too_large_a_count_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no images-\*\.npy"):
-        exporting.images_to_export([tmp_path], None)
+        png_export.images_to_export([tmp_path], None)
     write_set(tmp_path / "set", [2])
     with pytest.raises(UserError, match="--count 3: there are 2 images"):
-        exporting.images_to_export([tmp_path / "set"], 3)
+        png_export.images_to_export([tmp_path / "set"], 3)

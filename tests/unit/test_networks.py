@@ -7,7 +7,7 @@ from small_trainer import UNET, UNET2D
 from torch import nn
 
 from ddpm_bench.config.networks import Model, Unet2d
-from ddpm_bench.model import build_model, recompute_activations
+from ddpm_bench.models.denoiser import build_model, recompute_activations
 
 NETWORKS = pytest.mark.parametrize("keys", [UNET, UNET2D], ids=["unet", "unet2d"])
 

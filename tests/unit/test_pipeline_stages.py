@@ -11,8 +11,7 @@ from torch import nn
 from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.networks import Unet, Unet2d
-from ddpm_bench.cpu_blocks import compute_for_cpu
-from ddpm_bench.memory_layout import in_channels_last
+from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.pipeline_stages import balanced, pipeline_stages
 from ddpm_bench.workloads import Workload, build_workload
 

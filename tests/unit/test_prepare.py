@@ -27,11 +27,10 @@ from prepared_images import (
 )
 
 from ddpm_bench import files
-from ddpm_bench.data import folder_labels
-from ddpm_bench.decoders import usable_cpus
-from ddpm_bench.decoding import read_square
+from ddpm_bench.data.decoding_processes import usable_cpus
+from ddpm_bench.data.preparing import folder_labels, held_out
 from ddpm_bench.errors import UserError
-from ddpm_bench.splits import held_out
+from ddpm_bench.images.decoding import read_square
 
 # The table of files
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddpm_bench import files, published
+from ddpm_bench import files
 from ddpm_bench.config.dataset import FetchStage, PrepareStage
-from ddpm_bench.data import prepare
+from ddpm_bench.data import standard_datasets
+from ddpm_bench.data.fetching import fetch
+from ddpm_bench.data.preparing import prepare
+from ddpm_bench.data.standard_datasets import Archive, published_batches, read_cifar, read_idx
 from ddpm_bench.errors import UserError
-from ddpm_bench.published import Archive, published_batches, read_cifar, read_idx
-from ddpm_bench.sources import fetch
 
 RANDOM = np.random.default_rng(0)
 
@@ -76,12 +77,12 @@ def prepare_kind(kind, tmp_path, **keys):
 
 
 def test_every_checksum_is_pinned_and_every_file_has_two_addresses():
-    for archives in published.ARCHIVES.values():
+    for archives in standard_datasets.ARCHIVES.values():
         for archive in archives:
             assert len(bytes.fromhex(archive.sha256)) == 32
             assert len(archive.urls) >= 2
             assert all(url.endswith(f"/{archive.name}") for url in archive.urls)
-    assert {kind: len(found) for kind, found in published.ARCHIVES.items()} == {
+    assert {kind: len(found) for kind, found in standard_datasets.ARCHIVES.items()} == {
         "mnist": 4,
         "fashion-mnist": 4,
         "cifar10": 1,
@@ -91,22 +92,22 @@ def test_every_checksum_is_pinned_and_every_file_has_two_addresses():
 @pytest.mark.parametrize("kind", ["mnist", "fashion-mnist"])
 def test_idx_archives_are_read_as_they_were_written(tmp_path, monkeypatch, kind):
     archives, parts = idx_archives(tmp_path / "web")
-    monkeypatch.setitem(published.ARCHIVES, kind, archives)
+    monkeypatch.setitem(standard_datasets.ARCHIVES, kind, archives)
     found = fetch_kind(kind, tmp_path / "raw")
     batches = {batch.part: batch for batch in published_batches(kind, tmp_path / "raw")}
     assert found["files"] == 4
     for part, (images, labels) in parts.items():
         assert np.array_equal(batches[part].images[..., 0], images)
-        assert batches[part].labels == [published.CLASSES[kind][label] for label in labels]
+        assert batches[part].labels == [standard_datasets.CLASSES[kind][label] for label in labels]
 
 
 def test_cifar_archives_are_read_as_they_were_written(tmp_path, monkeypatch):
     archive, images, labels = cifar_archive(tmp_path / "web")
-    monkeypatch.setitem(published.ARCHIVES, "cifar10", (archive,))
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "cifar10", (archive,))
     fetch_kind("cifar10", tmp_path / "raw")
     batches = list(published_batches("cifar10", tmp_path / "raw"))
     assert np.array_equal(np.concatenate([batch.images for batch in batches]), images)
-    names = [published.CLASSES["cifar10"][label] for label in labels]
+    names = [standard_datasets.CLASSES["cifar10"][label] for label in labels]
     assert [label for batch in batches for label in batch.labels] == names
     assert [(batch.part, batch.first) for batch in batches] == [
         *[("train", first) for first in (0, 4, 8, 12, 16)],
@@ -117,7 +118,7 @@ def test_cifar_archives_are_read_as_they_were_written(tmp_path, monkeypatch):
 def test_an_archive_with_another_checksum_leaves_nothing_behind(tmp_path, monkeypatch):
     archives, _ = idx_archives(tmp_path / "web")
     wrong = Archive(archives[3].name, "0" * 64, archives[3].urls)
-    monkeypatch.setitem(published.ARCHIVES, "mnist", (*archives[:3], wrong))
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "mnist", (*archives[:3], wrong))
     with pytest.raises(UserError, match=r"t10k-labels.*expected 0000"):
         fetch_kind("mnist", tmp_path / "out" / "raw")
     assert not (tmp_path / "out" / "raw").exists()
@@ -126,7 +127,7 @@ def test_an_archive_with_another_checksum_leaves_nothing_behind(tmp_path, monkey
 def test_archives_brought_by_hand_need_no_network(tmp_path, monkeypatch):
     archives, _ = idx_archives(tmp_path / "web")
     offline = [Archive(a.name, a.sha256, ("http://127.0.0.1:1/a",)) for a in archives]
-    monkeypatch.setitem(published.ARCHIVES, "mnist", tuple(offline))
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "mnist", tuple(offline))
     for archive in archives:
         with pytest.raises(UserError, match="copy it to") as raised:
             fetch_kind("mnist", tmp_path / "raw")
@@ -163,7 +164,7 @@ def test_a_wrong_idx_file_is_named(tmp_path, content, message):
 
 def test_a_label_file_of_another_length_is_named(tmp_path, monkeypatch):
     archives, _ = idx_archives(tmp_path / "web", train=5)
-    monkeypatch.setitem(published.ARCHIVES, "mnist", archives)
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "mnist", archives)
     fetch_kind("mnist", tmp_path / "raw")
     path = tmp_path / "raw" / "train-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(idx(np.zeros(4, np.uint8))))
@@ -180,7 +181,7 @@ def test_a_truncated_cifar_file_is_named(tmp_path, size):
 
 def test_the_published_split_is_kept(tmp_path, monkeypatch):
     archives, _ = idx_archives(tmp_path / "web", train=12, test=11)
-    monkeypatch.setitem(published.ARCHIVES, "mnist", archives)
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "mnist", archives)
     summary, rows = prepare_kind("mnist", tmp_path, eval_fraction="published")
     assert (summary["train"], summary["eval"]) == (12, 11)
     assert [row["source"] for row in rows[:11]] == [f"train[{index}]" for index in range(11)]
@@ -192,7 +193,7 @@ def test_the_published_split_is_kept(tmp_path, monkeypatch):
 
 def test_the_published_test_part_is_never_trained_on(tmp_path, monkeypatch):
     archives, _ = idx_archives(tmp_path / "web", train=20, test=6)
-    monkeypatch.setitem(published.ARCHIVES, "mnist", archives)
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "mnist", archives)
     summary, rows = prepare_kind("mnist", tmp_path, eval_fraction=0.25)
     assert (summary["train"], summary["eval"]) == (15, 5)
     assert sum(summary["left_out"].values()) == 6
@@ -201,7 +202,7 @@ def test_the_published_test_part_is_never_trained_on(tmp_path, monkeypatch):
 
 def test_images_of_the_right_size_are_not_changed(tmp_path, monkeypatch):
     archive, images, _ = cifar_archive(tmp_path / "web")
-    monkeypatch.setitem(published.ARCHIVES, "cifar10", (archive,))
+    monkeypatch.setitem(standard_datasets.ARCHIVES, "cifar10", (archive,))
     prepare_kind("cifar10", tmp_path, channels=3, eval_fraction="published")
     assert np.array_equal(np.load(tmp_path / "out" / "train.npy"), images[:20])
     assert np.array_equal(np.load(tmp_path / "out" / "eval.npy"), images[20:])

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ddpm_bench.randomness import (
+from ddpm_bench.models.randomness import (
     batch_flips,
     batch_positions,
     derived_seed,

@@ -19,13 +19,13 @@ from ddpm_bench import failed, plan
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.launching import Ended
+from ddpm_bench.machine.launch import Ended
+from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
+from ddpm_bench.machine.stage_memory import recordable
+from ddpm_bench.machine.watching import judged
 from ddpm_bench.main_process import only_looks
-from ddpm_bench.memory_bounds import recordable
-from ddpm_bench.process_words import Failure, leave_word, word_file
 from ddpm_bench.records.failures import Failed, failure_of_samples, how_keys, read_failed
 from ddpm_bench.records.scores import METRICS, ScoreRecord
-from ddpm_bench.supervision import judged
 
 RECORD = {"on_failure": "record"}
 # Megabytes: a network of tests fits beside torch, 2^16 images in one batch do not.

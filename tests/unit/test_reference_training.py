@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_trainer import UNET, UNET2D, difference, random_images, small_stage, small_trainer
 
-from ddpm_bench.model import build_model
-from ddpm_bench.randomness import batch_flips, batch_positions, sees_estimate, step_draws
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.randomness import batch_flips, batch_positions, sees_estimate, step_draws
 
 STEPS, BATCH, TIMESTEPS = 10, 8, 1000
 CPU = torch.device("cpu")

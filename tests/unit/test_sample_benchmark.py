@@ -15,7 +15,7 @@ from ddpm_bench.classifier import ClassifierNetwork, write_classifier
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256, write_json
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.solvers import fresh_noise
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -61,7 +61,7 @@ def test_both_sides_draw_the_same_images_from_the_same_noise(monkeypatch, steps)
     from denoising_diffusion_pytorch import GaussianDiffusion
     from sample_sides import Sampling, our_stage
 
-    from ddpm_bench.randomness import image_generator
+    from ddpm_bench.models.randomness import image_generator
     from ddpm_bench.sampling import Sampler
 
     work = Sampling("", 8, 2, 8, (1, 2), steps, 1, "cpu")

@@ -21,7 +21,7 @@ from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.files import sha256
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.sampling import Sampler, draw_batch, draw_batches
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ddpm_bench import snippet
 from ddpm_bench.config.sampling import SampleStage
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.sampling import Sampler
 from ddpm_bench.solvers import solve
 

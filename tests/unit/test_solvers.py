@@ -11,8 +11,8 @@ from exact_network import MEAN, SPREAD, ExactNetwork, estimated, standardised
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.diffusion import noise_schedule
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.diffusion import noise_schedule
 from ddpm_bench.sampling import Sampler
 from ddpm_bench.solvers import (
     network_evaluations,

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_bench.archives import extract
 from ddpm_bench.config.dataset import FetchStage
-from ddpm_bench.download import fetch_checked
+from ddpm_bench.data.archives import extract
+from ddpm_bench.data.download import fetch_checked
+from ddpm_bench.data.fetching import fetch
+from ddpm_bench.data.file_listing import folder_listing, matches, matching_files, split_patterns
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256
-from ddpm_bench.listing import folder_listing, matches, matching_files, split_patterns
-from ddpm_bench.sources import fetch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
@@ -119,7 +119,7 @@ def test_a_folder_without_matches_shows_what_it_has(tmp_path):
 
 
 def test_listing_imports_neither_numpy_nor_torch():
-    code = "import sys, ddpm_bench.listing; print({'numpy', 'torch', 'PIL'} & set(sys.modules))"
+    code = "import sys, ddpm_bench.data.file_listing; print({'numpy', 'torch', 'PIL'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from ddpm_bench import standalone
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.errors import UserError
-from ddpm_bench.folders import image_files, read_images
+from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.standalone import Request, open_pictures, score_images, summary_lines
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

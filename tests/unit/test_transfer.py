@@ -14,7 +14,7 @@ from small_trainer import UNET, random_images, run_to_end, small_stage, small_tr
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.training import GivenWeights
 from ddpm_bench.errors import UserError
-from ddpm_bench.model import build_model
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.transfer import given_weights
 
 

@@ -21,8 +21,8 @@ from small_trainer import (
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.training import ValidateStage
 from ddpm_bench.files import write_json
-from ddpm_bench.model import build_model
-from ddpm_bench.randomness import validation_draws, validation_positions
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.randomness import validation_draws, validation_positions
 from ddpm_bench.tables import VALIDATION_COLUMNS, read_table
 from ddpm_bench.validation import Validation
 

@@ -9,8 +9,8 @@ from torch.distributed.fsdp import fully_shard
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet, Unet2d
-from ddpm_bench.cpu_blocks import FORWARD, compute_for_cpu
-from ddpm_bench.diffusion import build_schedule, to_model_range
+from ddpm_bench.models.diffusion import build_schedule, to_model_range
+from ddpm_bench.models.fast_layers import FORWARD, compute_for_cpu
 from ddpm_bench.workloads import MASKED, build_workload
 
 MEASURING = Measuring(image_size=16, channels=3, classes=7, seed=3)

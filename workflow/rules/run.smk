@@ -9,7 +9,8 @@ import shlex
 from snakemake.cli import get_argument_parser
 from snakemake.jobs import Job
 
-from ddpm_bench import allocation, failed, main_process
+from ddpm_bench import failed, main_process
+from ddpm_bench.machine import slurm_job
 from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
 from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.retraining import retrainings
@@ -43,7 +44,7 @@ if workflow.is_main_process:
         logger.warning(gone.remedy(shlex.join(map(str, stop))))
 else:
     pass_warnings_on()
-    leave_outputs_to_successors(Job, allocation.left_this_node)
+    leave_outputs_to_successors(Job, slurm_job.left_this_node)
 
 
 onstart:

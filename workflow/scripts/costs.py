@@ -7,8 +7,8 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import CostsStage
 from ddpm_bench.cost_figure import cost_figure
 from ddpm_bench.costs import costs_table
-from ddpm_bench.devices import present_devices
 from ddpm_bench.house_style import save_figure
+from ddpm_bench.machine.gpu_leases import present_devices
 from ddpm_bench.tables import write_table
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.autoencoder import EncodeStage
 from ddpm_bench.config.training import TrainRun
-from ddpm_bench.devices import lease, usable_cores
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.host import usable_cores
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ddpm_bench.cli import parser, run
-from ddpm_bench.exporting import export_images, images_to_export
+from ddpm_bench.images.png_export import export_images, images_to_export
 
 
 def main() -> None:

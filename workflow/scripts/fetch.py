@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpm_bench import files
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.dataset import FetchStage
-from ddpm_bench.sources import fetch
+from ddpm_bench.data.fetching import fetch
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, PUBLISHED_INCEPTION_URLS
-from ddpm_bench.download import fetch_checked
+from ddpm_bench.data.download import fetch_checked
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-from ddpm_bench.allocation import job_id
 from ddpm_bench.cell_environment import as_on_cpus, environment
 from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.cell_nodes import run_nodes, word_of_node
@@ -25,10 +24,11 @@ from ddpm_bench.cell_processes import CEILING, CELL_FOLDER, LAUNCHER, Launch, Ou
 from ddpm_bench.cell_words import why
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import CellRun, CellStage
-from ddpm_bench.devices import Use, lease, present_devices
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.launching import (
+from ddpm_bench.machine.gpu_leases import lease, present_devices
+from ddpm_bench.machine.host import Use
+from ddpm_bench.machine.launch import (
     Ended,
     Share,
     die_with_the_launcher,
@@ -37,8 +37,9 @@ from ddpm_bench.launching import (
     report_ended,
     this_share,
 )
-from ddpm_bench.memory_ceiling import lift_ceiling, stay_below
-from ddpm_bench.process_words import Failure, leave_word, word_file
+from ddpm_bench.machine.memory_limit import lift_ceiling, stay_below
+from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
+from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.unsupported import Machine, known_reason
 

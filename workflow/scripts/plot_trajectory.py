@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import lease
+from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
 
 
@@ -41,7 +41,7 @@ def main() -> None:
 def draw_or_say_why_not(args) -> None:
     # All that a ceiling of memory need not hold is imported before it is set.
     from ddpm_bench.instead import say_instead
-    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.machine.stage_memory import bound_memory, recordable
     from ddpm_bench.sampling import open_sampler as _  # noqa: F401
 
     ceiling = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.dataset import PrepareRun, PrepareStage
-from ddpm_bench.data import prepare
+from ddpm_bench.data.preparing import prepare
 
 
 def main() -> None:

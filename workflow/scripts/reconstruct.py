@@ -10,8 +10,9 @@ from tqdm import tqdm
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.autoencoder import ReconstructStage
 from ddpm_bench.config.training import TrainRun
-from ddpm_bench.devices import lease, usable_cores
 from ddpm_bench.files import replacing, write_json
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.host import usable_cores
 
 
 def main() -> None:
@@ -36,8 +37,8 @@ def give_back(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.autoencoder import trained_autoencoder
     from ddpm_bench.checkpoints import load_checkpoint
+    from ddpm_bench.models.autoencoder import trained_autoencoder
     from ddpm_bench.reconstructing import described, reconstruct
 
     torch.set_num_threads(usable_cores(args.how.cpus))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun
-from ddpm_bench.devices import lease
+from ddpm_bench.machine.gpu_leases import lease
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.devices import Use, lease
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.host import Use
 from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
 
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def draw_or_record(args, use: Use) -> None:
-    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.machine.stage_memory import bound_memory, recordable
     from ddpm_bench.sampling import open_sampler as _  # noqa: F401
 
     ceiling = None

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
-from ddpm_bench.devices import lease
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
+from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.records.failures import failure_of_samples
 
 # Which checkpoints share a cluster job is no matter of one pass.

@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ddpm_bench.allocation import requeue, stay_if_left
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.devices import lease
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.launching import (
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.launch import (
     Ended,
     die_with_the_launcher,
     has_a_launcher,
@@ -38,8 +37,9 @@ from ddpm_bench.launching import (
     run_processes,
     run_share,
 )
+from ddpm_bench.machine.slurm_job import requeue, stay_if_left
+from ddpm_bench.machine.watching import is_watched, judged, leave_own_word, watch, words_folder
 from ddpm_bench.records.failures import failure_before, how_keys
-from ddpm_bench.supervision import is_watched, judged, leave_own_word, watch, words_folder
 
 
 def arguments():
@@ -165,7 +165,7 @@ def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
 def train_job(args) -> Ended:
     # torch is imported after the lease, which decides the GPUs that it sees.
     # All that a ceiling of memory need not hold is imported before it is set.
-    from ddpm_bench.memory_bounds import bound_memory, recordable
+    from ddpm_bench.machine.stage_memory import bound_memory, recordable
     from ddpm_bench.training import train as _  # noqa: F401
 
     ceiling = None

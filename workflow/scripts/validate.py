@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, ValidateStage
-from ddpm_bench.devices import lease, usable_cores
 from ddpm_bench.files import read_json
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.host import usable_cores
 
 
 def main() -> None:

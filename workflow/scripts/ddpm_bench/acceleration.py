@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
-from ddpm_bench.devices import usable_cores
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.host import usable_cores
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:

@@ -9,7 +9,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_bench.files import replacing
-from ddpm_bench.grids import spread
+from ddpm_bench.images.grid import spread
 from ddpm_bench.pictures import first_images, tiled
 
 COLUMNS = 8  # images side by side, fewer where they are large

@@ -23,9 +23,9 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.sampling import SampleStage
 from ddpm_bench.config.selection import BestStage
-from ddpm_bench.exporting import samples_of
 from ddpm_bench.files import replacing, write_json, write_text
 from ddpm_bench.house_style import empty_figure, save_figure
+from ddpm_bench.images.sample_files import samples_of
 from ddpm_bench.model_card import card_without_winner, model_card
 from ddpm_bench.pictures import sample_grid
 from ddpm_bench.records.layout import checkpoint_name
@@ -109,8 +109,8 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
     from safetensors.torch import save_file
     from vector_quantize_pytorch import ResidualVQ
 
-    from ddpm_bench.autoencoder import decoder_arguments, quantizer_arguments
     from ddpm_bench.latents import open_decoder
+    from ddpm_bench.models.autoencoder import decoder_arguments, quantizer_arguments
 
     assert sampling.autoencoder is not None
     ours = open_decoder(manifest, torch.device("cpu"))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.devices import Use, processor
+from ddpm_bench.machine.host import Use, processor
 from ddpm_bench.records.cell_record import Environment
 
 PROJECT = Path(__file__).resolve().parents[3]

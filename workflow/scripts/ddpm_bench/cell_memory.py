@@ -2,7 +2,7 @@
 
 from ddpm_bench.config.benchmark import Measuring
 from ddpm_bench.files import size_text
-from ddpm_bench.memory_ceiling import share_bytes
+from ddpm_bench.machine.memory_limit import share_bytes
 
 
 def ceiling_bytes(measuring: Measuring, processes: int) -> int | None:

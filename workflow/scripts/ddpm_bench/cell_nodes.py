@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ddpm_bench.cell_processes import CELL_FOLDER, Outcome
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.launching import run_on_nodes
-from ddpm_bench.process_words import Failure, gravest, read_word
+from ddpm_bench.machine.launch import run_on_nodes
+from ddpm_bench.machine.process_failures import Failure, gravest, read_word
 
 SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end
 

@@ -22,8 +22,14 @@ from pathlib import Path
 from types import FrameType
 
 from ddpm_bench.errors import STOP_SIGNALS
-from ddpm_bench.launching import Share
-from ddpm_bench.process_words import Failure, gravest, read_word, without_a_word, word_file
+from ddpm_bench.machine.launch import Share
+from ddpm_bench.machine.process_failures import (
+    Failure,
+    gravest,
+    read_word,
+    without_a_word,
+    word_file,
+)
 from ddpm_bench.records.log_tails import TAIL_BYTES
 
 LOOK_SECONDS = 0.05

@@ -6,8 +6,8 @@ from ddpm_bench.cell_memory import how_to_give_more
 from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import Measuring
 from ddpm_bench.errors import UserError
-from ddpm_bench.memory_ceiling import is_out_of_memory
-from ddpm_bench.process_words import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.machine.memory_limit import is_out_of_memory
+from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
 from ddpm_bench.records.cell_record import Status
 
 

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
-from ddpm_bench.grids import spread
 from ddpm_bench.house_style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
+from ddpm_bench.images.grid import spread
 from ddpm_bench.panels import PlainNumbers
 from ddpm_bench.pictures import open_samples, tiled
 from ddpm_bench.progress_axis import scale_steps

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
 
-from ddpm_bench import diffusion
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Model
-from ddpm_bench.model import BLOCKS, build_model
-from ddpm_bench.randomness import step_draws
+from ddpm_bench.models import diffusion
+from ddpm_bench.models.denoiser import BLOCKS, build_model
+from ddpm_bench.models.randomness import step_draws
 from ddpm_bench.workloads import Workload
 
 

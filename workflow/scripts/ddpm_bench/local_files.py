@@ -9,8 +9,8 @@ from ddpm_bench import plan
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
+from ddpm_bench.data.file_listing import folder_sha256
 from ddpm_bench.errors import UserError
-from ddpm_bench.listing import folder_sha256
 
 
 def check_local_files(config: Config) -> None:

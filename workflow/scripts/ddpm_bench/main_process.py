@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.ownership import BOOT_ID
+from ddpm_bench.machine.host import boot_id, start_ticks
 
 # Options of snakemake under which no job runs.
 WITHOUT_JOBS = (
@@ -44,14 +44,14 @@ class MainProcess:
     experiments: tuple[str, ...]  # that it works on
 
     def is_of_this_machine(self) -> bool:
-        here = _boot_id()
+        here = boot_id()
         if here is not None and self.boot_id is not None:
             return here == self.boot_id
         return socket.gethostname() == self.host
 
     def lives(self) -> bool:
         """Whether the process is there; to be asked on its own machine alone."""
-        return self.started is not None and _start_ticks(self.process) == self.started
+        return self.started is not None and start_ticks(self.process) == self.started
 
     def remedy(self, stop: str) -> str:
         """What to do after it was killed; stop: the command that ends its jobs."""
@@ -72,9 +72,9 @@ def record(results: Path, experiments: Iterable[str]) -> None:
     """Say that this process is the main snakemake of these experiments, until it ends."""
     own = MainProcess(
         host=socket.gethostname(),
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         process=os.getpid(),
-        started=_start_ticks(os.getpid()),
+        started=start_ticks(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=str(Path.cwd()),
         command=shlex.join(["snakemake", *sys.argv[1:]]),
@@ -147,19 +147,3 @@ def _remove(path: Path, process: int) -> None:
 
 def _folder(results: Path) -> Path:
     return results / "logs" / "main"
-
-
-def _boot_id() -> str | None:
-    try:
-        return BOOT_ID.read_text().strip() or None
-    except OSError:
-        return None
-
-
-def _start_ticks(process: int) -> int | None:
-    """Field 22 of /proc/<process>/stat; None where there is no such process, or no /proc."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])

@@ -24,7 +24,7 @@ def model_pieces(model: nn.Module) -> list[nn.Module]:
 
     if isinstance(model, ResNet):
         return _pieces_of_resnet(model)
-    from ddpm_bench.unet2d import ImageUnet2d
+    from ddpm_bench.models.unet2d import ImageUnet2d
 
     if isinstance(model, ImageUnet2d):
         return _pieces_of_unet2d(model)

@@ -10,12 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ddpm_bench import diffusion
 from ddpm_bench.averages import Averages
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.training import TrainStage
-from ddpm_bench.model import build_model
-from ddpm_bench.randomness import derived_seed, sees_estimate, step_draws
+from ddpm_bench.models import diffusion
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.randomness import derived_seed, sees_estimate, step_draws
 
 Network = Callable[..., torch.Tensor]
 # A tensor to its sum over all processes.
@@ -129,7 +129,7 @@ class Reconstruction(Objective):
     """
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:
-        from ddpm_bench.autoencoder import build_autoencoder
+        from ddpm_bench.models.autoencoder import build_autoencoder
 
         assert isinstance(stage.model, VqVae)
         self._keys, self._model_keys = stage.train, stage.model
@@ -145,7 +145,7 @@ class Reconstruction(Objective):
         images: torch.Tensor,
         *draws: torch.Tensor,
     ) -> torch.Tensor:
-        from ddpm_bench.autoencoder import reconstruction_losses
+        from ddpm_bench.models.autoencoder import reconstruction_losses
 
         reconstructed, _, codebook_loss = predict(images)
         return reconstruction_losses(reconstructed, images).mean() + codebook_loss

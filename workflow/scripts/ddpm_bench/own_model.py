@@ -17,8 +17,8 @@ from torch import nn
 
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.errors import UserError
-from ddpm_bench.memory_ceiling import is_out_of_memory
-from ddpm_bench.randomness import derived_seed
+from ddpm_bench.machine.memory_limit import is_out_of_memory
+from ddpm_bench.models.randomness import derived_seed
 from ddpm_bench.workloads import Workload
 
 MODULE = "ddpm_bench_own_model"  # no name that a user's file would import

@@ -32,15 +32,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from ddpm_bench.allocation import has_left, job_id, node_name
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
+from ddpm_bench.machine.host import boot_id
+from ddpm_bench.machine.slurm_job import has_left, job_id, node_name
 
 RENEW_SECONDS = 10.0
 MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone
 LEAVE_SECONDS = 600.0  # within which an owner that is asked to leave does
 RELEASED_SECONDS = 10.0  # between an owner's word that it ended and its end
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems
 
 
@@ -65,7 +65,7 @@ class Description(BaseModel):
         return f"process {self.process} on {self.host}{job}, since {self.since}{heard}"
 
     def is_of_this_machine(self) -> bool:
-        here = _boot_id()
+        here = boot_id()
         if here is not None and self.boot_id is not None:
             return here == self.boot_id
         return socket.gethostname() == self.host
@@ -84,7 +84,7 @@ class Owner:
         self.description = Description(
             token=uuid.uuid4().hex,
             host=socket.gethostname(),
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             process=os.getpid(),
             slurm_job=job_id(),
             slurm_node=node_name(),
@@ -284,11 +284,6 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
-
-
-def _boot_id() -> str | None:
-    """What tells this run of this machine's kernel from all others; None where nothing does."""
-    return _read(BOOT_ID).strip() or None
 
 
 def _now() -> str:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.grids import image_grid, spread
 from ddpm_bench.house_style import DPI, house_style
+from ddpm_bench.images.grid import image_grid, spread
 
 MOST_CHECKPOINTS = 12  # columns of samples_over_training
 ROWS = 8  # images of each checkpoint in it

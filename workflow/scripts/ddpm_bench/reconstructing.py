@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_bench.autoencoder import Autoencoder, code_counts
-from ddpm_bench.diffusion import to_model_range, to_uint8
 from ddpm_bench.latents import batches
+from ddpm_bench.models.autoencoder import Autoencoder, code_counts
+from ddpm_bench.models.diffusion import to_model_range, to_uint8
 
 # Of as many codes as there could be, by perplexity: below it a codebook is said to have collapsed.
 COLLAPSED_SHARE = 0.1

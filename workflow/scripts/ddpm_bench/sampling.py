@@ -15,12 +15,11 @@ import torch
 from ddpm_bench.batches import Batch, KeptBatches
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.cpu_blocks import FORWARD_DRAWING, compute_for_cpu
-from ddpm_bench.devices import processor, usable_cores
-from ddpm_bench.diffusion import implied_image, noise_schedule, to_uint8
-from ddpm_bench.memory_layout import in_channels_last
-from ddpm_bench.model import build_model
-from ddpm_bench.randomness import image_generator
+from ddpm_bench.machine.host import processor, usable_cores
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
+from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
+from ddpm_bench.models.randomness import image_generator
 from ddpm_bench.solvers import Estimate, Level, network_evaluations, solve
 
 if TYPE_CHECKING:

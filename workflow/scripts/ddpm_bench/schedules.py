@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
-from ddpm_bench.diffusion import build_schedule, noise_schedule
 from ddpm_bench.house_style import COLOURS, PANEL_WIDTH, house_style, number
 from ddpm_bench.losses import LOG_FROM_RATIO
+from ddpm_bench.models.diffusion import build_schedule, noise_schedule
 
 PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the velocity v"}
 

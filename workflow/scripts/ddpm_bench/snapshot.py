@@ -17,8 +17,8 @@ from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.published import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.reporting import HoursStage
-from ddpm_bench.devices import present_devices
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.gpu_leases import present_devices
 from ddpm_bench.records.failures import failure_of_samples, read_failed
 from ddpm_bench.records.layout import STEP_DIGITS
 from ddpm_bench.tables import (

@@ -15,8 +15,8 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from ddpm_bench.config.networks import Model, Unet, VqVae
 from ddpm_bench.config.sampling import Drawing, SampleStage
-from ddpm_bench.diffusion import noise_schedule
-from ddpm_bench.model import unet_arguments
+from ddpm_bench.models.denoiser import unet_arguments
+from ddpm_bench.models.diffusion import noise_schedule
 from ddpm_bench.solvers import visited_levels, visited_timesteps
 
 IMAGES, COLUMNS = 16, 4
@@ -117,7 +117,7 @@ def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
 
 def decoding(autoencoder: VqVae, channels: int) -> list[str]:
     """The lines that turn latents into images: unscaled, each looked up as its nearest codes."""
-    from ddpm_bench.autoencoder import decoder_arguments, quantizer_arguments
+    from ddpm_bench.models.autoencoder import decoder_arguments, quantizer_arguments
 
     return [
         called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
@@ -178,7 +178,7 @@ def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
     if isinstance(model, Unet):
         name, arguments = "Unet", unet_arguments(model, channels)
     else:
-        from ddpm_bench.unet2d import unet2d_arguments
+        from ddpm_bench.models.unet2d import unet2d_arguments
 
         name, arguments = "UNet2DModel", unet2d_arguments(model, channels)
     del arguments["dropout"]  # of training alone

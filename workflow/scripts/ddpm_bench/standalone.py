@@ -18,8 +18,8 @@ from ddpm_bench.config.scoring import (
     ScoreStage,
 )
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import open_images, open_samples
-from ddpm_bench.folders import image_files, read_images
+from ddpm_bench.images.folders import image_files, read_images
+from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.metrics import Against
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.references import (

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from ddpm_bench.communication import CountedBytes, communication_share
 from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel
-from ddpm_bench.devices import usable_cores
+from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.records.cell_record import Measurement, Repetition
 from ddpm_bench.step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
 from ddpm_bench.strategies import Trainer, build_trainer

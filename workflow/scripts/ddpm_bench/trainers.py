@@ -14,7 +14,7 @@ from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel, Resnet
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.loss_scaling import LossScaler, local
-from ddpm_bench.memory_layout import in_channels_last
+from ddpm_bench.models.fast_layers import in_channels_last
 from ddpm_bench.workloads import Workload
 
 LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -113,7 +113,7 @@ def placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modul
         in_channels_last(model)
     model = model.to(device)
     if isinstance(stage.network, Unet) and device.type == "cpu":
-        from ddpm_bench.cpu_blocks import compute_for_cpu
+        from ddpm_bench.models.fast_layers import compute_for_cpu
 
         return compute_for_cpu(model)
     return model

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ddpm_bench.grids import spread
+from ddpm_bench.images.grid import spread
 from ddpm_bench.sampling import Sampler
 
 

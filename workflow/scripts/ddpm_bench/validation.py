@@ -13,11 +13,10 @@ import torch
 
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.training import ValidateStage
-from ddpm_bench.cpu_blocks import compute_for_cpu
-from ddpm_bench.diffusion import build_schedule, image_losses, to_model_range
-from ddpm_bench.memory_layout import in_channels_last
-from ddpm_bench.model import build_model
-from ddpm_bench.randomness import validation_draws, validation_positions
+from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.models.diffusion import build_schedule, image_losses, to_model_range
+from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
+from ddpm_bench.models.randomness import validation_draws, validation_positions
 
 BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller
 
@@ -45,7 +44,7 @@ class Validation:
         ]
         self._schedule = build_schedule(stage.diffusion, device, stage.min_snr_gamma)
         if isinstance(stage.model, VqVae):
-            from ddpm_bench.autoencoder import build_autoencoder
+            from ddpm_bench.models.autoencoder import build_autoencoder
 
             model, self._losses = build_autoencoder(stage.model, training.shape[3]), self._of_codes
         else:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_bench import diffusion
 from ddpm_bench.config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
-from ddpm_bench.randomness import derived_seed
+from ddpm_bench.models import diffusion
+from ddpm_bench.models.randomness import derived_seed
 
 MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_bench.decoding import formats, upright
-from ddpm_bench.devices import usable_cores
 from ddpm_bench.errors import UserError
+from ddpm_bench.images.decoding import formats, upright
+from ddpm_bench.machine.host import usable_cores
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -15,8 +15,8 @@ from typing import IO
 
 from tqdm import tqdm
 
+from ddpm_bench.data.file_listing import matches, printable, split_patterns
 from ddpm_bench.errors import UserError
-from ddpm_bench.listing import matches, printable, split_patterns
 
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),

@@ -23,9 +23,9 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from ddpm_bench.decoding import Outcome, Square, as_image, read_square, to_square
+from ddpm_bench.data.standard_datasets import Batch
 from ddpm_bench.errors import UserError
-from ddpm_bench.published import Batch
+from ddpm_bench.images.decoding import Outcome, Square, as_image, read_square, to_square
 
 FILES_PER_TASK = 16
 IMAGES_PER_TASK = 512  # of an array, which are small

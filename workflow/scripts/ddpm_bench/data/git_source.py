@@ -14,9 +14,9 @@ from typing import IO
 
 from tqdm import tqdm
 
-from ddpm_bench.archives import components_inside
+from ddpm_bench.data.archives import components_inside
+from ddpm_bench.data.file_listing import matches, printable, split_patterns
 from ddpm_bench.errors import UserError
-from ddpm_bench.listing import matches, printable, split_patterns
 
 PROTOCOLS = "https:http:ssh:git:file"
 CHUNK_BYTES = 1 << 20

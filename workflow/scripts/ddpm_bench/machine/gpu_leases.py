@@ -10,24 +10,19 @@ between programs that were started side by side inside it, and nothing outside i
 import itertools
 import json
 import os
-import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ddpm_bench.allocation import job_id, node_name
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.slurm_job import job_id, node_name
 
 POLL_SECONDS = 0.5
 
@@ -51,43 +46,6 @@ def present_devices() -> list[str]:
 def _is_device(name: str) -> bool:
     """CUDA takes the names before the first that is none: -1 hides all, SLURM says NoDevFiles."""
     return name not in ("", "-1", "NoDevFiles")
-
-
-def usable_cores(wanted: int) -> int:
-    """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(wanted, cores))
-
-
-def processor() -> str:
-    """The CPU's name, as its maker has it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-@dataclass(frozen=True)
-class Use:
-    """Where a program computes, and since when: what tells jobs that ran side by side apart."""
-
-    started: str  # UTC, ISO 8601
-    node: str  # SLURM's name of it, or the machine's
-    gpus: list[str]  # as leased; none on a CPU
-    slurm_job: str | None
-
-    @classmethod
-    def begin(cls, gpus: list[str]) -> "Use":
-        return cls(
-            started=datetime.now(UTC).isoformat(),
-            node=node_name() or socket.gethostname(),
-            gpus=gpus,
-            slurm_job=job_id(),
-        )
-
-    def until_now(self) -> dict[str, Any]:
-        """As JSON, with `ended` beside `started`."""
-        return {**asdict(self), "ended": datetime.now(UTC).isoformat()}
 
 
 def lock_folder() -> Path:

@@ -1,7 +1,6 @@
 """Images as a folder of PNG files, for programs that read nothing else."""
 
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from PIL import Image
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
+from ddpm_bench.images.sample_files import samples_of
 from ddpm_bench.pictures import open_samples
 
 DIGITS = 6
@@ -33,26 +33,6 @@ def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndar
     if count is not None and not 0 < count <= there:
         raise UserError(f"--count {count}: there are {there} images; ask for 1 to {there}")
     return arrays, count or there
-
-
-def samples_of(folder: Path) -> list[Path]:
-    """The files images-<first>-<last>.npy of a checkpoint, which must follow each other."""
-    files = sorted(folder.glob("images-*.npy"))
-    if not files:
-        raise UserError(
-            f"{folder}: holds no images-*.npy; give the folder of one set and checkpoint, "
-            "<experiment>/samples/<set>/step-<step>, or files"
-        )
-    here = 0
-    for file in files:
-        match = re.fullmatch(r"images-(\d+)-(\d+)\.npy", file.name)
-        if match is None or int(match[1]) != here:
-            raise UserError(
-                f"{file}: does not go on at image {here}; finish the sampling, or name the files "
-                "to export"
-            )
-        here = int(match[2]) + 1
-    return files
 
 
 def export_images(arrays: list[np.ndarray], folder: Path, count: int) -> Iterator[int]:

@@ -8,8 +8,8 @@ import torch
 from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
 from ddpm_bench.files import size_text
-from ddpm_bench.memory_ceiling import is_out_of_memory, lift_ceiling, share_bytes, stay_below
-from ddpm_bench.process_words import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.machine.memory_limit import is_out_of_memory, lift_ceiling, share_bytes, stay_below
+from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
 
 
 def bound_memory(run: Failing) -> int | None:

@@ -15,7 +15,7 @@ from torch import nn
 from vector_quantize_pytorch import ResidualVQ
 
 from ddpm_bench.config.networks import VqVae
-from ddpm_bench.randomness import derived_seed
+from ddpm_bench.models.randomness import derived_seed
 
 
 def quantizer_arguments(keys: VqVae) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ddpm_bench.files import read_json, size_text, write_json
-from ddpm_bench.memory_ceiling import OUT_OF_MEMORY
+from ddpm_bench.machine.memory_limit import OUT_OF_MEMORY
 from ddpm_bench.records.log_tails import last_words
 
 LAST_LINES = 5  # of what a process printed that was ended by a signal

@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ddpm_bench import archives, files, published, repository
+from ddpm_bench import files
 from ddpm_bench.config.dataset import Folder, Git, Source, Url
-from ddpm_bench.digits import write_digits
-from ddpm_bench.download import fetch_checked
-from ddpm_bench.listing import contents_sha256, matching_files
+from ddpm_bench.data import archives, git_source, standard_datasets
+from ddpm_bench.data.download import fetch_checked
+from ddpm_bench.data.file_listing import contents_sha256, matching_files
+from ddpm_bench.data.standard_datasets import write_digits
 
 # Beside the datasets' folders; no dataset's name begins with a dot. Whatever lies in it may be
 # deleted at any time: it only saves downloads, and takes files that were brought by hand.
@@ -42,7 +43,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _fill(source: Source, folder: Path, downloads: Path) -> None:
     if isinstance(source, Git):
-        repository.write_commit(source.url, source.commit, source.include, folder)
+        git_source.write_commit(source.url, source.commit, source.include, folder)
     elif isinstance(source, Url):
         name = PurePosixPath(urlsplit(source.url).path).name
         archive = downloads / f"{source.sha256[:12]}-{name}"
@@ -51,7 +52,7 @@ def _fill(source: Source, folder: Path, downloads: Path) -> None:
     elif source.kind == "sklearn-digits":
         write_digits(folder)
     else:
-        published.fetch_published(source.kind, folder, downloads)
+        standard_datasets.fetch_published(source.kind, folder, downloads)
 
 
 def included(source: Source) -> list[str]:

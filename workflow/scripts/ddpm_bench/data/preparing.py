@@ -1,10 +1,11 @@
 """Preparing a dataset: its files to memory-mappable arrays, a split, and a table of every file."""
 
 import csv
+import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,37 @@ from tqdm import tqdm
 
 from ddpm_bench import files
 from ddpm_bench.config.dataset import PUBLISHED_SPLITS, PrepareStage
-from ddpm_bench.decoders import array_tasks, decode_all, file_tasks
-from ddpm_bench.decoding import Outcome, Square, as_image, is_grayscale, to_square
-from ddpm_bench.digits import digit_batches
+from ddpm_bench.data.decoding_processes import array_tasks, decode_all, file_tasks
+from ddpm_bench.data.fetching import marker
+from ddpm_bench.data.file_listing import listing_sha256, matching_files, printable
+from ddpm_bench.data.standard_datasets import Batch, digit_batches, published_batches
 from ddpm_bench.errors import UserError
-from ddpm_bench.grids import image_grid
-from ddpm_bench.listing import listing_sha256, matching_files, printable
-from ddpm_bench.published import Batch, published_batches
-from ddpm_bench.sources import marker
-from ddpm_bench.splits import held_out
+from ddpm_bench.images.decoding import Outcome, Square, as_image, is_grayscale, to_square
+from ddpm_bench.images.grid import image_grid
+
+
+def held_out(digests: Sequence[str], eval_fraction: float, split_seed: int) -> set[str]:
+    """The sha256 of the images that go to the eval split, given those of all images.
+
+    Byte-identical images are one group and go together. Groups are taken in the order of a hash of
+    (seed, sha256) until round(eval_fraction * images) are reached. So the split depends on nothing
+    but the images and the seed, and most images stay where they are when others are added.
+    """
+    wanted = round(eval_fraction * len(digests))
+    group_sizes = Counter(digests)
+    taken: set[str] = set()
+    count = 0
+    for digest in sorted(group_sizes, key=lambda digest: _draw(split_seed, digest)):
+        if count >= wanted:
+            break
+        taken.add(digest)
+        count += group_sizes[digest]
+    return taken
+
+
+def _draw(split_seed: int, digest: str) -> str:
+    return hashlib.sha256(f"{split_seed} {digest}".encode()).hexdigest()
+
 
 PREVIEW_IMAGES = 64
 PREVIEW_TILE = 128  # pixels at most

@@ -16,9 +16,9 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ddpm_bench.allocation import job_id, node_address, node_name
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 from ddpm_bench.files import read_json, write_json
+from ddpm_bench.machine.slurm_job import job_id, node_address, node_name
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STATUS_FILE = "DDPM_BENCH_STATUS_FILE"

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ddpm_bench.config.networks import Model, Unet
-from ddpm_bench.dropout import replace_dropout
-from ddpm_bench.randomness import derived_seed
+from ddpm_bench.models.dropout import replace_dropout
+from ddpm_bench.models.randomness import derived_seed
 
 BLOCKS = (package.ResnetBlock, package.LinearAttention, package.Attention)
 
@@ -30,7 +30,7 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
         if isinstance(keys, Unet):
             model = _build_unet(keys, channels)
         else:
-            from ddpm_bench.unet2d import build_unet2d
+            from ddpm_bench.models.unet2d import build_unet2d
 
             model = build_unet2d(keys, channels)
         if keys.init == "orthogonal":
@@ -88,7 +88,7 @@ def zero_residual_branches(model: nn.Module) -> None:
 
 
 def _last_layer(block: nn.Module) -> nn.Module:
-    from ddpm_bench.unet2d import last_layer
+    from ddpm_bench.models.unet2d import last_layer
 
     return last_layer(block)
 
@@ -97,7 +97,7 @@ def _residual_blocks(model: nn.Module) -> list[nn.Module]:
     """The residual and attention blocks of one of our networks."""
     if isinstance(model, DenoisingUnet):
         return [module for module in model.modules() if isinstance(module, BLOCKS)]
-    from ddpm_bench import unet2d
+    from ddpm_bench.models import unet2d
 
     return [module for module in model.modules() if isinstance(module, unet2d.BLOCKS)]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ddpm_bench.randomness import derived_seed
+from ddpm_bench.models.randomness import derived_seed
 
 # Masks are drawn for so many consecutive images of a batch at once: few calls for a large batch,
 # and little that is drawn in vain for a small part of one.

@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
-from ddpm_bench.launching import Ended
-from ddpm_bench.process_words import (
+from ddpm_bench.machine.launch import Ended
+from ddpm_bench.machine.process_failures import (
     Failure,
     gravest,
     is_consequence,

@@ -1,0 +1,70 @@
+"""This machine: its boot, its processes and the processor cores that a job may use."""
+
+import os
+import platform
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ddpm_bench.machine.slurm_job import job_id, node_name
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def usable_cores(wanted: int) -> int:
+    """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(wanted, cores))
+
+
+def processor() -> str:
+    """The CPU's name, as its maker has it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a program computes, and since when: what tells jobs that ran side by side apart."""
+
+    started: str  # UTC, ISO 8601
+    node: str  # SLURM's name of it, or the machine's
+    gpus: list[str]  # as leased; none on a CPU
+    slurm_job: str | None
+
+    @classmethod
+    def begin(cls, gpus: list[str]) -> "Use":
+        return cls(
+            started=datetime.now(UTC).isoformat(),
+            node=node_name() or socket.gethostname(),
+            gpus=gpus,
+            slurm_job=job_id(),
+        )
+
+    def until_now(self) -> dict[str, Any]:
+        """As JSON, with `ended` beside `started`."""
+        return {**asdict(self), "ended": datetime.now(UTC).isoformat()}
+
+
+def boot_id() -> str | None:
+    """Return the identifier of this boot of this machine's kernel; None where /proc has none."""
+    try:
+        return BOOT_ID.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def start_ticks(process: int) -> int | None:
+    """Return the start time of a process in clock ticks after boot (field 22 of its stat).
+
+    None where there is no such process, or no /proc.
+    """
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
