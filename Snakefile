@@ -18,7 +18,15 @@ min_version("9.27")
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench import cells, local_files, needs, plan, reported, sharing, stages, swept
+from ddpm_bench.planning import (
+    benchmark_cells,
+    job_groups,
+    jobs,
+    local_inputs,
+    resource_estimates,
+    stages,
+    targets,
+)
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.block import run_keys
 from ddpm_bench.cli import put_programs_on_path
@@ -33,14 +41,16 @@ put_programs_on_path(SCRIPTS)
 
 try:
     CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
-    local_files.check_local_files(CONFIG)
-    LISTINGS = local_files.local_listings(CONFIG)
+    local_inputs.check_local_files(CONFIG)
+    LISTINGS = local_inputs.local_listings(CONFIG)
     # What jobs ask a scheduler for, within the wall time that the profile names.
-    NEEDS = needs.Needs(CONFIG, needs.longest_job(workflow.resource_settings.default_resources))
+    NEEDS = resource_estimates.Needs(
+        CONFIG, resource_estimates.longest_job(workflow.resource_settings.default_resources)
+    )
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-SHARED = sharing.SharedJobs(CONFIG, workflow.parent_groupids)
+SHARED = job_groups.SharedJobs(CONFIG, workflow.parent_groupids)
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
 
@@ -95,7 +105,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        reported.targets(CONFIG),
+        targets.targets(CONFIG),
 
 
 include: "workflow/rules/run.smk"
@@ -114,28 +124,28 @@ include: "workflow/rules/benchmark.smk"
 rule prepared:
     """Every dataset, and nothing after it."""
     input:
-        expand(f"{RESULTS}/datasets/{{dataset}}/summary.json", dataset=plan.used_datasets(CONFIG)),
+        expand(f"{RESULTS}/datasets/{{dataset}}/summary.json", dataset=jobs.used_datasets(CONFIG)),
 
 
 rule trained:
     """Every model, and nothing after it."""
     input:
-        [path for name in CONFIG.trainings for path in plan.manifests(CONFIG, name)],
+        [path for name in CONFIG.trainings for path in jobs.manifests(CONFIG, name)],
 
 
 rule sampled:
     """Every set of samples, and nothing after it."""
     input:
-        [path for name in CONFIG.experiments for path in plan.all_sample_files(CONFIG, name)],
+        [path for name in CONFIG.experiments for path in jobs.all_sample_files(CONFIG, name)],
 
 
 rule scored:
     """Every score, and nothing after it."""
     input:
-        [path for name in CONFIG.trainings for path in plan.score_files(CONFIG, name)],
+        [path for name in CONFIG.trainings for path in jobs.score_files(CONFIG, name)],
 
 
 rule benchmark:
     """How training scales with batch size, precision, processes and strategy."""
     input:
-        lambda wildcards: reported.benchmark_targets(CONFIG),
+        lambda wildcards: targets.benchmark_targets(CONFIG),

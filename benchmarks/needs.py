@@ -37,7 +37,7 @@ from ddpm_bench.cli import run
 from ddpm_bench.config.networks import Model
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import processor
-from ddpm_bench.network_size import network_size
+from ddpm_bench.planning.network_size import network_size
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from ddpm_bench import plan, stages
 from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.classifier import ClassifierNetwork, read_classifier, to_unit_range
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import jobs, stages
 from ddpm_bench.sampling import Sampler, described
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
@@ -55,7 +55,7 @@ def compare_on_the_demo(
     kinds = {"median": statistics.median, "min": min, "max": max}
     result: dict[str, object] = {
         **{f"ratio_{kind}": round(function(ratios), 2) for kind, function in kinds.items()},
-        **qualities(drawers, Path(plan.dataset_folder(config, DATASET)), images),
+        **qualities(drawers, Path(jobs.dataset_folder(config, DATASET)), images),
         "images": images,
         "batch_size": min(images, BATCH),
         "threads": threads,
@@ -97,7 +97,7 @@ def qualities(drawers: dict[str, Drawer], dataset: Path, images: int) -> dict[st
 def demo_sampler(config: Config, drawing: dict) -> Sampler:
     """The demo's last checkpoint, drawn from in another way. Raises UserError without one."""
     step = config.experiments[EXPERIMENT].train.steps
-    manifest = Path(plan.manifest_of_checkpoint(config, EXPERIMENT, step))
+    manifest = Path(jobs.manifest_of_checkpoint(config, EXPERIMENT, step))
     if not manifest.exists():
         raise UserError(f"--demo {config.results_dir}: no {manifest}; run `make demo` first")
     stage = SampleStage.model_validate_json(stages.sample_stage(config, EXPERIMENT, SAMPLES))

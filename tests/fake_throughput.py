@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.cells import cell_name, cells
 from ddpm_bench.config.benchmark import Benchmark, Cell
 from ddpm_bench.files import write_text
+from ddpm_bench.planning.benchmark_cells import cell_name, cells
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, Repetition
 
 # Millions of weights, GFLOPs of a sample's step, megabytes of its activations, what is counted.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.stages import train_stage
+from ddpm_bench.planning.stages import train_stage
 
 
 def write_training(

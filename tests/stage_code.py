@@ -230,7 +230,7 @@ def _is_text(node: object) -> bool:
 def current() -> dict[str, dict[str, object]]:
     """Version and code hash of every stage as they are now."""
     sys.path.insert(0, str(SCRIPTS))
-    from ddpm_bench.stages import VERSIONS
+    from ddpm_bench.planning.stages import VERSIONS
 
     return {
         stage: {"version": version, "code": stage_hash(stage)}

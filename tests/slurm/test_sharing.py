@@ -10,8 +10,8 @@ import pytest
 from conftest import REPOSITORY, Study
 
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.measured import Measured
-from ddpm_bench.needs import Needs
+from ddpm_bench.planning.earlier_jobs import Measured
+from ddpm_bench.planning.resource_estimates import Needs
 
 STEPS = (20, 40, 60, 80)
 

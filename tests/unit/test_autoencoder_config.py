@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpm_bench import cells, plan, stages
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import benchmark_cells, jobs, stages
 from ddpm_bench.summary import reconstructions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,15 +42,15 @@ def problems(raw) -> str:
 def test_an_experiment_in_latents_is_trained_on_them(raw):
     config = check_config(raw)
     assert list(config.trainings) == ["vq", "digits"]
-    assert plan.training_images(config, "digits", "train") == "results/vq/latents/train.npy"
-    assert plan.training_images(config, "vq", "train") == "results/datasets/digits/train.npy"
+    assert jobs.training_images(config, "digits", "train") == "results/vq/latents/train.npy"
+    assert jobs.training_images(config, "vq", "train") == "results/datasets/digits/train.npy"
     stage = TrainStage.model_validate_json(stages.train_stage(config, "digits"))
     assert stage.latents is not None and (stage.latents.channels, stage.latents.size) == (4, 4)
 
 
 def test_reconstructions_without_any_error_are_told_too(raw, tmp_path):
     config = check_config({**raw, "results_dir": str(tmp_path)})
-    path = Path(plan.reconstruction_files(config, "vq", "summary.json")[-1])
+    path = Path(jobs.reconstruction_files(config, "vq", "summary.json")[-1])
     path.parent.mkdir(parents=True)
     told = {"step": 100, "images": 7, "mse": 0.0, "psnr_db": None, "codebooks": [], "warning": ""}
     path.write_text(json.dumps(told))
@@ -62,11 +62,13 @@ def test_a_benchmark_measures_a_network_of_latents_on_random_latents(raw):
     models = {"d": {"name": "experiment", "experiment": "digits"}}
     for dataset in ({}, {"dataset": "digits"}):
         config = check_config({**raw, "benchmark": {"models": models, **dataset}})
-        (cell,) = [one for one in cells.cells(config.benchmark) if one.strategy == "single"]
+        (cell,) = [
+            one for one in benchmark_cells.cells(config.benchmark) if one.strategy == "single"
+        ]
         given = CellStage.model_validate_json(stages.cell_stage(config, cell))
         assert (given.measuring.image_size, given.measuring.channels) == (4, 4)
-        assert given.dataset is None and plan.images_of_cell(config, cell) == []
-        assert cells.benchmark_datasets(config) == []
+        assert given.dataset is None and jobs.images_of_cell(config, cell) == []
+        assert benchmark_cells.benchmark_datasets(config) == []
 
 
 def test_a_stage_without_an_autoencoder_has_no_word_of_it():

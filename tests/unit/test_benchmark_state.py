@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_bench import cells, plan, reported, slurm
+from ddpm_bench import slurm
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.dashboard import dashboard
 from ddpm_bench.errors import UserError
 from ddpm_bench.overview import overview
+from ddpm_bench.planning import benchmark_cells, jobs, targets
 
 GRID = {"models": {"r": {"name": "resnet18"}}, "batch_size": [8, 16, 32], "processes": [1, 2]}
 OK = "r.single.fp32.batch-8.processes-1.nodes-1"
@@ -27,7 +28,7 @@ def config(tmp_path, monkeypatch):
 
 def measure(config, *statuses: str) -> None:
     """The files of the first cells, as far as their statuses."""
-    for path, status in zip(cells.cell_files(config), statuses, strict=False):
+    for path, status in zip(benchmark_cells.cell_files(config), statuses, strict=False):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps({"status": status}))
 
@@ -82,22 +83,22 @@ def test_a_config_without_a_benchmark_shows_none_and_says_how_to_have_one():
     experiment = {"dataset": "d", "model": unet, "train": train}
     config = check_config({"datasets": {"d": digits}, "experiments": {"e": experiment}})
     assert overview(config, Path("config.yaml"), Path()).benchmark is None
-    assert plan.work_names(config) == ["e"]
+    assert jobs.work_names(config) == ["e"]
     with pytest.raises(UserError, match="add the grid to measure"):
-        reported.benchmark_targets(config)
+        targets.benchmark_targets(config)
 
 
 def test_the_report_shows_a_benchmark_whose_tables_and_figures_are_newer_than_its_cells(config):
-    made = [Path(path) for path in reported.benchmark_results(config)]
+    made = [Path(path) for path in targets.benchmark_results(config)]
     measure(config, *["ok"] * 12)
-    assert not reported.benchmark_is_measured(config)
+    assert not targets.benchmark_is_measured(config)
     for path in made:
         path.touch()
-    assert reported.benchmark_is_measured(config)
-    again = Path(cells.cell_files(config)[3])
+    assert targets.benchmark_is_measured(config)
+    again = Path(benchmark_cells.cell_files(config)[3])
     again.unlink()
-    assert not reported.benchmark_is_measured(config)
+    assert not targets.benchmark_is_measured(config)
     again.write_text("{}")
     later = max(path.stat().st_mtime for path in made) + 1
     os.utime(again, (later, later))
-    assert not reported.benchmark_is_measured(config)  # the figures are of before
+    assert not targets.benchmark_is_measured(config)  # the figures are of before

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpm_bench import local_files, plan, stages
-from ddpm_bench.cells import (
+from ddpm_bench.config.benchmark import CellStage
+from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
+from ddpm_bench.files import sha256
+from ddpm_bench.planning import jobs, local_inputs, stages
+from ddpm_bench.planning.benchmark_cells import (
     benchmark_datasets,
     cell_files,
     cell_name,
@@ -16,10 +20,6 @@ from ddpm_bench.cells import (
     cells_by_name,
     is_cell_name,
 )
-from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.config.loading import check_config
-from ddpm_bench.errors import UserError
-from ddpm_bench.files import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -125,7 +125,7 @@ def test_a_dataset_gives_its_size_and_its_images_to_models_of_images():
     )  # fmt: skip
     assert text.dataset is None and text.measuring.image_size == 32
     assert benchmark_datasets(checked) == ["digits"]
-    images = [plan.images_of_cell(checked, given.cell) for given in (resnet, text)]
+    images = [jobs.images_of_cell(checked, given.cell) for given in (resnet, text)]
     assert images == [["results/datasets/digits/train.npy"], []]
     assert benchmark_datasets(config()) == []
 
@@ -143,7 +143,7 @@ def test_another_content_of_an_own_model_is_another_measurement(tmp_path):
 def test_an_own_model_that_is_not_there_is_named_before_anything_runs(tmp_path):
     checked = config(models={"mine": {"name": "own", "path": str(tmp_path / "mine.py")}})
     with pytest.raises(UserError, match=r"benchmark\.models\.mine\.path = .*mine\.py"):
-        local_files.check_local_files(checked)
+        local_inputs.check_local_files(checked)
 
 
 def test_the_stage_is_one_line_of_sorted_keys():

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpm_bench import stages
 from ddpm_bench.config.block import run_keys
 from ddpm_bench.config.documentation import config_reference, config_schema
 from ddpm_bench.config.loading import check_config, read_config
 from ddpm_bench.config.sampling import SampleStage, expanded_timesteps
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import stages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

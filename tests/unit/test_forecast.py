@@ -9,9 +9,9 @@ import pytest
 import yaml
 from measured_results import write_benchmark, write_score, write_timing, write_training
 
-from ddpm_bench.cells import cells_by_name
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.forecast import benchmark_report, forecast, pending, report
+from ddpm_bench.planning.benchmark_cells import cells_by_name
+from ddpm_bench.planning.forecast import benchmark_report, forecast, pending, report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

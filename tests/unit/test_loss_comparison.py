@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from drawn import texts
 
-from ddpm_bench import reported
-from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.reporting import LossGroup
 from ddpm_bench.loss_comparison import loss_comparison, smoothing_steps
+from ddpm_bench.planning import targets
+from ddpm_bench.planning.loss_groups import loss_groups
 
 BASE = {
     "dataset": "digits",
@@ -86,9 +86,9 @@ def test_many_differences_are_counted():
 
 def test_the_figure_is_asked_for_where_two_losses_compare():
     alone = config_of(a={}, b={"dataset": "cars"})
-    assert not [path for path in reported.targets(alone) if "Loss_comparison" in path]
+    assert not [path for path in targets.targets(alone) if "Loss_comparison" in path]
     both = config_of(a={}, b={"train": {"precision": "bf16"}})
-    assert "results/report/Loss_comparison.png" in reported.targets(both)
+    assert "results/report/Loss_comparison.png" in targets.targets(both)
 
 
 def losses(rows: int = 100, batch: int = 8, every: int = 10, level: float = 0.05) -> pd.DataFrame:

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from measured_results import write_benchmark, write_score, write_timing, write_training
 
-from ddpm_bench.cells import cells
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
-from ddpm_bench.measured import Measured
-from ddpm_bench.needs import MEASURED_MARGIN, Needs, longest_job
+from ddpm_bench.planning.benchmark_cells import cells
+from ddpm_bench.planning.earlier_jobs import Measured
+from ddpm_bench.planning.resource_estimates import MEASURED_MARGIN, Needs, longest_job
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 DAY = 1440  # minutes

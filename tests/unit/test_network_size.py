@@ -6,7 +6,7 @@ import torch
 from ddpm_bench.config.networks import Unet, Unet2d, VqVae
 from ddpm_bench.models.autoencoder import build_autoencoder
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.network_size import network_size
+from ddpm_bench.planning.network_size import network_size
 
 SIZE = 16
 NETWORKS = [

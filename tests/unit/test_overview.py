@@ -14,12 +14,13 @@ import fake_results
 import pytest
 import yaml
 
-from ddpm_bench import main_process, plan, slurm
+from ddpm_bench import main_process, slurm
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.dashboard import dashboard, duration
 from ddpm_bench.errors import UserError
 from ddpm_bench.failures import newest_failures
 from ddpm_bench.overview import overview
+from ddpm_bench.planning import jobs
 from ddpm_bench.records.progress_log import read_attempts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,13 +33,13 @@ def config(tmp_path, monkeypatch):
     """The demo, in a folder of its own, on a machine without SLURM: 1,200 steps in two jobs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slurm, "has_slurm", lambda: False)
-    plan.look_again()
+    jobs.look_again()
     yield check_config(DEMO)
-    plan.look_again()
+    jobs.look_again()
 
 
 def state(config):
-    plan.look_again()
+    jobs.look_again()
     (experiment,) = overview(config, Path("config.yaml"), Path()).experiments
     return experiment
 
@@ -136,7 +137,7 @@ def test_scores_and_samples_are_counted_and_the_newest_shown(config):
 
 
 def lines(config) -> list[str]:
-    plan.look_again()
+    jobs.look_again()
     return list(dashboard(overview(config, Path("config.yaml"), Path())))
 
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.pipeline_stages import balanced, pipeline_stages
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.workloads import Workload, build_workload
 
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)

@@ -8,12 +8,13 @@ import pytest
 from drawn import texts
 from fake_results import INCEPTION, write_scores
 
-from ddpm_bench import stages, tables
+from ddpm_bench import tables
 from ddpm_bench.best_figure import best_figure
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.errors import UserError
 from ddpm_bench.figures import score_figures
+from ddpm_bench.planning import stages
 from ddpm_bench.published_lines import with_published
 
 LARGE = {**INCEPTION, "images_reference": 50_000}

@@ -15,7 +15,6 @@ from fake_results import CLASSIFIER
 from PIL import Image
 from training_runs import COUNTED, MODEL, SCRIPTS, Run, wait_until, write_dataset
 
-from ddpm_bench import failed, plan
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
@@ -24,6 +23,7 @@ from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
 from ddpm_bench.machine.stage_memory import recordable
 from ddpm_bench.machine.watching import judged
 from ddpm_bench.main_process import only_looks
+from ddpm_bench.planning import jobs, retries
 from ddpm_bench.records.failures import Failed, failure_of_samples, how_keys, read_failed
 from ddpm_bench.records.scores import METRICS, ScoreRecord
 
@@ -384,18 +384,18 @@ def test_other_run_keys_try_a_failed_training_again(tmp_path, monkeypatch):
     why = {"status": "crashed", "reason": "x", "step": 0, "how": how}
     path.write_text(json.dumps({"checkpoints": [], "failed": why}))
     config = check_config(CONFIG)
-    assert list(failed.to_try_again(config)) == []
-    assert failed.failure_of(config, "small").reason == "x"
-    assert str(path) in failed.remedy(config, "small")
+    assert list(retries.to_try_again(config)) == []
+    assert retries.failure_of(config, "small").reason == "x"
+    assert str(path) in retries.remedy(config, "small")
     changed = json.loads(json.dumps(CONFIG))
     changed["experiments"]["small"]["train"]["run"]["micro_batch_size"] = 4
-    ((name, manifests),) = failed.to_try_again(check_config(changed))
+    ((name, manifests),) = retries.to_try_again(check_config(changed))
     assert (name, manifests) == ("small", [path])
 
 
 def test_other_run_keys_try_failed_samples_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan.look_again()
+    jobs.look_again()
     manifest = Path("results/small/training/job-00000000-00000020.json")
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"checkpoints": [{"step": 20, "file": "x"}]}))
@@ -409,17 +409,17 @@ def test_other_run_keys_try_failed_samples_again(tmp_path, monkeypatch):
     drawing = {"images": 4, "batch_size": 4, "run": dict(RECORD)}
     raw["experiments"]["small"]["samples"] = {"few": drawing}
     config = check_config(raw)
-    assert list(failed.to_try_again(config)) == []
-    (note,) = failed.drawing_notes(config, "small")
+    assert list(retries.to_try_again(config)) == []
+    (note,) = retries.drawing_notes(config, "small")
     assert "samples few: 1 file failed: out of memory: x" in note and str(timing) in note
     drawing["run"]["memory_mb_per_process"] = 9000
-    ((name, files),) = failed.to_try_again(check_config(raw))
+    ((name, files),) = retries.to_try_again(check_config(raw))
     assert (name, files) == ("small: samples few", [timing, images])
     # Those of a training that failed wait for it.
     manifest.write_text(json.dumps({"checkpoints": [], "failed": {**why, "how": {}}}))
-    names = [name for name, _ in failed.to_try_again(check_config(raw))]
+    names = [name for name, _ in retries.to_try_again(check_config(raw))]
     assert names == ["small"]
-    plan.look_again()
+    jobs.look_again()
 
 
 @pytest.mark.parametrize(

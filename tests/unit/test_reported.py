@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpm_bench import reported
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.planning import targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -46,20 +46,20 @@ def config(**sets):
     ],
 )  # fmt: skip
 def test_samplers_are_compared_where_most_sets_of_equal_size_are(sets, expected):
-    assert reported.compared_sets(config(**sets), "digits") == expected
+    assert targets.compared_sets(config(**sets), "digits") == expected
 
 
 def test_the_timings_of_the_compared_sets_alone_are_read():
     checked = config(a={"images": 64, "checkpoints": "latest"}, b={"images": 64})
     folder = "results/digits/samples"
-    assert reported.compared_timings(checked, "digits") == [
+    assert targets.compared_timings(checked, "digits") == [
         f"{folder}/{name}/step-00001200/images-000000-000063.json" for name in "ab"
     ]
 
 
 def test_a_run_leaves_something_to_look_at_of_each_set_and_score():
     report = Path("results/digits/report")
-    made = {Path(path) for path in reported.targets(config(a={"images": 64}, b={"images": 64}))}
+    made = {Path(path) for path in targets.targets(config(a={"images": 64}, b={"images": 64}))}
     for name in (
         "samples_over_training.a.png", "samples_over_training.a.gif", "denoising.b.gif",
         "closest_pairs.classifier.b.png", "Quality_vs_SecondsPerImage.png",
@@ -69,17 +69,17 @@ def test_a_run_leaves_something_to_look_at_of_each_set_and_score():
 
 
 def test_a_set_of_one_checkpoint_has_no_pictures_over_training():
-    made = reported.targets(config(a={"images": 64, "checkpoints": "latest"}))
+    made = targets.targets(config(a={"images": 64, "checkpoints": "latest"}))
     assert not [path for path in made if "samples_over_training" in path]
     assert "results/digits/report/denoising.a.gif" in made
 
 
 def test_an_experiment_without_samples_compares_no_samplers():
-    assert not [path for path in reported.targets(config()) if "Quality" in path]
+    assert not [path for path in targets.targets(config()) if "Quality" in path]
 
 
 def test_names_with_dots_are_told_apart_in_one_file_name():
-    pattern = reported.alternatives(["a", "a.b", "c"])
+    pattern = targets.alternatives(["a", "a.b", "c"])
     found = re.fullmatch(rf"({pattern})\.({pattern})\.png", "a.b.c.png")
     assert found.groups() == ("a.b", "c")
-    assert re.fullmatch(reported.alternatives([]), "a") is None
+    assert re.fullmatch(targets.alternatives([]), "a") is None

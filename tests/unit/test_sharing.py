@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from ddpm_bench import plan
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.sharing import ALL_GROUPS, SharedJobs
+from ddpm_bench.planning import jobs
+from ddpm_bench.planning.job_groups import ALL_GROUPS, SharedJobs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -22,7 +22,7 @@ def test_checkpoints_that_share_a_cluster_job_are_made_by_one_training_job(tmp_p
     digits["samples"]["dpm20"]["run"] = {"checkpoints_per_job": 3}
     digits["scores"]["classifier"]["run"] = {"checkpoints_per_job": 8}
     together = check_config(raw)
-    steps = plan.checkpoint_steps(together, "digits", "dpm20")  # 300 to 2400
+    steps = jobs.checkpoint_steps(together, "digits", "dpm20")  # 300 to 2400
 
     def groups(config, *score):
         names = [SharedJobs(config, {}).name("digits", "dpm20", step, *score) for step in steps]

@@ -119,7 +119,10 @@ def test_a_folder_without_matches_shows_what_it_has(tmp_path):
 
 
 def test_listing_imports_neither_numpy_nor_torch():
-    code = "import sys, ddpm_bench.data.file_listing; print({'numpy', 'torch', 'PIL'} & set(sys.modules))"
+    code = (
+        "import sys, ddpm_bench.data.file_listing; "
+        "print({'numpy', 'torch', 'PIL'} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True
     )

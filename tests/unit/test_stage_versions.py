@@ -5,7 +5,7 @@ import json
 import pytest
 import stage_code
 
-from ddpm_bench.stages import VERSIONS
+from ddpm_bench.planning.stages import VERSIONS
 
 
 @pytest.mark.parametrize("stage", VERSIONS)

@@ -27,7 +27,7 @@ from strategy_runs import (
 )
 from torch import nn
 
-from ddpm_bench.cells import UnsupportedError
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.strategies import build_trainer
 from ddpm_bench.trainers import SGD_MOMENTUM
 from ddpm_bench.workloads import Workload

@@ -17,9 +17,9 @@ from ddpm_bench import sweep_table
 from ddpm_bench.key_scales import key_scale
 from ddpm_bench.main_effects import main_effects_figure
 from ddpm_bench.parallel_coordinates import parallel_coordinates_figure
+from ddpm_bench.planning.targets import SWEEP_FILES
 from ddpm_bench.ranking_figure import ranking_figure
 from ddpm_bench.records.scores import METRICS
-from ddpm_bench.reported import SWEEP_FILES
 from ddpm_bench.sweep_curves import loss_curves_figure, score_curves_figure
 from ddpm_bench.sweep_ranking import ranking
 

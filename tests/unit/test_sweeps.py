@@ -13,8 +13,7 @@ import pytest
 import yaml
 from drawn import SCRIPTS
 
-from ddpm_bench import reported, stages, sweep_table
-from ddpm_bench import swept as swept_experiments
+from ddpm_bench import sweep_table
 from ddpm_bench.config.experiment import Experiment
 from ddpm_bench.config.loading import check_config, frozen_config, read_config
 from ddpm_bench.config.reporting import SweepStage
@@ -22,6 +21,7 @@ from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key
 from ddpm_bench.config.sweep_members import members, short_names, value_text
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import jobs, stages, targets
 from ddpm_bench.sweep_ranking import ranking_columns
 from ddpm_bench.sweep_summary import sweep_summary
 
@@ -52,7 +52,7 @@ def test_each_combination_is_an_experiment_with_its_values():
     values = config.sweeps["digits"].members["digits.dim-24.learning_rate-0.002.seed-1"]
     assert values == {"model.dim": 24, "train.learning_rate": 0.002, "train.seed": 1}
     assert (
-        swept_experiments.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
+        jobs.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
     )
 
 
@@ -313,12 +313,12 @@ def test_the_sweep_is_all_that_its_program_needs_to_know_the_members():
 
 def test_a_sweep_of_two_hundred_does_not_swamp_the_report():
     config = check_config(swept({"train.seed": list(range(200))}))
-    targets = reported.targets(config)
-    of_members = [path for path in targets if "/digits.seed-" in path]
+    asked = targets.targets(config)
+    of_members = [path for path in asked if "/digits.seed-" in path]
     assert len(of_members) == 200 * 5  # the loss, and a grid of each of four sets
-    assert not any(path.endswith(".gif") for path in targets)
-    assert not any(path.endswith(".gif") for path in reported.charged(config))
-    assert "results/report/sweeps/digits/Ranking.png" in targets
+    assert not any(path.endswith(".gif") for path in asked)
+    assert not any(path.endswith(".gif") for path in targets.charged(config))
+    assert "results/report/sweeps/digits/Ranking.png" in asked
 
 
 def test_a_sweep_is_expanded_without_torch_or_numpy(tmp_path):

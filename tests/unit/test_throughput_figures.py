@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddpm_bench.cells import cells
 from ddpm_bench.config.benchmark import Strategy
 from ddpm_bench.house_style import DPI, PANEL_WIDTH, save_figure
+from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.records.cell_record import CellRecord
 from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
 from ddpm_bench.tables import write_table

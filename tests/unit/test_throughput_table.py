@@ -12,8 +12,8 @@ from fake_throughput import CPU, GPU, benchmark, record, write_grid, write_recor
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning.stages import throughput_tables_stage
 from ddpm_bench.records.cell_record import CellRecord
-from ddpm_bench.stages import throughput_tables_stage
 from ddpm_bench.tables import write_table
 from ddpm_bench.throughput_table import (
     SUMMARY_COLUMNS,

@@ -6,7 +6,7 @@ test_staleness_table.py has every key of the config.
 import numpy as np
 from PIL import Image
 
-from ddpm_bench.stages import VERSIONS
+from ddpm_bench.planning.stages import VERSIONS
 
 FIGURES = {
     "collect": 1, "plot_scores": 1, "plot_samplers": 1, "plot_closest_pairs": 1, "compare": 1,

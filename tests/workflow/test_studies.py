@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.network_size import network_size
+from ddpm_bench.planning.network_size import network_size
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDIES = REPOSITORY / "config" / "experiments"

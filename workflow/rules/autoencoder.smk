@@ -9,15 +9,15 @@ Out: results/<autoencoder>/latents/                        what experiments trai
 
 
 wildcard_constraints:
-    autoencoder=reported.alternatives(CONFIG.autoencoders),
+    autoencoder=targets.alternatives(CONFIG.autoencoders),
 
 
 rule encode:
     """A dataset as latents, by the autoencoder's last checkpoint: once, for all experiments."""
     input:
-        manifest=lambda wildcards: plan.last_manifest(CONFIG, wildcards.autoencoder),
-        train=lambda wildcards: plan.training_images(CONFIG, wildcards.autoencoder, "train"),
-        eval=lambda wildcards: plan.training_images(CONFIG, wildcards.autoencoder, "eval"),
+        manifest=lambda wildcards: jobs.last_manifest(CONFIG, wildcards.autoencoder),
+        train=lambda wildcards: jobs.training_images(CONFIG, wildcards.autoencoder, "train"),
+        eval=lambda wildcards: jobs.training_images(CONFIG, wildcards.autoencoder, "eval"),
     output:
         train=f"{RESULTS}/{{autoencoder}}/latents/train.npy",
         eval=f"{RESULTS}/{{autoencoder}}/latents/eval.npy",
@@ -52,10 +52,10 @@ rule encode:
 rule reconstruct:
     """Held-out images as a checkpoint gives them back, and the codes that they take."""
     input:
-        manifest=lambda wildcards: plan.manifest_of_checkpoint(
+        manifest=lambda wildcards: jobs.manifest_of_checkpoint(
             CONFIG, wildcards.autoencoder, int(wildcards.step)
         ),
-        images=lambda wildcards: plan.reconstructed_images(CONFIG, wildcards.autoencoder),
+        images=lambda wildcards: jobs.reconstructed_images(CONFIG, wildcards.autoencoder),
     output:
         images=f"{RESULTS}/{{autoencoder}}/reconstructions/step-{{step}}/images.npy",
         summary=f"{RESULTS}/{{autoencoder}}/reconstructions/step-{{step}}/summary.json",
@@ -84,11 +84,11 @@ rule reconstruct:
 rule plot_reconstructions:
     """Held-out images beside their reconstructions; errors and use of the codes against steps."""
     input:
-        images=lambda wildcards: plan.reconstructed_images(CONFIG, wildcards.autoencoder),
-        reconstructed=lambda wildcards: plan.reconstruction_files(
+        images=lambda wildcards: jobs.reconstructed_images(CONFIG, wildcards.autoencoder),
+        reconstructed=lambda wildcards: jobs.reconstruction_files(
             CONFIG, wildcards.autoencoder, "images.npy"
         ),
-        summaries=lambda wildcards: plan.reconstruction_files(
+        summaries=lambda wildcards: jobs.reconstruction_files(
             CONFIG, wildcards.autoencoder, "summary.json"
         ),
     output:

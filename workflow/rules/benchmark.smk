@@ -8,7 +8,7 @@ A cell that runs out of memory, crashes or cannot be measured at all is a row wi
 succeeds, and the others go on. To measure a cell again, delete its file.
 """
 
-CELLS = cells.cells_by_name(CONFIG)
+CELLS = benchmark_cells.cells_by_name(CONFIG)
 # On one machine cells would disturb each other: each takes all cores that the run has.
 ALONE = (workflow.is_main_process and workflow.local_exec and workflow.resource_settings.cores) or 0
 
@@ -17,24 +17,24 @@ ALONE = (workflow.is_main_process and workflow.local_exec and workflow.resource_
 rule measure_cell:
     """Measure one combination of model, strategy, precision, batch size, processes and nodes."""
     input:
-        lambda wildcards: plan.images_of_cell(CONFIG, CELLS[wildcards.cell]),
+        lambda wildcards: jobs.images_of_cell(CONFIG, CELLS[wildcards.cell]),
     output:
         f"{RESULTS}/benchmark/cells/{{cell}}.json",
     log:
         f"{RESULTS}/logs/measure_cell/{{cell}}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: max(ALONE, cells.cell_threads(CONFIG, CELLS[wildcards.cell]))
+    threads: lambda wildcards: max(ALONE, benchmark_cells.cell_threads(CONFIG, CELLS[wildcards.cell]))
     resources:
         how=lambda wildcards: run_keys(NEEDS.cell_run()),
         gpu=lambda wildcards: CELLS[wildcards.cell].world,
         nodes=lambda wildcards: CELLS[wildcards.cell].nodes,
         # Of several nodes only, as in rule train: the program itself calls srun.
-        mpi=lambda wildcards: cells.of_several_nodes(CELLS[wildcards.cell], "srun"),
-        tasks=lambda wildcards: cells.of_several_nodes(
+        mpi=lambda wildcards: benchmark_cells.of_several_nodes(CELLS[wildcards.cell], "srun"),
+        tasks=lambda wildcards: benchmark_cells.of_several_nodes(
             CELLS[wildcards.cell], CELLS[wildcards.cell].nodes
         ),
-        tasks_per_gpu=lambda wildcards: cells.of_several_nodes(CELLS[wildcards.cell], 0),
+        tasks_per_gpu=lambda wildcards: benchmark_cells.of_several_nodes(CELLS[wildcards.cell], 0),
         mem_mb=lambda wildcards, attempt: NEEDS.cell_mb(CELLS[wildcards.cell], attempt),
         runtime=lambda wildcards, attempt: NEEDS.cell_minutes(attempt),
     params:
@@ -47,7 +47,7 @@ rule measure_cell:
 rule collect_throughput:
     """All cells as one tidy table, a row per repetition, and a summary with a row per cell."""
     input:
-        cells.cell_files(CONFIG),
+        benchmark_cells.cell_files(CONFIG),
     output:
         throughput=report(
             f"{RESULTS}/benchmark/throughput.csv",

@@ -11,7 +11,7 @@ rule best:
     """Export the checkpoint that `best` of the experiment chooses."""
     input:
         evaluation=rules.collect.output.evaluation,
-        manifests=lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
+        manifests=lambda wildcards: jobs.manifests(CONFIG, wildcards.experiment),
         images=lambda wildcards: expand(
             rules.prepare.output.summary,
             dataset=CONFIG.experiments[wildcards.experiment].dataset,

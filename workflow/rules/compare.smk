@@ -5,7 +5,7 @@ In:  results/<experiment>/report/*.csv, metrics.csv, progress.jsonl,
 Out: results/report/    scores side by side, against steps and against hours; losses; costs
 """
 
-COMPARED = reported.compared(CONFIG)
+COMPARED = targets.compared(CONFIG)
 
 
 rule compare:
@@ -69,7 +69,7 @@ rule compare_hours:
     """Scores against GPU-hours of training."""
     input:
         # Progress files lie beside what trainings declare, and grow with it.
-        manifests=[path for name in COMPARED for path in plan.manifests(CONFIG, name)],
+        manifests=[path for name in COMPARED for path in jobs.manifests(CONFIG, name)],
         evaluations=expand(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv", experiment=COMPARED
         ),
@@ -118,7 +118,7 @@ rule compare_hours:
 rule compare_losses:
     """Training losses of experiments on one axis, where they compare."""
     input:
-        [path for name in reported.losses_compared(CONFIG) for path in plan.manifests(CONFIG, name)],
+        [path for name in targets.losses_compared(CONFIG) for path in jobs.manifests(CONFIG, name)],
     output:
         report(
             f"{RESULTS}/report/Loss_comparison.png",
@@ -169,7 +169,7 @@ rule plot_best_scores:
 rule costs:
     """Time, GPU-hours and memory of each stage, asked for and used."""
     input:
-        reported.charged(CONFIG),
+        targets.charged(CONFIG),
     output:
         table=report(
             f"{RESULTS}/report/costs.csv",

@@ -15,7 +15,7 @@ mimetypes.add_type("image/png", ".gif")
 rule collect:
     """All scores of an experiment as one tidy table, and the best checkpoint by each metric."""
     input:
-        lambda wildcards: plan.score_files(CONFIG, wildcards.experiment),
+        lambda wildcards: jobs.score_files(CONFIG, wildcards.experiment),
     output:
         evaluation=report(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv",
@@ -51,8 +51,8 @@ rule thin:
     input:
         evaluation=rules.collect.output.evaluation,
         best=rules.collect.output.best,
-        validations=lambda wildcards: plan.validations(CONFIG, wildcards.experiment),
-        trajectories=lambda wildcards: reported.trajectories(CONFIG, wildcards.experiment),
+        validations=lambda wildcards: jobs.validations(CONFIG, wildcards.experiment),
+        trajectories=lambda wildcards: targets.trajectories(CONFIG, wildcards.experiment),
     output:
         f"{RESULTS}/{{experiment}}/training/thinned.json",
     log:
@@ -61,7 +61,7 @@ rule thin:
         "../../envs/environment.yaml"
     params:
         what=lambda wildcards: stages.thin_stage(
-            CONFIG, wildcards.experiment, plan.asked_steps(CONFIG, wildcards.experiment)
+            CONFIG, wildcards.experiment, jobs.asked_steps(CONFIG, wildcards.experiment)
         ),
         folder=subpath(output[0], ancestor=2),
     shell:
@@ -148,8 +148,8 @@ rule plot_scores:
 rule plot_loss:
     """Training and validation losses against steps."""
     input:
-        manifests=lambda wildcards: plan.manifests(CONFIG, wildcards.experiment),
-        validations=lambda wildcards: plan.validations(CONFIG, wildcards.experiment),
+        manifests=lambda wildcards: jobs.manifests(CONFIG, wildcards.experiment),
+        validations=lambda wildcards: jobs.validations(CONFIG, wildcards.experiment),
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/loss.png",
@@ -198,7 +198,7 @@ rule plot_schedule:
 rule plot_samples:
     """Samples of all checkpoints from the same noise: side by side, and one after the other."""
     input:
-        lambda wildcards: plan.first_sample_files(CONFIG, wildcards.experiment, wildcards.samples),
+        lambda wildcards: jobs.first_sample_files(CONFIG, wildcards.experiment, wildcards.samples),
     output:
         figure=report(
             f"{RESULTS}/{{experiment}}/report/samples_over_training.{{samples}}.png",
@@ -223,7 +223,7 @@ rule plot_samples:
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
-        steps=lambda wildcards: plan.checkpoint_steps(
+        steps=lambda wildcards: jobs.checkpoint_steps(
             CONFIG, wildcards.experiment, wildcards.samples
         ),
     shell:
@@ -234,10 +234,10 @@ rule plot_samples:
 rule plot_trajectory:
     """A few images of a set on their way from noise, by its latest checkpoint."""
     input:
-        lambda wildcards: plan.manifest_of_checkpoint(
+        lambda wildcards: jobs.manifest_of_checkpoint(
             CONFIG,
             wildcards.experiment,
-            reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+            targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
         ),
     output:
         report(
@@ -269,7 +269,7 @@ rule plot_trajectory:
         what=lambda wildcards: stages.trajectory_stage(
             CONFIG, wildcards.experiment, wildcards.samples
         ),
-        step=lambda wildcards: reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+        step=lambda wildcards: targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
         title="{experiment}: samples {samples}, from noise to image",
     shell:
         "exec with_log {log:q} plot_trajectory.py --what {params.what:q} --how {resources.how:q}"
@@ -279,16 +279,16 @@ rule plot_trajectory:
 rule plot_closest_pairs:
     """The images of a set's latest checkpoint that are closest to training images."""
     input:
-        nearest=lambda wildcards: plan.nearest_files(
+        nearest=lambda wildcards: jobs.nearest_files(
             CONFIG, wildcards.experiment, wildcards.score, wildcards.samples
         )[-1],
-        samples=lambda wildcards: plan.sample_files(
+        samples=lambda wildcards: jobs.sample_files(
             CONFIG,
             wildcards.experiment,
             wildcards.samples,
-            reported.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+            targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
         ),
-        train=lambda wildcards: plan.prepared_images(
+        train=lambda wildcards: jobs.prepared_images(
             CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
         ),
     output:
@@ -303,10 +303,10 @@ rule plot_closest_pairs:
         f"{RESULTS}/logs/plot_closest_pairs/{{experiment}}.{{score}}.{{samples}}.log",
     # Names may hold dots.
     wildcard_constraints:
-        score=reported.alternatives(
+        score=targets.alternatives(
             score for keys in CONFIG.experiments.values() for score in keys.scores
         ),
-        samples=reported.alternatives(
+        samples=targets.alternatives(
             samples for keys in CONFIG.experiments.values() for samples in keys.samples
         ),
     conda:
@@ -329,7 +329,7 @@ rule plot_samplers:
     """Quality against seconds per image: the sets of samples of one checkpoint compared."""
     input:
         evaluation=rules.collect.output.evaluation,
-        timings=lambda wildcards: reported.compared_timings(CONFIG, wildcards.experiment),
+        timings=lambda wildcards: targets.compared_timings(CONFIG, wildcards.experiment),
     output:
         figure=report(
             f"{RESULTS}/{{experiment}}/report/Quality_vs_SecondsPerImage.png",
@@ -358,7 +358,7 @@ rule plot_samplers:
         runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.samplers_stage(CONFIG, wildcards.experiment),
-        step=lambda wildcards: reported.compared_sets(CONFIG, wildcards.experiment)[0],
+        step=lambda wildcards: targets.compared_sets(CONFIG, wildcards.experiment)[0],
         folder=subpath(output.figure, parent=True),
     shell:
         "exec with_log {log:q} plot_samplers.py --what {params.what:q}"

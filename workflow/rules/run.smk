@@ -9,11 +9,12 @@ import shlex
 from snakemake.cli import get_argument_parser
 from snakemake.jobs import Job
 
-from ddpm_bench import failed, main_process
+from ddpm_bench import main_process
+from ddpm_bench.planning import retries
 from ddpm_bench.machine import slurm_job
 from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
 from ddpm_bench.config.loading import frozen_config
-from ddpm_bench.retraining import retrainings
+from ddpm_bench.planning.retraining import retrainings
 from ddpm_bench.wall_time import pass_warnings_on
 
 FAILURES = []
@@ -25,8 +26,8 @@ if workflow.is_main_process:
         if found.note is not None:
             logger.warning(f"experiments.{name}.sweep: {found.note}")
     # Their manifests would stand for them. A main snakemake that runs may be using them.
-    if not main_process.main_processes(Path(RESULTS), plan.work_names(CONFIG)):
-        again = list(failed.to_try_again(CONFIG))
+    if not main_process.main_processes(Path(RESULTS), jobs.work_names(CONFIG)):
+        again = list(retries.to_try_again(CONFIG))
         looks = workflow.output_settings.dryrun or (
             again
             and main_process.only_looks(get_argument_parser().parse_known_args(sys.argv[1:])[0])
@@ -38,8 +39,8 @@ if workflow.is_main_process:
             logger.warning(f"{name} failed with other run keys: it is tried again")
             for path in files:
                 path.unlink(missing_ok=True)
-        plan.look_again()
-    if gone := main_process.killed(Path(RESULTS), plan.work_names(CONFIG)):
+        jobs.look_again()
+    if gone := main_process.killed(Path(RESULTS), jobs.work_names(CONFIG)):
         stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
         logger.warning(gone.remedy(shlex.join(map(str, stop))))
 else:
@@ -49,7 +50,7 @@ else:
 
 onstart:
     # For `make status` and `make stop`.
-    main_process.record(Path(RESULTS), plan.work_names(CONFIG))
+    main_process.record(Path(RESULTS), jobs.work_names(CONFIG))
     if not workflow.local_exec:
         # Jobs read the config when they start: they get what it holds now, whoever edits it.
         workflow.config_settings.configfiles = [

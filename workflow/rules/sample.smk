@@ -9,7 +9,7 @@ Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, .
 rule sample:
     """Draw images `first` to `last` of a set from one checkpoint."""
     input:
-        lambda wildcards: plan.manifest_of_checkpoint(
+        lambda wildcards: jobs.manifest_of_checkpoint(
             CONFIG, wildcards.experiment, int(wildcards.step)
         ),
     output:
@@ -51,7 +51,7 @@ rule sample:
 rule sample_grid:
     """The first images of a checkpoint as one picture."""
     input:
-        lambda wildcards: plan.sample_files(
+        lambda wildcards: jobs.sample_files(
             CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
         ),
     output:

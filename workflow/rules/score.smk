@@ -11,7 +11,7 @@ Out: results/datasets/<dataset>/classifier/                     a classifier on 
 rule fetch_inception:
     """The published weights of the field's Inception network, checked against their sha256."""
     output:
-        f"{RESOURCES}/inception/{plan.PUBLISHED_INCEPTION_FILE}",
+        f"{RESOURCES}/inception/{jobs.PUBLISHED_INCEPTION_FILE}",
     log:
         f"{RESULTS}/logs/fetch_inception.log",
     priority: 10
@@ -45,7 +45,7 @@ rule train_classifier:
         ),
     params:
         what=lambda wildcards: stages.classifier_stage(CONFIG, wildcards.dataset),
-        dataset=lambda wildcards: plan.dataset_folder(CONFIG, wildcards.dataset),
+        dataset=lambda wildcards: jobs.dataset_folder(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}/classifier",
     shell:
         "exec with_log {log:q} train_classifier.py --what {params.what:q}"
@@ -55,11 +55,11 @@ rule train_classifier:
 rule reference_features:
     """Features of a dataset's own images, once per feature space and split."""
     input:
-        images=lambda wildcards: plan.prepared_images(CONFIG, wildcards.dataset, wildcards.split),
-        weights=lambda wildcards: plan.feature_weights(
+        images=lambda wildcards: jobs.prepared_images(CONFIG, wildcards.dataset, wildcards.split),
+        weights=lambda wildcards: jobs.feature_weights(
             CONFIG,
             wildcards.dataset,
-            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space),
+            jobs.score_of_space(CONFIG, wildcards.dataset, wildcards.space),
         ),
     output:
         f"{RESULTS}/datasets/{{dataset}}/features/{{space}}/{{split}}.npz",
@@ -70,10 +70,10 @@ rule reference_features:
     priority: 10
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run.cpus
+    threads: lambda wildcards: jobs.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run.cpus
     resources:
         how=lambda wildcards: run_keys(
-            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
+            jobs.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
         ),
         gpu=1,
         mem_mb=lambda wildcards, attempt: NEEDS.feature_mb(
@@ -88,7 +88,7 @@ rule reference_features:
         ),
     params:
         what=lambda wildcards: stages.feature_stage(
-            plan.score_of_space(CONFIG, wildcards.dataset, wildcards.space), wildcards.space
+            jobs.score_of_space(CONFIG, wildcards.dataset, wildcards.space), wildcards.space
         ),
     shell:
         "exec with_log {log:q} reference_features.py --what {params.what:q}"
@@ -100,20 +100,20 @@ rule score:
     """Every score of one checkpoint's set, from one pass of one network, and how near its images
     come to those that were trained on."""
     input:
-        samples=lambda wildcards: plan.sample_files(
+        samples=lambda wildcards: jobs.sample_files(
             CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
         ),
-        reference=lambda wildcards: plan.reference_files(
+        reference=lambda wildcards: jobs.reference_files(
             CONFIG, wildcards.experiment, wildcards.score
         ),
-        fid_reference=lambda wildcards: plan.fid_reference_files(
+        fid_reference=lambda wildcards: jobs.fid_reference_files(
             CONFIG, wildcards.experiment, wildcards.score
         ),
-        train=lambda wildcards: plan.train_features(CONFIG, wildcards.experiment, wildcards.score),
-        heldout=lambda wildcards: plan.heldout_features(
+        train=lambda wildcards: jobs.train_features(CONFIG, wildcards.experiment, wildcards.score),
+        heldout=lambda wildcards: jobs.heldout_features(
             CONFIG, wildcards.experiment, wildcards.score
         ),
-        weights=lambda wildcards: plan.feature_weights(
+        weights=lambda wildcards: jobs.feature_weights(
             CONFIG,
             CONFIG.trainings[wildcards.experiment].dataset,
             CONFIG.trainings[wildcards.experiment].scores[wildcards.score],

@@ -11,12 +11,12 @@ rule sweep:
     input:
         evaluations=lambda wildcards: expand(
             f"{RESULTS}/{{member}}/report/evaluation_results.csv",
-            member=swept.members(CONFIG, wildcards.sweep),
+            member=jobs.members(CONFIG, wildcards.sweep),
         ),
         manifests=lambda wildcards: [
             path
-            for member in swept.members(CONFIG, wildcards.sweep)
-            for path in plan.manifests(CONFIG, member)
+            for member in jobs.members(CONFIG, wildcards.sweep)
+            for path in jobs.manifests(CONFIG, member)
         ],
     output:
         table=report(

@@ -12,8 +12,8 @@ ddpm_bench/checkpoints.py. Each job goes on where the one before it ended.
 rule train:
     """Train from step `first` to step `last`, from the last saved state if there is one."""
     input:
-        images=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "train"),
-        before=lambda wildcards: plan.manifest_before(
+        images=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "train"),
+        before=lambda wildcards: jobs.manifest_before(
             CONFIG, wildcards.experiment, int(wildcards.first)
         ),
     output:
@@ -24,28 +24,28 @@ rule train:
         f"{RESULTS}/logs/train/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: plan.training_threads(CONFIG, wildcards.experiment)
+    threads: lambda wildcards: jobs.training_threads(CONFIG, wildcards.experiment)
     resources:
         how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
         gpu=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.processes,
         nodes=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.nodes,
         # Of several nodes only (None: not set). train.py itself calls srun, one task per node.
-        mpi=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, "srun"),
-        tasks=lambda wildcards: plan.of_several_nodes(
+        mpi=lambda wildcards: jobs.of_several_nodes(CONFIG, wildcards.experiment, "srun"),
+        tasks=lambda wildcards: jobs.of_several_nodes(
             CONFIG,
             wildcards.experiment,
             CONFIG.trainings[wildcards.experiment].train.run.nodes,
         ),
-        tasks_per_gpu=lambda wildcards: plan.of_several_nodes(CONFIG, wildcards.experiment, 0),
+        tasks_per_gpu=lambda wildcards: jobs.of_several_nodes(CONFIG, wildcards.experiment, 0),
         # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
-        weights=lambda wildcards: plan.given_weights(CONFIG, wildcards.experiment),
+        weights=lambda wildcards: jobs.given_weights(CONFIG, wildcards.experiment),
         mem_mb=lambda wildcards, attempt: NEEDS.training_mb(wildcards.experiment, attempt),
         runtime=lambda wildcards, attempt: NEEDS.training_minutes(
             wildcards.experiment, int(wildcards.last) - int(wildcards.first), attempt
         ),
     params:
         what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
-        dataset=lambda wildcards: plan.training_folder(CONFIG, wildcards.experiment),
+        dataset=lambda wildcards: jobs.training_folder(CONFIG, wildcards.experiment),
         folder=f"{RESULTS}/{{experiment}}",
     shell:
         "exec with_log {log:q} train.py --what {params.what:q} --how {resources.how:q}"
@@ -58,8 +58,8 @@ rule validate:
     """The loss of a job's checkpoints on held-out and on training images, at fixed noise."""
     input:
         manifest=rules.train.output,
-        eval=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "eval"),
-        train=lambda wildcards: plan.training_images(CONFIG, wildcards.experiment, "train"),
+        eval=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "eval"),
+        train=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "train"),
     output:
         f"{RESULTS}/{{experiment}}/training/validation-{{first}}-{{last}}.csv",
     log:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ddpm_bench.cli import parser, run, snakemake_command
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
-from ddpm_bench.forecast import benchmark_report, forecast, pending, report
+from ddpm_bench.planning.forecast import benchmark_report, forecast, pending, report
 
 
 def main() -> None:

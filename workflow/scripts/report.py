@@ -12,7 +12,7 @@ from pathlib import Path
 from ddpm_bench.cli import parser, run, snakemake_command
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
-from ddpm_bench.reported import benchmark_is_measured, benchmark_targets, targets
+from ddpm_bench.planning.targets import benchmark_is_measured, benchmark_targets, targets
 
 
 def main() -> int:

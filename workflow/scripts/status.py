@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ddpm_bench import plan
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.dashboard import dashboard
 from ddpm_bench.overview import overview
+from ddpm_bench.planning import jobs
 
 TO_THE_TOP = "\x1b[H\x1b[J"  # cursor home, clear all below
 
@@ -41,7 +41,7 @@ def main() -> None:
             if given.watch is None:
                 return
             time.sleep(given.watch)
-            plan.look_again()
+            jobs.look_again()
 
 
 def show(config_file: Path, as_json: bool, redraw: bool) -> None:

@@ -3,11 +3,11 @@
 import time
 
 from ddpm_bench.cell_memory import how_to_give_more
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import Measuring
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.memory_limit import is_out_of_memory
 from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.records.cell_record import Status
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddpm_bench import slurm
-from ddpm_bench.cells import benchmark_folder
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_json
+from ddpm_bench.planning.benchmark_cells import benchmark_folder
 from ddpm_bench.records.log_tails import OUT_OF_MEMORY, last_words, log_tail
 
 SAME_SECONDS = 120  # a program's last words and SLURM's of the same job are not farther apart

@@ -11,7 +11,7 @@ import torch
 from denoising_diffusion_pytorch import Unet as DenoisingUnet
 from torch import nn
 
-from ddpm_bench.cells import UnsupportedError
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 
 
 def model_pieces(model: nn.Module) -> list[nn.Module]:

@@ -13,18 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-from ddpm_bench import plan, slurm
-from ddpm_bench.cells import cell_files
+from ddpm_bench import slurm
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
-from ddpm_bench.failed import drawing_notes, failure_of, remedy
 from ddpm_bench.failures import Failure, newest_failures
 from ddpm_bench.files import read_json
 from ddpm_bench.main_process import MainProcess, main_processes
 from ddpm_bench.ownership import MISSED_RENEWALS, Description, last_renewal, read_description
+from ddpm_bench.planning.benchmark_cells import cell_files
+from ddpm_bench.planning.jobs import all_sample_files, finished_jobs, score_files, work_names
+from ddpm_bench.planning.retraining import retraining
+from ddpm_bench.planning.retries import drawing_notes, failure_of, remedy
 from ddpm_bench.records.cell_record import Status
 from ddpm_bench.records.progress_log import read_attempts
-from ddpm_bench.retraining import retraining
 
 NEWEST_SCORES = 3
 CELL_RULE = "measure_cell"
@@ -115,7 +116,7 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
         config_file=str(config_file),
         folder=str(folder.resolve()),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        main=main_processes(Path(config.results_dir), plan.work_names(config)),
+        main=main_processes(Path(config.results_dir), work_names(config)),
         slurm_error=slurm_error,
         experiments=[
             experiment_state(
@@ -165,7 +166,7 @@ def experiment_state(
     attempts = read_attempts(folder / "progress.jsonl")
     done, speed = 0, None
     if note is None:
-        made = [last for _, last in plan.finished_jobs(config, name)]
+        made = [last for _, last in finished_jobs(config, name)]
         done = max([0, *made, *(attempt.saved for attempt in attempts[-1:])])
         if trainer is not None and attempts:
             done = attempts[-1].step
@@ -181,8 +182,8 @@ def experiment_state(
         notes += drawing_notes(config, name)
     done = min(done, keys.train.steps)
     left = (keys.train.steps - done) * keys.train.batch_size
-    samples = [Path(path) for path in plan.all_sample_files(config, name)]
-    scores = [Path(path) for path in plan.score_files(config, name)]
+    samples = [Path(path) for path in all_sample_files(config, name)]
+    scores = [Path(path) for path in score_files(config, name)]
     scored = [path for path in scores if path.exists()]
     return ExperimentState(
         name=name,

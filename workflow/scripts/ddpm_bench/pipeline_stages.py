@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.model_pieces import model_pieces
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.workloads import Workload
 
 # What reading and updating a weight costs, in operations of a forward pass. By operations alone the

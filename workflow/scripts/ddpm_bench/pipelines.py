@@ -9,9 +9,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.pipeline_stages import pipeline_stages
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.trainers import Autocast, Trainer, placed
 from ddpm_bench.unsupported import of_pipeline
 from ddpm_bench.workloads import Workload

@@ -10,8 +10,8 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import STEPS_BEFORE_COMPRESSION, CellStage
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.trainers import placed
 
 # Of PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero and is no NaN.

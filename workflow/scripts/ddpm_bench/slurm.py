@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ddpm_bench.cells import BENCHMARK, is_cell_name
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
-from ddpm_bench.plan import all_datasets
+from ddpm_bench.planning.benchmark_cells import BENCHMARK, is_cell_name
+from ddpm_bench.planning.jobs import all_datasets
 
 SEPARATOR = "\x1f"  # stands in no name
 # Of squeue --format: what each letter means stands in its manual.

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_bench import plan, reported, stages, swept
-from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.published import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.reporting import HoursStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.planning import jobs, stages, targets
+from ddpm_bench.planning.loss_groups import loss_groups
 from ddpm_bench.records.failures import failure_of_samples, read_failed
 from ddpm_bench.records.layout import STEP_DIGITS
 from ddpm_bench.tables import (
@@ -45,7 +45,7 @@ class ScoresSoFar:
 
 def scores_so_far(config: Config, experiment: str) -> ScoresSoFar:
     """Read every score of an experiment that is on disk and that the config asks for."""
-    expected = [Path(path) for path in plan.score_files(config, experiment)]
+    expected = [Path(path) for path in jobs.score_files(config, experiment)]
     found = scores_on_disk(Path(config.results_dir, experiment))
     dataset = config.experiments[experiment].dataset
     rows, refused = [], []
@@ -83,7 +83,7 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
     for experiment in config.experiments:
         so_far = scores_so_far(config, experiment)
         tables.append(so_far.evaluation)
-        if swept.sweep_of(config, experiment) is not None:
+        if jobs.sweep_of(config, experiment) is not None:
             yield f"{experiment}: {len(so_far.evaluation)} of {len(so_far.expected)} scores"
             continue
         yield from describe(experiment, so_far, command)
@@ -100,7 +100,7 @@ def snapshot(config: Config, output_folder: Path, command: str) -> Iterator[str]
     for sweep in config.sweeps:
         folder = write_sweep_so_far(config, sweep, tables, output_folder)
         yield f"sweep {sweep}: {folder}"
-    own = reported.compared(config)
+    own = targets.compared(config)
     scored = [table[table["experiment"].isin(own)] for table in tables if not table.empty]
     scored = [table for table in scored if not table.empty]
     if len(scored) > 1:
@@ -116,7 +116,7 @@ def write_sweep_so_far(
     from ddpm_bench.config.reporting import SweepStage
     from ddpm_bench.sweep_report import write_sweep
 
-    members = swept.members(config, sweep)
+    members = jobs.members(config, sweep)
     scored = [table[table["experiment"].isin(members)] for table in tables if not table.empty]
     scored = [table for table in scored if not table.empty]
     evaluation = pd.concat(scored, ignore_index=True) if scored else table_of([])
@@ -184,7 +184,7 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
         from ddpm_bench.house_style import save_figure
         from ddpm_bench.losses import loss_figure, read_losses
 
-        done = [path for path in map(Path, plan.validations(config, experiment)) if path.exists()]
+        done = [path for path in map(Path, jobs.validations(config, experiment)) if path.exists()]
         validation = join_tables(done, VALIDATION_COLUMNS)
         save_figure(loss_figure(read_losses(metrics), "Loss", validation), folder / "loss.png")
         written.append(folder / "loss.png")
@@ -195,8 +195,8 @@ def draw_training(config: Config, experiment: str, folder: Path) -> list[Path]:
 
 def draw_samples(config: Config, experiment: str, samples: str, folder: Path) -> list[Path]:
     """The samples of the checkpoints that have some, side by side and one after the other."""
-    steps = plan.checkpoint_steps(config, experiment, samples)
-    firsts = map(Path, plan.first_sample_files(config, experiment, samples))
+    steps = jobs.checkpoint_steps(config, experiment, samples)
+    firsts = map(Path, jobs.first_sample_files(config, experiment, samples))
     drawn = {step: path for step, path in zip(steps, firsts, strict=True) if path.exists()}
     steps = [step for step, path in drawn.items() if failure_of_samples([path]) is None]
     if not steps:
@@ -215,12 +215,12 @@ def draw_samples(config: Config, experiment: str, samples: str, folder: Path) ->
 def draw_closest_pairs(config: Config, experiment: str, folder: Path) -> list[Path]:
     """The images closest to training images, of the latest checkpoint that is drawn and scored."""
     keys, written = config.experiments[experiment], []
-    train = Path(plan.prepared_images(config, keys.dataset, "train"))
+    train = Path(jobs.prepared_images(config, keys.dataset, "train"))
     for score, samples in itertools.product(keys.scores, keys.samples):
-        steps = plan.checkpoint_steps(config, experiment, samples)
-        nearest = map(Path, plan.nearest_files(config, experiment, score, samples))
+        steps = jobs.checkpoint_steps(config, experiment, samples)
+        nearest = map(Path, jobs.nearest_files(config, experiment, score, samples))
         drawn = [
-            [Path(file) for file in plan.sample_files(config, experiment, samples, step)]
+            [Path(file) for file in jobs.sample_files(config, experiment, samples, step)]
             for step in steps
         ]
         found = [
@@ -252,8 +252,8 @@ def draw_samplers(
     sets = config.experiments[experiment].samples
     if not sets or evaluation.empty:
         return []
-    step, _ = reported.compared_sets(config, experiment)
-    timings = [Path(path) for path in reported.compared_timings(config, experiment)]
+    step, _ = targets.compared_sets(config, experiment)
+    timings = [Path(path) for path in targets.compared_timings(config, experiment)]
     drawn = [path for path in timings if path.exists() and read_failed(path) is None]
     if not drawn or step not in set(evaluation["training_step"]):
         return []
@@ -271,7 +271,7 @@ def write_comparison(config: Config, evaluation: pd.DataFrame, folder: Path) -> 
     from ddpm_bench.published_lines import with_published
     from ddpm_bench.training_hours import training_hours
 
-    results, names = Path(config.results_dir), reported.compared(config)
+    results, names = Path(config.results_dir), targets.compared(config)
     what = HoursStage.model_validate_json(stages.hours_stage(config, names))
     best = best_scores(evaluation)
     hours = training_hours(results, evaluation, what.experiments, bool(present_devices()))
@@ -295,7 +295,7 @@ def compare_losses(config: Config, folder: Path) -> None:
     from ddpm_bench.losses import read_losses
 
     metrics = {
-        name: Path(config.results_dir, name, "metrics.csv") for name in reported.compared(config)
+        name: Path(config.results_dir, name, "metrics.csv") for name in targets.compared(config)
     }
     begun = [name for name, path in metrics.items() if path.exists()]
     groups = loss_groups(config, begun)

@@ -21,6 +21,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.metrics import Against
+from ddpm_bench.planning.stages import VERSIONS
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.references import (
     Reference,
@@ -31,7 +32,6 @@ from ddpm_bench.references import (
     write_reference,
 )
 from ddpm_bench.scoring import check_comparable, score
-from ddpm_bench.stages import VERSIONS
 
 DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
 SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil  # snakemake brings it
 
-from ddpm_bench import plan, slurm
+from ddpm_bench import slurm
 from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import read_config
@@ -25,6 +25,7 @@ from ddpm_bench.failures import STOPPED, stopped_jobs
 from ddpm_bench.files import write_json
 from ddpm_bench.main_process import MainProcess, all_main_processes, forget, main_processes
 from ddpm_bench.overview import current_trainer
+from ddpm_bench.planning.jobs import work_names
 from ddpm_bench.records.progress_log import read_attempts
 
 POLL_SECONDS = 2.0
@@ -44,8 +45,8 @@ def stop(
     """
     config = read_config(config_file)
     results = Path(config.results_dir)
-    records = all_main_processes(results, plan.work_names(config))
-    mains = main_processes(results, plan.work_names(config))
+    records = all_main_processes(results, work_names(config))
+    mains = main_processes(results, work_names(config))
     _refuse_others(mains, main_ended)
     here = [main for main in mains if main.is_of_this_machine()]
     deadline = time.monotonic() + wait_seconds

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 import torch.distributed as dist
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import PIPELINES, CellStage
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.trainers import Trainer, WholeModelTrainer, placed, stays_as_built
 from ddpm_bench.workloads import Workload
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_bench import plan, swept
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_json
+from ddpm_bench.planning import jobs
+from ddpm_bench.planning.targets import best_folder
 from ddpm_bench.records.layout import checkpoint_name
 from ddpm_bench.records.scores import METRICS
-from ddpm_bench.reported import best_folder
 from ddpm_bench.sweep_summary import sweep_summary
 from ddpm_bench.tables import (
     EVALUATION_COLUMNS,
@@ -31,7 +31,7 @@ def summary(config: Config, command: str) -> Iterator[str]:
     for sweep in config.sweeps:
         yield from sweep_summary(config, sweep, command)
         yield ""
-    for training in (*config.autoencoders, *swept.experiments_of_their_own(config)):
+    for training in (*config.autoencoders, *jobs.experiments_of_their_own(config)):
         yield from training_summary(config, training, command)
         yield ""
     page = results / "report.html"
@@ -91,7 +91,7 @@ def exported(folder: Path) -> Iterator[str]:
 
 def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
     """What the latest checkpoint loses, and whether its codes are used."""
-    latest = plan.reconstruction_files(config, autoencoder, "summary.json")[-1]
+    latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
     if not Path(latest).exists():
         return
     told = read_json(Path(latest))

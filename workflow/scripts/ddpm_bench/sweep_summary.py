@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_bench import swept
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.failed import failure_of
+from ddpm_bench.planning import jobs
+from ddpm_bench.planning.retries import failure_of
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.tables import SCORED, metric_label
 
@@ -17,7 +17,7 @@ MOST_SETTINGS = 5  # of a way to score
 def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
     """Lines for each way to score, then the members that failed, then where the figures are;
     `command` would make what is missing."""
-    names = swept.members(config, sweep)
+    names = jobs.members(config, sweep)
     folder = Path(config.results_dir, "report", "sweeps", sweep)
     yield f"{sweep}: sweep of {len(names)} members"
     if not (folder / "ranking.csv").exists():

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ddpm_bench.cells import UnsupportedError
 from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel, Resnet
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.loss_scaling import LossScaler, local
 from ddpm_bench.models.fast_layers import in_channels_last
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.workloads import Workload
 
 LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}

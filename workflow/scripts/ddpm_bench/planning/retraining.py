@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.stages import train_stage
+from ddpm_bench.planning.stages import train_stage
 
 # Decides which weights are kept, not what they are.
 KEPT_AS_IT_IS = "train.checkpoint_every"

@@ -7,7 +7,7 @@ time: the standard library and the configuration only.
 from collections.abc import MutableMapping
 
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.plan import checkpoint_steps, training_jobs
+from ddpm_bench.planning.jobs import checkpoint_steps, training_jobs
 from ddpm_bench.records.layout import padded_step
 
 # What profiles/slurm calls all groups: no file links a group's members, and Snakemake joins those

@@ -20,9 +20,9 @@ from ddpm_bench.config.dataset import PUBLISHED_SPLITS
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, Score
 from ddpm_bench.errors import UserError
-from ddpm_bench.measured import Measured
-from ddpm_bench.network_size import NetworkSize, network_size
-from ddpm_bench.plan import autoencoder_of, score_of_space
+from ddpm_bench.planning.earlier_jobs import Measured
+from ddpm_bench.planning.jobs import autoencoder_of, score_of_space
+from ddpm_bench.planning.network_size import NetworkSize, network_size
 
 # What benchmarks/needs.py measured on the CPU, in megabytes of 10^6 bytes: programs with their
 # modules imported, before they hold anything of a size that the config decides.

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.planning.stages import train_stage
 from ddpm_bench.records.benchmark_files import seconds_and_memory
 from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
 from ddpm_bench.records.progress_log import BEGINS, read_events
-from ddpm_bench.stages import train_stage
 
 NEWEST = 16  # files of a kind that are read: enough for a median, few for thousands of jobs
 EVENTS = 200  # of progress.jsonl: the newest, a row each ten steps

@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.cells import WITHOUT_IMAGES, dataset_of_cell, images_shaped_as, latents_shaped_as
-from ddpm_bench.comparable import loss_groups
-from ddpm_bench.config.alone import config_of
 from ddpm_bench.config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
 from ddpm_bench.config.benchmark import Measuring as CellMeasuring
 from ddpm_bench.config.block import canonical_json, what_keys
@@ -19,6 +16,46 @@ from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.sampling import Samples
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
 from ddpm_bench.files import sha256
+from ddpm_bench.planning.benchmark_cells import (
+    WITHOUT_IMAGES,
+    dataset_of_cell,
+    images_shaped_as,
+    latents_shaped_as,
+)
+from ddpm_bench.planning.loss_groups import loss_groups
+
+HOW = {"run"}
+# Decide neither weights nor scores: which other checkpoints stay, and what is drawn beside scores.
+NOT_OF_THE_MODEL = {"keep": True, "published": True}
+
+
+def config_of(config: Config, experiment: str) -> dict[str, Any]:
+    """The what-keys of an experiment, its dataset and its autoencoder, defaults merged and keys at
+    their own defaults left out; `check_config` reads it."""
+    keys = config.experiments[experiment]
+    own = _dumped(keys, {**NOT_OF_THE_MODEL, "train": HOW, **_each("samples"), **_each("scores")})
+    if keys.train.init_from is not None:
+        # Where the file lies is no part of what is computed; its content is.
+        own["train"]["init_from"]["path"] = ""
+    alone = {
+        "datasets": {keys.dataset: _dumped(config.datasets[keys.dataset], {"run": True})},
+        "experiments": {experiment: own},
+    }
+    if keys.autoencoder is not None:
+        autoencoder = config.autoencoders[keys.autoencoder]
+        alone["autoencoders"] = {
+            keys.autoencoder: _dumped(autoencoder, {"train": HOW, **_each("scores")})
+        }
+    return alone
+
+
+def _each(block: str) -> dict[str, Any]:
+    return {block: {"__all__": HOW}}
+
+
+def _dumped(block: Any, leave_out: dict[str, Any]) -> dict[str, Any]:
+    return block.model_dump(mode="json", exclude_defaults=True, exclude=leave_out)
+
 
 VERSIONS = {
     "fetch": 1,

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddpm_bench.cells import cells
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.measured import Measured, read_if_there
+from ddpm_bench.planning.benchmark_cells import cells
+from ddpm_bench.planning.earlier_jobs import Measured, read_if_there
+from ddpm_bench.planning.stages import train_stage
 from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
-from ddpm_bench.stages import train_stage
 
 PENDING = "update pending"
 LEFT_OUT = ("checkpoint_every", "init_from")

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ddpm_bench import plan, swept
-from ddpm_bench.cells import FIGURES, benchmark_folder, cell_files
-from ddpm_bench.comparable import loss_groups
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import jobs
+from ddpm_bench.planning.benchmark_cells import FIGURES, benchmark_folder, cell_files
+from ddpm_bench.planning.loss_groups import loss_groups
 from ddpm_bench.records.layout import checkpoint_name
 
 EXPERIMENT_FIGURES = (
@@ -48,19 +48,19 @@ def targets(config: Config) -> list[str]:
         return benchmark_targets(config)
     results = Path(config.results_dir)
     files = [results / "report" / name for name in names_of_comparison(config)]
-    files += [results / "datasets" / name / "preview.png" for name in plan.used_datasets(config)]
+    files += [results / "datasets" / name / "preview.png" for name in jobs.used_datasets(config)]
     for sweep in config.sweeps:
         files += sweep_files(config, sweep)
     for autoencoder in config.autoencoders:
         files += pictures_of_autoencoder(config, autoencoder)
     for experiment, keys in config.experiments.items():
         report = results / experiment / "report"
-        if swept.sweep_of(config, experiment) is not None:
+        if jobs.sweep_of(config, experiment) is not None:
             files += member_files(config, experiment)
             continue
         files += [report / figure for figure in ("loss.png", "schedule.png", *EXPERIMENT_FIGURES)]
         if keys.keep is not None:
-            files.append(Path(plan.thinned(config, experiment)))
+            files.append(Path(jobs.thinned(config, experiment)))
         if keys.best is not None:
             files.append(best_folder(config, experiment) / "README.md")
         for samples in keys.samples:
@@ -83,7 +83,7 @@ def member_files(config: Config, experiment: str) -> list[Path]:
     keys = config.experiments[experiment]
     files = [folder / "report" / "loss.png"]
     if keys.keep is not None:
-        files.append(Path(plan.thinned(config, experiment)))
+        files.append(Path(jobs.thinned(config, experiment)))
     if keys.best is not None:
         files.append(best_folder(config, experiment) / "README.md")
     for samples in keys.samples:
@@ -140,7 +140,7 @@ def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[P
     """What there is to look at of a set: grids, the same noise at all checkpoints, the way from
     noise, and for each score the images closest to training images."""
     folder = Path(config.results_dir, experiment)
-    steps = plan.checkpoint_steps(config, experiment, samples)
+    steps = jobs.checkpoint_steps(config, experiment, samples)
     names = [f"denoising.{samples}.gif"]
     if len(steps) > 1:
         names += [f"samples_over_training.{samples}.{suffix}" for suffix in ("png", "gif")]
@@ -152,7 +152,7 @@ def pictures_of_samples(config: Config, experiment: str, samples: str) -> list[P
 
 def latest_step(config: Config, experiment: str, samples: str) -> int:
     """The training step of the last checkpoint that a set is drawn from."""
-    return plan.checkpoint_steps(config, experiment, samples)[-1]
+    return jobs.checkpoint_steps(config, experiment, samples)[-1]
 
 
 def compared_sets(config: Config, experiment: str) -> tuple[int, list[str]]:
@@ -163,7 +163,7 @@ def compared_sets(config: Config, experiment: str) -> tuple[int, list[str]]:
     """
     groups: dict[tuple[int, int], list[str]] = {}
     for name, keys in config.experiments[experiment].samples.items():
-        for step in plan.checkpoint_steps(config, experiment, name):
+        for step in jobs.checkpoint_steps(config, experiment, name):
             groups.setdefault((step, keys.images), []).append(name)
     step, images = max(groups, key=lambda group: (len(groups[group]), *group))
     return step, groups[step, images]
@@ -172,13 +172,13 @@ def compared_sets(config: Config, experiment: str) -> tuple[int, list[str]]:
 def compared_timings(config: Config, experiment: str) -> list[str]:
     """How long the drawing of the compared sets took."""
     step, sets = compared_sets(config, experiment)
-    return [path for name in sets for path in plan.timing_files(config, experiment, name, step)]
+    return [path for name in sets for path in jobs.timing_files(config, experiment, name, step)]
 
 
 def trajectories(config: Config, experiment: str) -> list[str]:
     """The animations from noise to image, which need the weights of a checkpoint, as sampling; none
     of members of a sweep."""
-    if swept.sweep_of(config, experiment) is not None:
+    if jobs.sweep_of(config, experiment) is not None:
         return []
     folder = Path(config.results_dir, experiment, "report")
     return [
@@ -189,7 +189,7 @@ def trajectories(config: Config, experiment: str) -> list[str]:
 def compared(config: Config) -> list[str]:
     """The experiments that figures of all experiments set side by side: a sweep's members have
     figures of their own."""
-    return swept.experiments_of_their_own(config)
+    return jobs.experiments_of_their_own(config)
 
 
 def names_of_comparison(config: Config) -> list[str]:
@@ -217,7 +217,7 @@ def charged(config: Config) -> list[str]:
         if name in config.experiments:
             files.append(str(results / name / "report" / "evaluation_results.csv"))
             files += trajectories(config, name)
-        files += plan.validations(config, name)
+        files += jobs.validations(config, name)
     return files
 
 

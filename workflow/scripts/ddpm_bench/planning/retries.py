@@ -8,15 +8,21 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddpm_bench import plan
 from ddpm_bench.config.experiment import Config
+from ddpm_bench.planning.jobs import (
+    checkpoint_steps,
+    finished_jobs,
+    manifest,
+    manifest_of_checkpoint,
+    sample_files,
+)
 from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys, read_failed
 
 
 def failed_jobs(config: Config, experiment: str) -> dict[Path, Failed]:
     """The manifests of an experiment's training jobs that tell of a failure, in order."""
-    jobs = sorted(plan.finished_jobs(config, experiment))
-    paths = [Path(plan.manifest(config, experiment, *job)) for job in jobs]
+    jobs = sorted(finished_jobs(config, experiment))
+    paths = [Path(manifest(config, experiment, *job)) for job in jobs]
     found = {path: read_failed(path) for path in paths}
     return {path: failed for path, failed in found.items() if failed is not None}
 
@@ -35,12 +41,12 @@ def remedy(config: Config, experiment: str) -> str:
 def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path, Failed]]:
     """The samples that could not be drawn from checkpoints that were made: set, file and why."""
     for samples, keys in config.experiments[experiment].samples.items():
-        for step in plan.checkpoint_steps(config, experiment, samples):
-            for path in map(Path, plan.sample_files(config, experiment, samples, step)):
+        for step in checkpoint_steps(config, experiment, samples):
+            for path in map(Path, sample_files(config, experiment, samples, step)):
                 failed = read_failed(path.with_suffix(".json"))
                 if failed is None:
                     continue
-                manifest = Path(plan.manifest_of_checkpoint(config, experiment, step))
+                manifest = Path(manifest_of_checkpoint(config, experiment, step))
                 if failure_of_checkpoint(manifest, step, keys.ema_sigma_rel) is None:
                     yield samples, path, failed
 

@@ -5,12 +5,12 @@ Imported at DAG time: the standard library and the configuration only.
 
 from pathlib import Path
 
-from ddpm_bench import plan
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.data.file_listing import folder_sha256
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning import jobs
 
 
 def check_local_files(config: Config) -> None:
@@ -25,7 +25,7 @@ def check_local_files(config: Config) -> None:
             if score.fid_statistics is not None:
                 path = score.fid_statistics.path
                 statistics.append((f"{where}.scores.{name}.fid_statistics.path", path))
-        if given := plan.given_weights(config, experiment):
+        if given := jobs.given_weights(config, experiment):
             checkpoints.append((f"{where}.train.init_from.path", given))
     models = config.benchmark.models if config.benchmark else {}
     own = [
@@ -63,7 +63,7 @@ def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
 def local_listings(config: Config) -> dict[str, str]:
     """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
     listings = {}
-    for name in plan.all_datasets(config):
+    for name in jobs.all_datasets(config):
         source = config.datasets[name].source
         if isinstance(source, Folder):
             cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")

@@ -11,12 +11,12 @@ import os
 import re
 from pathlib import Path
 
-from ddpm_bench.cells import BENCHMARK, benchmark_datasets, dataset_of_cell
 from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_FILE, Score
+from ddpm_bench.planning.benchmark_cells import BENCHMARK, benchmark_datasets, dataset_of_cell
 from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS, checkpoint_name, padded_step
 
 
@@ -345,3 +345,20 @@ def asked_steps(config: Config, experiment: str) -> dict[str, list[int]]:
 def thinned(config: Config, experiment: str) -> str:
     """The file that says which checkpoints of an experiment `keep` has left."""
     return str(Path(config.results_dir, experiment, "training", "thinned.json"))
+
+
+def members(config: Config, sweep: str) -> list[str]:
+    """The experiments that a sweep has become."""
+    return list(config.sweeps[sweep].members)
+
+
+def sweep_of(config: Config, experiment: str) -> str | None:
+    """The sweep that an experiment is a member of; None for an experiment of its own."""
+    sweeps = config.sweeps.items()
+    return next((name for name, swept in sweeps if experiment in swept.members), None)
+
+
+def experiments_of_their_own(config: Config) -> list[str]:
+    """The experiments that are no members of a sweep."""
+    taken = {member for swept in config.sweeps.values() for member in swept.members}
+    return [name for name in config.experiments if name not in taken]
