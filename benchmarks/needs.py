@@ -243,7 +243,11 @@ def scoring_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def random_classifier(folder: Path, features: int) -> Path:
-    from ddpm_bench.classifier import WEIGHTS_NAME, ClassifierNetwork, write_classifier
+    from ddpm_bench.scoring.features.classifier import (
+        WEIGHTS_NAME,
+        ClassifierNetwork,
+        write_classifier,
+    )
 
     network = ClassifierNetwork(CHANNELS, 8, features, 10)
     about = {"labels": [str(label) for label in range(10)], "features": features}

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from ddpm_bench.checkpoints import load_checkpoint
-from ddpm_bench.classifier import ClassifierNetwork, read_classifier, to_unit_range
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs, stages
-from ddpm_bench.sampling import Sampler, described
+from ddpm_bench.sampling.sampler import Sampler, described
+from ddpm_bench.scoring.features.classifier import ClassifierNetwork, read_classifier, to_unit_range
+from ddpm_bench.training.manifests import load_checkpoint
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 DATASET, EXPERIMENT, SAMPLES = "digits", "digits", "dpm20"

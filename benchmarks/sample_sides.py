@@ -53,7 +53,7 @@ def device_of(work: Sampling):
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
     """What a job of the workflow does for each batch: images from noise to bytes."""
     from ddpm_bench.models.denoiser import build_model
-    from ddpm_bench.sampling import Sampler, described
+    from ddpm_bench.sampling.sampler import Sampler, described
 
     stage, device = our_stage(work, side.precision), device_of(work)
     sampler = Sampler(stage, build_model(stage.model, stage.channels).state_dict(), device)
@@ -71,7 +71,7 @@ def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     from ddpm_bench.models.denoiser import build_model
-    from ddpm_bench.sampling import described
+    from ddpm_bench.sampling.sampler import described
 
     stage, device = our_stage(work, side.precision), device_of(work)
     diffusion = GaussianDiffusion(

@@ -1,7 +1,7 @@
 """The sides that a training benchmark compares: ours, the Trainer and diffusers' usual loop.
 
 Each trains without end, with a gate before each step. All that the benchmark knows of
-ddpm_bench.training stands here: how ours trains, and what its step consists of.
+ddpm_bench.training.trainer stands here: how ours trains, and what its step consists of.
 """
 
 import math
@@ -59,9 +59,9 @@ def describe(network) -> dict[str, object]:
 
 def train_ours(work: Training, side: Side, gate: Gate) -> None:
     """The training job of the workflow, with a gate before each step."""
-    from ddpm_bench.checkpoints import TrainingFolder
-    from ddpm_bench.ownership import owning
-    from ddpm_bench.training import Job, Trainer
+    from ddpm_bench.training.checkpoints import TrainingFolder
+    from ddpm_bench.training.ownership import owning
+    from ddpm_bench.training.trainer import Job, Trainer
 
     class GatedTrainer(Trainer):
         def train_one_step(self) -> None:
@@ -159,7 +159,7 @@ def step_flop(trainer) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from ddpm_bench.training import Trainer
+    from ddpm_bench.training.trainer import Trainer
 
     counter = FlopCounterMode(display=False)
     # Compiled code would hide its operations.

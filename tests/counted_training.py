@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 
 
 def count_steps() -> None:
-    from ddpm_bench.training import Trainer
+    from ddpm_bench.training.trainer import Trainer
 
     train_one_step = Trainer.train_one_step
     file = os.open(os.environ["COUNT_STEPS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -27,7 +27,7 @@ def count_reductions() -> None:
     """Note each all-reduce of gradients between processes in $COUNT_STEPS.reductions."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-    from ddpm_bench.training import Trainer
+    from ddpm_bench.training.trainer import Trainer
 
     begin_or_go_on = Trainer.begin_or_go_on
     file = os.open(os.environ["COUNT_STEPS"] + ".reductions", os.O_WRONLY | os.O_CREAT)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ddpm_bench.solvers import Level, signal_powers
+from ddpm_bench.sampling.solvers import Level, signal_powers
 
 MEAN, SPREAD = 0.1, 0.2  # of a pixel; estimates of the clean image stay within [-1, 1]
 

@@ -10,9 +10,9 @@ from labelled_digits import write_digits
 from PIL import Image
 from pytorch_fid.inception import FID_WEIGHTS_URL
 
-from ddpm_bench.classifier import WEIGHTS_NAME, train_classifier, write_classifier
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.config.scoring import FeatureStage
+from ddpm_bench.scoring.features.classifier import WEIGHTS_NAME, train_classifier, write_classifier
 
 CPU = torch.device("cpu")
 CLASSIFIER = FeatureStage(version=1, features="classifier")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddpm_bench.checkpoints import TrainingFolder, fingerprint
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.ownership import owning
-from ddpm_bench.training import Job, Trainer
+from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
+from ddpm_bench.training.ownership import owning
+from ddpm_bench.training.trainer import Job, Trainer
 
 UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
 UNET2D = {
@@ -42,7 +42,7 @@ def small_trainer(
 
 def run_to_end(folder: Path, stage: TrainStage, last: int = 10, **run) -> TrainingFolder:
     """Run a job with all its files; returns the folder of the training."""
-    from ddpm_bench.training import train
+    from ddpm_bench.training.trainer import train
 
     torch.set_num_threads(1)
     about = stage.model_dump_json(exclude_defaults=True)

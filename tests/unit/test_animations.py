@@ -10,8 +10,7 @@ from ddpm_bench import animations
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.sampling import Sampler
-from ddpm_bench.trajectories import denoising_steps
+from ddpm_bench.sampling.sampler import Sampler, denoising_steps
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
 

@@ -6,10 +6,10 @@ import torch
 from small_trainer import difference, random_images, small_stage, small_trainer, weights_after
 from training_runs import Run, assert_same_outcome, kill_at_random, write_dataset
 
-from ddpm_bench.checkpoints import TrainingState
 from ddpm_bench.config.networks import VqVae
+from ddpm_bench.latents.reconstruction import collapse, described, perplexity, reconstruct
 from ddpm_bench.models.autoencoder import build_autoencoder, reconstruction_losses
-from ddpm_bench.reconstructing import collapse, described, perplexity, reconstruct
+from ddpm_bench.training.checkpoints import TrainingState
 
 CPU = torch.device("cpu")
 VQVAE = {

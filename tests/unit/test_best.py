@@ -18,16 +18,16 @@ from safetensors.torch import load_file, save_file
 from small_trainer import UNET, UNET2D, run_to_end, small_stage
 
 from ddpm_bench import tables
-from ddpm_bench.best_export import export_best
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.selection import BestStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.export.export import export_best
 from ddpm_bench.files import read_json, sha256, write_json
-from ddpm_bench.latents import open_decoder
+from ddpm_bench.latents.encoding import open_decoder
 from ddpm_bench.models.autoencoder import build_autoencoder
 from ddpm_bench.planning.stages import config_of
 from ddpm_bench.summary import exported
-from ddpm_bench.thinning import Checkpoint, thin
+from ddpm_bench.training.thinning import Checkpoint, thin
 
 IMAGES = {"train": 20, "eval": 5}
 

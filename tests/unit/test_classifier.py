@@ -5,7 +5,10 @@ import pytest
 import torch
 from labelled_digits import digits, write_dataset, write_digits
 
-from ddpm_bench.classifier import (
+from ddpm_bench.config.dataset import Classifier
+from ddpm_bench.errors import UserError
+from ddpm_bench.files import read_json, sha256, write_json
+from ddpm_bench.scoring.features.classifier import (
     SUMMARY_NAME,
     WEIGHTS_NAME,
     ClassifierNetwork,
@@ -15,9 +18,6 @@ from ddpm_bench.classifier import (
     train_classifier,
     write_classifier,
 )
-from ddpm_bench.config.dataset import Classifier
-from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, sha256, write_json
 
 BRIEF = Classifier(steps=5, batch_size=16, features=8)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddpm_bench import distances
-from ddpm_bench.coverage import density_and_coverage
+from ddpm_bench.scoring.metrics import neighbours
+from ddpm_bench.scoring.metrics.manifolds import density_and_coverage
 
 
 def points(seed: int, count: int, *, shift: float = 0.0, spread: float = 1.0) -> np.ndarray:
@@ -27,7 +27,7 @@ def by_the_equations(generated, real, k):
 @pytest.mark.parametrize("block_bytes", [2**24, 1000])
 @pytest.mark.parametrize("k", [1, 5])
 def test_both_equal_a_plain_loop_over_the_equations(monkeypatch, k, block_bytes):
-    monkeypatch.setattr(distances, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", block_bytes)
     generated, real = points(0, 60, shift=1.0), points(1, 45)
     density, coverage = density_and_coverage(generated, real, k)
     assert 0 < density < 2 and 0 < coverage < 1

@@ -13,12 +13,12 @@ from feature_spaces import CPU
 from safetensors.torch import load_file, save_file
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from ddpm_bench import dinov2
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, FeatureStage
-from ddpm_bench.dinov2 import ARCHITECTURES, Architecture, hub_positions
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import extract
-from ddpm_bench.spaces import open_feature_space
+from ddpm_bench.scoring.features import dinov2
+from ddpm_bench.scoring.features.dinov2 import ARCHITECTURES, Architecture, hub_positions
+from ddpm_bench.scoring.features.extraction import extract
+from ddpm_bench.scoring.features.spaces import open_feature_space
 
 SMALL = Architecture(width=384, depth=2, heads=6)  # vit-s-14 of two layers
 
@@ -128,7 +128,9 @@ def test_the_architectures_have_the_dimensions_that_the_config_knows():
 
 
 def test_only_dinov2_features_import_transformers():
-    program = "import sys, ddpm_bench.scoring; sys.exit('transformers' in sys.modules)"
+    program = (
+        "import sys, ddpm_bench.scoring.score_samples; sys.exit('transformers' in sys.modules)"
+    )
     scripts = Path(__file__).parents[2] / "workflow" / "scripts"
     ended = subprocess.run([sys.executable, "-c", program], cwd=scripts, check=False)
     assert ended.returncode == 0

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from training_runs import SCRIPTS, Run, write_dataset
 
 from ddpm_bench import files
-from ddpm_bench.checkpoints import TrainingFolder, TrainingState, bytes_of
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
+from ddpm_bench.training.checkpoints import TrainingFolder, TrainingState, bytes_of
 
 # Starts train.py on a small disk, fills that disk after the first checkpoint, shows what is left.
 ON_A_SMALL_DISK = """

@@ -9,9 +9,9 @@ from feature_spaces import CLASSIFIER, CPU, Malicious, small_classifier
 from labelled_digits import digits
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import extract
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.spaces import open_feature_space
+from ddpm_bench.scoring.features.extraction import extract
+from ddpm_bench.scoring.features.spaces import open_feature_space
 
 
 @pytest.fixture(scope="module")

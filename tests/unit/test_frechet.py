@@ -5,8 +5,8 @@ import pytest
 from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy.linalg import LinAlgWarning
 
-from ddpm_bench import frechet
-from ddpm_bench.references import feature_statistics
+from ddpm_bench.scoring.features.references import feature_statistics
+from ddpm_bench.scoring.metrics import fid
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")
 
@@ -32,23 +32,23 @@ def statistics_of_images(dimensions: int, generated: int, real: int) -> list[np.
     return statistics
 
 
-@pytest.mark.parametrize("backend", frechet.DISTANCES)
+@pytest.mark.parametrize("backend", fid.DISTANCES)
 @pytest.mark.parametrize("dimensions", [2, 64, 200])
 def test_the_distance_equals_pytorch_fids(backend, dimensions):
     statistics = random_statistics(dimensions)
     expected = calculate_frechet_distance(*statistics)
     assert expected > 1
-    assert frechet.DISTANCES[backend](*statistics) == pytest.approx(expected, rel=1e-9)
+    assert fid.DISTANCES[backend](*statistics) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("backend", frechet.DISTANCES)
+@pytest.mark.parametrize("backend", fid.DISTANCES)
 @pytest.mark.parametrize(("generated", "real"), [(30, 24), (5, 200), (100, 40)])
 def test_the_distance_of_rank_deficient_covariances_equals_pytorch_fids(backend, generated, real):
     statistics = statistics_of_images(128, generated, real)
     assert min(np.linalg.matrix_rank(sigma) for sigma in statistics[1::2]) < 128
     expected = calculate_frechet_distance(*statistics)
     assert expected > 0.5
-    assert frechet.DISTANCES[backend](*statistics) == pytest.approx(expected, rel=1e-6)
+    assert fid.DISTANCES[backend](*statistics) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("generated", "real"), [(300, 400), (30, 24)])
@@ -60,6 +60,6 @@ def test_features_that_are_zero_in_all_images_change_no_equality(generated, real
     with pytest.warns(LinAlgWarning):
         expected = calculate_frechet_distance(*statistics)
     capsys.readouterr()
-    for distance in frechet.DISTANCES.values():
+    for distance in fid.DISTANCES.values():
         assert distance(*statistics) == pytest.approx(expected, rel=1e-6)
     assert capsys.readouterr().out == ""

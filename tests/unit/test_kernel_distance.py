@@ -9,7 +9,7 @@ from torch_fidelity.metric_kid import (
     kid_features_to_metric,
 )
 
-from ddpm_bench import kernel_distance
+from ddpm_bench.scoring.metrics import kid
 
 
 def features(seed: int, count: int, shift: float) -> np.ndarray:
@@ -19,7 +19,7 @@ def features(seed: int, count: int, shift: float) -> np.ndarray:
 @pytest.mark.parametrize("largest", [4000, 10])
 @pytest.mark.parametrize(("generated", "real"), [(60, 45), (45, 60)])
 def test_kid_equals_torch_fidelitys(monkeypatch, generated, real, largest):
-    monkeypatch.setattr(kernel_distance, "LARGEST_KERNEL", largest)
+    monkeypatch.setattr(kid, "LARGEST_KERNEL", largest)
     sides = features(0, generated, 0.3), features(1, real, 0.0)
     found = kid_features_to_metric(
         *map(torch.from_numpy, sides),
@@ -30,5 +30,5 @@ def test_kid_equals_torch_fidelitys(monkeypatch, generated, real, largest):
     )
     expected = found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
     assert expected[0] > 0.1 and expected[1] > 0.01
-    ours = kernel_distance.kernel_distance(*sides, subsets=20, size=30, seed=7)
+    ours = kid.kernel_distance(*sides, subsets=20, size=30, seed=7)
     assert ours == pytest.approx(expected, rel=1e-6)

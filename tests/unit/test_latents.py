@@ -9,15 +9,15 @@ import torch
 from small_trainer import random_images
 from training_runs import Run
 
-from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, sha256
-from ddpm_bench.latents import identity, open_decoder, write_latents
+from ddpm_bench.latents.encoding import identity, open_decoder, write_latents
 from ddpm_bench.models.autoencoder import build_autoencoder, trained_autoencoder
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.sampling import Sampler, draw_batch, open_sampler
+from ddpm_bench.sampling.sampler import Sampler, draw_batch, open_sampler
+from ddpm_bench.training.manifests import load_checkpoint
 
 CPU = torch.device("cpu")
 VQVAE = {

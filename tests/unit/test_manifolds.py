@@ -9,8 +9,8 @@ from torch_fidelity.metric_prc import (
     prc_features_to_metric,
 )
 
-from ddpm_bench import distances, manifolds
-from ddpm_bench.manifolds import precision_and_recall
+from ddpm_bench.scoring.metrics import manifolds, neighbours
+from ddpm_bench.scoring.metrics.manifolds import precision_and_recall
 
 
 def points(seed: int, count: int, spread: float) -> np.ndarray:
@@ -22,7 +22,7 @@ def way(request, monkeypatch):
     """All distances held, or taken in blocks of a few rows."""
     if request.param == "blocks":
         monkeypatch.setattr(manifolds, "LARGEST_MATRIX", 10)
-        monkeypatch.setattr(distances, "BLOCK_BYTES", 5000)
+        monkeypatch.setattr(neighbours, "BLOCK_BYTES", 5000)
 
 
 @pytest.mark.parametrize("neighborhood", [1, 3])

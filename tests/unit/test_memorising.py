@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from ddpm_bench import distances
-from ddpm_bench.memorising import closer_than_heldout, memorising_scores, nearest_training_images
+from ddpm_bench.scoring.metrics import neighbours
+from ddpm_bench.scoring.metrics.memorising import (
+    closer_than_heldout,
+    memorising_scores,
+    nearest_training_images,
+)
 
 TRAIN, HELD_OUT, GENERATED = 2000, 1000, 1500
 
@@ -49,7 +53,7 @@ def test_images_far_from_all_others_are_not_memorised():
 
 @pytest.mark.parametrize("block_bytes", [2**24, 5000])
 def test_the_nearest_training_image_is_its_row(monkeypatch, block_bytes):
-    monkeypatch.setattr(distances, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", block_bytes)
     train, generated = images(0, 40), images(2, 30)
     found = nearest_training_images(generated, train, None)
     apart = np.linalg.norm(generated[:, None] - train[None], axis=2)

@@ -5,8 +5,8 @@ import pytest
 
 from ddpm_bench.config.scoring import Measuring
 from ddpm_bench.errors import UserError
-from ddpm_bench.metrics import SCORE_NAMES, Against, measure
-from ddpm_bench.references import Reference, feature_statistics
+from ddpm_bench.scoring.features.references import Reference, feature_statistics
+from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, Against, measure
 
 FRECHET = {"fid", "fid_std"}
 KERNEL = {"kid_mean", "kid_std", "kid_subset_size"}

@@ -9,7 +9,7 @@ from small_trainer import difference, small_stage, small_trainer, weights_after
 
 from ddpm_bench.config.training import Optimisation
 from ddpm_bench.errors import UserError
-from ddpm_bench.optimisation import FIRST_SCALE, STEPS_TO_GROW, Optimizer, learning_rate
+from ddpm_bench.training.optimizer import FIRST_SCALE, STEPS_TO_GROW, Optimizer, learning_rate
 
 CPU = torch.device("cpu")
 

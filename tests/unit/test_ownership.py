@@ -20,10 +20,10 @@ from filelock import FileLock
 from mount_namespaces import in_namespace
 from training_runs import SCRIPTS, Run, wait_until, write_dataset
 
-from ddpm_bench.checkpoints import TrainingFolder
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing
-from ddpm_bench.ownership import owning, read_description
+from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.training.ownership import owning, read_description
 
 RENEW_SECONDS = 0.2
 
@@ -184,8 +184,10 @@ def test_an_owner_that_its_slurm_job_has_left_gives_way(
 def test_an_owner_that_does_not_leave_is_not_overrun(
     hold, elsewhere, job_has_moved, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ddpm_bench.ownership.LEAVE_SECONDS", 1.0)
-    monkeypatch.setattr("ddpm_bench.ownership._ask_to_leave", lambda folder, holder: None)
+    monkeypatch.setattr("ddpm_bench.training.trainer.ownership.LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr(
+        "ddpm_bench.training.trainer.ownership._ask_to_leave", lambda folder, holder: None
+    )
     for before in ([], elsewhere):
         holder = hold(before)
         refused = pytest.raises(UserError, match=f"being trained by process {holder.pid}")

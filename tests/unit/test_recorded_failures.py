@@ -277,7 +277,7 @@ def test_their_score_is_nulls_with_the_reason(tmp_path, failed_manifest):
 
 
 def write_reference(path: Path) -> None:
-    from ddpm_bench.references import feature_statistics
+    from ddpm_bench.scoring.features.references import feature_statistics
 
     features = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
     mu, sigma = feature_statistics(features)

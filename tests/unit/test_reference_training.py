@@ -125,7 +125,7 @@ def test_averages_equal_a_loop_over_the_weights(tmp_path):
 
 
 def test_a_power_function_average_has_the_width_it_is_named_for():
-    from ddpm_bench.averages import power_decay
+    from ddpm_bench.training.ema import power_decay
 
     # The share of each step's weights in the average after T steps, as a distribution of t / T.
     steps = 4000

@@ -10,11 +10,11 @@ from feature_spaces import CLASSIFIER, CPU, small_classifier
 from labelled_digits import digits, write_digits
 from torch_fidelity.metric_fid import fid_features_to_statistics
 
-from ddpm_bench import references
 from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import extract
-from ddpm_bench.references import (
+from ddpm_bench.scoring.features import references
+from ddpm_bench.scoring.features.extraction import extract
+from ddpm_bench.scoring.features.references import (
     Reference,
     feature_statistics,
     read_reference,
@@ -22,7 +22,7 @@ from ddpm_bench.references import (
     reference_features,
     write_reference,
 )
-from ddpm_bench.spaces import open_feature_space
+from ddpm_bench.scoring.features.spaces import open_feature_space
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddpm_bench.classifier import ClassifierNetwork, write_classifier
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256, write_json
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.solvers import fresh_noise
+from ddpm_bench.sampling.solvers import fresh_noise
+from ddpm_bench.scoring.features.classifier import ClassifierNetwork, write_classifier
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = ["--image-size", "8", "--dim", "8", "--dim-mults", "1", "2", "--batch-size", "2"]
@@ -62,7 +62,7 @@ def test_both_sides_draw_the_same_images_from_the_same_noise(monkeypatch, steps)
     from sample_sides import Sampling, our_stage
 
     from ddpm_bench.models.randomness import image_generator
-    from ddpm_bench.sampling import Sampler
+    from ddpm_bench.sampling.sampler import Sampler
 
     work = Sampling("", 8, 2, 8, (1, 2), steps, 1, "cpu")
     stage = our_stage(work, "fp32")

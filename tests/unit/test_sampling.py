@@ -15,14 +15,13 @@ import torch
 from safetensors.torch import save_file
 from training_runs import SCRIPTS
 
-from ddpm_bench import sampling
-from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.files import sha256
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.sampling import Sampler, draw_batch, draw_batches
+from ddpm_bench.sampling.kept_batches import Batch, KeptBatches, batch_starts, fingerprint
+from ddpm_bench.sampling.sampler import Sampler, draw_batch, draw_batches
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
 CPU = torch.device("cpu")
@@ -122,7 +121,8 @@ def test_kept_batches_are_not_drawn_again(tmp_path):
     kept.keep(Batch(4, marked, 0.5))
     drawn = []
     with patch.object(
-        sampling, "draw_batch", lambda _, at: drawn.append(at) or draw_batch(made, at)
+        "ddpm_bench.sampling.sampler.draw_batch",
+        lambda _, at: drawn.append(at) or draw_batch(made, at),
     ):
         batches = list(draw_batches(made, [0, 4, 8], kept))
     assert drawn == [0, 8]

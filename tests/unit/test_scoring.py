@@ -15,12 +15,15 @@ from inception_weights import calibrated_weights, photographs
 from labelled_digits import digits, write_digits
 from pytorch_fid.fid_score import calculate_fid_given_paths
 
-from ddpm_bench import scoring
 from ddpm_bench.config.scoring import FeatureStage, Measuring, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import ScoreRecord
-from ddpm_bench.references import read_reference, reference_features, write_reference
-from ddpm_bench.scoring import ScoreFiles, score_samples
+from ddpm_bench.scoring.features.references import (
+    read_reference,
+    reference_features,
+    write_reference,
+)
+from ddpm_bench.scoring.score_samples import Against, ScoreFiles, score, score_samples
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 GENERATED, REAL = 30, 24  # photographs; different counts, so that no mix-up goes unseen
@@ -276,11 +279,11 @@ def test_fid_against_published_statistics_is_named_and_the_other_scores_are_not_
 def test_statistics_alone_give_fid_alone(scored_digits, tmp_path):
     train = read_reference([scored_digits / "train.npz"])
     statistics = dataclasses.replace(train, features=None, image_shape=None)
-    against = scoring.Against(statistics, statistics, None, None)
+    against = Against(statistics, statistics, None, None)
     samples = [np.load(scored_digits / "images-000000-000063.npy")]
     weights = scored_digits / "classifier" / "classifier.safetensors"
     stage = digits_score(64)
-    found = scoring.score(stage, samples, "drawn", against, weights, ScoreRun(cpus=1)).record
+    found = score(stage, samples, "drawn", against, weights, ScoreRun(cpus=1)).record
     assert found["fid"] > 0 and found["is_mean"] > 1
     assert found["images_reference"] is None and found["kid_mean"] is None
     assert found["precision"] is None and found["coverage"] is None
@@ -291,7 +294,9 @@ def test_statistics_alone_give_fid_alone(scored_digits, tmp_path):
 
 @pytest.fixture()
 def no_pass(monkeypatch):
-    monkeypatch.setattr(scoring, "extract", lambda *_, **__: pytest.fail("the network ran"))
+    monkeypatch.setattr(
+        "ddpm_bench.scoring.score_samples.extract", lambda *_, **__: pytest.fail("the network ran")
+    )
 
 
 def test_too_few_samples_are_refused(scored_digits, no_pass):

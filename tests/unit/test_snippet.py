@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddpm_bench import snippet
 from ddpm_bench.config.sampling import SampleStage
+from ddpm_bench.export import sampling_program
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.sampling import Sampler
-from ddpm_bench.solvers import solve
+from ddpm_bench.sampling.sampler import Sampler
+from ddpm_bench.sampling.solvers import solve
 
 UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2], "attn_heads": 2, "attn_dim_head": 8}
 UNET2D = {
@@ -35,11 +35,11 @@ def weights_of(keys: SampleStage) -> dict[str, torch.Tensor]:
     return build_model(keys.model, keys.channels, seed=3).state_dict()
 
 
-def exported(folder: Path, keys: SampleStage) -> snippet.Steps:
+def exported(folder: Path, keys: SampleStage) -> sampling_program.Steps:
     save_file(weights_of(keys), folder / "model.safetensors")
-    steps = snippet.steps_of(keys)
+    steps = sampling_program.steps_of(keys)
     (folder / "scheduler_config.json").write_text(steps.scheduler.to_json_string())
-    (folder / "sample.py").write_text(snippet.program(keys, steps))
+    (folder / "sample.py").write_text(sampling_program.program(keys, steps))
     return steps
 
 
@@ -67,7 +67,9 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 def assert_same_images(folder: Path, monkeypatch, keys: SampleStage) -> None:
     assert exported(folder, keys).as_drawn
-    assert_same(drawn_by_the_program(folder, monkeypatch), drawn_by_us(keys, snippet.IMAGES))
+    assert_same(
+        drawn_by_the_program(folder, monkeypatch), drawn_by_us(keys, sampling_program.IMAGES)
+    )
 
 
 @pytest.mark.parametrize("model", [UNET, UNET2D, UNET | SEEING, UNET2D | SEEING])
@@ -110,8 +112,8 @@ def test_deterministic_samplers(tmp_path, monkeypatch, model, drawing):
 )
 def test_samplers_that_add_noise(tmp_path, monkeypatch, drawing):
     # One image: ours draw the noise of each from a generator of its own.
-    monkeypatch.setattr(snippet, "IMAGES", 1)
-    monkeypatch.setattr(snippet, "COLUMNS", 1)
+    monkeypatch.setattr(sampling_program, "IMAGES", 1)
+    monkeypatch.setattr(sampling_program, "COLUMNS", 1)
     keys = stage(UNET, **drawing)
     assert exported(tmp_path, keys).as_drawn
     assert_same(drawn_by_the_program(tmp_path, monkeypatch), drawn_by_us(keys, 1))
@@ -122,8 +124,8 @@ def test_latents_are_neither_clipped_nor_drawn_at_the_size_of_images(tmp_path):
     for model, drawing in ((UNET, {"scheduler": "ddim"}), (UNET | SEEING, {"scheduler": "ddpm"})):
         raw = stage(model, **drawing).model_dump(mode="json", exclude_defaults=True)
         keys = SampleStage.model_validate({**raw, "image_size": 32, "autoencoder": autoencoder})
-        steps = snippet.steps_of(keys)
-        source = snippet.program(keys, steps)
+        steps = sampling_program.steps_of(keys)
+        source = sampling_program.program(keys, steps)
         assert "torch.randn(16, 3, 16, 16)" in source and "channels=3" in source
         assert "clamp" not in source and not steps.clipped
         assert not getattr(steps.scheduler.config, "clip_sample", False)

@@ -13,8 +13,8 @@ from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import noise_schedule
-from ddpm_bench.sampling import Sampler
-from ddpm_bench.solvers import (
+from ddpm_bench.sampling.sampler import Sampler
+from ddpm_bench.sampling.solvers import (
     network_evaluations,
     signal_powers,
     solve,

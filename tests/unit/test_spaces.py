@@ -25,8 +25,8 @@ from pytorch_fid.inception import InceptionV3
 
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, FeatureStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import extract
-from ddpm_bench.spaces import open_feature_space
+from ddpm_bench.scoring.features.extraction import extract
+from ddpm_bench.scoring.features.spaces import open_feature_space
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 

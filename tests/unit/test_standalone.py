@@ -13,11 +13,11 @@ from feature_spaces import small_classifier, write_pngs
 from labelled_digits import digits, write_digits
 from PIL import Image
 
-from ddpm_bench import standalone
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.folders import image_files, read_images
-from ddpm_bench.standalone import Request, open_pictures, score_images, summary_lines
+from ddpm_bench.scoring import score_folders
+from ddpm_bench.scoring.score_folders import Request, open_pictures, score_images, summary_lines
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 CLASSIFIER = Score(features="classifier", fid_bootstrap=2, run={"cpus": 2})
@@ -198,7 +198,7 @@ def test_statistics_of_another_network_are_refused(weights, tmp_path):
 def test_what_cannot_be_scored_is_refused_before_the_network_is_opened(
     weights, tmp_path, monkeypatch, changes, said
 ):
-    monkeypatch.setattr(standalone, "features_of", lambda *_: pytest.fail("the network ran"))
+    monkeypatch.setattr(score_folders, "features_of", lambda *_: pytest.fail("the network ran"))
     np.save(tmp_path / "drawn.npy", IMAGES[:30])
     np.save(tmp_path / "real.npy", IMAGES[:40])
     asked = request(weights, tmp_path / "drawn.npy", tmp_path / "real.npy", **changes)
@@ -207,7 +207,7 @@ def test_what_cannot_be_scored_is_refused_before_the_network_is_opened(
 
 
 def test_images_of_another_shape_than_the_references_are_refused(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(standalone, "features_of", lambda *_: pytest.fail("the network ran"))
+    monkeypatch.setattr(score_folders, "features_of", lambda *_: pytest.fail("the network ran"))
     np.save(tmp_path / "drawn.npy", IMAGES[:30, :8])
     np.save(tmp_path / "real.npy", IMAGES[:40])
     with pytest.raises(UserError, match=r"drawn.npy: images are \[8, 16, 1\]"):

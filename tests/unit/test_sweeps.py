@@ -51,9 +51,7 @@ def test_each_combination_is_an_experiment_with_its_values():
     assert member.sweep is None and member.train.steps == 1200
     values = config.sweeps["digits"].members["digits.dim-24.learning_rate-0.002.seed-1"]
     assert values == {"model.dim": 24, "train.learning_rate": 0.002, "train.seed": 1}
-    assert (
-        jobs.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
-    )
+    assert jobs.sweep_of(config, "digits.dim-24.learning_rate-0.002.seed-1") == "digits"
 
 
 def test_a_further_value_adds_members_and_changes_none():

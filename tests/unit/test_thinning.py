@@ -11,12 +11,13 @@ import torch
 from fake_results import score, write_score
 from training_runs import SCRIPTS
 
-from ddpm_bench.checkpoints import TrainingFolder, is_thinned, load_checkpoint
 from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.tables import best_scores, evaluation_table, write_table
-from ddpm_bench.thinning import thin, trained_checkpoints, why_kept
+from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.training.manifests import is_thinned, load_checkpoint
+from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept
 
 STEPS = (10, 20, 30, 40, 50, 60)
 BEST_BY_FID = 20

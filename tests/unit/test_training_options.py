@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from small_trainer import difference, run_to_end, small_stage, small_trainer, weights_after
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning import stages
 from ddpm_bench.planning.retraining import retrainings
+from ddpm_bench.training.manifests import load_checkpoint
 
 
 def test_tensorboard_shows_what_metrics_csv_holds(tmp_path):

@@ -15,7 +15,7 @@ from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.training import GivenWeights
 from ddpm_bench.errors import UserError
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.transfer import given_weights
+from ddpm_bench.training.initial_weights import given_weights
 
 
 def given(path: Path, sha256: str | None = None) -> dict:
@@ -79,7 +79,7 @@ def test_training_goes_on_from_the_average_in_a_checkpoint_of_the_trainer(
 
 
 def test_where_the_weights_lie_is_no_part_of_the_training(tmp_path):
-    from ddpm_bench.checkpoints import fingerprint
+    from ddpm_bench.training.checkpoints import fingerprint
 
     here = small_stage(init_from={"path": "here.pt", "sha256": "0" * 64})
     there = small_stage(init_from={"path": "there.pt", "sha256": "0" * 64})

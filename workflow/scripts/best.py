@@ -27,7 +27,7 @@ def main() -> None:
     options.add_argument("--output-dir", type=Path, required=True, help="folder to export to")
     given = options.parse_args()
 
-    from ddpm_bench.best_export import export_best
+    from ddpm_bench.export.export import export_best
     from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
 
     best = export_best(

@@ -36,7 +36,7 @@ def encode(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.latents import write_latents
+    from ddpm_bench.latents.encoding import write_latents
 
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

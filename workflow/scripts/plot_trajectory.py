@@ -42,7 +42,7 @@ def draw_or_say_why_not(args) -> None:
     # All that a ceiling of memory need not hold is imported before it is set.
     from ddpm_bench.instead import say_instead
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
-    from ddpm_bench.sampling import open_sampler as _  # noqa: F401
+    from ddpm_bench.sampling.sampler import open_sampler as _  # noqa: F401
 
     ceiling = None
     try:
@@ -61,8 +61,7 @@ def draw_or_say_why_not(args) -> None:
 def draw(args) -> None:
     # These import torch: after the lease, which decides the GPUs that it sees.
     from ddpm_bench.animations import denoising_frames, frames_of, save_animation
-    from ddpm_bench.sampling import open_sampler
-    from ddpm_bench.trajectories import denoising_steps
+    from ddpm_bench.sampling.sampler import denoising_steps, open_sampler
 
     stage: SampleStage = args.what
     sampler = open_sampler(stage, args.how, args.manifest, args.step)

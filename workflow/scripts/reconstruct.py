@@ -37,9 +37,9 @@ def give_back(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.checkpoints import load_checkpoint
+    from ddpm_bench.latents.reconstruction import described, reconstruct
     from ddpm_bench.models.autoencoder import trained_autoencoder
-    from ddpm_bench.reconstructing import described, reconstruct
+    from ddpm_bench.training.manifests import load_checkpoint
 
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

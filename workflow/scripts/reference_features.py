@@ -30,7 +30,7 @@ def main() -> None:
     given = arguments.parse_args()
 
     with lease(1):
-        from ddpm_bench.references import reference_features, write_reference
+        from ddpm_bench.scoring.features.references import reference_features, write_reference
 
         reference = reference_features(given.what, given.images, given.weights, given.how)
     write_reference(given.output, reference)

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ddpm_bench.batches import Batch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.host import Use
 from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
+from ddpm_bench.sampling.kept_batches import Batch, KeptBatches, batch_starts, fingerprint
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
 
 def draw_or_record(args, use: Use) -> None:
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
-    from ddpm_bench.sampling import open_sampler as _  # noqa: F401
+    from ddpm_bench.sampling.sampler import open_sampler as _  # noqa: F401
 
     ceiling = None
     try:
@@ -74,8 +74,8 @@ def write_nothing(args, failed: Failed) -> None:
 
 def draw(args, use: Use) -> None:
     # These import torch: after the lease, which decides the GPUs that it sees.
-    from ddpm_bench.checkpoints import checkpoint_entry
-    from ddpm_bench.sampling import draw_batches, open_sampler, timing
+    from ddpm_bench.sampling.sampler import draw_batches, open_sampler, timing
+    from ddpm_bench.training.manifests import checkpoint_entry
 
     stage: SampleStage = args.what
     sampler = open_sampler(stage, args.how, args.manifest, args.step)

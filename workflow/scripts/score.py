@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 def in_the_workflow(given: argparse.Namespace) -> None:
     from ddpm_bench.records.nearest import write_nearest
-    from ddpm_bench.scoring import ScoreFiles, score_samples, unscored
+    from ddpm_bench.scoring.score_samples import ScoreFiles, score_samples, unscored
 
     files = ScoreFiles(
         samples=given.samples,
@@ -97,7 +97,12 @@ def on_its_own(given: argparse.Namespace) -> None:
     keys = score_keys(given)
     if len(given.reference) > 1:
         raise UserError("--reference is one folder or file: put the images in one folder")
-    from ddpm_bench.standalone import DEFAULT_WEIGHTS, Request, score_images, summary_lines
+    from ddpm_bench.scoring.score_folders import (
+        DEFAULT_WEIGHTS,
+        Request,
+        score_images,
+        summary_lines,
+    )
 
     request = Request(
         samples=given.samples,

@@ -23,10 +23,10 @@ def main() -> None:
     )
     args = options.parse_args()
 
-    from ddpm_bench.checkpoints import TrainingFolder
-    from ddpm_bench.ownership import owning
     from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
-    from ddpm_bench.thinning import thin, trained_checkpoints, why_kept
+    from ddpm_bench.training.checkpoints import TrainingFolder
+    from ddpm_bench.training.ownership import owning
+    from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept
 
     evaluation = read_table(args.evaluation, EVALUATION_COLUMNS)
     best = read_table(args.best, BEST_COLUMNS)

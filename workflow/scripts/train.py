@@ -114,10 +114,10 @@ def train_watched(args) -> int:
 
 def record_failure(args, status: str, reason: str) -> int:
     """Leave the job's manifest with why it failed, and the checkpoints that were made before."""
-    from ddpm_bench.checkpoints import TrainingFolder, fingerprint
-    from ddpm_bench.ownership import owning
     from ddpm_bench.records.failures import Failed
-    from ddpm_bench.training import METRICS_HEADER, Job
+    from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
+    from ddpm_bench.training.ownership import owning
+    from ddpm_bench.training.trainer import METRICS_HEADER, Job
 
     stage, about = args.what, args.what.model_dump_json(exclude_defaults=True)
     job = Job(args.first, args.last, stage, args.how, about)
@@ -166,7 +166,7 @@ def train_job(args) -> Ended:
     # torch is imported after the lease, which decides the GPUs that it sees.
     # All that a ceiling of memory need not hold is imported before it is set.
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
-    from ddpm_bench.training import train as _  # noqa: F401
+    from ddpm_bench.training.trainer import train as _  # noqa: F401
 
     ceiling = None
     try:
@@ -185,10 +185,10 @@ def train_job(args) -> Ended:
 
 
 def train_to_the_last_step(args) -> Ended:
-    from ddpm_bench.agreement import StopSignal
-    from ddpm_bench.checkpoints import TrainingFolder, fingerprint
-    from ddpm_bench.ownership import owning
-    from ddpm_bench.training import Job, train
+    from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
+    from ddpm_bench.training.coordination import StopSignal
+    from ddpm_bench.training.ownership import owning
+    from ddpm_bench.training.trainer import Job, train
 
     stage, stop = args.what, StopSignal()
     images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
@@ -225,7 +225,7 @@ def decoder_of(args) -> dict[str, Any] | None:
     """Publish what decodes the latents that are trained on; None for pixels."""
     if args.what.latents is None:
         return None
-    from ddpm_bench.latents import publish_decoder
+    from ddpm_bench.latents.encoding import publish_decoder
 
     return publish_decoder(args.dataset, args.experiment)
 

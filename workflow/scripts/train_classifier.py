@@ -22,7 +22,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="folder to write")
     given = arguments.parse_args()
 
-    from ddpm_bench.classifier import train_classifier, write_classifier
+    from ddpm_bench.scoring.features.classifier import train_classifier, write_classifier
 
     network, summary = train_classifier(given.dataset, given.what.classifier)
     write_classifier(given.output, network, summary)

@@ -49,8 +49,8 @@ def validate(args) -> None:
     # torch is imported after the lease, which decides the GPUs that it sees.
     import torch
 
-    from ddpm_bench.checkpoints import is_thinned, load_checkpoint
-    from ddpm_bench.validation import BATCH_SIZE, Validation
+    from ddpm_bench.training.manifests import is_thinned, load_checkpoint
+    from ddpm_bench.training.validation import BATCH_SIZE, Validation
 
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 
-from ddpm_bench.optimisation import FIRST_SCALE, next_scale
+from ddpm_bench.training.optimizer import FIRST_SCALE, next_scale
 
 
 class LossScaler:

@@ -19,13 +19,18 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.failures import Failure, newest_failures
 from ddpm_bench.files import read_json
 from ddpm_bench.main_process import MainProcess, main_processes
-from ddpm_bench.ownership import MISSED_RENEWALS, Description, last_renewal, read_description
 from ddpm_bench.planning.benchmark_cells import cell_files
 from ddpm_bench.planning.jobs import all_sample_files, finished_jobs, score_files, work_names
 from ddpm_bench.planning.retraining import retraining
 from ddpm_bench.planning.retries import drawing_notes, failure_of, remedy
 from ddpm_bench.records.cell_record import Status
 from ddpm_bench.records.progress_log import read_attempts
+from ddpm_bench.training.ownership import (
+    MISSED_RENEWALS,
+    Description,
+    last_renewal,
+    read_description,
+)
 
 NEWEST_SCORES = 3
 CELL_RULE = "measure_cell"

@@ -6,8 +6,8 @@ that distribution do, and the held-out ones are such.
 
 import numpy as np
 
-from ddpm_bench.distances import nearest_row
 from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.scoring.metrics.neighbours import nearest_row
 
 CLOSE_QUANTILE = 0.05  # of held-out distances: what is below it is closer than 95% of them
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg
 from tqdm import tqdm
 
-from ddpm_bench.references import Reference
+from ddpm_bench.scoring.features.references import Reference
 
 ROWS_AT_ONCE = 1024  # of a side of many images, in float64
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ddpm_bench.checkpoints import TrainingFolder
 from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.files import read_json, write_json
+from ddpm_bench.training.checkpoints import TrainingFolder
 
 
 @dataclass(frozen=True)

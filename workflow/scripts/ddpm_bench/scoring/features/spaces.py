@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddpm_bench.classifier import read_classifier, to_unit_range
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, PUBLISHED_INCEPTION_URLS, FeatureStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.scoring.features.classifier import read_classifier, to_unit_range
 
 # uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -113,7 +113,7 @@ def _pytorch_fid_network(
 def _dinov2_network(
     stage: FeatureStage, content: bytes, weights: Path, device: torch.device
 ) -> tuple[Network, int]:
-    from ddpm_bench.dinov2 import load_dinov2  # imports transformers, which takes seconds
+    from ddpm_bench.scoring.features.dinov2 import load_dinov2
 
     assert stage.weights_name is not None
     extractor = load_dinov2(stage.weights_name, content, weights).to(device)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_bench.latents import batches
+from ddpm_bench.latents.encoding import batches
 from ddpm_bench.models.autoencoder import Autoencoder, code_counts
 from ddpm_bench.models.diffusion import to_model_range, to_uint8
 

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ddpm_bench.checkpoints import TrainingFolder
+from ddpm_bench.training.checkpoints import TrainingFolder
 
 
 class Progress:

@@ -12,15 +12,14 @@ import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
 from ddpm_bench.config.scoring import Measuring
-from ddpm_bench.coverage import density_and_coverage
 from ddpm_bench.errors import UserError
-from ddpm_bench.frechet import fid
-from ddpm_bench.kernel_distance import kernel_distance
-from ddpm_bench.manifolds import precision_and_recall
-from ddpm_bench.memorising import memorising_scores, nearest_training_images
 from ddpm_bench.records.nearest import Nearest
-from ddpm_bench.references import Reference
-from ddpm_bench.uncertainty import fid_deviation
+from ddpm_bench.scoring.features.references import Reference
+from ddpm_bench.scoring.metrics.fid import fid
+from ddpm_bench.scoring.metrics.fid_uncertainty import fid_deviation
+from ddpm_bench.scoring.metrics.kid import kernel_distance
+from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
+from ddpm_bench.scoring.metrics.memorising import memorising_scores, nearest_training_images
 
 LARGEST_KID_SUBSET = 1000  # the literature's
 

@@ -1,7 +1,10 @@
-"""Precision and recall, Kynkaanniemi et al. 2019: how much of one side is in the other's manifold.
+"""Precision and recall, density and coverage: overlap of the manifolds of two sets of images.
 
 The manifold of a set of images is all that is as near to one of them as its k-th nearest other
-image of the set is.
+image of the set is. Precision and recall: Kynkäänniemi et al. 2019, "Improved Precision and Recall
+Metric for Assessing Generative Models". Density and coverage, which outliers of either side do not
+spoil: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
+equations 4 and 5, with the open balls of the authors' code (clovaai/generative-evaluation-prdc).
 """
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch_fidelity.metric_prc import (
     prc_features_to_metric,
 )
 
-from ddpm_bench.distances import distance_blocks, neighbour_distance
+from ddpm_bench.scoring.metrics.neighbours import distance_blocks, neighbour_distance
 
 # Images of either side up to which torch-fidelity's function is used, which holds all distances:
 # 100 MB for each pair of sides.
@@ -50,3 +53,22 @@ def _in_blocks(generated: np.ndarray, real: np.ndarray, neighborhood: int) -> tu
         precise += int((distances <= real_radius).any(dim=1).sum())
         recalled |= (distances <= generated_radius[block, None]).any(dim=0)
     return precise / len(generated), recalled.float().mean().item()
+
+
+def density_and_coverage(
+    generated: np.ndarray, real: np.ndarray, neighborhood: int
+) -> tuple[float, float]:
+    """Both scores of generated features [M, D] against real ones [N, D], float32; k < N.
+
+    Each real image has a ball that reaches to its k-th nearest real neighbour. Density is the mean
+    number of balls that a generated image lies in, over k: 1 is expected of the real distribution,
+    and more is possible. Coverage is the share of balls that hold a generated image.
+    """
+    radius = torch.from_numpy(neighbour_distance(real, neighborhood))
+    inside = 0
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for _, distances in distance_blocks(generated, real):
+        within = distances < radius
+        inside += int(within.sum())
+        covered |= within.any(dim=0)
+    return inside / (neighborhood * len(generated)), covered.float().mean().item()

@@ -10,10 +10,10 @@ import numpy as np
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import computing_device, extract
 from ddpm_bench.files import replacing
 from ddpm_bench.images.sample_files import open_images
-from ddpm_bench.spaces import open_feature_space
+from ddpm_bench.scoring.features.extraction import computing_device, extract
+from ddpm_bench.scoring.features.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]
 # In which each package sums its means.

@@ -20,7 +20,6 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from ddpm_bench.checkpoints import checkpoint_entry, load_checkpoint, publish
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.errors import UserError
@@ -28,6 +27,8 @@ from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_js
 from ddpm_bench.models.autoencoder import Autoencoder, trained_autoencoder
 from ddpm_bench.models.diffusion import to_model_range
 from ddpm_bench.records.layout import WEIGHTS
+from ddpm_bench.training.checkpoints import publish
+from ddpm_bench.training.manifests import checkpoint_entry, load_checkpoint
 
 BATCH_SIZE = 64  # images of one forward pass
 SPLITS = ("train", "eval")

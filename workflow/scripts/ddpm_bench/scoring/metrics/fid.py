@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from ddpm_bench.references import Backend, feature_statistics
+from ddpm_bench.scoring.features.references import Backend, feature_statistics
 
 # mu_1 [D], sigma_1 [D, D], mu_2, sigma_2, all float64.
 FrechetDistance = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], float]

@@ -10,12 +10,12 @@ import torch
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.features import computing_device, extract
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.metrics import SCORE_NAMES, Against, kid_subset_size, measure
 from ddpm_bench.records.nearest import Nearest
-from ddpm_bench.references import read_reference, read_statistics
-from ddpm_bench.spaces import FeatureSpace, open_feature_space, repeats_channels
+from ddpm_bench.scoring.features.extraction import computing_device, extract
+from ddpm_bench.scoring.features.references import read_reference, read_statistics
+from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
+from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, Against, kid_subset_size, measure
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import usable_cores
-from ddpm_bench.spaces import FeatureSpace
+from ddpm_bench.scoring.features.spaces import FeatureSpace
 
 # Images
 

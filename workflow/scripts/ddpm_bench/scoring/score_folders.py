@@ -20,10 +20,9 @@ from ddpm_bench.config.scoring import (
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.metrics import Against
 from ddpm_bench.planning.stages import VERSIONS
 from ddpm_bench.records.scores import METRICS
-from ddpm_bench.references import (
+from ddpm_bench.scoring.features.references import (
     Reference,
     features_of,
     join_references,
@@ -31,7 +30,8 @@ from ddpm_bench.references import (
     read_statistics,
     write_reference,
 )
-from ddpm_bench.scoring import check_comparable, score
+from ddpm_bench.scoring.metrics.all_metrics import Against
+from ddpm_bench.scoring.score_samples import check_comparable, score
 
 DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
 SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_bench.checkpoints import checkpoint_entry, checkpoint_file, is_thinned
 from ddpm_bench.config.experiment import Experiment
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.training.manifests import checkpoint_entry, checkpoint_file, is_thinned
 
 
 @dataclass(frozen=True)

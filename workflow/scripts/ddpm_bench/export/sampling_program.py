@@ -17,7 +17,7 @@ from ddpm_bench.config.networks import Model, Unet, VqVae
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import unet_arguments
 from ddpm_bench.models.diffusion import noise_schedule
-from ddpm_bench.solvers import visited_levels, visited_timesteps
+from ddpm_bench.sampling.solvers import visited_levels, visited_timesteps
 
 IMAGES, COLUMNS = 16, 4
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}

@@ -10,12 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ddpm_bench.averages import Averages
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.training import TrainStage
 from ddpm_bench.models import diffusion
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.randomness import derived_seed, sees_estimate, step_draws
+from ddpm_bench.training.ema import Averages
 
 Network = Callable[..., torch.Tensor]
 # A tensor to its sum over all processes.

@@ -10,20 +10,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from ddpm_bench.batches import Batch, KeptBatches
-from ddpm_bench.checkpoints import load_checkpoint
 from ddpm_bench.config.sampling import SampleRun, SampleStage
+from ddpm_bench.images.grid import spread
 from ddpm_bench.machine.host import processor, usable_cores
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import image_generator
-from ddpm_bench.solvers import Estimate, Level, network_evaluations, solve
+from ddpm_bench.sampling.kept_batches import Batch, KeptBatches
+from ddpm_bench.sampling.solvers import Estimate, Level, network_evaluations, solve
+from ddpm_bench.training.manifests import load_checkpoint
 
 if TYPE_CHECKING:
-    from ddpm_bench.latents import Decoder
+    from ddpm_bench.latents.encoding import Decoder
 
 
 class Sampler:
@@ -120,7 +122,7 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
     weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
     decoder = None
     if stage.autoencoder is not None:
-        from ddpm_bench.latents import open_decoder
+        from ddpm_bench.latents.encoding import open_decoder
 
         decoder = open_decoder(manifest, device)
     return Sampler(stage, weights, device, decoder)
@@ -164,3 +166,20 @@ def described(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def denoising_steps(
+    sampler: Sampler, images: int, most: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Up to `most` solver steps, evenly spread: their numbers from 1 on, and after each the first
+    images of the set as they are then and the estimates of the clean ones in it.
+
+    Both uint8 [n, H, W, C], n up to `images` and one batch. A whole batch is drawn, as for the
+    set: the last step has its very bytes.
+    """
+    batch_size = sampler.stage.drawing.batch_size
+    shown = set(spread(sampler.stage.drawing.solver_steps(), most))
+    for index, (noised, clean) in enumerate(sampler.denoise(0, batch_size)):
+        if index in shown:
+            parts = (sampler.images(part[:images]).numpy() for part in (noised, clean))
+            yield index + 1, *parts

@@ -18,19 +18,19 @@ import pandas as pd
 import yaml
 
 from ddpm_bench import __version__
-from ddpm_bench.checkpoints import publish
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.sampling import SampleStage
 from ddpm_bench.config.selection import BestStage
+from ddpm_bench.export.best_checkpoint import Winner, deciding, scores_of, winner
+from ddpm_bench.export.model_card import card_without_winner, model_card
+from ddpm_bench.export.sampling_program import program, requirements, steps_of
 from ddpm_bench.files import replacing, write_json, write_text
 from ddpm_bench.house_style import empty_figure, save_figure
 from ddpm_bench.images.sample_files import samples_of
-from ddpm_bench.model_card import card_without_winner, model_card
 from ddpm_bench.pictures import sample_grid
 from ddpm_bench.records.layout import checkpoint_name
-from ddpm_bench.snippet import program, requirements, steps_of
-from ddpm_bench.winner import Winner, deciding, scores_of, winner
+from ddpm_bench.training.checkpoints import publish
 
 GRID_IMAGES = 64
 OF_A_WINNER = (
@@ -109,7 +109,7 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
     from safetensors.torch import save_file
     from vector_quantize_pytorch import ResidualVQ
 
-    from ddpm_bench.latents import open_decoder
+    from ddpm_bench.latents.encoding import open_decoder
     from ddpm_bench.models.autoencoder import decoder_arguments, quantizer_arguments
 
     assert sampling.autoencoder is not None

@@ -10,10 +10,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ddpm_bench.acceleration import build_accelerator, compiling_is_asked_for, keep_compiled_code
-from ddpm_bench.agreement import Agreement, StopSignal, what_is_left
-from ddpm_bench.averages import Averages
-from ddpm_bench.checkpoints import TrainingFolder, TrainingState, average_name
 from ddpm_bench.config.training import TrainRun, TrainStage, unfit_micro_batch
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from ddpm_bench.models import diffusion
@@ -21,11 +17,20 @@ from ddpm_bench.models.denoiser import recompute_activations
 from ddpm_bench.models.dropout import place_of
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import batch_flips, batch_positions
-from ddpm_bench.objectives import objective_of
-from ddpm_bench.optimisation import Optimizer, learning_rate
-from ddpm_bench.ownership import Owner
-from ddpm_bench.progress import Progress
-from ddpm_bench.transfer import given_weights
+from ddpm_bench.training.accelerator import (
+    build_accelerator,
+    compiling_is_asked_for,
+    keep_compiled_code,
+)
+from ddpm_bench.training.checkpoints import TrainingFolder, TrainingState
+from ddpm_bench.training.coordination import Agreement, StopSignal, what_is_left
+from ddpm_bench.training.ema import Averages
+from ddpm_bench.training.initial_weights import given_weights
+from ddpm_bench.training.manifests import average_name
+from ddpm_bench.training.objectives import objective_of
+from ddpm_bench.training.optimizer import Optimizer, learning_rate
+from ddpm_bench.training.ownership import Owner
+from ddpm_bench.training.progress import Progress
 
 STEPS_PER_ROW = 10  # of metrics.csv
 METRICS_HEADER = "step,images_seen,loss,learning_rate,grad_norm,skipped_steps\n"

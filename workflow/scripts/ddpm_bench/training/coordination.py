@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 
-from ddpm_bench.checkpoints import TrainingFolder
 from ddpm_bench.errors import STOP_SIGNALS
+from ddpm_bench.training.checkpoints import TrainingFolder
 
 
 class StopSignal:
