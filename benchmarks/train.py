@@ -7,7 +7,8 @@ the same device. Each is a process of its own that lives as long as the benchmar
 then `--steps` steps that are, with the device waited for at both ends.
 
 Ours is what a training job runs: ddpm_bench.training.trainer.Trainer and its loop, progress and
-rows of metrics.csv included, on images that our own fetching and preparing have made of the photographs.
+rows of metrics.csv included, on images that our own fetching and preparing have made of the
+photographs.
 
     --peer trainer     Trainer of denoising-diffusion-pytorch with its defaults: it decodes the
                        photographs at each step, in as many loader processes as the machine has

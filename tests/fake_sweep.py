@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from fake_results import score, write_losses, write_score
 
-from ddpm_bench import tables
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import members
 from ddpm_bench.records.scores import METRICS
+from ddpm_bench.report.tables import score_tables
 
 KEYS = {
     "model.dim": [16, 24, 32],
@@ -55,8 +55,8 @@ def write_member(
             record |= {"fid_std": None, "kid_std": None, "is_std": None, "images_generated": 0}
             record["warning"] = f"no images: {OUT_OF_MEMORY['status']}: {OUT_OF_MEMORY['reason']}"
         files.append(write_score(results, name, "dpm20", "classifier", 300 * number, record))
-    evaluation = tables.evaluation_table(files, experiment=name, dataset="digits-16")
-    tables.write_table(results / name / "report" / "evaluation_results.csv", evaluation)
+    evaluation = score_tables.evaluation_table(files, experiment=name, dataset="digits-16")
+    score_tables.write_table(results / name / "report" / "evaluation_results.csv", evaluation)
     write_losses(results / name / "metrics.csv", rows=30 * made, worse=worse + noise.normal(0, 0.2))
     manifest = results / name / "training" / "job-00000000-00001200.json"
     manifest.parent.mkdir(parents=True)

@@ -6,10 +6,10 @@ import torch
 from fake_results import write_samples
 from PIL import Image, ImageSequence
 
-from ddpm_bench import animations
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import build_model
+from ddpm_bench.report.figures import animations
 from ddpm_bench.sampling.sampler import Sampler, denoising_steps
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))

@@ -12,7 +12,7 @@ from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import benchmark_cells, jobs, stages
-from ddpm_bench.summary import reconstructions
+from ddpm_bench.report.terminal.run_summary import reconstructions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

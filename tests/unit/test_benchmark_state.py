@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_bench import slurm
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.dashboard import dashboard
 from ddpm_bench.errors import UserError
-from ddpm_bench.overview import overview
 from ddpm_bench.planning import benchmark_cells, jobs, targets
+from ddpm_bench.runs import slurm_queue
+from ddpm_bench.runs.dashboard import dashboard
+from ddpm_bench.runs.overview import overview
 
 GRID = {"models": {"r": {"name": "resnet18"}}, "batch_size": [8, 16, 32], "processes": [1, 2]}
 OK = "r.single.fp32.batch-8.processes-1.nodes-1"
@@ -22,7 +22,7 @@ OK = "r.single.fp32.batch-8.processes-1.nodes-1"
 def config(tmp_path, monkeypatch):
     """A benchmark and nothing else, in a folder of its own, on a machine without SLURM."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "has_slurm", lambda: False)
+    monkeypatch.setattr(slurm_queue, "has_slurm", lambda: False)
     return check_config({"benchmark": {**GRID, "baselines": False}})
 
 
@@ -68,9 +68,9 @@ def test_a_cell_whose_program_failed_is_shown_with_its_last_words(config):
 
 def test_jobs_of_cells_stand_under_the_benchmark(config, monkeypatch):
     values = [OK, "run-1", "gpu", "n1", "None", "0:01", "9:59"]
-    job = slurm.Job("7", "RUNNING", "measure_cell", *values)
-    monkeypatch.setattr(slurm, "queue", lambda folder, ended: [job])
-    monkeypatch.setattr(slurm, "with_details", lambda job: job)
+    job = slurm_queue.Job("7", "RUNNING", "measure_cell", *values)
+    monkeypatch.setattr(slurm_queue, "queue", lambda folder, ended: [job])
+    monkeypatch.setattr(slurm_queue, "with_details", lambda job: job)
     state = overview(config, Path("config.yaml"), Path())
     assert (state.benchmark.jobs, state.shared_jobs) == ([job], [])
     assert f"running   measure_cell {OK}: job 7 on n1" in "\n".join(dashboard(state))

@@ -17,7 +17,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_trainer import UNET, UNET2D, run_to_end, small_stage
 
-from ddpm_bench import tables
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.selection import BestStage
 from ddpm_bench.errors import UserError
@@ -26,7 +25,8 @@ from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents.encoding import open_decoder
 from ddpm_bench.models.autoencoder import build_autoencoder
 from ddpm_bench.planning.stages import config_of
-from ddpm_bench.summary import exported
+from ddpm_bench.report.tables import score_tables
+from ddpm_bench.report.terminal.run_summary import exported
 from ddpm_bench.training.thinning import Checkpoint, thin
 
 IMAGES = {"train": 20, "eval": 5}
@@ -90,7 +90,7 @@ class Study:
             )
             for step, fid in fids.items()
         ]  # fmt: skip
-        evaluation = tables.evaluation_table(files, experiment="small", dataset="digits")
+        evaluation = score_tables.evaluation_table(files, experiment="small", dataset="digits")
         stage = BestStage(version=1, experiment="small", config=config_of(self.config, "small"))
         folder = self.results / "small"
         return export_best(stage, evaluation, [self.manifest], IMAGES, folder, self.best)

@@ -11,10 +11,10 @@ import pytest
 from drawn import SCRIPTS, texts
 
 from ddpm_bench.config.reporting import ChargedExperiment
-from ddpm_bench.cost_figure import cost_figure
-from ddpm_bench.costs import COLUMNS, costs_table
-from ddpm_bench.summary import costs as costs_line
-from ddpm_bench.tables import write_table
+from ddpm_bench.report.figures.cost_figure import cost_figure
+from ddpm_bench.report.tables.cost_table import COLUMNS, costs_table
+from ddpm_bench.report.tables.score_tables import write_table
+from ddpm_bench.report.terminal.run_summary import costs as costs_line
 
 FIELDS = [
     "s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load",

@@ -16,9 +16,10 @@ from fake_results import (
 )
 from PIL import Image
 
-from ddpm_bench import figures, tables
-from ddpm_bench.house_style import DPI, save_figure
 from ddpm_bench.records.scores import METRICS
+from ddpm_bench.report.figures import score_figures
+from ddpm_bench.report.figures.style import DPI, save_figure
+from ddpm_bench.report.tables import score_tables
 
 SCORE_FIGURES = [
     "FID_vs_TrainingSteps.png",
@@ -34,11 +35,11 @@ SCORE_FIGURES = [
 
 def evaluation_of(results: Path, experiment: str = "digits", dataset: str = "digits-16"):
     files = sorted((results / experiment / "scores").glob("*/*/*.json"))
-    return tables.evaluation_table(files, experiment=experiment, dataset=dataset)
+    return score_tables.evaluation_table(files, experiment=experiment, dataset=dataset)
 
 
 def fid_figure(evaluation):
-    return figures.score_figure(evaluation, [METRICS["fid"]], "FID")
+    return score_figures.score_figure(evaluation, [METRICS["fid"]], "FID")
 
 
 def curves(axes) -> list[list[int]]:
@@ -78,7 +79,7 @@ def test_fids_of_other_programs_and_statistics_never_share_an_axis(tmp_path):
         "FID (Inception features)",
     ]
     assert "512 generated against the published statistics cifar10-train" in texts(figure.axes[1])
-    (kid,) = figures.score_figure(evaluation_of(tmp_path), [METRICS["kid_mean"]], "KID").axes
+    (kid,) = score_figures.score_figure(evaluation_of(tmp_path), [METRICS["kid_mean"]], "KID").axes
     assert curve_points(kid) == 12  # the same measure, whatever FID is held against
 
 
@@ -106,8 +107,8 @@ def test_the_band_of_fid_is_named_as_of_the_bootstrap_where_there_is_one(tmp_pat
 
 def test_memorising_is_drawn_beside_what_is_to_be_expected_and_without_a_best(tmp_path):
     write_scores(tmp_path)
-    closer, share = figures.score_figure(
-        evaluation_of(tmp_path), figures.MEMORISING, "Memorising"
+    closer, share = score_figures.score_figure(
+        evaluation_of(tmp_path), score_figures.MEMORISING, "Memorising"
     ).axes
     for axes, expected in ((closer, 0.5), (share, 0.05)):
         assert f"{expected:g} expected" in texts(axes) and "★" not in texts(axes)
@@ -117,7 +118,9 @@ def test_memorising_is_drawn_beside_what_is_to_be_expected_and_without_a_best(tm
 
 def test_memorising_without_held_out_images_says_what_it_needs(tmp_path):
     write_scores(tmp_path, closer_than_heldout=None, memorised_share=None)
-    for axes in figures.score_figure(evaluation_of(tmp_path), figures.MEMORISING, "M").axes:
+    for axes in score_figures.score_figure(
+        evaluation_of(tmp_path), score_figures.MEMORISING, "M"
+    ).axes:
         assert "It needs held-out images" in texts(axes).replace("\n", " ")
 
 
@@ -142,8 +145,10 @@ def test_ten_experiments_of_two_sets_have_a_look_each(tmp_path):
     for number in range(11):
         write_scores(tmp_path, f"e{number}", checkpoints=1, samples=("a", "b"))
     all_rows = [evaluation_of(tmp_path, f"e{number}") for number in range(11)]
-    rows = figures.with_curves(pd.concat(all_rows, ignore_index=True), figures.FID_PANEL)
-    looks = figures.curve_looks(rows)
+    rows = score_figures.with_curves(
+        pd.concat(all_rows, ignore_index=True), score_figures.FID_PANEL
+    )
+    looks = score_figures.curve_looks(rows)
     assert len(looks) == len(set(looks.values())) == 22
 
 
@@ -174,15 +179,15 @@ def test_the_star_stands_at_the_best_checkpoint_with_value_and_step(tmp_path):
 def test_the_highest_inception_score_is_starred(tmp_path):
     for step, value in ((300, 5.0), (600, 8.0), (900, 7.0)):
         write_score(tmp_path, "digits", "dpm20", "classifier", step, score(0.5, is_mean=value))
-    (axes,) = figures.score_figure(evaluation_of(tmp_path), [METRICS["is_mean"]], "IS").axes
+    (axes,) = score_figures.score_figure(evaluation_of(tmp_path), [METRICS["is_mean"]], "IS").axes
     assert "8 at step 600" in texts(axes)
 
 
 def test_first25_has_the_first_25_checkpoints(tmp_path):
     write_scores(tmp_path, checkpoints=75, every=1000, samples=("a", "b"))
-    early = figures.first_checkpoints(evaluation_of(tmp_path))
+    early = score_figures.first_checkpoints(evaluation_of(tmp_path))
     assert sorted(early["training_step"].unique()) == list(range(1000, 26_000, 1000))
-    drawn = dict(figures.score_figures(evaluation_of(tmp_path)))
+    drawn = dict(score_figures.score_figures(evaluation_of(tmp_path)))
     assert list(drawn) == SCORE_FIGURES
     (axes,) = drawn["FID_vs_TrainingSteps_First25.png"].axes
     assert curve_points(axes) == 2 * 25
@@ -202,7 +207,7 @@ def test_a_line_breaks_where_a_value_is_missing(tmp_path):
 def test_a_metric_that_was_never_measured_says_so(tmp_path):
     write_scores(tmp_path, precision=None)
     evaluation = evaluation_of(tmp_path)
-    first, second = figures.score_figure(
+    first, second = score_figures.score_figure(
         evaluation, [METRICS["precision"], METRICS["recall"]], "P"
     ).axes
     assert "could not be measured" in texts(first)
@@ -212,7 +217,7 @@ def test_a_metric_that_was_never_measured_says_so(tmp_path):
 def test_negative_kid_is_drawn_on_a_linear_axis_that_shows_zero(tmp_path):
     for step, value in ((1, 0.5), (2, 0.001), (3, -0.002)):
         write_score(tmp_path, "digits", "dpm20", "classifier", step, score(0.5, kid_mean=value))
-    (axes,) = figures.score_figure(evaluation_of(tmp_path), [METRICS["kid_mean"]], "KID").axes
+    (axes,) = score_figures.score_figure(evaluation_of(tmp_path), [METRICS["kid_mean"]], "KID").axes
     assert axes.get_yscale() == "linear"
     low, high = axes.get_ylim()
     assert low < -0.002 and high > 0.5
@@ -241,10 +246,10 @@ def test_tick_labels_never_overlap(tmp_path, checkpoints, every):
 def test_all_figures_are_there_and_the_same_bytes_from_another_process(tmp_path):
     write_scores(tmp_path, checkpoints=5, samples=("a", "b"))
     evaluation = evaluation_of(tmp_path)
-    tables.write_table(tmp_path / "t.csv", evaluation)
+    score_tables.write_table(tmp_path / "t.csv", evaluation)
     program("plot_scores", "--evaluation", tmp_path / "t.csv", "--output-dir", tmp_path / "drawn")
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(SCORE_FIGURES)
-    name, figure = next(figures.score_figures(evaluation))
+    name, figure = next(score_figures.score_figures(evaluation))
     save_figure(figure, tmp_path / name)
     assert (tmp_path / name).read_bytes() == (tmp_path / "drawn" / name).read_bytes()
 
@@ -258,9 +263,9 @@ def test_a_figure_says_nothing_of_program_or_time(tmp_path):
 
 
 def test_an_experiment_without_scores_has_all_its_figures(tmp_path):
-    tables.write_table(tmp_path / "t.csv", tables.table_of([]))
-    evaluation = tables.read_table(tmp_path / "t.csv", tables.EVALUATION_COLUMNS)
-    drawn = dict(figures.score_figures(evaluation))
+    score_tables.write_table(tmp_path / "t.csv", score_tables.table_of([]))
+    evaluation = score_tables.read_table(tmp_path / "t.csv", score_tables.EVALUATION_COLUMNS)
+    drawn = dict(score_figures.score_figures(evaluation))
     assert list(drawn) == SCORE_FIGURES
     for figure in drawn.values():
         assert "There are no scores" in texts(figure.axes[0])
@@ -270,8 +275,10 @@ def test_compare_joins_experiments_in_tables_and_figures(tmp_path):
     for experiment in ("a", "b"):
         write_scores(tmp_path, experiment)
         evaluation = evaluation_of(tmp_path, experiment)
-        tables.write_table(tmp_path / f"{experiment}.csv", evaluation)
-        tables.write_table(tmp_path / f"{experiment}-best.csv", tables.best_scores(evaluation))
+        score_tables.write_table(tmp_path / f"{experiment}.csv", evaluation)
+        score_tables.write_table(
+            tmp_path / f"{experiment}-best.csv", score_tables.best_scores(evaluation)
+        )
     program(
         "compare", "--evaluations", tmp_path / "a.csv", tmp_path / "b.csv",
         "--bests", tmp_path / "a-best.csv", tmp_path / "b-best.csv",
@@ -280,9 +287,11 @@ def test_compare_joins_experiments_in_tables_and_figures(tmp_path):
     names = ["FID_comparison.png", "IS_comparison.png", "KID_comparison.png"]
     names += ["all_scores.csv", "best_scores.csv"]
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == names
-    rows = tables.read_table(tmp_path / "report" / "all_scores.csv", tables.EVALUATION_COLUMNS)
+    rows = score_tables.read_table(
+        tmp_path / "report" / "all_scores.csv", score_tables.EVALUATION_COLUMNS
+    )
     assert list(rows["experiment"]) == ["a"] * 4 + ["b"] * 4
-    (axes,) = dict(figures.comparison_figures(rows))["FID_comparison.png"].axes
+    (axes,) = dict(score_figures.comparison_figures(rows))["FID_comparison.png"].axes
     assert "a · dpm20" in texts(axes) and "b · dpm20" in texts(axes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_bench.main_process import killed, record
+from ddpm_bench.runs.main_process import killed, record
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 DIES = """

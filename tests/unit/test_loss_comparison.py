@@ -9,9 +9,9 @@ from drawn import texts
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.reporting import LossGroup
-from ddpm_bench.loss_comparison import loss_comparison, smoothing_steps
 from ddpm_bench.planning import targets
 from ddpm_bench.planning.loss_groups import loss_groups
+from ddpm_bench.report.figures.loss_comparison import loss_comparison, smoothing_steps
 
 BASE = {
     "dataset": "digits",

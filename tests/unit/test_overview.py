@@ -14,14 +14,14 @@ import fake_results
 import pytest
 import yaml
 
-from ddpm_bench import main_process, slurm
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.dashboard import dashboard, duration
 from ddpm_bench.errors import UserError
-from ddpm_bench.failures import newest_failures
-from ddpm_bench.overview import overview
 from ddpm_bench.planning import jobs
 from ddpm_bench.records.progress_log import read_attempts
+from ddpm_bench.runs import main_process, slurm_queue
+from ddpm_bench.runs.dashboard import dashboard, duration
+from ddpm_bench.runs.job_failures import newest_failures
+from ddpm_bench.runs.overview import overview
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
@@ -32,7 +32,7 @@ LOGS = Path("results/logs")
 def config(tmp_path, monkeypatch):
     """The demo, in a folder of its own, on a machine without SLURM: 1,200 steps in two jobs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "has_slurm", lambda: False)
+    monkeypatch.setattr(slurm_queue, "has_slurm", lambda: False)
     jobs.look_again()
     yield check_config(DEMO)
     jobs.look_again()
@@ -189,8 +189,8 @@ def re_joined(stem: str) -> str:
     return stem.replace(".", "_").replace("-", "_")
 
 
-def job(number: int, state: str) -> slurm.Job:
-    return slurm.Job(
+def job(number: int, state: str) -> slurm_queue.Job:
+    return slurm_queue.Job(
         str(number), state, "sample", re_joined(SAMPLE), "run", "gpu", "n1", "None", "1:00", "0:00"
     )
 
@@ -223,14 +223,14 @@ def test_jobs_that_run_that_succeeded_and_that_were_stopped_did_not_fail(config)
 
 
 def test_many_waiting_jobs_are_counted_by_reason(config, monkeypatch):
-    def waiting(number: int, reason: str) -> slurm.Job:
+    def waiting(number: int, reason: str) -> slurm_queue.Job:
         wildcards = f"digits_dpm20_{number:08}_000000_000511"
-        return slurm.Job(
+        return slurm_queue.Job(
             str(number), "PENDING", "sample", wildcards, "run", "gpu", "", reason, "0:00", "1:00:00"
         )
 
     jobs = [*(waiting(number, "Resources") for number in range(30)), waiting(99, "Priority")]
-    monkeypatch.setattr(slurm, "queue", lambda folder, ended: jobs)
+    monkeypatch.setattr(slurm_queue, "queue", lambda folder, ended: jobs)
     shown = "\n".join(lines(config))
     assert "SLURM jobs: 0 running, 31 waiting" in shown
     assert "waiting   30 sample (Resources) in partition gpu" in shown
@@ -241,7 +241,7 @@ def test_a_queue_that_does_not_answer_is_one_line_and_the_rest_is_shown(config, 
     def fails(folder, ended):
         raise UserError("slurm_load_jobs error: Unable to contact slurm controller")
 
-    monkeypatch.setattr(slurm, "queue", fails)
+    monkeypatch.setattr(slurm_queue, "queue", fails)
     shown = lines(config)
     assert [line for line in shown if "Unable to contact slurm controller" in line] == [shown[2]]
     assert any("0 of 1,200 steps" in line for line in shown)

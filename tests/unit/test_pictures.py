@@ -7,14 +7,14 @@ from drawn import SCRIPTS, program
 from fake_results import write_samples
 from PIL import Image
 
-from ddpm_bench import pictures
 from ddpm_bench.errors import UserError
+from ddpm_bench.report.figures import sample_pictures
 
 
 def test_a_grid_holds_the_first_images_of_all_files_in_order(tmp_path):
     first = write_samples(tmp_path, "digits", 300, images=3, size=64)
     second = write_samples(tmp_path, "digits", 300, images=3, size=64, first=3)
-    picture = np.asarray(pictures.sample_grid([first, second], 4))
+    picture = np.asarray(sample_pictures.sample_grid([first, second], 4))
     tiles = [
         picture[y : y + 64, x : x + 64] for y in (2, 2 + 66) for x in (2, 2 + 66)
     ]  # a 2 by 2 grid of unscaled images, 2 pixels apart
@@ -35,13 +35,13 @@ def test_a_grid_of_a_set_smaller_than_asked_for_is_whole(tmp_path):
 def test_files_that_are_no_samples_are_named(tmp_path):
     np.save(tmp_path / "features.npy", np.zeros((3, 64), np.float32))
     with pytest.raises(UserError, match=r"features\.npy: holds float32"):
-        pictures.sample_grid([tmp_path / "features.npy"], 64)
+        sample_pictures.sample_grid([tmp_path / "features.npy"], 64)
 
 
 def test_pickled_arrays_are_refused(tmp_path):
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match=r"evil\.npy"):
-        pictures.sample_grid([tmp_path / "evil.npy"], 64)
+        sample_pictures.sample_grid([tmp_path / "evil.npy"], 64)
 
 
 def test_columns_of_samples_over_training_are_pixel_for_pixel_the_checkpoints(tmp_path):
@@ -61,7 +61,7 @@ def test_columns_of_samples_over_training_are_pixel_for_pixel_the_checkpoints(tm
 def test_many_checkpoints_are_thinned_and_the_title_says_so(tmp_path):
     steps = list(range(1000, 76_000, 1000))
     files = [write_samples(tmp_path, "digits", step, images=2, size=8) for step in steps]
-    figure = pictures.samples_over_training(steps, files, "Samples over training")
+    figure = sample_pictures.samples_over_training(steps, files, "Samples over training")
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert (len(shown), shown[0], shown[-1]) == (12, "1,000", "75,000")
     assert "12 of 75 checkpoints" in figure.texts[0].get_text().replace("\n", " ")
@@ -69,4 +69,4 @@ def test_many_checkpoints_are_thinned_and_the_title_says_so(tmp_path):
 
 def test_steps_and_files_must_pair(tmp_path):
     with pytest.raises(UserError, match="2 training steps and 1 files"):
-        pictures.samples_over_training([1, 2], [write_samples(tmp_path, "digits", 1)], "S")
+        sample_pictures.samples_over_training([1, 2], [write_samples(tmp_path, "digits", 1)], "S")

@@ -8,14 +8,14 @@ import pytest
 from drawn import texts
 from fake_results import INCEPTION, write_scores
 
-from ddpm_bench import tables
-from ddpm_bench.best_figure import best_figure
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.errors import UserError
-from ddpm_bench.figures import score_figures
 from ddpm_bench.planning import stages
-from ddpm_bench.published_lines import with_published
+from ddpm_bench.report.figures.best_scores_figure import best_figure
+from ddpm_bench.report.figures.published_lines import with_published
+from ddpm_bench.report.figures.score_figures import score_figures
+from ddpm_bench.report.tables import score_tables
 
 LARGE = {**INCEPTION, "images_reference": 50_000}
 
@@ -27,7 +27,7 @@ def line(metric: str = "fid", value: float = 3.17, **keys) -> PublishedOf:
 
 def evaluation_of(results: Path, **scored) -> pd.DataFrame:
     files = write_scores(results, "a", **{"name": "inception", **LARGE, **scored})
-    return tables.evaluation_table(files, experiment="a", dataset="digits")
+    return score_tables.evaluation_table(files, experiment="a", dataset="digits")
 
 
 def dashed(axes) -> list[float]:
@@ -111,7 +111,7 @@ def test_labels_of_close_lines_do_not_cover_each_other(tmp_path):
 
 
 def test_the_table_has_published_values_beside_what_compares(tmp_path):
-    best = tables.best_scores(evaluation_of(tmp_path))
+    best = score_tables.best_scores(evaluation_of(tmp_path))
     assert with_published(best, []) is best, "nothing changes where nothing is published"
     found = with_published(best, [line(), line(value=2.0, source="X"), line("is", 9.46)])
     beside = found.set_index("metric")
@@ -166,9 +166,9 @@ def test_the_picture_of_best_scores_keeps_kinds_apart(tmp_path):
     for index, name in enumerate(("one", "two")):
         for kind, about in (("classifier", {}), ("inception", LARGE)):
             files = write_scores(tmp_path, name, name=kind, checkpoints=2, **about)
-            rows.append(tables.evaluation_table(files, experiment=name, dataset="digits"))
+            rows.append(score_tables.evaluation_table(files, experiment=name, dataset="digits"))
             rows[-1]["fid"] += index
-    best = pd.concat([tables.best_scores(table) for table in rows], ignore_index=True)
+    best = pd.concat([score_tables.best_scores(table) for table in rows], ignore_index=True)
     figure = best_figure(best, [line(note="50,000 images")], "Best")
     said = block_texts(figure)
     assert said.count("one · dpm20") == said.count("two · dpm20") == 2
@@ -186,9 +186,9 @@ def test_the_picture_of_best_scores_keeps_kinds_apart(tmp_path):
 
 def test_many_experiments_are_cut_and_the_picture_says_so(tmp_path):
     files = write_scores(tmp_path, "a", checkpoints=1)
-    table = tables.evaluation_table(files, experiment="a", dataset="digits")
+    table = score_tables.evaluation_table(files, experiment="a", dataset="digits")
     many = [table.assign(experiment=f"e{index:03}", fid=float(index)) for index in range(70)]
-    best = tables.best_scores(pd.concat(many, ignore_index=True))
+    best = score_tables.best_scores(pd.concat(many, ignore_index=True))
     said = block_texts(best_figure(best, [], "Best"))
     assert "10 more in best_scores.csv." in said
     assert "e000 · dpm20" in said and "e069 · dpm20" not in said

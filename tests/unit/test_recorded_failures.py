@@ -22,10 +22,10 @@ from ddpm_bench.machine.launch import Ended
 from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
 from ddpm_bench.machine.stage_memory import recordable
 from ddpm_bench.machine.watching import judged
-from ddpm_bench.main_process import only_looks
 from ddpm_bench.planning import jobs, retries
 from ddpm_bench.records.failures import Failed, failure_of_samples, how_keys, read_failed
 from ddpm_bench.records.scores import METRICS, ScoreRecord
+from ddpm_bench.runs.main_process import only_looks
 
 RECORD = {"on_failure": "record"}
 # Megabytes: a network of tests fits beside torch, 2^16 images in one batch do not.

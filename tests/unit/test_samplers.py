@@ -11,10 +11,11 @@ import pytest
 from drawn import SCRIPTS, texts
 from fake_results import INCEPTION, score, write_score, write_timing
 
-from ddpm_bench import sampler_figure, samplers, tables
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
-from ddpm_bench.house_style import save_figure
+from ddpm_bench.report.figures import sampler_figure
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables import sampler_comparison, score_tables
 
 # Set: its keys, FID, KID, seconds per image.
 STUDY = {
@@ -35,10 +36,10 @@ def study(folder, sets=STUDY, devices=("NVIDIA H200",), **changed) -> pd.DataFra
         record = score(1.0, **changed) | {"fid": fid, "kid_mean": kid}
         files.append(write_score(folder, "digits", name, "classifier", 300, record))
         timings.append(write_timing(folder, name, 300, seconds, device=device))
-    evaluation = tables.evaluation_table(files, experiment="digits", dataset="digits-16")
+    evaluation = score_tables.evaluation_table(files, experiment="digits", dataset="digits-16")
     drawings = {name: keys for name, (keys, *_) in sets.items()}
-    timed = samplers.read_timings(timings)
-    return samplers.comparison_table(evaluation, timed, drawings, 300)
+    timed = sampler_comparison.read_timings(timings)
+    return sampler_comparison.comparison_table(evaluation, timed, drawings, 300)
 
 
 def on_front(compared: pd.DataFrame, column: str) -> set[str]:
@@ -54,11 +55,11 @@ def test_the_pareto_front_is_what_no_other_set_beats_in_both(tmp_path):
 def test_points_without_a_value_are_on_no_front_and_equal_ones_are_both():
     seconds = np.array([1.0, 1.0, 2.0, 3.0])
     values = np.array([5.0, 5.0, np.nan, 1.0])
-    assert samplers.on_pareto_front(seconds, values).tolist() == [True, True, False, True]
+    assert sampler_comparison.on_pareto_front(seconds, values).tolist() == [True, True, False, True]
 
 
 def test_the_fewest_steps_within_5_percent_of_a_samplers_best(tmp_path):
-    table = samplers.steps_to_quality(study(tmp_path)).set_index(["sampler", "metric"])
+    table = sampler_comparison.steps_to_quality(study(tmp_path)).set_index(["sampler", "metric"])
     found = table.loc[("dpmsolver++", "fid")]
     assert (found["steps"], found["value"]) == (20, 8.2)  # 8.2 <= 1.05 * 8.0
     assert (found["best_steps"], found["best_value"], found["step_counts"]) == (50, 8.0, 3)
@@ -72,7 +73,7 @@ def test_a_best_kid_below_zero_is_reached_by_what_is_near_it(tmp_path):
         f"dpm{steps}": (Drawing(steps=steps), 1.0, kid, 0.1)
         for steps, kid in ((5, 0.1), (10, -0.00098), (20, -0.001))
     }
-    table = samplers.steps_to_quality(study(tmp_path, sets)).set_index("metric")
+    table = sampler_comparison.steps_to_quality(study(tmp_path, sets)).set_index("metric")
     assert table.loc["kid_mean"]["steps"] == 10
 
 
@@ -85,7 +86,7 @@ def test_the_table_holds_the_options_of_each_set_and_its_scores(tmp_path):
         ),
     }  # fmt: skip
     compared = study(tmp_path, sets)
-    assert list(compared.columns) == samplers.COLUMNS
+    assert list(compared.columns) == sampler_comparison.COLUMNS
     rows = compared.set_index("samples")
     assert rows.loc["heun"]["sampler"] == "heun, Karras"
     assert rows.loc["skip"]["sampler"] == "dpmsolver++ order 3, at 999-219/20 100 0"
@@ -110,7 +111,7 @@ def test_the_table_holds_the_options_of_each_set_and_its_scores(tmp_path):
 )
 def test_samplers_are_told_apart_by_all_keys_but_steps_seed_and_batch(one, other):
     alike = other.steps != 20
-    assert (samplers.sampler_name(one) == samplers.sampler_name(other)) == alike
+    assert (sampler_comparison.sampler_name(one) == sampler_comparison.sampler_name(other)) == alike
 
 
 def test_the_variances_of_ddpm_are_two_samplers_in_table_and_figure(tmp_path):
@@ -123,13 +124,13 @@ def test_the_variances_of_ddpm_are_two_samplers_in_table_and_figure(tmp_path):
     compared = study(tmp_path, sets)
     assert set(compared["variance"]) == {"fixed-small", "fixed-large"}
     assert set(sampler_figure.sampler_looks(compared)) == {"ddpm", "ddpm, fixed-large"}
-    assert samplers.steps_to_quality(compared)["step_counts"].tolist() == [2] * 4
+    assert sampler_comparison.steps_to_quality(compared)["step_counts"].tolist() == [2] * 4
 
 
 def test_seconds_of_a_set_are_those_of_all_its_files(tmp_path):
     paths = [write_timing(tmp_path, "a", 300, 0.1, images=16)]
     paths.append(write_timing(tmp_path, "a", 300, 0.4, images=32, device="CPU, 2 threads"))
-    (row,) = samplers.read_timings(paths).to_dict("records")
+    (row,) = sampler_comparison.read_timings(paths).to_dict("records")
     assert row["seconds_per_image"] == pytest.approx((16 * 0.1 + 32 * 0.4) / 48)
     assert row["device"] == "CPU, 2 threads and NVIDIA H200"
 
@@ -138,9 +139,9 @@ def test_files_that_are_no_timings_are_named(tmp_path):
     path = write_timing(tmp_path, "a", 300, 0.1)
     path.write_text("{}")
     with pytest.raises(UserError, match=r"json: cannot be read as a timing of samples"):
-        samplers.read_timings([path])
+        sampler_comparison.read_timings([path])
     with pytest.raises(UserError, match="is not named as the timing of samples is"):
-        samplers.read_timings([tmp_path / "timing.json"])
+        sampler_comparison.read_timings([tmp_path / "timing.json"])
 
 
 def test_each_device_has_panels_of_its_own(tmp_path):
@@ -181,14 +182,17 @@ def test_no_scored_set_gives_a_figure_that_says_so(tmp_path):
     compared = study(tmp_path)
     figure = sampler_figure.sampler_figure(compared.iloc[:0], "T", [])
     assert "No set of samples is scored" in texts(figure.axes[0])
-    assert list(samplers.steps_to_quality(compared.iloc[:0])) == samplers.STEPS_COLUMNS
+    assert (
+        list(sampler_comparison.steps_to_quality(compared.iloc[:0]))
+        == sampler_comparison.STEPS_COLUMNS
+    )
 
 
 def test_plot_samplers_writes_its_tables_and_figure(tmp_path):
     compared = study(tmp_path)
     files = sorted((tmp_path / "digits" / "scores").glob("*/*/*.json"))
-    evaluation = tables.evaluation_table(files, experiment="digits", dataset="digits-16")
-    tables.write_table(tmp_path / "e.csv", evaluation)
+    evaluation = score_tables.evaluation_table(files, experiment="digits", dataset="digits-16")
+    score_tables.write_table(tmp_path / "e.csv", evaluation)
     timings = sorted((tmp_path / "digits" / "samples").rglob("images-*.json"))
     what = {name: keys.model_dump(exclude_defaults=True) for name, (keys, *_) in STUDY.items()}
     command = [sys.executable, SCRIPTS / "plot_samplers.py", "--evaluation", tmp_path / "e.csv"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.schedules import schedule_figure, schedule_table
+from ddpm_bench.report.figures.schedule_figure import schedule_figure, schedule_table
 
 T = 1000
 TIMES = np.arange(1, T + 1) / T

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddpm_bench.cluster_executor import (
+from ddpm_bench.runs.executor_hooks import (
     last_answer,
     leave_outputs_to_successors,
     note_failures,
     submit_trainings_first,
 )
-from ddpm_bench.slurm_failures import failure_of
+from ddpm_bench.runs.slurm_failures import failure_of
 
 FAILED = "SLURM-job '12' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable"
 LIMIT = "slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2026-11-21T17:40:00 {} ***"

@@ -18,9 +18,9 @@ from fake_results import (
     write_validation,
 )
 
-from ddpm_bench import tables
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.snapshot import snapshot
+from ddpm_bench.report.snapshot import snapshot
+from ddpm_bench.report.tables import score_tables
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 CONFIG = """
@@ -102,8 +102,8 @@ def test_a_half_finished_tree_gives_its_tables_and_figures(project):
         "samples_over_training.dpm20.png",
         "samples_over_training.dpm20.gif",
     }
-    rows = tables.read_table(
-        folder / "digits" / "evaluation_results.csv", tables.EVALUATION_COLUMNS
+    rows = score_tables.read_table(
+        folder / "digits" / "evaluation_results.csv", score_tables.EVALUATION_COLUMNS
     )
     assert list(rows["training_step"]) == [300, 600]
     assert [path.name for path in (folder / "wide").iterdir()] == ["loss.png"]
@@ -182,7 +182,7 @@ def test_experiments_that_are_both_scored_are_compared(project):
     write_scores(project / "results", "wide", checkpoints=2)
     told()
     report = project / "results" / "snapshot" / "report"
-    rows = tables.read_table(report / "all_scores.csv", tables.EVALUATION_COLUMNS)
+    rows = score_tables.read_table(report / "all_scores.csv", score_tables.EVALUATION_COLUMNS)
     assert list(rows["experiment"]) == ["digits", "wide", "wide"]
     assert (report / "FID_comparison.png").exists()
 
@@ -238,10 +238,12 @@ def test_a_wrong_config_ends_a_snapshot_with_one_error_and_no_traceback(project)
 
 def test_a_summary_prints_scores_best_checkpoint_and_places(project):
     results = project / "results"
-    rows = tables.evaluation_table(write_scores(results), experiment="digits", dataset="digits-16")
+    rows = score_tables.evaluation_table(
+        write_scores(results), experiment="digits", dataset="digits-16"
+    )
     report = results / "digits" / "report"
-    tables.write_table(report / "evaluation_results.csv", rows)
-    tables.write_table(report / "best_scores.csv", tables.best_scores(rows))
+    score_tables.write_table(report / "evaluation_results.csv", rows)
+    score_tables.write_table(report / "best_scores.csv", score_tables.best_scores(rows))
     (results / "report.html").write_text("<html>")
     done = run("summary")
     assert done.returncode == 0, done.stderr

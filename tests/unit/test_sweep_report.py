@@ -13,15 +13,15 @@ from fake_results import CLASSIFIER, INCEPTION
 from fake_sweep import KEYS, OUT_OF_MEMORY, stage_of, write_member, write_sweep_results
 from scipy import stats
 
-from ddpm_bench import sweep_table
-from ddpm_bench.key_scales import key_scale
-from ddpm_bench.main_effects import main_effects_figure
-from ddpm_bench.parallel_coordinates import parallel_coordinates_figure
 from ddpm_bench.planning.targets import SWEEP_FILES
-from ddpm_bench.ranking_figure import ranking_figure
 from ddpm_bench.records.scores import METRICS
-from ddpm_bench.sweep_curves import loss_curves_figure, score_curves_figure
-from ddpm_bench.sweep_ranking import ranking
+from ddpm_bench.report.sweeps import sweep_table
+from ddpm_bench.report.sweeps.key_scales import key_scale
+from ddpm_bench.report.sweeps.main_effects import main_effects_figure
+from ddpm_bench.report.sweeps.parallel_coordinates import parallel_coordinates_figure
+from ddpm_bench.report.sweeps.ranking_figure import ranking_figure
+from ddpm_bench.report.sweeps.sweep_curves import loss_curves_figure, score_curves_figure
+from ddpm_bench.report.sweeps.sweep_ranking import ranking
 
 FAILING = {"model.dim": 32, "train.learning_rate": 0.002}
 
@@ -127,7 +127,7 @@ def test_what_one_seed_says_is_not_called_noise_or_none(tmp_path):
 
 def test_equal_settings_are_within_noise_in_most_sweeps():
     """Of draws from one distribution Welch's test takes 5% for different."""
-    from ddpm_bench.sweep_ranking import WITHIN, against_best
+    from ddpm_bench.report.sweeps.sweep_ranking import WITHIN, against_best
 
     noise = np.random.default_rng(0)
     said = [

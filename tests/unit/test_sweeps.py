@@ -13,7 +13,6 @@ import pytest
 import yaml
 from drawn import SCRIPTS
 
-from ddpm_bench import sweep_table
 from ddpm_bench.config.experiment import Experiment
 from ddpm_bench.config.loading import check_config, frozen_config, read_config
 from ddpm_bench.config.reporting import SweepStage
@@ -22,8 +21,9 @@ from ddpm_bench.config.sweep_keys import NoSuchKeyError, swept_key
 from ddpm_bench.config.sweep_members import members, short_names, value_text
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs, stages, targets
-from ddpm_bench.sweep_ranking import ranking_columns
-from ddpm_bench.sweep_summary import sweep_summary
+from ddpm_bench.report.sweeps import sweep_table
+from ddpm_bench.report.sweeps.sweep_ranking import ranking_columns
+from ddpm_bench.report.terminal.sweep_summary import sweep_summary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

@@ -1,16 +1,17 @@
 from fake_results import INCEPTION, SMALL_REFERENCE, score, write_score, write_scores
 
-from ddpm_bench import tables, terminal
+from ddpm_bench.report.tables import score_tables
+from ddpm_bench.report.terminal import score_text
 
 
 def evaluation_of(results, experiment="digits"):
     files = sorted((results / experiment / "scores").glob("*/*/*.json"))
-    return tables.evaluation_table(files, experiment=experiment, dataset="digits-16")
+    return score_tables.evaluation_table(files, experiment=experiment, dataset="digits-16")
 
 
 def text_of(results, **changed):
     write_scores(results, **changed)
-    return terminal.score_table(evaluation_of(results))
+    return score_text.score_table(evaluation_of(results))
 
 
 def columns_of(text):
@@ -23,7 +24,7 @@ def test_the_best_of_each_column_is_starred(tmp_path):
     late = score(0.5, fid=12, fid_std=0.25, is_mean=4.0)
     write_score(tmp_path, "digits", "dpm20", "classifier", 300, early)
     write_score(tmp_path, "digits", "dpm20", "classifier", 75_000, late)
-    lines = terminal.score_table(evaluation_of(tmp_path)).splitlines()
+    lines = score_text.score_table(evaluation_of(tmp_path)).splitlines()
     (early,) = (line for line in lines if line.split()[0] == "300")
     (late,) = (line for line in lines if line.split()[0] == "75,000")
     assert "9.00 ± 0.50*" in early and "5.00 ± 0.21*" in early
@@ -64,7 +65,7 @@ def test_repeated_channels_are_said(tmp_path):
 
 def test_the_share_of_memorised_samples_is_said_where_it_is_known(tmp_path):
     write_scores(tmp_path, checkpoints=2)
-    text = terminal.score_table(evaluation_of(tmp_path))
+    text = score_text.score_table(evaluation_of(tmp_path))
     assert "memorised: 5.3% to 5.9% of samples are closer to a training image than" in text
     assert "memorised" not in text_of(tmp_path / "none", memorised_share=None)
 
@@ -78,5 +79,5 @@ def test_a_table_of_large_values_fits_a_terminal(tmp_path):
 
 def test_the_best_checkpoints_have_their_deviations(tmp_path):
     write_score(tmp_path, "digits", "dpm20", "classifier", 300, score(0.5, fid=9.0, fid_std=0.5))
-    lines = terminal.best_table(tables.best_scores(evaluation_of(tmp_path))).splitlines()
+    lines = score_text.best_table(score_tables.best_scores(evaluation_of(tmp_path))).splitlines()
     assert lines[1].split() == ["dpm20", "classifier", "FID", "9.00", "±", "0.50", "300"]

@@ -14,7 +14,7 @@ from training_runs import SCRIPTS
 from ddpm_bench.config.selection import ThinStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.tables import best_scores, evaluation_table, write_table
+from ddpm_bench.report.tables.score_tables import best_scores, evaluation_table, write_table
 from ddpm_bench.training.checkpoints import TrainingFolder
 from ddpm_bench.training.manifests import is_thinned, load_checkpoint
 from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept

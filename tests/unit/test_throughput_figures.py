@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_bench.config.benchmark import Strategy
-from ddpm_bench.house_style import DPI, PANEL_WIDTH, save_figure
 from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.records.cell_record import CellRecord
+from ddpm_bench.report.figures.style import DPI, PANEL_WIDTH, save_figure
+from ddpm_bench.report.tables.score_tables import write_table
 from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
-from ddpm_bench.tables import write_table
 from ddpm_bench.throughput_figures import memory_vs_batch, throughput_figures, throughput_vs_batch
 from ddpm_bench.throughput_looks import STATUS_MARKERS, STRATEGY_COLOURS, drawn_cells
 from ddpm_bench.throughput_table import throughput_table

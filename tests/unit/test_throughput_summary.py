@@ -9,7 +9,7 @@ from fake_throughput import CPU, benchmark, record, write_records
 from ddpm_bench.config.benchmark import Benchmark
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.planning.benchmark_cells import cells
-from ddpm_bench.tables import write_table
+from ddpm_bench.report.tables.score_tables import write_table
 from ddpm_bench.throughput_summary import throughput_summary
 from ddpm_bench.throughput_table import read_records, summary, throughput_table
 

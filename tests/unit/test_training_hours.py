@@ -9,11 +9,11 @@ import pytest
 from drawn import texts
 from fake_results import write_scores
 
-from ddpm_bench import tables
 from ddpm_bench.config.reporting import HoursOf
-from ddpm_bench.hours_figures import hours_figures
 from ddpm_bench.records.progress_log import read_events, taken_until
-from ddpm_bench.training_hours import COLUMNS, training_hours
+from ddpm_bench.report.figures.hours_figures import hours_figures
+from ddpm_bench.report.tables import score_tables
+from ddpm_bench.report.tables.training_hours import COLUMNS, training_hours
 
 HOUR = 3600.0
 
@@ -45,7 +45,7 @@ def evaluation_of(results: Path, *experiments: str, dataset: str = "digits") -> 
     parts = []
     for experiment in experiments:
         files = sorted((results / experiment / "scores").glob("*/*/*.json"))
-        parts.append(tables.evaluation_table(files, experiment=experiment, dataset=dataset))
+        parts.append(score_tables.evaluation_table(files, experiment=experiment, dataset=dataset))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -22,7 +22,7 @@ from ddpm_bench.config.training import ValidateStage
 from ddpm_bench.files import write_json
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.randomness import validation_draws, validation_positions
-from ddpm_bench.tables import VALIDATION_COLUMNS, read_table
+from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, read_table
 from ddpm_bench.training.manifests import load_checkpoint
 from ddpm_bench.training.validation import Validation
 

@@ -9,13 +9,13 @@ import shlex
 from snakemake.cli import get_argument_parser
 from snakemake.jobs import Job
 
-from ddpm_bench import main_process
+from ddpm_bench.runs import main_process
 from ddpm_bench.planning import retries
 from ddpm_bench.machine import slurm_job
-from ddpm_bench.cluster_executor import attend, leave_outputs_to_successors
+from ddpm_bench.runs.executor_hooks import attend, leave_outputs_to_successors
 from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.planning.retraining import retrainings
-from ddpm_bench.wall_time import pass_warnings_on
+from ddpm_bench.runs.wall_time_warning import pass_warnings_on
 
 FAILURES = []
 

@@ -28,7 +28,7 @@ def main() -> None:
     given = options.parse_args()
 
     from ddpm_bench.export.export import export_best
-    from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
+    from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, read_table
 
     best = export_best(
         given.what,

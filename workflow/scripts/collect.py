@@ -6,9 +6,9 @@ The set of samples, the way to score and the training step come from the path of
 
 from pathlib import Path
 
-from ddpm_bench import tables
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import CollectStage
+from ddpm_bench.report.tables import score_tables
 
 
 def main() -> None:
@@ -23,11 +23,11 @@ def main() -> None:
     arguments.add_argument("--best", type=Path, required=True, help="CSV of the best checkpoints")
     given = arguments.parse_args()
 
-    evaluation = tables.evaluation_table(
+    evaluation = score_tables.evaluation_table(
         given.scores, experiment=given.what.experiment, dataset=given.what.dataset
     )
-    tables.write_table(given.evaluation, evaluation)
-    tables.write_table(given.best, tables.best_scores(evaluation))
+    score_tables.write_table(given.evaluation, evaluation)
+    score_tables.write_table(given.best, score_tables.best_scores(evaluation))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.published import CompareStage
-from ddpm_bench.figures import comparison_figures
-from ddpm_bench.house_style import empty_figure, save_figure
-from ddpm_bench.published_lines import with_published
-from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, join_tables, write_table
+from ddpm_bench.report.figures.published_lines import with_published
+from ddpm_bench.report.figures.score_figures import comparison_figures
+from ddpm_bench.report.figures.style import empty_figure, save_figure
+from ddpm_bench.report.tables.score_tables import (
+    BEST_COLUMNS,
+    EVALUATION_COLUMNS,
+    join_tables,
+    write_table,
+)
 
 OF_SWEEPS = "All experiments are members of sweeps, which have figures of their own (Sweeps)."
 

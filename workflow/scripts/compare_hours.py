@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import HoursStage
-from ddpm_bench.hours_figures import hours_figures
-from ddpm_bench.house_style import save_figure
 from ddpm_bench.machine.gpu_leases import present_devices
-from ddpm_bench.tables import EVALUATION_COLUMNS, join_tables, write_table
-from ddpm_bench.training_hours import training_hours
+from ddpm_bench.report.figures.hours_figures import hours_figures
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, join_tables, write_table
+from ddpm_bench.report.tables.training_hours import training_hours
 
 
 def main() -> None:

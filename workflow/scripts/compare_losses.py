@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import LossesStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.loss_comparison import loss_comparison
-from ddpm_bench.losses import read_losses
+from ddpm_bench.report.figures.loss_comparison import loss_comparison
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.losses import read_losses
 
 
 def main() -> None:

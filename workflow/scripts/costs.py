@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import CostsStage
-from ddpm_bench.cost_figure import cost_figure
-from ddpm_bench.costs import costs_table
-from ddpm_bench.house_style import save_figure
 from ddpm_bench.machine.gpu_leases import present_devices
-from ddpm_bench.tables import write_table
+from ddpm_bench.report.figures.cost_figure import cost_figure
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.cost_table import costs_table
+from ddpm_bench.report.tables.score_tables import write_table
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 
 from pathlib import Path
 
-from ddpm_bench.best_figure import best_figure
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.published import ScoreFiguresStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.tables import BEST_COLUMNS, join_tables
+from ddpm_bench.report.figures.best_scores_figure import best_figure
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, join_tables
 
 
 def main() -> None:

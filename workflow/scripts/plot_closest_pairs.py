@@ -4,12 +4,12 @@
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.closest import closest_figure, closest_pairs, closest_title
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.instead import say_instead
 from ddpm_bench.records.failures import failure_of_samples
 from ddpm_bench.records.nearest import read_nearest
+from ddpm_bench.report.figures.closest_pairs import closest_figure, closest_pairs, closest_title
+from ddpm_bench.report.figures.sample_pictures import say_instead
+from ddpm_bench.report.figures.style import save_figure
 
 
 def main() -> None:

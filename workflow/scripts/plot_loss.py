@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.losses import loss_figure, read_losses
-from ddpm_bench.tables import VALIDATION_COLUMNS, join_tables
+from ddpm_bench.report.figures.loss_figure import loss_figure
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.losses import read_losses
+from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, join_tables
 
 
 def main() -> None:

@@ -8,10 +8,15 @@ reconstructions.csv.
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.codebook_figure import pairs_figure, read_summaries, use_figure, use_table
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.tables import write_table
+from ddpm_bench.report.figures.reconstruction_figures import (
+    pairs_figure,
+    read_summaries,
+    use_figure,
+    use_table,
+)
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.score_tables import write_table
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import SamplersStage
 from ddpm_bench.records.failures import read_failed
-from ddpm_bench.sampler_figure import write_comparison
-from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
+from ddpm_bench.report.figures.sampler_figure import write_comparison
+from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, read_table
 
 
 def main() -> None:

@@ -3,12 +3,15 @@
 
 from pathlib import Path
 
-from ddpm_bench.animations import save_animation, training_frames
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import PlotStage
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.instead import say_instead, with_images
-from ddpm_bench.pictures import samples_over_training
+from ddpm_bench.report.figures.animations import save_animation, training_frames
+from ddpm_bench.report.figures.sample_pictures import (
+    samples_over_training,
+    say_instead,
+    with_images,
+)
+from ddpm_bench.report.figures.style import save_figure
 
 
 def main() -> None:

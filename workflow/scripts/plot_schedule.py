@@ -17,8 +17,8 @@ def main() -> None:
     given = arguments.parse_args()
 
     # torch takes seconds to import, which a wrong argument need not wait for.
-    from ddpm_bench.house_style import save_figure
-    from ddpm_bench.schedules import schedule_figure
+    from ddpm_bench.report.figures.schedule_figure import schedule_figure
+    from ddpm_bench.report.figures.style import save_figure
 
     title = f"{given.experiment}: noise schedule"
     stage = given.what

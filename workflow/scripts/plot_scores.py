@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.published import ScoreFiguresStage
-from ddpm_bench.figures import score_figures
-from ddpm_bench.house_style import save_figure
-from ddpm_bench.tables import EVALUATION_COLUMNS, read_table
+from ddpm_bench.report.figures.score_figures import score_figures
+from ddpm_bench.report.figures.style import save_figure
+from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, read_table
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import FiguresStage
-from ddpm_bench.house_style import save_figure
+from ddpm_bench.report.figures.style import save_figure
 from ddpm_bench.throughput_figures import throughput_figures
 from ddpm_bench.throughput_table import THROUGHPUT_COLUMNS, read_throughput
 

@@ -33,15 +33,15 @@ def main() -> None:
         with lease(1):
             draw_or_say_why_not(args)
     else:
-        from ddpm_bench.instead import say_instead
+        from ddpm_bench.report.figures.sample_pictures import say_instead
 
         say_instead(args.output, args.title, failed)
 
 
 def draw_or_say_why_not(args) -> None:
     # All that a ceiling of memory need not hold is imported before it is set.
-    from ddpm_bench.instead import say_instead
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
+    from ddpm_bench.report.figures.sample_pictures import say_instead
     from ddpm_bench.sampling.sampler import open_sampler as _  # noqa: F401
 
     ceiling = None
@@ -60,7 +60,7 @@ def draw_or_say_why_not(args) -> None:
 
 def draw(args) -> None:
     # These import torch: after the lease, which decides the GPUs that it sees.
-    from ddpm_bench.animations import denoising_frames, frames_of, save_animation
+    from ddpm_bench.report.figures.animations import denoising_frames, frames_of, save_animation
     from ddpm_bench.sampling.sampler import denoising_steps, open_sampler
 
     stage: SampleStage = args.what

@@ -6,9 +6,8 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import GridStage
 from ddpm_bench.files import replacing
-from ddpm_bench.instead import say_instead
-from ddpm_bench.pictures import sample_grid
 from ddpm_bench.records.failures import failure_of_samples
+from ddpm_bench.report.figures.sample_pictures import sample_grid, say_instead
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.snapshot import snapshot
+from ddpm_bench.report.snapshot import snapshot
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.dashboard import dashboard
-from ddpm_bench.overview import overview
 from ddpm_bench.planning import jobs
+from ddpm_bench.runs.dashboard import dashboard
+from ddpm_bench.runs.overview import overview
 
 TO_THE_TOP = "\x1b[H\x1b[J"  # cursor home, clear all below
 

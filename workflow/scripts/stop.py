@@ -9,7 +9,7 @@ that snakemake runs in.
 from pathlib import Path
 
 from ddpm_bench.cli import parser, run
-from ddpm_bench.stopping import stop
+from ddpm_bench.runs.stopping import stop
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.summary import summary
+from ddpm_bench.report.terminal.run_summary import summary
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import SweepStage
-from ddpm_bench.sweep_report import write_sweep
+from ddpm_bench.report.sweeps.sweep_report import write_sweep
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def main() -> None:
     )
     args = options.parse_args()
 
-    from ddpm_bench.tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
+    from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
     from ddpm_bench.training.checkpoints import TrainingFolder
     from ddpm_bench.training.ownership import owning
     from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept

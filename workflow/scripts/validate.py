@@ -40,7 +40,7 @@ def main() -> None:
 def write_losses(path: Path, rows: list[dict[str, float]]) -> None:
     import pandas as pd
 
-    from ddpm_bench.tables import VALIDATION_COLUMNS, write_table
+    from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, write_table
 
     write_table(path, pd.DataFrame(rows, columns=VALIDATION_COLUMNS))
 

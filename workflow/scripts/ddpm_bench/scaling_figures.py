@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from ddpm_bench.house_style import PANEL_WIDTH, empty_figure, house_style
+from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style
 from ddpm_bench.throughput_looks import (
     STATUS_MARKERS,
     STRATEGY_COLOURS,

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddpm_bench.house_style import PANEL_WIDTH, empty_figure, house_style, number
+from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style, number
 from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
 from ddpm_bench.throughput_looks import (
     PRECISION_DASHES,

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ddpm_bench.config.benchmark import Precision, Strategy
-from ddpm_bench.house_style import COLOURS, NOTE_COLOUR, number
+from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, number
 from ddpm_bench.throughput_table import CELL, HARDWARE, summary, world
 
 STRATEGIES = get_args(Strategy)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ddpm_bench.config.benchmark import Precision, Strategy
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.cell_record import CellRecord, Environment
-from ddpm_bench.tables import Kinds, read_table, typed
+from ddpm_bench.report.tables.score_tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
 # Speeds compare on one kind of device with as many cores, nowhere else.

@@ -26,10 +26,10 @@ from ddpm_bench.export.best_checkpoint import Winner, deciding, scores_of, winne
 from ddpm_bench.export.model_card import card_without_winner, model_card
 from ddpm_bench.export.sampling_program import program, requirements, steps_of
 from ddpm_bench.files import replacing, write_json, write_text
-from ddpm_bench.house_style import empty_figure, save_figure
 from ddpm_bench.images.sample_files import samples_of
-from ddpm_bench.pictures import sample_grid
 from ddpm_bench.records.layout import checkpoint_name
+from ddpm_bench.report.figures.sample_pictures import sample_grid
+from ddpm_bench.report.figures.style import empty_figure, save_figure
 from ddpm_bench.training.checkpoints import publish
 
 GRID_IMAGES = 64

@@ -10,7 +10,7 @@ from PIL import Image
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
 from ddpm_bench.images.sample_files import samples_of
-from ddpm_bench.pictures import open_samples
+from ddpm_bench.report.figures.sample_pictures import open_samples
 
 DIGITS = 6
 

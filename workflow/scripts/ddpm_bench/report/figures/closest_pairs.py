@@ -1,0 +1,150 @@
+"""The generated images that are closest to training images, beside those, and how close they all
+are compared with images that were held out of training."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from ddpm_bench.errors import UserError
+from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.records.scores import feature_space_label
+from ddpm_bench.report.figures.sample_pictures import open_samples
+from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
+
+PAIRS = 12
+PAIR_COLUMNS = 3
+BINS = 30
+CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts what is below it
+
+
+def closest_title(path: Path) -> str:
+    """What a figure says it is of: <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
+    *_, experiment, _, score, samples, name = path.absolute().parts
+    step = int(name.removeprefix("step-").partition(".")[0])
+    return (
+        f"{experiment}: {samples} at training step {step:,}, closest to training images ({score})"
+    )
+
+
+def closest_pairs(
+    distances: Nearest, samples: list[Path], train: Path
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """The closest pairs of a generated image and its nearest training image, both uint8
+    [H, W, C], with their distance; the closest first, of equal ones the earlier image.
+
+    samples: the files of the set, in order; train: the prepared training images.
+    """
+    generated, trained = [open_samples(path) for path in samples], open_samples(train)
+    there, scored = sum(map(len, generated)), len(distances.generated_distance)
+    if there < scored:
+        raise UserError(
+            f"there are {there} samples, and {scored} were scored: give all files of the set"
+        )
+    if len(distances.generated_distance) and distances.nearest_train.max() >= len(trained):
+        raise UserError(
+            f"{train}: holds {len(trained)} images, and a sample is nearest to number "
+            f"{distances.nearest_train.max()}; score the samples again"
+        )
+    order = np.argsort(distances.generated_distance, kind="stable")[:PAIRS]
+    return [
+        (
+            image_at(generated, index),
+            np.asarray(trained[distances.nearest_train[index]]),
+            float(distances.generated_distance[index]),
+        )
+        for index in order
+    ]
+
+
+def image_at(arrays: list[np.ndarray], index: int) -> np.ndarray:
+    """Image `index` of several arrays that follow each other."""
+    for array in arrays:
+        if index < len(array):
+            return np.asarray(array[index])
+        index -= len(array)
+    raise IndexError(index)
+
+
+def closest_figure(
+    distances: Nearest,
+    pairs: list[tuple[np.ndarray, np.ndarray, float]],
+    feature_space: str,
+    title: str,
+) -> Figure:
+    """Left the distributions of both distances, right the closest pairs."""
+    with house_style():
+        figure = Figure((18, 9), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+        figure.suptitle(title, fontsize=21, fontweight="bold")
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03)
+        axes = left.subplots()
+        if len(distances.generated_distance):
+            draw_distributions(axes, distances)
+            axes.set(
+                xlabel=f"distance to the nearest training image\n"
+                f"({feature_space_label(feature_space)})",
+                ylabel="share of the images",
+            )
+            if pairs:
+                draw_pairs(right, pairs)
+        else:
+            say_in_axes(axes, "No distances to training images were measured with this score.")
+    return figure
+
+
+def draw_distributions(axes: Axes, distances: Nearest) -> None:
+    """Histograms of equal area, and the distance below which the closest held-out images are."""
+    kinds = {
+        "generated": distances.generated_distance,
+        "held out of training": distances.heldout_distance,
+    }
+    kinds = {f"{name} ({len(kind):,})": kind for name, kind in kinds.items() if len(kind)}
+    rows = pd.concat(
+        [pd.DataFrame({"distance": kind, "images": name}) for name, kind in kinds.items()],
+        ignore_index=True,
+    )
+    sns.histplot(
+        rows, x="distance", hue="images", stat="proportion", common_norm=False, bins=BINS,
+        element="step", alpha=0.3, linewidth=2, palette=COLOURS[: len(kinds)], ax=axes,
+    )  # fmt: skip
+    axes.set_xlim(left=0)
+    sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
+    if not len(distances.heldout_distance):
+        note = "Nothing is held out of training, so nothing says what distance is to be expected."
+    else:
+        close = np.quantile(distances.heldout_distance, CLOSE_SHARE)
+        share = (distances.generated_distance < close).mean()
+        axes.axvline(close, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)))
+        note = (
+            f"Left of the line at {number(close)} are {CLOSE_SHARE:.0%} of the held-out images and "
+            f"{share:.1%} of the generated ones. Many more than {CLOSE_SHARE:.0%} would be a sign "
+            "of memorising."
+        )
+    axes.annotate(
+        "\n".join(textwrap.wrap(note, 62)), (0, 0), xytext=(0, -86), xycoords="axes fraction",
+        textcoords="offset points", va="top", fontsize=13.5, color=NOTE_COLOUR,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def draw_pairs(figure: SubFigure, pairs: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
+    """Each pair as one picture, the generated image left, its distance below."""
+    figure.suptitle(
+        f"The {len(pairs)} closest: generated | nearest training image, and their distance",
+        fontsize=15,
+    )
+    rows = -(-len(pairs) // PAIR_COLUMNS)
+    grid = list(figure.subplots(rows, PAIR_COLUMNS, squeeze=False).flat)
+    for axes in grid[len(pairs) :]:
+        axes.set_axis_off()
+    for axes, (generated, trained, distance) in zip(grid, pairs, strict=False):
+        gap = np.full((len(generated), max(1, generated.shape[1] // 16), 3), 255, np.uint8)
+        colour = [image.repeat(3 // image.shape[2], axis=2) for image in (generated, trained)]
+        axes.imshow(np.concatenate([colour[0], gap, colour[1]], axis=1), interpolation="nearest")
+        axes.set_xlabel(number(distance), fontsize=14)
+        axes.set(xticks=[], yticks=[], frame_on=False)

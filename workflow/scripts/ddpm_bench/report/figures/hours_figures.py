@@ -1,0 +1,94 @@
+"""Figures of scores against hours of training: what a score costs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ddpm_bench.config.published import PublishedOf
+from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.report.figures.axes import Against
+from ddpm_bench.report.figures.cost_figure import UNITS
+from ddpm_bench.report.figures.published_lines import published_in
+from ddpm_bench.report.figures.score_figures import (
+    FID_PANEL,
+    PANEL,
+    curve_looks,
+    figure_of_panels,
+    with_curves,
+    with_kid_first,
+    with_notes_of_others,
+)
+from ddpm_bench.report.figures.score_panels import Panel
+from ddpm_bench.report.figures.style import empty_figure, number
+from ddpm_bench.report.tables.training_hours import GPU
+
+
+def hours_figures(
+    evaluation: pd.DataFrame, hours: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of all experiments together, each under its file name.
+
+    evaluation: a table as of tables.evaluation_table; hours: of training_hours.COLUMNS.
+    """
+    rows = evaluation.merge(hours, on=["experiment", "training_step"], how="inner")
+    unknown = sorted(set(evaluation["experiment"]) - set(rows["experiment"]))
+    for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
+        metric, title = METRICS[column], f"{name} against training time"
+        figure = hours_figure(rows, metric, title, published, unknown)
+        yield f"{metric.name}_vs_GPUHours.png", figure
+
+
+def hours_figure(
+    rows: pd.DataFrame,
+    metric: Metric,
+    title: str,
+    published: Sequence[PublishedOf],
+    unknown: Sequence[str],
+) -> Figure:
+    """Panels as of figures.score_figure; hours of GPUs and of CPUs never share one.
+
+    unknown: experiments of which no time is known, which a note names.
+    """
+    if rows.empty:
+        return empty_figure(title, "Of no scored checkpoint is known how long its training took.")
+    kinds = [*(FID_PANEL if metric.column == "fid" else PANEL), "processes_are"]
+    rows = with_curves(rows, kinds)
+    panels = [
+        panel_against_hours(group, one, published)
+        for _, group in rows.groupby(kinds, sort=True)
+        for one in with_kid_first([metric], group)
+    ]
+    panels = with_notes_of_others(panels, [metric], published)
+    if unknown:
+        note = f"Without a known training time, and left out: {', '.join(unknown)}."
+        panels[-1] = replace(panels[-1], notes=[*panels[-1].notes, note])
+    return figure_of_panels(panels, title, curve_looks(rows))
+
+
+def panel_against_hours(
+    rows: pd.DataFrame, metric: Metric, published: Sequence[PublishedOf]
+) -> Panel:
+    """The rows with `taken`, in the unit in which it is short."""
+    factor, unit, _ = next(unit for unit in UNITS if rows["process_hours"].max() < unit[2])
+    gpus = rows["processes_are"].iloc[0] == GPU
+    name = f"{'GPU' if gpus else 'process'}-{unit}s"
+    label = f"{name} of training" + ("" if gpus else " (CPU)")
+    taken = rows.assign(taken=factor * rows["process_hours"])
+    lines = published_in(published, rows, metric)
+    return Panel(taken, metric, Against("taken", label, name), lines, latent_notes(taken, name))
+
+
+def latent_notes(rows: pd.DataFrame, unit: str) -> list[str]:
+    """Where curves begin that stand on the training of an autoencoder."""
+    latent = rows[rows["autoencoder"] != ""]
+    factor = rows["taken"] / rows["process_hours"]
+    notes = []
+    for (experiment, autoencoder), group in latent.groupby(["experiment", "autoencoder"]):
+        before = float((group["autoencoder_hours"] * factor[group.index]).iloc[0])
+        notes.append(
+            f"{experiment} counts the {number(float(f'{before:.3g}'))} {unit} of its autoencoder "
+            f"{autoencoder} first."
+        )
+    return notes

@@ -1,0 +1,184 @@
+"""Figures of scores against training steps.
+
+What is scored in different feature spaces, against different references or by different programs'
+resize never shares an axis: each such group has a panel of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ddpm_bench.config.published import PublishedOf
+from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.report.figures.published_lines import published_elsewhere, published_in
+from ddpm_bench.report.figures.score_panels import Expectation, Panel, draw_panel
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+)
+from ddpm_bench.report.tables.score_tables import reference_is_small
+
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+DASHES = ["", (4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 3)]
+FIRST = 25  # checkpoints in the figures named First25
+
+# What is the same within a panel: of any metric, and of FID, whose value depends on more.
+PANEL = ["dataset", "feature_space", "reference"]
+FID_PANEL = [*PANEL, "fid_backend", "fid_reference"]
+
+# Meehan et al. 2020: a model that knows no training image better than others of their kind is as
+# often closer to one as a held-out image is; by its definition 5% are below the 5% quantile.
+MEMORISING = [
+    Expectation(
+        "closer_than_heldout", "closer than held-out", lower_is_better=True, std=None, decimals=3,
+        expected=0.5, meaning="towards 1: copies of training images",
+    ),
+    Expectation(
+        "memorised_share", "memorised share", lower_is_better=True, std=None, decimals=3,
+        expected=0.05, meaning="share closer than 95% of held-out images",
+    ),
+]  # fmt: skip
+
+
+def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST) -> pd.DataFrame:
+    """The rows of the `count` earliest checkpoints that were scored."""
+    steps = sorted(evaluation["training_step"].unique())[:count]
+    return evaluation[evaluation["training_step"].isin(steps)]
+
+
+def score_figure(
+    evaluation: pd.DataFrame,
+    metrics: list[Metric],
+    title: str,
+    published: Sequence[PublishedOf] = (),
+) -> Figure:
+    """Curves of the metrics against training steps, best checkpoints starred.
+
+    `evaluation` is a table as of tables.evaluation_table, of one experiment or several. There is a
+    panel for each metric, dataset, feature space and reference; sets of samples (and experiments)
+    are told apart by colour, marker and dashes. FID has KID above it where the reference is small.
+    `published` are lines in the panels of their kind. Without rows the figure says that there are
+    none.
+    """
+    if evaluation.empty:
+        return empty_figure(
+            title, "There are no scores: the config asks for none, or none is done yet."
+        )
+    panel = FID_PANEL if METRICS["fid"] in metrics else PANEL
+    rows = with_curves(evaluation, panel)
+    looks = curve_looks(rows)
+    panels = [
+        Panel(group, metric, published=published_in(published, group, metric))
+        for _, group in rows.groupby(panel, sort=True)
+        for metric in with_kid_first(metrics, group)
+    ]
+    return figure_of_panels(with_notes_of_others(panels, metrics, published), title, looks)
+
+
+def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple]) -> Figure:
+    """Panels below each other, high enough for their legends."""
+    heights = [max(PANEL_HEIGHT, 2 + 0.52 * panel.rows["curve"].nunique()) for panel in panels]
+    with house_style():
+        figure = Figure((PANEL_WIDTH, sum(heights) + 0.8), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
+        figure.suptitle(title, fontsize=21, fontweight="bold")
+        grid = figure.subplots(len(panels), squeeze=False, height_ratios=heights)
+        for axes, panel in zip(grid[:, 0], panels, strict=True):
+            draw_panel(axes, panel, looks)
+    return figure
+
+
+def with_notes_of_others(
+    panels: list[Panel], metrics: list[Metric], published: Sequence[PublishedOf]
+) -> list[Panel]:
+    """The panels; the last one names the published lines that stand in none of them."""
+    columns = {metric.column for metric in metrics}
+    drawn = [line for panel in panels for line in panel.published]
+    others = [line for line in published if line.column in columns and line not in drawn]
+    last = replace(panels[-1], notes=[*panels[-1].notes, *published_elsewhere(others)])
+    return [*panels[:-1], last]
+
+
+def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
+    """The metrics, led by KID where they hold an FID that is biased by a small reference."""
+    fid, kid = METRICS["fid"], METRICS["kid_mean"]
+    if fid in metrics and kid not in metrics and reference_is_small(rows):
+        return [kid, *metrics]
+    return metrics
+
+
+def with_curves(evaluation: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
+    """The rows with `variant` (samples, and score where one panel has several) and `curve`.
+
+    A curve is a variant of an experiment; the legend names the experiment where there are several.
+    """
+    within = evaluation.groupby([*panel, "experiment", "samples"])["score"]
+    variant = evaluation["samples"].where(
+        within.transform("nunique") == 1, evaluation["samples"] + " · " + evaluation["score"]
+    )
+    several = evaluation["experiment"].nunique() > 1
+    curve = evaluation["experiment"] + " · " + variant if several else variant
+    return evaluation.assign(variant=variant, curve=curve)
+
+
+def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
+    """Colour, marker and dashes of each curve, the same in all panels of a figure.
+
+    With several experiments the colour is the experiment's, marker and dashes are the variant's.
+    Beyond ten colours markers and dashes go on.
+    """
+    experiments = sorted(rows["experiment"].unique())
+    variants = sorted(rows["variant"].unique())
+    looks = {}
+    curves = rows[["experiment", "variant", "curve"]].drop_duplicates()
+    for experiment, variant, curve in curves.itertuples(index=False):
+        style = variants.index(variant)
+        hue = experiments.index(experiment) if len(experiments) > 1 else style
+        if len(experiments) > 1:
+            style += hue // len(COLOURS) * len(variants)
+        looks[curve] = (
+            COLOURS[hue % len(COLOURS)],
+            MARKERS[style % len(MARKERS)],
+            DASHES[style % len(DASHES)],
+        )
+    return looks
+
+
+def score_figures(
+    evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of one experiment, each under its file name."""
+    experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
+    early, only = first_checkpoints(evaluation), f"first {FIRST} checkpoints"
+    for name, column, title in (
+        ("FID", "fid", f"{experiment}FID"),
+        ("IS", "is_mean", f"{experiment}Inception Score"),
+    ):
+        metrics = [METRICS[column]]
+        yield f"{name}_vs_TrainingSteps.png", score_figure(evaluation, metrics, title, published)
+        yield (
+            f"{name}_vs_TrainingSteps_First25.png",
+            score_figure(early, metrics, f"{title}, {only}", published),
+        )
+    for name, metrics, title in (
+        ("KID", [METRICS["kid_mean"]], "KID"),
+        ("PrecisionRecall", [METRICS["precision"], METRICS["recall"]], "precision and recall"),
+        ("DensityCoverage", [METRICS["density"], METRICS["coverage"]], "density and coverage"),
+        ("Memorising", MEMORISING, "distance to training images"),
+    ):
+        figure = score_figure(evaluation, metrics, f"{experiment}{title}", published)
+        yield f"{name}_vs_TrainingSteps.png", figure
+
+
+def comparison_figures(
+    evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of all experiments together, each under its file name."""
+    for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
+        metric, title = METRICS[column], f"{name} of all experiments"
+        yield f"{metric.name}_comparison.png", score_figure(evaluation, [metric], title, published)

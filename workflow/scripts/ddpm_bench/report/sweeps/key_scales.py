@@ -1,0 +1,104 @@
+"""How the values of a sweep's key stand along an axis: as numbers, or as categories in order."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO
+from ddpm_bench.report.figures.style import number
+
+MOST_TICKS = 8  # values that each have a tick; of more numbers an axis shows some
+
+
+@dataclass(frozen=True)
+class KeyScale:
+    """An axis from 0 to 1. texts: the values as the table of the sweep has them, in order."""
+
+    texts: tuple[str, ...]
+    numeric: bool
+    logarithmic: bool
+    low: float = 0.0
+    high: float = 1.0
+
+    def place(self, text: str) -> float:
+        """Where a value stands."""
+        if not self.numeric:
+            return _share(self.texts.index(text), len(self.texts))
+        return self._place_number(float(text))
+
+    def _place_number(self, value: float) -> float:
+        low, high = self.low, self.high
+        if self.logarithmic:
+            value, low, high = np.log(value), np.log(low), np.log(high)
+        return float((value - low) / (high - low))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places and labels."""
+        if not self.numeric or len(self.texts) <= MOST_TICKS:
+            return [(self.place(text), shown(text)) for text in self.texts]
+        if self.logarithmic:
+            decades = np.log10(self.high / self.low)
+            subs = (1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 2, 5)
+            values = LogLocator(subs=subs).tick_values(self.low, self.high)
+        else:
+            values = MaxNLocator(5).tick_values(self.low, self.high)
+        return [
+            (self._place_number(value), number(float(f"{value:.6g}")))
+            for value in values
+            if self.low <= value <= self.high
+        ]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it has more values than can each be looked at."""
+        return self.numeric and len(self.texts) > MOST_TICKS
+
+
+def key_scale(values: Iterable[str]) -> KeyScale:
+    """The scale of a key with these values. Numbers that span much have a logarithmic one, and few
+    that are evenly spread neither way are categories in their order."""
+    texts = sorted(set(values), key=_order)
+    numbers = [found for text in texts if (found := as_number(text)) is not None]
+    if len(numbers) < len(texts) or len(numbers) < 2:
+        return KeyScale(tuple(texts), numeric=False, logarithmic=False)
+    low, high = min(numbers), max(numbers)
+    logarithmic = low > 0 and (high / low >= LOG_FROM_RATIO or _evenly_spread(np.log(numbers)))
+    if len(texts) <= MOST_TICKS:
+        # A value too near another would have its label on that one's.
+        places = np.log(numbers) if logarithmic else np.array(numbers)
+        if np.diff(places).min() < 0.08 * (places[-1] - places[0]):
+            return KeyScale(tuple(texts), numeric=False, logarithmic=False)
+    return KeyScale(tuple(texts), True, logarithmic, low, high)
+
+
+def as_number(text: str) -> float | None:
+    """The number that a value is; None for a text, a list, null, true or false."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def shown(text: str) -> str:
+    """A value as a label."""
+    value = as_number(text)
+    return text if value is None else number(value)
+
+
+def _order(text: str) -> tuple[int, float, str]:
+    value = as_number(text)
+    return (1, 0.0, text) if value is None else (0, value, text)
+
+
+def _evenly_spread(places: np.ndarray) -> bool:
+    """Whether three or more are at equal distances, as 1, 2, 4 are by their logarithms."""
+    steps = np.diff(places)
+    return len(steps) > 1 and bool(np.allclose(steps, steps[0], rtol=0.02))
+
+
+def _share(index: int, count: int) -> float:
+    return 0.5 if count == 1 else index / (count - 1)

@@ -1,0 +1,239 @@
+"""Scores and losses of a sweep against training steps: a line per setting, a band over seeds."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ddpm_bench.config.reporting import SweepStage
+from ddpm_bench.config.sweep_members import members
+from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.loss_figure import MOST_SMOOTHED, SMOOTHED_SHARE
+from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO, PlainNumbers
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    empty_figure,
+    house_style,
+    number,
+)
+from ddpm_bench.report.figures.style import write_notes as write_notes_below
+from ddpm_bench.report.sweeps.sweep_panels import (
+    NO_SCORES,
+    ScoredAlike,
+    failure_notes,
+    scored_alike,
+    write_title,
+)
+from ddpm_bench.report.sweeps.sweep_ranking import ranked
+from ddpm_bench.report.sweeps.sweep_table import setting_keys, setting_name
+from ddpm_bench.report.tables.losses import read_losses
+from ddpm_bench.report.tables.score_tables import SCORED
+
+MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
+OTHERS = "0.75"
+LONGEST_NAME = 40  # characters of a line of the legend
+
+
+def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.DataFrame) -> Figure:
+    """A panel for each way to score. evaluation: the scores of all members at all checkpoints."""
+    title = f"{stage.sweep}: scores against training steps"
+    panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
+    if not panels:
+        return empty_figure(title, NO_SCORES)
+    settings = settings_of_members(stage)
+    height = panel_height(settings.values())
+    with house_style():
+        figure = Figure((PANEL_WIDTH + 1, len(panels) * height + 0.8))
+        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15, hspace=0.04)
+        figure.suptitle(title, fontsize=21, fontweight="bold")
+        grid = figure.subplots(len(panels), squeeze=False)[:, 0]
+        for axes, panel in zip(grid, panels, strict=True):
+            first = panel.rows.iloc[0]
+            same = (evaluation[SCORED] == first[SCORED]).all(axis=1)
+            rows = evaluation[same].dropna(subset=[panel.metric.column])
+            curves = pd.DataFrame(
+                {
+                    "setting": rows["experiment"].map(settings),
+                    "member": rows["experiment"],
+                    "step": rows["training_step"].astype("int64"),
+                    "value": rows[panel.metric.column],
+                }
+            )
+            draw_curves(axes, curves, best_first(stage, panel), markers=True)
+            scale_scores(axes, curves, panel)
+            write_title(axes, panel)
+            axes.set(xlabel="training steps", ylabel=panel.label().replace("best checkpoint, ", ""))
+            scale_steps(axes, curves["step"])
+            write_notes_below(axes, [*notes_of(curves), *failure_notes(panel.rows)])
+    return figure
+
+
+def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) -> Figure:
+    """The training losses of all members, smoothed as in their own figures."""
+    title = f"{stage.sweep}: training loss"
+    curves = losses(stage, results)
+    if curves.empty:
+        return empty_figure(title, "No loss has been recorded yet.")
+    panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
+    order = best_first(stage, panels[0]) if panels else []
+    with house_style():
+        figure = Figure((PANEL_WIDTH + 1, panel_height(curves["setting"]) + 0.8))
+        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
+        figure.suptitle(title, fontsize=21, fontweight="bold")
+        axes = figure.subplots()
+        draw_curves(axes, curves, order, markers=False)
+        scale_losses(axes, curves["value"])
+        scale_steps(axes, curves["step"])
+        axes.set(xlabel="training steps")
+        write_notes_below(axes, [*notes_of(curves), *comparable(stage), *failure_notes(table)])
+    return figure
+
+
+def panel_height(settings: Iterable[str]) -> float:
+    """Inches of a panel, as its legend needs."""
+    lines = sorted((legend_name(name).count("\n") + 1 for name in set(settings)), reverse=True)
+    return max(PANEL_HEIGHT, 1.0 + 0.28 * sum(lines[:MOST_COLOURS])) + 1.4
+
+
+def settings_of_members(stage: SweepStage) -> dict[str, str]:
+    """The name of each member's setting."""
+    found = members(stage.sweep, stage.swept)
+    return {member: setting_name(stage, values) for member, values in found.items()}
+
+
+def best_first(stage: SweepStage, panel: ScoredAlike) -> list[str]:
+    """The names of the settings that have a value, the best mean first."""
+    names = settings_of_members(stage)
+    measured, keys = panel.measured, setting_keys(stage)
+    found = []
+    for row in ranked(measured, panel.metric, keys):
+        own = measured
+        for key in keys:
+            own = own[own[key] == row[key]]
+        found.append(names[own["member"].iloc[0]])
+    return found
+
+
+def losses(stage: SweepStage, results: Path) -> pd.DataFrame:
+    """Columns setting, member, step, value: the running mean of each member's loss."""
+    parts = []
+    for member, setting in settings_of_members(stage).items():
+        path = results / member / "metrics.csv"
+        if not path.exists():
+            continue
+        rows = read_losses(path).dropna(subset=["loss"]).sort_values("step")
+        window = min(max(1, len(rows) // SMOOTHED_SHARE), MOST_SMOOTHED)
+        smooth = rows["loss"].rolling(window, center=True, min_periods=1).mean()
+        steps = rows["step"].astype("int64")
+        parts.append(
+            pd.DataFrame({"setting": setting, "member": member, "step": steps, "value": smooth})
+        )
+    columns = ["setting", "member", "step", "value"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: bool) -> None:
+    """The mean of each setting's members at each step, and a band of one standard deviation where
+    there are several; the legend has the best settings, all others are grey.
+
+    order: settings, the best first; those that are not in it follow.
+    """
+    there = list(dict.fromkeys([*order, *curves["setting"]]))
+    there = [name for name in there if name in set(curves["setting"])]
+    looks = dict(colours_of(there))
+    for setting in reversed(there):
+        colour, grey = looks[setting], looks[setting] == OTHERS
+        by_step = curves[curves["setting"] == setting].groupby("step")["value"]
+        mean, std, count = by_step.mean(), by_step.std(), by_step.count()
+        axes.plot(
+            mean.index, mean, color=colour, linewidth=1.2 if grey else 2.4,
+            marker="o" if markers else None, markersize=4 if grey else 7,
+            zorder=2 if grey else 4,
+        )  # fmt: skip
+        if (count > 1).any() and not grey:
+            spread = std.where(count > 1)
+            axes.fill_between(
+                mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0
+            )
+    look = {"linewidth": 2.4, "marker": "o" if markers else None}
+    handles = [
+        Line2D([], [], color=looks[name], label=legend_name(name), **look)
+        for name in there
+        if looks[name] != OTHERS
+    ]
+    if len(there) > len(handles):
+        label = f"{len(there) - len(handles)} other settings"
+        handles.append(Line2D([], [], color=OTHERS, linewidth=1.2, label=label))
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False,
+        fontsize=12.5, handlelength=2.2, title="best first" if order else None, alignment="left",
+        title_fontsize=13,
+    )  # fmt: skip
+
+
+def legend_name(setting: str) -> str:
+    """A setting in lines."""
+    return "\n".join(textwrap.wrap(setting, LONGEST_NAME))
+
+
+def colours_of(settings: list[str]) -> Iterator[tuple[str, object]]:
+    """From dark to light along the order, so that the better half is seen at once."""
+    shown = settings[:MOST_COLOURS]
+    few = len(shown) <= 4
+    for index, setting in enumerate(settings):
+        if index >= MOST_COLOURS:
+            yield setting, OTHERS
+        elif few:
+            yield setting, COLOURS[index]
+        else:
+            yield setting, colormaps["viridis"](0.92 * index / (len(shown) - 1))
+
+
+def notes_of(curves: pd.DataFrame) -> list[str]:
+    """What bands are."""
+    several = curves.groupby("setting")["member"].nunique().max()
+    if several < 2:
+        return []
+    return ["Lines are means over the seeds of a setting, bands one standard deviation."]
+
+
+def comparable(stage: SweepStage) -> list[str]:
+    """What makes losses of different members incomparable."""
+    kinds = ("diffusion.", "train.min_snr_gamma", "train.offset_noise", "dataset", "autoencoder")
+    found = [path for path in sorted(stage.swept.keys) if path.startswith(kinds)]
+    if not found:
+        return []
+    return [f"{', '.join(found)} changes what the loss measures: compare scores, not losses."]
+
+
+def scale_scores(axes: Axes, curves: pd.DataFrame, panel: ScoredAlike) -> None:
+    """Logarithmic where values span much."""
+    low, high = curves["value"].min(), curves["value"].max()
+    if panel.metric.lower_is_better and low > 0 and high / low > LOG_FROM_RATIO:
+        make_logarithmic(axes)
+    else:
+        axes.yaxis.set_major_formatter(PlainNumbers(0 if low >= 0 else -np.inf))
+
+
+def scale_losses(axes: Axes, values: pd.Series) -> None:
+    axes.set_ylabel("loss")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    if values.min() > 0 and values.max() / values.median() > 4:
+        make_logarithmic(axes)
+        axes.set_ylabel("loss (logarithmic axis)")
+
+
+def make_logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

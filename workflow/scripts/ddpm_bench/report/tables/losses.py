@@ -1,0 +1,30 @@
+"""Losses of a training, as metrics.csv holds them."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from ddpm_bench.errors import UserError
+
+COLUMNS = ["step", "images_seen", "loss", "learning_rate"]
+SKIPPED = "skipped_steps"  # so far; a column that a table of losses may lack
+
+
+def read_losses(path: Path) -> pd.DataFrame:
+    """Read metrics.csv of a training, which may be going on: a half-written last line is left out.
+
+    Raises UserError when the file has not the columns of one.
+    """
+    try:
+        complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        losses = pd.read_csv(io.StringIO(complete))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a training's metrics ({error})") from None
+    lacking = [name for name in COLUMNS if name not in losses.columns]
+    if lacking:
+        raise UserError(
+            f"{path}: lacks the columns {', '.join(lacking)}; give the metrics.csv of a training"
+        )
+    there = [*COLUMNS, *(name for name in (SKIPPED,) if name in losses.columns)]
+    return losses[there].apply(pd.to_numeric, errors="coerce").astype("float64")

@@ -1,0 +1,122 @@
+"""What a finished workflow tells in the terminal: the scores, and where everything lies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.files import read_json
+from ddpm_bench.planning import jobs
+from ddpm_bench.planning.targets import best_folder
+from ddpm_bench.records.layout import checkpoint_name
+from ddpm_bench.records.scores import METRICS
+from ddpm_bench.report.tables.score_tables import (
+    EVALUATION_COLUMNS,
+    GROUP,
+    best_row,
+    metric_label,
+    ordered_metrics,
+    read_table,
+)
+from ddpm_bench.report.terminal.score_text import score_table, value_text
+from ddpm_bench.report.terminal.sweep_summary import sweep_summary
+
+
+def summary(config: Config, command: str) -> Iterator[str]:
+    """Lines for each experiment, then where the report is; `command` would make what is missing."""
+    results = Path(config.results_dir)
+    if not config.trainings:
+        yield "no scores: the config has no experiments"
+    for sweep in config.sweeps:
+        yield from sweep_summary(config, sweep, command)
+        yield ""
+    for training in (*config.autoencoders, *jobs.experiments_of_their_own(config)):
+        yield from training_summary(config, training, command)
+        yield ""
+    page = results / "report.html"
+    if len(config.experiments) > 1 and (results / "report").is_dir():
+        yield f"all experiments together: {results / 'report'}"
+    yield from costs(results / "report")
+    yield f"report:  {page}" if page.exists() else f"report:  {page} is not there yet: make report"
+
+
+def costs(folder: Path) -> Iterator[str]:
+    """What it took, in a line; nothing where that is not counted yet."""
+    table = folder / "costs.csv"
+    if table.exists():
+        took = pd.read_csv(table)
+        gpu_hours = took["gpu_hours"].sum()
+        gpus = f" and {gpu_hours:.3g} GPU-hours" if gpu_hours else ""
+        yield f"took:    {took['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
+
+
+def training_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
+    """The table of scores of an experiment or autoencoder, its best checkpoints, and its
+    figures."""
+    keys = config.trainings[experiment]
+    folder = Path(config.results_dir, experiment, "report")
+    evaluation_file, best_file = folder / "evaluation_results.csv", folder / "best_scores.csv"
+    kind = "autoencoder, " if experiment in config.autoencoders else ""
+    yield f"{experiment}: {kind}dataset {keys.dataset}, {keys.train.steps:,} training steps"
+    if kind:
+        yield from reconstructions(config, experiment)
+    if kind and not keys.scores:
+        yield f"figures: {folder}"
+        return
+    if not (evaluation_file.exists() and best_file.exists()):
+        yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
+        return
+    evaluation = read_table(evaluation_file, EVALUATION_COLUMNS)
+    if evaluation.empty:
+        yield "  the config asks for no scores of it"
+    else:
+        yield score_table(evaluation)
+        yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
+        yield from exported(best_folder(config, experiment))
+    yield f"figures: {folder}"
+
+
+def exported(folder: Path) -> Iterator[str]:
+    """Where the best checkpoint lies, ready to be used; nothing where none is exported."""
+    record = folder / "scores.json"
+    if not record.exists():
+        return
+    found = read_json(record)
+    if found["value"] is None:
+        yield f"exported: nothing, {METRICS[found['metric']].name} was measured at no checkpoint"
+    else:
+        yield f"exported: step {found['training_step']:,}, {folder} (python {folder / 'sample.py'})"
+
+
+def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
+    """What the latest checkpoint loses, and whether its codes are used."""
+    latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
+    if not Path(latest).exists():
+        return
+    told = read_json(Path(latest))
+    use = ", ".join(
+        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in told["codebooks"]
+    )
+    # null: no error at all
+    psnr = "infinite" if told["psnr_db"] is None else f"{told['psnr_db']:.2f} dB"
+    error = f"mean squared error {told['mse']:.4g}, PSNR {psnr}"
+    yield f"  {told['images']:,} images given back at step {told['step']:,}: {error}"
+    yield f"  codes in use (perplexity): {use}"
+    if told["warning"]:
+        yield f"  warning: {told['warning']}"
+
+
+def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
+    """A line for each group of scores: the best by FID, or by KID where FID is biased."""
+    for _, group in evaluation.groupby(GROUP, sort=True):
+        metric = ordered_metrics(group)[0]
+        best = best_row(group, metric)
+        if best is None:
+            continue
+        name = f"{checkpoint_name(best['training_step'])}.safetensors"
+        yield (
+            f"best checkpoint by {metric_label(best, metric)}, samples {best['samples']}: "
+            f"step {best['training_step']:,}, {metric.name} {value_text(best, metric)}, "
+            f"{folder / 'checkpoints' / name}"
+        )

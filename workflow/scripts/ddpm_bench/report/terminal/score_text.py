@@ -1,0 +1,119 @@
+"""Tables of scores as text for a terminal."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
+from ddpm_bench.report.tables.score_tables import (
+    GROUP,
+    best_row,
+    counts,
+    metric_label,
+    ordered_metrics,
+)
+
+
+def score_table(evaluation: pd.DataFrame) -> str:
+    """All scores: a block per group, the best of each column starred."""
+    blocks = (
+        "\n".join([heading(group), *table_lines(group), *notes(group)])
+        for _, group in evaluation.groupby(GROUP, sort=True)
+    )
+    return "\n\n".join(blocks)
+
+
+def heading(group: pd.DataFrame) -> str:
+    """What a group of scores is of, in a line."""
+    first = group.iloc[0]
+    head = (
+        f"samples {first['samples']}, score {first['score']}: "
+        f"{feature_space_label(first['feature_space'])}, "
+        f"{counts(group['images_generated'])} generated against "
+        f"{counts(group['images_reference'])} reference images ({first['reference']})"
+    )
+    accuracy = group["classifier_accuracy"].dropna()
+    return head + (f", classifier accuracy {accuracy.iloc[0]:.1%}" if len(accuracy) else "")
+
+
+def table_lines(group: pd.DataFrame) -> list[str]:
+    """Aligned lines of one group's values by training step; KID leads where FID is biased."""
+    metrics = ordered_metrics(group)
+    stars = {(metric.column, best_step(group, metric)) for metric in metrics}
+    lines = [["step", *(metric.name + " " for metric in metrics)]]
+    for _, row in group.sort_values("training_step").iterrows():
+        cells = [f"{row['training_step']:,}"]
+        for metric in metrics:
+            star = "*" if (metric.column, row["training_step"]) in stars else " "
+            cells.append(value_text(row, metric) + star)
+        lines.append(cells)
+    return aligned(lines, gap=2)  # and the place of the stars
+
+
+def best_step(group: pd.DataFrame, metric: Metric) -> int | None:
+    """The training step of the best value; None where there is no value."""
+    best = best_row(group, metric)
+    return None if best is None else best["training_step"]
+
+
+def notes(group: pd.DataFrame) -> Iterator[str]:
+    """What has to be known before a block is believed."""
+    first = group.iloc[0]
+    label = metric_label(first, METRICS["fid"])
+    if label != f"FID ({feature_space_label(first['feature_space'])})":
+        yield f"  {label}"
+    if group["fid_std"].notna().any():
+        yield "  FID ± its standard deviation over bootstrap resamples of the images"
+    if group["channels_repeated"].any():
+        yield "  grayscale images are repeated to three channels"
+    memorised = group["memorised_share"].dropna()
+    if len(memorised):
+        yield (
+            f"  memorised: {shares(memorised)} of samples are closer to a training image than 95% "
+            "of held-out ones; chance: 5%"
+        )
+    yield from (f"warning: {text}" for text in group["warning"].unique() if text)
+
+
+def shares(values: pd.Series) -> str:
+    """Shares as text: 4.1%, or 4.1% to 6.3% where they differ."""
+    low, high = f"{values.min():.1%}", f"{values.max():.1%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def best_table(best: pd.DataFrame) -> str:
+    """The best checkpoints."""
+    lines = [["samples", "score", "metric", "best", "step"]]
+    for _, row in best.iterrows():
+        metric = METRICS[row["metric"]]
+        value = with_deviation(row["value"], row["std"], metric)
+        lines.append(
+            [row["samples"], row["score"], metric.name, value, f"{row['training_step']:,}"]
+        )
+    return "\n".join(aligned(lines, names=3))
+
+
+def aligned(lines: list[list[str]], names: int = 0, gap: int = 3) -> list[str]:
+    """Cells as indented lines: the first `names` columns begin, the others end, at one place."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        [
+            cell.ljust(width) if column < names else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    )
+    return ["  " + (" " * gap).join(cells).rstrip() for cells in padded]
+
+
+def value_text(row: pd.Series, metric: Metric) -> str:
+    """A value with its standard deviation, where the metric has one; "-" when not measured."""
+    if pd.isna(row[metric.column]):
+        return "-"
+    return with_deviation(row[metric.column], row[metric.std] if metric.std else None, metric)
+
+
+def with_deviation(value: float, deviation: float | None, metric: Metric) -> str:
+    """As "9.20 ± 0.21", or "9.20" without a deviation."""
+    text = f"{value:.{metric.decimals}f}"
+    return text if pd.isna(deviation) else f"{text} ± {deviation:.{metric.decimals}f}"

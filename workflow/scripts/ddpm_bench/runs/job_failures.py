@@ -1,0 +1,147 @@
+"""Which jobs failed, and what they said: from the logs that they left.
+
+A program that fails says why in the last lines of its log, which its next attempt writes anew. One
+that is killed says nothing; then SLURM does in its own log of the job, which the executor plugin
+deletes when the job succeeds. A benchmark file that is newer than a log says that the job has since
+succeeded. Imports the standard library only.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ddpm_bench.config.experiment import Config
+from ddpm_bench.files import read_json
+from ddpm_bench.planning.benchmark_cells import benchmark_folder
+from ddpm_bench.records.log_tails import OUT_OF_MEMORY, last_words, log_tail
+from ddpm_bench.runs import slurm_queue
+
+SAME_SECONDS = 120  # a program's last words and SLURM's of the same job are not farther apart
+SUCCEEDED = re.compile(r"^\d+ of \d+ steps \(100%\) done", re.M)
+STOPPED = "stopped.json"  # in results/logs/main: the jobs that `make stop` has cancelled
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed and has not succeeded since."""
+
+    rule: str
+    wildcards: str  # their values, as in the log's name
+    about: str  # experiment or dataset
+    message: str
+    log: str
+    time: float  # seconds since 1970
+    state: str | None = None  # what SLURM says of the job, while it remembers
+    again_as: str | None = None  # the id of the job that tries again now
+
+    @property
+    def job(self) -> tuple[str, str]:
+        return self.rule, _plain(self.wildcards)
+
+
+def newest_failures(config: Config, folder: Path, jobs: list[slurm_queue.Job]) -> list[Failure]:
+    """Failures of a config's jobs, newest first, one of each job.
+
+    folder: that snakemake runs in; jobs: what SLURM knows of the config's jobs, ended ones too.
+    """
+    logs = Path(config.results_dir, "logs")
+    active = {(job.rule, _plain(job.wildcards)): job for job in jobs if job.is_active}
+    found: dict[tuple[str, str], Failure] = {}
+    for failure in [*_of_programs(config, logs), *_of_slurm(config, folder, logs, jobs)]:
+        before = found.get(failure.job)
+        if before is None or failure.time - before.time > SAME_SECONDS:
+            found[failure.job] = failure
+        else:  # the program's own words say more
+            found[failure.job] = replace(before, state=failure.state)
+    return sorted(
+        (
+            replace(failure, again_as=active[failure.job].id if failure.job in active else None)
+            for failure in found.values()
+        ),
+        key=lambda failure: failure.time,
+        reverse=True,
+    )
+
+
+def _of_programs(config: Config, logs: Path) -> Iterator[Failure]:
+    """Programs whose log ends in an error."""
+    for rule in slurm_queue.WILDCARDS:
+        successes = _successes(config, rule)
+        for log in sorted((logs / rule).glob("*.log")):
+            about = slurm_queue.about(config, rule, log.stem, separator="[._-]")
+            if about is None or successes.get(_plain(log.stem), 0) >= log.stat().st_mtime:
+                continue
+            if message := last_words(log_tail(log)):
+                yield Failure(rule, log.stem, about, message, str(log), log.stat().st_mtime)
+
+
+def _of_slurm(
+    config: Config, folder: Path, logs: Path, jobs: list[slurm_queue.Job]
+) -> Iterator[Failure]:
+    """Jobs that have ended and left their SLURM log, of each the last attempt."""
+    known = {job.id: job for job in jobs}
+    stopped = set(stopped_jobs(Path(config.results_dir)))
+    for rule in slurm_queue.WILDCARDS:
+        successes = _successes(config, rule)
+        for place in sorted((folder / ".snakemake" / "slurm_logs" / f"rule_{rule}").glob("*")):
+            about = slurm_queue.about(config, rule, place.name)
+            ended = [
+                log
+                for log in place.glob("*.log")
+                if not (log.stem in known and known[log.stem].is_active)
+            ]
+            if about is None or not ended:
+                continue
+            log = max(ended, key=lambda path: path.stat().st_mtime)
+            if log.stem in stopped or successes.get(_plain(place.name), 0) >= log.stat().st_mtime:
+                continue
+            tail = log_tail(log)
+            if SUCCEEDED.search(tail):
+                continue
+            state = known[log.stem].state if log.stem in known else None
+            message = slurms_words(tail) or last_words(tail) or _without_words(state)
+            yield Failure(rule, place.name, about, message, str(log), log.stat().st_mtime, state)
+
+
+def stopped_jobs(results: Path) -> list[str]:
+    """The ids of the SLURM jobs that were cancelled by `make stop`: they did not fail."""
+    try:
+        return [str(job) for job in read_json(results / "logs" / "main" / STOPPED)]
+    except (OSError, ValueError):
+        return []
+
+
+def slurms_words(tail: str) -> str:
+    """The last line in which SLURM says why it ended a job; empty where it did not."""
+    said = [
+        line for line in tail.splitlines() if OUT_OF_MEMORY.search(line) or "CANCELLED AT" in line
+    ]
+    return said[-1].strip() if said else ""
+
+
+def _without_words(state: str | None) -> str:
+    return f"the job ended without saying why{f' ({state})' if state else ''}"
+
+
+def _successes(config: Config, rule: str) -> dict[str, float]:
+    """When each job of a rule last succeeded, in seconds since 1970, by its wildcards."""
+    if rule == "measure_cell":  # has no such file, and its record is gone while it is measured anew
+        records = (benchmark_folder(config) / "cells").glob("*.json")
+        return {_plain(path.stem): math.inf for path in records}
+    folder, ends = Path(config.results_dir, "logs", rule), ".benchmark.tsv"
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {
+            _plain(entry.name.removesuffix(ends)): entry.stat().st_mtime
+            for entry in entries
+            if entry.name.endswith(ends)
+        }
+
+
+def _plain(wildcards: str) -> str:
+    """Wildcards with one separator: logs and SLURM's folders have different ones."""
+    return re.sub(r"[.-]", "_", wildcards)
