@@ -32,7 +32,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from turns import load_before, ratios
 
-from ddpm_bench.cell_processes import LAUNCHER, Launch, run_workers
 from ddpm_bench.cli import run
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.errors import UserError
@@ -40,6 +39,7 @@ from ddpm_bench.files import read_json, write_json
 from ddpm_bench.machine.gpu_leases import lease, present_devices
 from ddpm_bench.machine.host import processor
 from ddpm_bench.machine.launch import Share, die_with_the_launcher, free_port
+from ddpm_bench.throughput.cell_processes import LAUNCHER, Launch, run_workers
 
 CLASSES = 10
 LEARNING_RATE = 1e-4
@@ -164,8 +164,8 @@ def prepared_device(threads: int):
 
 def ours(args: argparse.Namespace, device) -> Callable[[], object]:
     """A step of a measured cell."""
-    from ddpm_bench.strategies import build_trainer
-    from ddpm_bench.workloads import build_workload
+    from ddpm_bench.throughput.strategies.build import build_trainer
+    from ddpm_bench.throughput.workloads.build import build_workload
 
     cell = {"model": args.model, "strategy": args.strategy, "precision": args.precision}
     cell |= {"batch_size": args.batch_size, "processes": args.processes, "nodes": 1}
@@ -216,7 +216,7 @@ def one_round(
     """Of each turn, images per second at its median step, and per second of the processor."""
     import torch.distributed as dist
 
-    from ddpm_bench.step_times import milliseconds_of_steps
+    from ddpm_bench.throughput.step_times import milliseconds_of_steps
 
     orders = list(itertools.permutations(sides))
     images = args.batch_size * args.processes

@@ -21,12 +21,12 @@ def measure(stage, images):
     exec(open({measure!r}).read(), defined)
     return defined["measure"](stage, images)
 
-module = types.ModuleType("ddpm_bench.throughput")
+module = types.ModuleType("ddpm_bench.throughput.measurement")
 module.measure = measure
 sys.modules[module.__name__] = module
 """
 MEASURED = """
-from ddpm_bench.cell_record import Measurement, Repetition
+from ddpm_bench.records.cell_record import Measurement, Repetition
 def measured(step_ms=20.0, samples_per_second=100.0):
     one = Repetition(steps=20, seconds=3.0, step_ms_median=step_ms, step_ms_q1=step_ms,
         step_ms_q3=step_ms, samples_per_second=samples_per_second, peak_memory_mb=700.0)

@@ -2,7 +2,7 @@
 
 A stage's version is raised when a change of its code changes its results. When the code of a stage
 has changed, tests/unit/test_stage_versions.py fails until either its version in
-ddpm_bench/stages.py is raised, or it has been shown that results are the same; then
+ddpm_bench/planning/stages.py is raised, or it has been shown that results are the same; then
 
     python tests/stage_code.py --record
 

@@ -24,12 +24,13 @@ from torch import nn
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from ddpm_bench.communication import CountedBytes, communication_share  # noqa: E402
 from ddpm_bench.config.benchmark import CellStage  # noqa: E402
-from ddpm_bench.loss_scaling import LossScaler  # noqa: E402
-from ddpm_bench.strategies import Trainer, build_trainer  # noqa: E402
-from ddpm_bench.throughput import measure  # noqa: E402
-from ddpm_bench.workloads import Workload, build_workload  # noqa: E402
+from ddpm_bench.throughput.communication import CountedBytes, communication_share  # noqa: E402
+from ddpm_bench.throughput.measurement import measure  # noqa: E402
+from ddpm_bench.throughput.strategies.build import Trainer, build_trainer  # noqa: E402
+from ddpm_bench.throughput.strategies.trainers import LossScaler  # noqa: E402
+from ddpm_bench.throughput.workloads.build import build_workload  # noqa: E402
+from ddpm_bench.throughput.workloads.workload import Workload
 
 STEPS = 5
 PROCESSES = 2

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from measured_cells import MeasuredCell
 
-from ddpm_bench.cell_memory import ceiling_bytes
 from ddpm_bench.config.benchmark import Measuring
 from ddpm_bench.machine import memory_limit
 from ddpm_bench.machine.memory_limit import free_bytes, is_out_of_memory
+from ddpm_bench.throughput.cell_failures import ceiling_bytes
 
 GB = 10**9
 

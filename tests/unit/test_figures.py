@@ -296,9 +296,12 @@ def test_compare_joins_experiments_in_tables_and_figures(tmp_path):
 
 
 def test_plot_programs_never_import_torch():
-    names = ["tables", "figures", "losses", "pictures", "animations", "closest", "exporting"]
-    names += ["sampler_figure", "reported", "snapshot", "summary", "training_hours"]
-    names += ["hours_figures", "loss_comparison", "best_figure", "comparable", "codebook_figure"]
+    names = ["report.tables.score_tables", "report.tables.training_hours", "report.snapshot"]
+    names += ["report.terminal.run_summary", "images.png_export", "planning.targets"]
+    figures = ["score_figures", "loss_figure", "sample_pictures", "animations", "closest_pairs"]
+    figures += ["sampler_figure", "hours_figures", "loss_comparison", "best_scores_figure"]
+    figures += ["reconstruction_figures"]
+    names += ["planning.loss_groups", *(f"report.figures.{name}" for name in figures)]
     code = "import sys\n" + "".join(f"import ddpm_bench.{name}\n" for name in names)
     code += "assert 'torch' not in sys.modules and 'snakemake' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=SCRIPTS)

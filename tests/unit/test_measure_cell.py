@@ -10,7 +10,7 @@ import pytest
 from measured_cells import MeasuredCell, wait_for
 
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.unsupported import Machine, known_reason
+from ddpm_bench.throughput.unsupported import Machine, known_reason
 
 # Each process of a cell writes down its own id and that of a process that it starts.
 NOTED = """
@@ -103,7 +103,7 @@ def test_a_measurement_is_recorded_with_its_environment(tmp_path):
 FAILURES = {
     "an exception": ("raise ValueError('a matter\\nof two lines')", "crashed", "a matter"),
     "unsupported": (
-        "from ddpm_bench.cells import UnsupportedError; raise UnsupportedError('no such cut')",
+        "from ddpm_bench.planning.benchmark_cells import UnsupportedError; raise UnsupportedError('no such cut')",
         "unsupported",
         "no such cut",
     ),

@@ -10,8 +10,9 @@ from torch import nn
 
 from ddpm_bench.config.benchmark import Measuring, OwnModel
 from ddpm_bench.errors import UserError
-from ddpm_bench.pipeline_stages import pipeline_stages
-from ddpm_bench.workloads import Workload, build_workload
+from ddpm_bench.throughput.strategies.pipeline_stages import pipeline_stages
+from ddpm_bench.throughput.workloads.build import build_workload
+from ddpm_bench.throughput.workloads.workload import Workload
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmark.md"
 FRAME = """\

@@ -184,10 +184,8 @@ def test_an_owner_that_its_slurm_job_has_left_gives_way(
 def test_an_owner_that_does_not_leave_is_not_overrun(
     hold, elsewhere, job_has_moved, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ddpm_bench.training.trainer.ownership.LEAVE_SECONDS", 1.0)
-    monkeypatch.setattr(
-        "ddpm_bench.training.trainer.ownership._ask_to_leave", lambda folder, holder: None
-    )
+    monkeypatch.setattr("ddpm_bench.training.ownership.LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr("ddpm_bench.training.ownership._ask_to_leave", lambda folder, holder: None)
     for before in ([], elsewhere):
         holder = hold(before)
         refused = pytest.raises(UserError, match=f"being trained by process {holder.pid}")

@@ -11,9 +11,10 @@ from torch import nn
 from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
-from ddpm_bench.pipeline_stages import balanced, pipeline_stages
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.workloads import Workload, build_workload
+from ddpm_bench.throughput.strategies.pipeline_stages import balanced, pipeline_stages
+from ddpm_bench.throughput.workloads.build import build_workload
+from ddpm_bench.throughput.workloads.workload import Workload
 
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
 UNET2D = Unet2d(name="unet2d", block_out_channels=(8, 16), norm_num_groups=4)

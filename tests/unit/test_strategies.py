@@ -28,9 +28,9 @@ from strategy_runs import (
 from torch import nn
 
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.strategies import build_trainer
-from ddpm_bench.trainers import SGD_MOMENTUM
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.strategies.build import build_trainer
+from ddpm_bench.throughput.strategies.trainers import SGD_MOMENTUM
+from ddpm_bench.throughput.workloads.workload import Workload
 
 UNIT_ROUNDOFF = 2.0**-11  # of fp16: half the distance of neighbours, relative
 SUBNORMAL_ERROR = 2.0**-25  # half the distance of the smallest fp16 numbers

@@ -323,7 +323,7 @@ def test_a_sweep_is_expanded_without_torch_or_numpy(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(swept(GRID)))
     code = (
-        "import sys; from pathlib import Path; from ddpm_bench import failed\n"
+        "import sys; from pathlib import Path; from ddpm_bench.planning import retries\n"
         f"from ddpm_bench.config.loading import read_config; read_config(Path({str(path)!r}))\n"
         "assert not {'torch', 'numpy', 'snakemake'} & set(sys.modules)"
     )

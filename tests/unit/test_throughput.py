@@ -11,13 +11,17 @@ import torch
 import torch.distributed as dist
 from strategy_runs import CPU, MEASURED, MEASURED_STRATEGIES, stage_of
 
-from ddpm_bench.communication import union_length
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.records.cell_record import Measurement
-from ddpm_bench.step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
-from ddpm_bench.strategies import build_trainer
-from ddpm_bench.throughput import measure
-from ddpm_bench.workloads import build_workload
+from ddpm_bench.throughput.communication import union_length
+from ddpm_bench.throughput.measurement import measure
+from ddpm_bench.throughput.step_times import (
+    milliseconds_of_steps,
+    peak_memory_bytes,
+    reset_peak_memory,
+)
+from ddpm_bench.throughput.strategies.build import build_trainer
+from ddpm_bench.throughput.workloads.build import build_workload
 
 SMALL = {"warmup_steps": 3, "steps": 2, "seconds": 0.0, "repetitions": 1}
 MEGABYTE = 10**6

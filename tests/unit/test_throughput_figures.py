@@ -16,10 +16,14 @@ from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.records.cell_record import CellRecord
 from ddpm_bench.report.figures.style import DPI, PANEL_WIDTH, save_figure
 from ddpm_bench.report.tables.score_tables import write_table
-from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
-from ddpm_bench.throughput_figures import memory_vs_batch, throughput_figures, throughput_vs_batch
-from ddpm_bench.throughput_looks import STATUS_MARKERS, STRATEGY_COLOURS, drawn_cells
-from ddpm_bench.throughput_table import throughput_table
+from ddpm_bench.throughput.report.batch_figures import (
+    memory_vs_batch,
+    throughput_figures,
+    throughput_vs_batch,
+)
+from ddpm_bench.throughput.report.figure_style import STATUS_MARKERS, STRATEGY_COLOURS, drawn_cells
+from ddpm_bench.throughput.report.scaling_figures import communication_share, scaling_efficiency
+from ddpm_bench.throughput.report.tables import throughput_table
 
 NAMES = [
     "throughput_vs_batch.png", "scaling_efficiency.png", "memory_vs_batch.png",

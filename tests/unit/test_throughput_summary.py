@@ -10,8 +10,8 @@ from ddpm_bench.config.benchmark import Benchmark
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.report.tables.score_tables import write_table
-from ddpm_bench.throughput_summary import throughput_summary
-from ddpm_bench.throughput_table import read_records, summary, throughput_table
+from ddpm_bench.throughput.report.summary import throughput_summary
+from ddpm_bench.throughput.report.tables import read_records, summary, throughput_table
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 

@@ -15,7 +15,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.planning.stages import throughput_tables_stage
 from ddpm_bench.records.cell_record import CellRecord
 from ddpm_bench.report.tables.score_tables import write_table
-from ddpm_bench.throughput_table import (
+from ddpm_bench.throughput.report.tables import (
     SUMMARY_COLUMNS,
     THROUGHPUT_COLUMNS,
     read_records,

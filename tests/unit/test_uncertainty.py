@@ -63,7 +63,7 @@ def test_published_statistics_are_not_resampled(generated, behind):
 
 
 def test_many_images_are_taken_in_parts(monkeypatch):
-    monkeypatch.setattr("ddpm_bench.scoring.score_samples.metrics.fid_uncertainty.ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("ddpm_bench.scoring.metrics.fid_uncertainty.ROWS_AT_ONCE", 64)
     sides = features(0, 200, shift=0.3), features(1, 300)
     ours = list(resampled_fids(*sides, resamples=2, seed=7))
     assert ours == pytest.approx(list(plain_fids(*sides, resamples=2, seed=7)), rel=1e-6)

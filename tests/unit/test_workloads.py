@@ -11,7 +11,7 @@ from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.models.diffusion import build_schedule, to_model_range
 from ddpm_bench.models.fast_layers import FORWARD, compute_for_cpu
-from ddpm_bench.workloads import MASKED, build_workload
+from ddpm_bench.throughput.workloads.build import MASKED, build_workload
 
 MEASURING = Measuring(image_size=16, channels=3, classes=7, seed=3)
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)

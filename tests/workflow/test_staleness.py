@@ -20,7 +20,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_changed_comment_in_the_library_runs_nothing(study, changed_code):
     study.code = changed_code(
-        "workflow/scripts/ddpm_bench/training.py",
+        "workflow/scripts/ddpm_bench/training/trainer.py",
         "# Where the training stands.",
         "# Another comment.",
     )
@@ -29,7 +29,9 @@ def test_a_changed_comment_in_the_library_runs_nothing(study, changed_code):
 
 def test_a_raised_version_of_scoring_scores_again_and_trains_nothing(study, changed_code):
     study.code = changed_code(
-        "workflow/scripts/ddpm_bench/stages.py", f'"score": {VERSIONS["score"]}', '"score": 99'
+        "workflow/scripts/ddpm_bench/planning/stages.py",
+        f'"score": {VERSIONS["score"]}',
+        '"score": 99',
     )
     assert study.would_run() == {"score": 2, **FIGURES}
 

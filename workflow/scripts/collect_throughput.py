@@ -10,7 +10,7 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import TablesStage
 from ddpm_bench.planning.benchmark_cells import cell_name, cells
 from ddpm_bench.report.tables.score_tables import write_table
-from ddpm_bench.throughput_table import read_records, summary, throughput_table
+from ddpm_bench.throughput.report.tables import read_records, summary, throughput_table
 
 
 def main() -> None:

@@ -17,11 +17,6 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-from ddpm_bench.cell_environment import as_on_cpus, environment
-from ddpm_bench.cell_memory import ceiling_bytes
-from ddpm_bench.cell_nodes import run_nodes, word_of_node
-from ddpm_bench.cell_processes import CEILING, CELL_FOLDER, LAUNCHER, Launch, Outcome, run_workers
-from ddpm_bench.cell_words import why
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import CellRun, CellStage
 from ddpm_bench.errors import UserError
@@ -41,7 +36,19 @@ from ddpm_bench.machine.memory_limit import lift_ceiling, stay_below
 from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
 from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
-from ddpm_bench.unsupported import Machine, known_reason
+from ddpm_bench.throughput.cell_environment import as_on_cpus, environment
+from ddpm_bench.throughput.cell_failures import ceiling_bytes, why
+from ddpm_bench.throughput.cell_processes import (
+    CEILING,
+    CELL_FOLDER,
+    LAUNCHER,
+    Launch,
+    Outcome,
+    run_nodes,
+    run_workers,
+    word_of_node,
+)
+from ddpm_bench.throughput.unsupported import Machine, known_reason
 
 MEASUREMENT = "measurement.json"
 
@@ -147,7 +154,7 @@ def be_a_process_of_the_cell(args) -> int:
     try:
         import numpy as np
 
-        from ddpm_bench.throughput import measure
+        from ddpm_bench.throughput.measurement import measure
 
         if ceiling is not None:
             stay_below(ceiling)

@@ -6,8 +6,8 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.benchmark import FiguresStage
 from ddpm_bench.report.figures.style import save_figure
-from ddpm_bench.throughput_figures import throughput_figures
-from ddpm_bench.throughput_table import THROUGHPUT_COLUMNS, read_throughput
+from ddpm_bench.throughput.report.batch_figures import throughput_figures
+from ddpm_bench.throughput.report.tables import THROUGHPUT_COLUMNS, read_throughput
 
 
 def main() -> None:

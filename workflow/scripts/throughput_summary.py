@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.throughput_summary import throughput_summary
+from ddpm_bench.throughput.report.summary import throughput_summary
 
 
 def main() -> None:

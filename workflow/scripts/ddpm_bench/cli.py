@@ -13,11 +13,12 @@ from ddpm_bench.errors import EXIT_USER_ERROR, UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+PROJECT = Path(__file__).resolve().parents[3]  # the folder of the Snakefile
+
 
 def snakemake_command(config_file: Path, *options: str) -> list[str]:
     """A command of this project's Snakemake on one core, under the Python that runs this one."""
-    snakefile = Path(__file__).resolve().parents[3] / "Snakefile"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
     return [*command, "--configfile", str(config_file), "--cores", "1", *options]
 
 

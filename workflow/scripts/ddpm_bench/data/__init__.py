@@ -1,1 +1,1 @@
-"""TODO"""
+"""From a dataset's source to prepared images."""

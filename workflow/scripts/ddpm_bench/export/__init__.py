@@ -1,1 +1,1 @@
-"""TODO"""
+"""The best checkpoint, exported for others."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Image files and arrays of images."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Images to latents and back."""

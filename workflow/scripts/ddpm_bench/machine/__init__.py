@@ -1,1 +1,1 @@
-"""TODO"""
+"""The machine and the job: GPUs, processor cores, memory, processes, SLURM."""

@@ -1,7 +1,7 @@
 """A training whose failure is recorded: it runs in a process that is watched, and leaves a word.
 
 A process that the kernel kills, or that a library aborts, cannot say so itself. One process is
-watched from another; of several, the one that has started them watches (launching.py). Imports no
+watched from another; of several, the one that has started them watches (launch.py). Imports no
 torch: who watches takes little memory.
 """
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Networks, diffusion processes and their randomness."""

@@ -55,7 +55,7 @@ COVARIANCE = 0.83  # for each byte of it in float64
 
 # Of a cell of the benchmark, which has any model: asked for, and not measured.
 CELL_PROCESS = 4000
-# Two snakemakes, and the two minutes that a cell gives srun (cell_nodes.py) beyond its own time.
+# Two snakemakes, and the two minutes that a cell gives srun (cell_processes.py) beyond its own time.
 CELL_START_SECONDS = 180
 
 # Runs needed up to 1.14 times what was fitted to them, and another machine's libraries differ.
@@ -71,8 +71,8 @@ START_SECONDS = 90
 ROUND_MB, ROUND_MINUTES = 100, 5
 LOOK_AGAIN_SECONDS = 60
 INCEPTION_DIMENSIONS = 2048
-VALIDATION_BATCH = 64  # as of validation.py, which imports torch
-ENCODING_BATCH = 64  # as of latents.py
+VALIDATION_BATCH = 64  # as of training/validation.py, which imports torch
+ENCODING_BATCH = 64  # as of latents/encoding.py
 LATENTS = 8.0  # bytes for each byte of latents in float32: they are scaled in float64. Not fitted
 
 

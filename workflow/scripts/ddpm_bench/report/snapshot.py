@@ -164,9 +164,7 @@ def write_scores(
     """The tables and score figures of one experiment; nothing where nothing is scored."""
     if evaluation.empty:
         return []
-    from ddpm_bench.report.figures.score_figures import (
-        score_figures,  # seaborn takes seconds to import
-    )
+    from ddpm_bench.report.figures.score_figures import score_figures
     from ddpm_bench.report.figures.style import save_figure
 
     write_table(folder / "evaluation_results.csv", evaluation)

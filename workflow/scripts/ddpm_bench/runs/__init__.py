@@ -1,1 +1,1 @@
-"""TODO"""
+"""A running workflow: its processes, jobs, failures and state."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From a checkpoint to images."""

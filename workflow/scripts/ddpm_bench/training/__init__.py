@@ -1,1 +1,1 @@
-"""TODO"""
+"""Training: objectives, optimiser, averages, checkpoints, exact resume."""

@@ -255,7 +255,7 @@ class TrainingFolder:
     ) -> dict[str, object]:
         """Publish what a finished job has made; returns its manifest: no clock, no host in it.
 
-        autoencoder: what is said of the one in whose latents the training is (latents.py).
+        autoencoder: what is said of the one in whose latents the training is (latents/encoding.py).
         """
         entries = []
         thinned = self.thinned()

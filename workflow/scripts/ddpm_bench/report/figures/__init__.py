@@ -1,1 +1,1 @@
-"""TODO"""
+"""Figures of one experiment and of several."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Tables of scores, losses, samplers and costs."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Summaries for a terminal."""

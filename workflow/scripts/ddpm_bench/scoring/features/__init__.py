@@ -1,1 +1,1 @@
-"""TODO"""
+"""From images to features."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From features to scores."""

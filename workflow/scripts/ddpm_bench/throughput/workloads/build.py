@@ -4,10 +4,6 @@ Built on the CPU from the seed alone, so that every process of a cell has the sa
 same global batch, of which it takes its share.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,30 +12,9 @@ from torch import nn
 from ddpm_bench.config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
 from ddpm_bench.models import diffusion
 from ddpm_bench.models.randomness import derived_seed
+from ddpm_bench.throughput.workloads.workload import Workload
 
 MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A model with a batch to train on.
-
-    inputs: what the model is called with, each [samples, ...]; targets: [samples, ...]; loss: takes
-    the model's output and the targets, gives the mean over samples (a scalar). shards: the blocks
-    that fully_shard gathers one at a time, beside the whole.
-    """
-
-    model: nn.Module
-    inputs: tuple[torch.Tensor, ...]
-    targets: torch.Tensor
-    loss: Callable[[Any, torch.Tensor], torch.Tensor]
-    sample: str = "sample"
-    shards: tuple[nn.Module, ...] = ()
-
-    def share(self, start: int, stop: int) -> "Workload":
-        """With these samples of the batch only."""
-        inputs = tuple(tensor[start:stop] for tensor in self.inputs)
-        return replace(self, inputs=inputs, targets=self.targets[start:stop])
 
 
 def build_workload(
@@ -55,7 +30,7 @@ def build_workload(
     strategies compute them faster. Images are in channels_last.
     """
     if isinstance(network, OwnModel):
-        from ddpm_bench.own_model import own_workload
+        from ddpm_bench.throughput.workloads.own_model import own_workload
 
         return own_workload(network, measuring.seed, samples)
     if isinstance(network, Albert):
@@ -63,7 +38,7 @@ def build_workload(
     pictures = _pictures(measuring, samples, images)
     if isinstance(network, Resnet):
         return _resnet(network, measuring, pictures)
-    from ddpm_bench.denoisers import denoiser_workload
+    from ddpm_bench.throughput.workloads.denoiser import denoiser_workload
 
     return denoiser_workload(network, measuring.seed, pictures)
 
@@ -118,7 +93,7 @@ def _albert(network: Albert, seed: int, samples: int) -> Workload:
     The last token of the vocabulary is the mask: with random weights any can be. No shards: the
     weights of the one layer are used again and again, so that all are gathered at once.
     """
-    from ddpm_bench.albert import build_albert
+    from ddpm_bench.throughput.workloads.albert import build_albert
 
     generator = _generator(seed, 0)
     shape = (samples, network.sequence_length)

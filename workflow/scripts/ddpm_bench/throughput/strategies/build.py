@@ -10,8 +10,13 @@ import torch.distributed as dist
 
 from ddpm_bench.config.benchmark import PIPELINES, CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.trainers import Trainer, WholeModelTrainer, placed, stays_as_built
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.strategies.trainers import (
+    Trainer,
+    WholeModelTrainer,
+    placed,
+    stays_as_built,
+)
+from ddpm_bench.throughput.workloads.workload import Workload
 
 
 def build_trainer(
@@ -27,7 +32,7 @@ def build_trainer(
     if stays_as_built(stage, device):
         workload = replace(workload, inputs=tuple(item.contiguous() for item in workload.inputs))
     if strategy in PIPELINES:
-        from ddpm_bench.pipelines import PipelineTrainer
+        from ddpm_bench.throughput.strategies.pipeline_trainer import PipelineTrainer
 
         return PipelineTrainer(stage, workload, device)
     if strategy == "single":
@@ -38,11 +43,11 @@ def build_trainer(
     assert dist.get_world_size() == stage.cell.world
     share = _cut(workload, stage.cell.world)[dist.get_rank()]
     if strategy == "fsdp":
-        from ddpm_bench.fully_sharded import sharded
+        from ddpm_bench.throughput.strategies.fully_sharded import sharded
 
         model = sharded(stage, workload, device)
         return WholeModelTrainer(stage, model, [share], device, parted=True)
-    from ddpm_bench.replicated import replicated
+    from ddpm_bench.throughput.strategies.replicated import replicated
 
     model = replicated(stage, workload.model, device)
     return WholeModelTrainer(stage, model, [share], device)

@@ -10,11 +10,11 @@ from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.pipeline_stages import pipeline_stages
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.trainers import Autocast, Trainer, placed
-from ddpm_bench.unsupported import of_pipeline
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.strategies.pipeline_stages import pipeline_stages
+from ddpm_bench.throughput.strategies.trainers import Autocast, Trainer, placed
+from ddpm_bench.throughput.unsupported import of_pipeline
+from ddpm_bench.throughput.workloads.workload import Workload
 
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
 

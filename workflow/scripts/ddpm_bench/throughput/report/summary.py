@@ -8,7 +8,13 @@ import pandas as pd
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.report.terminal.score_text import aligned
-from ddpm_bench.throughput_table import CELL, HARDWARE, SUMMARY_COLUMNS, read_throughput, world
+from ddpm_bench.throughput.report.tables import (
+    CELL,
+    HARDWARE,
+    SUMMARY_COLUMNS,
+    read_throughput,
+    world,
+)
 
 REASONS_SHOWN = 5  # of each status
 

@@ -9,8 +9,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.trainers import LOW_PRECISION, placed
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.strategies.trainers import LOW_PRECISION, placed
+from ddpm_bench.throughput.workloads.workload import Workload
 
 
 def sharded(stage: CellStage, workload: Workload, device: torch.device) -> nn.Module:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddpm_bench.config.benchmark import STEPS_BEFORE_COMPRESSION, CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.trainers import placed
+from ddpm_bench.throughput.strategies.trainers import placed
 
 # Of PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero and is no NaN.
 POWERSGD_EPSILON = 1e-8

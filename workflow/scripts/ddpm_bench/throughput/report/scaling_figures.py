@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style
-from ddpm_bench.throughput_looks import (
+from ddpm_bench.throughput.report.figure_style import (
     STATUS_MARKERS,
     STRATEGY_COLOURS,
     band_inches,

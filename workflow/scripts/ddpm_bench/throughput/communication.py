@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
-from ddpm_bench.step_times import synchronise
+from ddpm_bench.throughput.step_times import synchronise
 
 NAMESPACES = ("c10d", "_c10d_functional")
 # Of each operation: the argument whose bytes count, and how often one process sends (n-1)/n of

@@ -10,7 +10,7 @@ from ddpm_bench.config.networks import Model
 from ddpm_bench.models import diffusion
 from ddpm_bench.models.denoiser import BLOCKS, build_model
 from ddpm_bench.models.randomness import step_draws
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.workloads.workload import Workload
 
 
 def denoiser_workload(network: Model, seed: int, pictures: torch.Tensor) -> Workload:

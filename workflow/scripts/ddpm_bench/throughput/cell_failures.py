@@ -1,8 +1,14 @@
-"""The memory that a process of a cell may take: a batch too large is a row of the table."""
+"""Why a cell has no measurement, in words with a remedy."""
+
+import time
 
 from ddpm_bench.config.benchmark import Measuring
+from ddpm_bench.errors import UserError
 from ddpm_bench.files import size_text
-from ddpm_bench.machine.memory_limit import share_bytes
+from ddpm_bench.machine.memory_limit import is_out_of_memory, share_bytes
+from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.planning.benchmark_cells import UnsupportedError
+from ddpm_bench.records.cell_record import Status
 
 
 def ceiling_bytes(measuring: Measuring, processes: int) -> int | None:
@@ -25,3 +31,16 @@ def how_to_give_more(measuring: Measuring, ceiling: int | None) -> str:
         f"a process may take {size_text(ceiling)}, its share of the memory that was free: lower "
         "batch_size or processes, end other programs, or ask the scheduler for more memory"
     )
+
+
+def why(error: BaseException, measuring: Measuring, ceiling: int | None) -> Failure:
+    """The kind of an exception and its reason, in one line."""
+    now = time.time()
+    if isinstance(error, UnsupportedError | UserError):
+        kind: Status = "unsupported" if isinstance(error, UnsupportedError) else "crashed"
+        return Failure(kind, one_line(str(error)), now)
+    if is_out_of_memory(error):
+        remedy = how_to_give_more(measuring, ceiling)
+        return Failure("out of memory", f"{what_did_not_fit(error)}; {remedy}", now)
+    reason = f"{one_line(first_line(error))} (traceback in the cell's log)"
+    return Failure("crashed", reason, now)

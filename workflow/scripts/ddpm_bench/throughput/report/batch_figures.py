@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style, number
-from ddpm_bench.scaling_figures import communication_share, scaling_efficiency
-from ddpm_bench.throughput_looks import (
+from ddpm_bench.throughput.report.figure_style import (
     PRECISION_DASHES,
     PRECISION_MARKERS,
     STRATEGY_COLOURS,
@@ -31,6 +30,7 @@ from ddpm_bench.throughput_looks import (
     strategy_handles,
     write_legend,
 )
+from ddpm_bench.throughput.report.scaling_figures import communication_share, scaling_efficiency
 
 PANEL_INCHES = 3.2  # height of what a panel draws, without its band
 WIDTHS = {1: PANEL_WIDTH, 2: PANEL_WIDTH + 1.5, 3: 18.0, 4: 22.0}  # inches, by panels side by side

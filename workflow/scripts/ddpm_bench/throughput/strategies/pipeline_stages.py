@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_bench.model_pieces import model_pieces
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.strategies.pipeline_pieces import model_pieces
+from ddpm_bench.throughput.workloads.workload import Workload
 
 # What reading and updating a weight costs, in operations of a forward pass. By operations alone the
 # dearer of two stages of resnet50 took 67% of the time (batch 32 at 32x32, one CPU core), with this

@@ -9,11 +9,11 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from ddpm_bench.cli import PROJECT
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.machine.host import Use, processor
 from ddpm_bench.records.cell_record import Environment
 
-PROJECT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torchvision", "transformers", "diffusers", "denoising_diffusion_pytorch")  # of models
 ANSWER_SECONDS = 10.0
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from ddpm_bench.config.benchmark import Precision, Strategy
 from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, number
-from ddpm_bench.throughput_table import CELL, HARDWARE, summary, world
+from ddpm_bench.throughput.report.tables import CELL, HARDWARE, summary, world
 
 STRATEGIES = get_args(Strategy)
 # One process alone, which all others are held against, is grey.

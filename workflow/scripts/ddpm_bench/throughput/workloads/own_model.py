@@ -19,7 +19,7 @@ from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.memory_limit import is_out_of_memory
 from ddpm_bench.models.randomness import derived_seed
-from ddpm_bench.workloads import Workload
+from ddpm_bench.throughput.workloads.workload import Workload
 
 MODULE = "ddpm_bench_own_model"  # no name that a user's file would import
 RETURNS = "return (model, (inputs, targets), loss), as docs/benchmark.md shows"

@@ -12,13 +12,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ddpm_bench.communication import CountedBytes, communication_share
 from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.records.cell_record import Measurement, Repetition
-from ddpm_bench.step_times import milliseconds_of_steps, peak_memory_bytes, reset_peak_memory
-from ddpm_bench.strategies import Trainer, build_trainer
-from ddpm_bench.workloads import build_workload
+from ddpm_bench.throughput.communication import CountedBytes, communication_share
+from ddpm_bench.throughput.step_times import (
+    milliseconds_of_steps,
+    peak_memory_bytes,
+    reset_peak_memory,
+)
+from ddpm_bench.throughput.strategies.build import Trainer, build_trainer
+from ddpm_bench.throughput.workloads.build import build_workload
 
 PROFILED_STEPS = 3
 # What torch remarks on networks of ours: gradients of 1x1 convolutions with two names for one

@@ -1,0 +1,1 @@
+"""The throughput benchmark of distributed training."""

@@ -1,0 +1,1 @@
+"""Models, batches and losses that the throughput benchmark trains."""
