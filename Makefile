@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format bench docs \
+.PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format compare docs \
         lock slurm-profile clean
 
 help: ## list the targets
@@ -90,12 +90,12 @@ format: env ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
-bench: env ## measure against what users would otherwise run: make bench IMAGES=folder
-	@test -n "$(IMAGES)" || { echo "error: name a folder of photographs: make bench IMAGES=folder"; exit 2; }
-	@$(BIN)/python benchmarks/prepare.py --images "$(IMAGES)"
-	@$(BIN)/python benchmarks/train.py --images "$(IMAGES)" --profile
-	@$(BIN)/python benchmarks/sample.py
-	@$(BIN)/python benchmarks/score.py --images "$(IMAGES)"
+compare: env ## measure against what users would otherwise run: make compare IMAGES=folder
+	@test -n "$(IMAGES)" || { echo "error: name a folder of photographs: make compare IMAGES=folder"; exit 2; }
+	@$(BIN)/python comparisons/prepare.py --images "$(IMAGES)"
+	@$(BIN)/python comparisons/train.py --images "$(IMAGES)" --profile
+	@$(BIN)/python comparisons/sample.py
+	@$(BIN)/python comparisons/score.py --images "$(IMAGES)"
 
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
-SYSU_SHAPE = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sysu-shape"
+SYSU_SHAPE = REPOSITORY.parent / "shared" / "data" / "sysu-shape"
 
 
 @pytest.fixture(scope="session")

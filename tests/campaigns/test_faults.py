@@ -1,9 +1,8 @@
 """Fifty kills over a training of the demo's size: `make test-all`."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from places import REPOSITORY
 from training_runs import (
     Run,
     assert_little_trained_twice,
@@ -12,7 +11,6 @@ from training_runs import (
     write_digits,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 50
 
 pytestmark = pytest.mark.long

@@ -19,9 +19,7 @@ import pytest
 import small_study
 import yaml
 from cluster import Cluster, Shape, cluster, hindrance
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPTS = REPOSITORY / "workflow" / "scripts"
+from places import REPOSITORY, SCRIPTS
 
 LONGEST = (
     "test_run", "test_overview", "test_wall_time", "test_docs", "test_sampling_wall_time",

@@ -6,7 +6,7 @@
 import re
 
 import yaml
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 PROFILE = REPOSITORY / "profiles" / "slurm" / "config.yaml"
 RULES = "\n".join(path.read_text() for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))

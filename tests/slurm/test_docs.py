@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, SMALL
+from conftest import SMALL
+from places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "slurm.md").read_text()
 BOXES = re.findall(r"^```sh\n(.*?)^```$", PAGE, flags=re.M | re.S)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Study
+from conftest import Study
+from places import REPOSITORY
 
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.planning.earlier_jobs import Measured

@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import yaml
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = (REPOSITORY / "envs" / "requirements.lock").read_text()
 LOCKED = dict(re.findall(r"^([a-z0-9_.-]+)==([^ ;\\]+)", LOCK, re.M))
 

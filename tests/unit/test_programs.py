@@ -1,8 +1,7 @@
 import os
 import re
-from pathlib import Path
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+from places import SCRIPTS
 
 
 def test_every_program_can_be_called_by_its_name():

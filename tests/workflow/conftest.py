@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+from places import REPOSITORY
 from small_study import SMALL
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Study:

@@ -5,7 +5,8 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, Study
+from conftest import Study
+from places import REPOSITORY
 
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 WORKS = """\

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import REPOSITORY
 
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.planning.network_size import network_size
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STUDIES = REPOSITORY / "config" / "experiments"
 
 

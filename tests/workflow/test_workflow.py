@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPOSITORY, Study
+from conftest import Study
 from PIL import Image
+from places import REPOSITORY
 
 
 def test_the_demo_learns_digits(tmp_path):

@@ -1,8 +1,8 @@
 """What each job asks a scheduler for: memory and time, from the config and from earlier jobs.
 
-Where jobs of the same work have run, they say what the next one needs (measured.py). Before that,
+Where jobs of the same work have run, the estimates follow from them (earlier_jobs.py). Before that,
 memory follows from the sizes of network, batch, images and features, by coefficients that
-`python benchmarks/needs.py` fits to runs of the programs (benchmarks/README.md has the table), and
+`python comparisons/needs.py` fits to runs of the programs (table in comparisons/README.md), and
 time is the site's longest. The fits are of machines without a GPU. Beside one, what it holds is
 asked for all the same, and has to make up for what CUDA takes of the host, which was not measured;
 a job for which it does not is sent again with twice as much.
@@ -24,7 +24,7 @@ from ddpm_bench.planning.earlier_jobs import Measured
 from ddpm_bench.planning.jobs import autoencoder_of, score_of_space
 from ddpm_bench.planning.network_size import NetworkSize, network_size
 
-# What benchmarks/needs.py measured on the CPU, in megabytes of 10^6 bytes: programs with their
+# What comparisons/needs.py measured on the CPU, in megabytes of 10^6 bytes: programs with their
 # modules imported, before they hold anything of a size that the config decides.
 SNAKEMAKE = 135  # two of them run a job's program on its node
 TRAINING = 969
@@ -55,7 +55,7 @@ COVARIANCE = 0.83  # for each byte of it in float64
 
 # Of a cell of the benchmark, which has any model: asked for, and not measured.
 CELL_PROCESS = 4000
-# Two snakemakes, and the two minutes that a cell gives srun (cell_processes.py) beyond its own time.
+# Two snakemakes, and the two minutes that a cell gives srun (cell_processes.py) beyond its time.
 CELL_START_SECONDS = 180
 
 # Runs needed up to 1.14 times what was fitted to them, and another machine's libraries differ.

@@ -2,7 +2,7 @@
 
 Snakemake runs a stage again when this text changes, and only then (apart from changed inputs). The
 text holds what-keys alone, without those at their defaults. A version is raised when a change of
-our code changes the stage's results; tests/unit/test_stage_versions.py keeps that honest.
+our code changes the stage's results; tests/unit/planning/test_stage_versions.py keeps that honest.
 """
 
 from collections.abc import Iterable

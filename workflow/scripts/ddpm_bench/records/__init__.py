@@ -1,1 +1,1 @@
-"""Files that one stage leaves and another reads: one type for each, and the names in their paths."""
+"""Files that one stage leaves and another reads, and the names in their paths."""
