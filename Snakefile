@@ -44,7 +44,7 @@ try:
     local_inputs.check_local_files(CONFIG)
     LISTINGS = local_inputs.local_listings(CONFIG)
     # What jobs ask a scheduler for, within the wall time that the profile names.
-    NEEDS = resource_estimates.Needs(
+    ESTIMATES = resource_estimates.ResourceEstimates(
         CONFIG, resource_estimates.longest_job(workflow.resource_settings.default_resources)
     )
 except UserError as error:

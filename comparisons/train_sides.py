@@ -61,7 +61,7 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
     """The training job of the workflow, with a gate before each step."""
     from ddpm_bench.training.checkpoints import TrainingFolder
     from ddpm_bench.training.ownership import owning
-    from ddpm_bench.training.trainer import Job, Trainer
+    from ddpm_bench.training.trainer import Trainer, TrainingJob
 
     class GatedTrainer(Trainer):
         def train_one_step(self) -> None:
@@ -74,7 +74,7 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
         compile=work.compile,
         save_seconds=BEYOND_THE_RUN,
     )
-    job = Job(0, BEYOND_THE_RUN, our_stage(work, side.precision), how, about="{}")
+    job = TrainingJob(0, BEYOND_THE_RUN, our_stage(work, side.precision), how, about="{}")
     images = np.load(Path(work.prepared, "train.npy"), mmap_mode="r", allow_pickle=False)
     experiment = Path(work.folder, side.name)
     with ExitStack() as held:

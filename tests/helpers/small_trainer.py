@@ -8,7 +8,7 @@ import torch
 from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
 from ddpm_bench.training.ownership import owning
-from ddpm_bench.training.trainer import Job, Trainer
+from ddpm_bench.training.trainer import Trainer, TrainingJob
 
 UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
 UNET2D = {
@@ -32,7 +32,9 @@ def small_trainer(
 ) -> Trainer:
     """A trainer at step 0 that writes nothing until it is told to."""
     torch.set_num_threads(1)
-    job = Job(0, last, stage, TrainRun(cpus=1, **run), stage.model_dump_json(exclude_defaults=True))
+    job = TrainingJob(
+        0, last, stage, TrainRun(cpus=1, **run), stage.model_dump_json(exclude_defaults=True)
+    )
     images = random_images() if images is None else images
     training = TrainingFolder(folder / "small", fingerprint(stage, "images"))
     trainer = Trainer(job, images, training, None)
@@ -46,7 +48,7 @@ def run_to_end(folder: Path, stage: TrainStage, last: int = 10, **run) -> Traini
 
     torch.set_num_threads(1)
     about = stage.model_dump_json(exclude_defaults=True)
-    job = Job(0, last, stage, TrainRun(cpus=1, **run), about)
+    job = TrainingJob(0, last, stage, TrainRun(cpus=1, **run), about)
     with owning(folder / "small" / "training") as owner:
         training = TrainingFolder(folder / "small", fingerprint(stage, "images"))
         assert train(job, random_images(), training, owner) == 0

@@ -11,8 +11,8 @@ from conftest import Study
 from places import REPOSITORY
 
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.planning.earlier_jobs import Measured
-from ddpm_bench.planning.resource_estimates import Needs
+from ddpm_bench.planning.earlier_jobs import EarlierJobs
+from ddpm_bench.planning.resource_estimates import ResourceEstimates
 
 STEPS = (20, 40, 60, 80)
 
@@ -107,9 +107,9 @@ def test_jobs_ask_for_enough_memory_and_not_for_three_times_as_much(shared, tmp_
     results = {"results_dir": str(shared.study.folder / "results")}
     config = read_config(shared.study.config_file).model_copy(update=results)
     elsewhere = config.model_copy(update={"results_dir": str(tmp_path)})  # nothing measured there
-    needs = Needs(elsewhere)
+    needs = ResourceEstimates(elsewhere)
     asked = {"train": needs.training_mb("small"), "sample": needs.sampling_mb("small", "dpm4")}
-    measured = Measured(config)
+    measured = EarlierJobs(config)
     ran = {
         "train": measured.jobs("train", "small"),
         "sample": measured.sampling_jobs("small", "dpm4"),

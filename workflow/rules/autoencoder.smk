@@ -35,8 +35,8 @@ rule encode:
     resources:
         how=lambda wildcards: run_keys(CONFIG.autoencoders[wildcards.autoencoder].train.run),
         gpu=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.encoding_mb(wildcards.autoencoder, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.encoding_mb(wildcards.autoencoder, attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
             "encode", wildcards.autoencoder, attempt=attempt
         ),
     params:
@@ -69,8 +69,10 @@ rule reconstruct:
     resources:
         how=lambda wildcards: run_keys(CONFIG.autoencoders[wildcards.autoencoder].train.run),
         gpu=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.reconstructing_mb(wildcards.autoencoder, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.reconstructing_mb(
+            wildcards.autoencoder, attempt
+        ),
+        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
             "reconstruct", wildcards.autoencoder, attempt=attempt
         ),
     params:
@@ -115,8 +117,8 @@ rule plot_reconstructions:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         folder=subpath(output.pairs, parent=True),

@@ -26,7 +26,7 @@ rule measure_cell:
         "../../envs/environment.yaml"
     threads: lambda wildcards: max(ALONE, benchmark_cells.cell_threads(CONFIG, CELLS[wildcards.cell]))
     resources:
-        how=lambda wildcards: run_keys(NEEDS.cell_run()),
+        how=lambda wildcards: run_keys(ESTIMATES.cell_run()),
         gpu=lambda wildcards: CELLS[wildcards.cell].world,
         nodes=lambda wildcards: CELLS[wildcards.cell].nodes,
         # Of several nodes only, as in rule train: the program itself calls srun.
@@ -35,8 +35,8 @@ rule measure_cell:
             CELLS[wildcards.cell], CELLS[wildcards.cell].nodes
         ),
         tasks_per_gpu=lambda wildcards: benchmark_cells.of_several_nodes(CELLS[wildcards.cell], 0),
-        mem_mb=lambda wildcards, attempt: NEEDS.cell_mb(CELLS[wildcards.cell], attempt),
-        runtime=lambda wildcards, attempt: NEEDS.cell_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.cell_mb(CELLS[wildcards.cell], attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.cell_minutes(attempt),
     params:
         what=lambda wildcards: stages.cell_stage(CONFIG, CELLS[wildcards.cell]),
     shell:
@@ -107,8 +107,8 @@ rule plot_throughput:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=stages.stage("throughput"),
         folder=subpath(output.throughput, parent=True),

@@ -36,8 +36,8 @@ rule best:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.exporting_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.exporting_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.best_stage(CONFIG, wildcards.experiment),
         experiment=subpath(output.card, ancestor=2),

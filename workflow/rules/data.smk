@@ -53,8 +53,8 @@ rule prepare:
     threads: lambda wildcards: CONFIG.datasets[wildcards.dataset].run.cpus
     resources:
         how=lambda wildcards: run_keys(CONFIG.datasets[wildcards.dataset].run),
-        mem_mb=lambda wildcards, attempt: NEEDS.preparing_mb(wildcards.dataset, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.preparing_mb(wildcards.dataset, attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.dataset_minutes_as(
             "prepare", wildcards.dataset, attempt=attempt
         ),
     params:

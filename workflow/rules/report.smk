@@ -135,8 +135,8 @@ rule plot_scores:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.score_figures_stage(CONFIG, "plot", [wildcards.experiment]),
         folder=subpath(output.fid, parent=True),
@@ -162,8 +162,8 @@ rule plot_loss:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
@@ -186,8 +186,8 @@ rule plot_schedule:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.schedule_stage(CONFIG, wildcards.experiment),
     shell:
@@ -219,8 +219,8 @@ rule plot_samples:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         steps=lambda wildcards: jobs.checkpoint_steps(
@@ -259,10 +259,10 @@ rule plot_trajectory:
             CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
         ),
         gpu=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.sampling_mb(
             wildcards.experiment, wildcards.samples, attempt
         ),
-        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
             "plot_trajectory", wildcards.experiment, wildcards.samples, attempt=attempt
         ),
     params:
@@ -312,8 +312,8 @@ rule plot_closest_pairs:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=stages.stage("plot"),
         space=lambda wildcards: CONFIG.experiments[wildcards.experiment]
@@ -354,8 +354,8 @@ rule plot_samplers:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.samplers_stage(CONFIG, wildcards.experiment),
         step=lambda wildcards: targets.compared_sets(CONFIG, wildcards.experiment)[0],

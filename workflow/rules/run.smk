@@ -12,7 +12,7 @@ from snakemake.jobs import Job
 from ddpm_bench.runs import main_process
 from ddpm_bench.planning import retries
 from ddpm_bench.machine import slurm_job
-from ddpm_bench.runs.executor_hooks import attend, leave_outputs_to_successors
+from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_successors
 from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.planning.retraining import retrainings
 from ddpm_bench.runs.wall_time_warning import pass_warnings_on
@@ -58,7 +58,7 @@ onstart:
         ]
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
-            attend(executor, FAILURES)
+            install_hooks(executor, FAILURES)
 
 
 onerror:

@@ -30,10 +30,10 @@ rule sample:
         ),
         gpu=1,
         turn=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.sampling_mb(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.sampling_mb(
             wildcards.experiment, wildcards.samples, attempt
         ),
-        runtime=lambda wildcards, attempt: NEEDS.sampling_minutes(
+        runtime=lambda wildcards, attempt: ESTIMATES.sampling_minutes(
             wildcards.experiment,
             wildcards.samples,
             int(wildcards.last) + 1 - int(wildcards.first),

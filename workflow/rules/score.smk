@@ -39,8 +39,8 @@ rule train_classifier:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.classifier_mb(wildcards.dataset, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.classifier_mb(wildcards.dataset, attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.dataset_minutes_as(
             "train_classifier", wildcards.dataset, attempt=attempt
         ),
     params:
@@ -76,10 +76,10 @@ rule reference_features:
             jobs.score_of_space(CONFIG, wildcards.dataset, wildcards.space).run
         ),
         gpu=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.feature_mb(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.feature_mb(
             wildcards.dataset, wildcards.space, wildcards.split, attempt
         ),
-        runtime=lambda wildcards, attempt: NEEDS.dataset_minutes_as(
+        runtime=lambda wildcards, attempt: ESTIMATES.dataset_minutes_as(
             "reference_features",
             wildcards.dataset,
             wildcards.space,
@@ -138,10 +138,10 @@ rule score:
         ),
         gpu=1,
         turn=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.scoring_mb(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.scoring_mb(
             wildcards.experiment, wildcards.score, wildcards.samples, attempt
         ),
-        runtime=lambda wildcards, attempt: NEEDS.scoring_minutes(
+        runtime=lambda wildcards, attempt: ESTIMATES.scoring_minutes(
             wildcards.experiment, wildcards.score, wildcards.samples, attempt
         ),
     params:

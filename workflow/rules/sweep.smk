@@ -73,8 +73,8 @@ rule sweep:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: NEEDS.small_mb(attempt),
-        runtime=lambda wildcards, attempt: NEEDS.small_minutes(attempt),
+        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
     params:
         what=lambda wildcards: stages.sweep_stage(CONFIG, wildcards.sweep),
         results=subpath(output.table, ancestor=4),

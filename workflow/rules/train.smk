@@ -39,8 +39,8 @@ rule train:
         tasks_per_gpu=lambda wildcards: jobs.of_several_nodes(CONFIG, wildcards.experiment, 0),
         # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
         weights=lambda wildcards: jobs.given_weights(CONFIG, wildcards.experiment),
-        mem_mb=lambda wildcards, attempt: NEEDS.training_mb(wildcards.experiment, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.training_minutes(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.training_mb(wildcards.experiment, attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.training_minutes(
             wildcards.experiment, int(wildcards.last) - int(wildcards.first), attempt
         ),
     params:
@@ -72,8 +72,8 @@ rule validate:
     resources:
         how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
         gpu=1,
-        mem_mb=lambda wildcards, attempt: NEEDS.validating_mb(wildcards.experiment, attempt),
-        runtime=lambda wildcards, attempt: NEEDS.minutes_as(
+        mem_mb=lambda wildcards, attempt: ESTIMATES.validating_mb(wildcards.experiment, attempt),
+        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
             "validate", wildcards.experiment, attempt=attempt
         ),
     params:

@@ -33,7 +33,7 @@ from ddpm_bench.machine.launch import (
     this_share,
 )
 from ddpm_bench.machine.memory_limit import lift_ceiling, stay_below
-from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
+from ddpm_bench.machine.process_failures import ProcessFailure, word_file, write_failure
 from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.throughput.cell_environment import as_on_cpus, environment
@@ -43,7 +43,7 @@ from ddpm_bench.throughput.cell_processes import (
     CELL_FOLDER,
     LAUNCHER,
     Launch,
-    Outcome,
+    NodeOutcome,
     run_nodes,
     run_workers,
     word_of_node,
@@ -67,7 +67,7 @@ def arguments():
 def main() -> int:
     args = arguments()
     if LAUNCHER in os.environ:
-        return be_a_process_of_the_cell(args)
+        return run_cell_process(args)
     if is_share_of_several():
         return measure_share(args)
     return measure_cell(args)
@@ -79,7 +79,7 @@ def measure_cell(args) -> int:
     reason = known_reason(stage, Machine(len(gpus), cores, job_id() is not None))
     if reason is not None:
         found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
-        return record(args, found, Failure("unsupported", reason), None)
+        return record(args, found, ProcessFailure("unsupported", reason), None)
     with scratch_folder(args.output) as folder:
         if stage.cell.nodes > 1:
             found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
@@ -134,10 +134,10 @@ def measure_share(args) -> int:
         with lease(args.what.cell.processes) as leased:
             outcome = run_workers(launch(args, folder, share, leased))
     except UserError as error:
-        outcome = Outcome(Failure("unsupported", str(error)))
+        outcome = NodeOutcome(ProcessFailure("unsupported", str(error)))
     status = 0
     if outcome.failure is not None:
-        leave_word(word_of_node(folder, share.rank), outcome.failure)
+        write_failure(word_of_node(folder, share.rank), outcome.failure)
         status = 1
     if outcome.signal is not None:
         status = 128 + outcome.signal
@@ -145,7 +145,7 @@ def measure_share(args) -> int:
     return status
 
 
-def be_a_process_of_the_cell(args) -> int:
+def run_cell_process(args) -> int:
     die_with_the_launcher()
     if os.getppid() != int(os.environ[LAUNCHER]):  # which has died before it could be said
         return 1
@@ -168,17 +168,17 @@ def be_a_process_of_the_cell(args) -> int:
         failure = why(error, measuring, ceiling)
         if failure.status != "unsupported":
             traceback.print_exc()
-        leave_word(word_file(folder, int(os.environ["RANK"])), failure)
+        write_failure(word_file(folder, int(os.environ["RANK"])), failure)
         return 1
     sys.stderr.flush()
     os._exit(0)  # all is written, and the interpreter takes a second to forget torch
 
 
 def record(
-    args, found: Environment, failure: Failure | None, measurement: Measurement | None
+    args, found: Environment, failure: ProcessFailure | None, measurement: Measurement | None
 ) -> int:
     if failure is None and measurement is None:
-        failure = Failure("crashed", "its processes ended and left no measurement")
+        failure = ProcessFailure("crashed", "its processes ended and left no measurement")
     if failure is not None:
         measurement = None
     elif measurement.memory != "GPU, allocated":

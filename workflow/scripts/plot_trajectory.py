@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.machine.gpu_leases import lease
-from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
+from ddpm_bench.records.failures import RecordedFailure, failure_of_checkpoint, how_keys
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def draw_or_say_why_not(args) -> None:
             raise
         traceback.print_exc()
         reason = f"{found.reason} (delete this file to draw it again)"
-        failed = Failed(found.status, reason, args.step, how_keys(args.how))
+        failed = RecordedFailure(found.status, reason, args.step, how_keys(args.how))
         say_instead(args.output, args.title, failed)
 
 

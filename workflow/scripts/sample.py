@@ -21,8 +21,8 @@ from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.host import Use
-from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys
-from ddpm_bench.sampling.kept_batches import Batch, KeptBatches, batch_starts, fingerprint
+from ddpm_bench.records.failures import RecordedFailure, failure_of_checkpoint, how_keys
+from ddpm_bench.sampling.kept_batches import DrawnBatch, KeptBatches, batch_starts, fingerprint
 
 
 def main() -> None:
@@ -60,10 +60,12 @@ def draw_or_record(args, use: Use) -> None:
         if found is None:
             raise
         traceback.print_exc()
-        write_nothing(args, Failed(found.status, found.reason, args.step, how_keys(args.how)))
+        write_nothing(
+            args, RecordedFailure(found.status, found.reason, args.step, how_keys(args.how))
+        )
 
 
-def write_nothing(args, failed: Failed) -> None:
+def write_nothing(args, failed: RecordedFailure) -> None:
     """No images, and why."""
     stage: SampleStage = args.what
     print(f"no images of step {args.step}: {failed.in_words()}", file=sys.stderr)
@@ -99,7 +101,7 @@ def draw(args, use: Use) -> None:
     kept.remove(starts)
 
 
-def write_images(args, batches: Iterable[Batch]) -> float:
+def write_images(args, batches: Iterable[DrawnBatch]) -> float:
     """Put what is asked for of each batch into the output; returns the seconds of all of them."""
     stage: SampleStage = args.what
     count = args.last - args.first + 1

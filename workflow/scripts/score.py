@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.scoring import Measuring, Score, ScoreRun, ScoreStage
+from ddpm_bench.config.scoring import Score, ScoreRun, ScoreSettings, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.machine.gpu_leases import lease
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     add("--weights-sha256", help="of weights other than the published Inception's")
     add("--weights-name", help="what those are called; of dinov2 vit-s-14, vit-b-14, ...")
     add("--save-reference", type=Path, help=".npz to write: the reference's features, for later")
-    for name, field in (Measuring.model_fields | RUN_FIELDS).items():
+    for name, field in (ScoreSettings.model_fields | RUN_FIELDS).items():
         add(f"--{name.replace('_', '-')}", default=field.default, help=field.description)
 
     add = options.add_argument_group("in the workflow").add_argument
@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 def in_the_workflow(given: argparse.Namespace) -> None:
     from ddpm_bench.records.nearest import write_nearest
-    from ddpm_bench.scoring.score_samples import ScoreFiles, score_samples, unscored
+    from ddpm_bench.scoring.score_samples import ScoreFiles, score_samples, without_scores
 
     files = ScoreFiles(
         samples=given.samples,
@@ -73,7 +73,7 @@ def in_the_workflow(given: argparse.Namespace) -> None:
         scored = score_samples(given.what, files, given.how)
     else:
         print(f"nothing to score: {failed.in_words()}", file=sys.stderr)
-        scored = unscored(given.what, files, f"no images: {failed.in_words()}")
+        scored = without_scores(given.what, files, f"no images: {failed.in_words()}")
     if given.nearest is not None:
         write_nearest(given.nearest, scored.nearest)
     write_json(given.output, scored.record)
@@ -81,7 +81,7 @@ def in_the_workflow(given: argparse.Namespace) -> None:
 
 def score_keys(given: argparse.Namespace) -> Score:
     """The keys that the config would hold for this score."""
-    keys = {name: getattr(given, name) for name in Measuring.model_fields}
+    keys = {name: getattr(given, name) for name in ScoreSettings.model_fields}
     keys["run"] = {name: getattr(given, name) for name in RUN_FIELDS}
     if given.weights_sha256 is not None:
         other = {"sha256": given.weights_sha256, "name": given.weights_name}

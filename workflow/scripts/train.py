@@ -38,7 +38,13 @@ from ddpm_bench.machine.launch import (
     run_share,
 )
 from ddpm_bench.machine.slurm_job import requeue, stay_if_left
-from ddpm_bench.machine.watching import is_watched, judged, leave_own_word, watch, words_folder
+from ddpm_bench.machine.watching import (
+    failure_folder,
+    is_watched,
+    outcome_of,
+    watch,
+    write_own_failure,
+)
 from ddpm_bench.records.failures import failure_before, how_keys
 
 
@@ -102,9 +108,9 @@ def train_watched(args) -> int:
     if earlier is not None:
         print(f"not trained: the job before failed: {earlier.in_words()}", file=sys.stderr)
         return record_failure(args, earlier.status, earlier.reason)
-    with words_folder(args.output) as folder:
+    with failure_folder(args.output) as folder:
         if args.how.processes > 1:
-            watched = judged(train_to_the_end(args), folder)
+            watched = outcome_of(train_to_the_end(args), folder)
         else:
             watched = watch(sys.argv, folder)
     if watched.failure is None:
@@ -114,13 +120,13 @@ def train_watched(args) -> int:
 
 def record_failure(args, status: str, reason: str) -> int:
     """Leave the job's manifest with why it failed, and the checkpoints that were made before."""
-    from ddpm_bench.records.failures import Failed
+    from ddpm_bench.records.failures import RecordedFailure
     from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
     from ddpm_bench.training.ownership import owning
-    from ddpm_bench.training.trainer import METRICS_HEADER, Job
+    from ddpm_bench.training.trainer import METRICS_HEADER, TrainingJob
 
     stage, about = args.what, args.what.model_dump_json(exclude_defaults=True)
-    job = Job(args.first, args.last, stage, args.how, about)
+    job = TrainingJob(args.first, args.last, stage, args.how, about)
     rels = stage.train.ema_sigma_rels
     summary = read_json(args.dataset / "summary.json")
     # Latents are named by what they were made from.
@@ -133,7 +139,7 @@ def record_failure(args, status: str, reason: str) -> int:
         if saved is None:
             folder.publish_metrics(METRICS_HEADER)
         made = [step for step in job.checkpoint_steps() if folder.has_checkpoint(step, rels)]
-        failed = Failed(status, reason, saved or 0, how_keys(args.how))
+        failed = RecordedFailure(status, reason, saved or 0, how_keys(args.how))
         manifest = folder.finish(args.first, args.last, made, rels, about, decoder_of(args))
         write_json(args.output, {**manifest, "failed": asdict(failed)})
     print(
@@ -175,7 +181,7 @@ def train_job(args) -> Ended:
     except Exception as error:
         failure = recordable(error, args.how, ceiling) if is_watched() else None
         if failure is not None:
-            leave_own_word(failure)
+            write_own_failure(failure)
         elif is_watched() and isinstance(error, OSError):  # who watches must not record its end
             traceback.print_exc()
             raise UserError(
@@ -188,7 +194,7 @@ def train_to_the_last_step(args) -> Ended:
     from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
     from ddpm_bench.training.coordination import StopSignal
     from ddpm_bench.training.ownership import owning
-    from ddpm_bench.training.trainer import Job, train
+    from ddpm_bench.training.trainer import TrainingJob, train
 
     stage, stop = args.what, StopSignal()
     images = np.load(args.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
@@ -198,7 +204,7 @@ def train_to_the_last_step(args) -> Ended:
     about = stage.model_dump_json(exclude_defaults=True)
     if args.init_from:
         stage = with_given_weights(stage, args.init_from)
-    job = Job(args.first, args.last, stage, args.how, about)
+    job = TrainingJob(args.first, args.last, stage, args.how, about)
     if int(os.environ.get("RANK", 0)) > 0:
         folder = TrainingFolder(args.experiment, name)
         return Ended(train(job, images, folder, owner=None, stop=stop), stop.number)

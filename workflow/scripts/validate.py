@@ -50,13 +50,13 @@ def validate(args) -> None:
     import torch
 
     from ddpm_bench.training.manifests import is_thinned, load_checkpoint
-    from ddpm_bench.training.validation import BATCH_SIZE, Validation
+    from ddpm_bench.training.validation import BATCH_SIZE, Validator
 
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (args.eval, args.train)]
     batch_size = min(BATCH_SIZE, args.how.micro_batch_size or BATCH_SIZE)
-    validation = Validation(args.what, *splits, device, batch_size)
+    validation = Validator(args.what, *splits, device, batch_size)
     images, wanted = validation.images, args.what.validation.images
     if images < wanted:
         print(f"{images} images of each split, not {wanted}: one has no more", file=sys.stderr)

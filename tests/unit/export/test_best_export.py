@@ -24,7 +24,7 @@ from ddpm_bench.export.export import export_best
 from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents.encoding import open_decoder
 from ddpm_bench.models.autoencoder import build_autoencoder
-from ddpm_bench.planning.stages import config_of
+from ddpm_bench.planning.stages import config_of_one_experiment
 from ddpm_bench.report.tables import score_tables
 from ddpm_bench.report.terminal.run_summary import exported
 from ddpm_bench.training.thinning import Checkpoint, thin
@@ -91,7 +91,9 @@ class Study:
             for step, fid in fids.items()
         ]  # fmt: skip
         evaluation = score_tables.evaluation_table(files, experiment="small", dataset="digits")
-        stage = BestStage(version=1, experiment="small", config=config_of(self.config, "small"))
+        stage = BestStage(
+            version=1, experiment="small", config=config_of_one_experiment(self.config, "small")
+        )
         folder = self.results / "small"
         return export_best(stage, evaluation, [self.manifest], IMAGES, folder, self.best)
 
@@ -265,7 +267,9 @@ def test_the_exported_config_is_the_experiment_without_how_it_was_run(tmp_path):
     assert "run:" not in text
     again = check_config(yaml.safe_load(text))
     ours = study.config.experiments["small"]
-    assert config_of(again, "small") == config_of(study.config, "small")
+    assert config_of_one_experiment(again, "small") == config_of_one_experiment(
+        study.config, "small"
+    )
     assert again.experiments["small"].train.learning_rate == ours.train.learning_rate
     assert again.experiments["small"].samples["dpm20"].images == 16
 
@@ -274,7 +278,7 @@ def test_where_given_weights_lay_is_no_part_of_the_export():
     raw = raw_config()
     given = {"path": "here.safetensors", "sha256": "0" * 64}
     raw["experiments"]["small"]["train"]["init_from"] = given
-    alone = config_of(check_config(raw), "small")["experiments"]["small"]["train"]
+    alone = config_of_one_experiment(check_config(raw), "small")["experiments"]["small"]["train"]
     assert alone["init_from"] == {"path": "", "sha256": "0" * 64}
 
 

@@ -18,7 +18,13 @@ from training_runs import Run, relative_difference, write_dataset
 
 from ddpm_bench.config.networks import Model
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.models.dropout import IMAGES_PER_DRAW, Dropout, Place, kept_elements, place_of
+from ddpm_bench.models.dropout import (
+    IMAGES_PER_DRAW,
+    Dropout,
+    DropoutPosition,
+    dropout_position,
+    kept_elements,
+)
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu
 
 NETWORKS = pytest.mark.parametrize("keys", [UNET, UNET2D], ids=["unet", "unet2d"])
@@ -72,7 +78,7 @@ def test_elements_are_dropped_at_the_rate_and_the_mean_stays(rate):
         size = mask.shape[axis]
         pairs = centred.narrow(axis, 0, size - 1) * centred.narrow(axis, 1, size - 1)
         assert abs(pairs.mean().item()) < 4 * deviation**2 / pairs.numel() ** 0.5
-    layer = Dropout(rate, 0, Place())
+    layer = Dropout(rate, 0, DropoutPosition())
     values = layer(torch.ones(count, 3, 6, 5))
     assert set(values.unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
     assert values.mean().item() == pytest.approx(1, abs=4 * deviation / elements**0.5 / (1 - rate))
@@ -107,7 +113,7 @@ def test_blocks_computed_for_cpus_drop_what_the_packages_drop():
     images, times = inputs()
     results = []
     for model in (theirs, ours):
-        place_of(model).stand_at(7, 11, 3)
+        dropout_position(model).seek(7, 11, 3)
         results.append(model(images, times))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
     drawing = compute_for_cpu(build(dropping(UNET)).eval(), FORWARD_DRAWING)
@@ -155,13 +161,13 @@ def test_two_processes_drop_what_one_does(tmp_path):
 
 
 def test_compiled_code_drops_the_same_and_is_compiled_once_for_all_steps():
-    place = Place()
+    place = DropoutPosition()
     layers = torch.nn.Sequential(*(Dropout(0.3, number, place) for number in range(3)))
     compiled = torch.compile(layers, fullgraph=True, backend="aot_eager")
     images = torch.randn(4, 3, 6, 5, requires_grad=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for step in range(3):
-            place.stand_at(0, step, 2)
+            place.seek(0, step, 2)
             results = []
             for model in (layers, compiled):
                 (gradient,) = torch.autograd.grad(model(images).square().sum(), images)

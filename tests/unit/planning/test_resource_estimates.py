@@ -13,8 +13,8 @@ from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.benchmark_cells import cells
-from ddpm_bench.planning.earlier_jobs import Measured
-from ddpm_bench.planning.resource_estimates import MEASURED_MARGIN, Needs, longest_job
+from ddpm_bench.planning.earlier_jobs import EarlierJobs
+from ddpm_bench.planning.resource_estimates import MEASURED_MARGIN, ResourceEstimates, longest_job
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 DAY = 1440  # minutes
@@ -55,28 +55,30 @@ def config_of(tmp_path):
     ids=str,
 )
 def test_larger_work_asks_for_more_memory(config_of, larger):
-    assert Needs(config_of(**larger)).training_mb("digits") > Needs(config_of()).training_mb(
-        "digits"
-    )
+    assert ResourceEstimates(config_of(**larger)).training_mb("digits") > ResourceEstimates(
+        config_of()
+    ).training_mb("digits")
 
 
 def test_micro_batches_ask_for_less(config_of):
     whole, parts = (
-        Needs(config_of(batch_size=512, run=run)).training_mb("digits")
+        ResourceEstimates(config_of(batch_size=512, run=run)).training_mb("digits")
         for run in ({}, {"micro_batch_size": 32})
     )
     assert parts < whole
 
 
 def test_a_second_attempt_asks_for_twice_as_much(config_of):
-    needs = Needs(config_of(), DAY)
+    needs = ResourceEstimates(config_of(), DAY)
     assert needs.training_mb("digits", 2) == 2 * needs.training_mb("digits")
     assert needs.sampling_mb("digits", "dpm20", 3) == 3 * needs.sampling_mb("digits", "dpm20")
 
 
 def test_scores_of_many_images_ask_for_more(config_of):
     few, many = (
-        Needs(config_of(samples={"images": images})).scoring_mb("digits", "classifier", "dpm20")
+        ResourceEstimates(config_of(samples={"images": images})).scoring_mb(
+            "digits", "classifier", "dpm20"
+        )
         for images in (128, 512_000)
     )
     assert many > few
@@ -87,9 +89,9 @@ def test_decoding_holds_an_image_of_the_largest_size_for_each_process(tmp_path):
     raw["results_dir"] = str(tmp_path)
     folder = {"kind": "folder", "path": str(tmp_path)}
     raw["datasets"]["digits"] |= {"source": folder, "max_megapixels": 100, "run": {"cpus": 8}}
-    large = Needs(check_config(raw)).preparing_mb("digits")
+    large = ResourceEstimates(check_config(raw)).preparing_mb("digits")
     raw["datasets"]["digits"]["max_megapixels"] = 1
-    assert large - Needs(check_config(raw)).preparing_mb("digits") > 8 * 99 * 3
+    assert large - ResourceEstimates(check_config(raw)).preparing_mb("digits") > 8 * 99 * 3
 
 
 # Memory and time, measured
@@ -101,35 +103,37 @@ def test_finished_jobs_say_how_much_memory_the_next_one_needs(config_of):
     for first, mebibytes in ((0, 3000), (600, 4000)):
         name = f"digits.{first:08}-{first + 600:08}"
         write_benchmark(config, "train", name, seconds=60, mebibytes=mebibytes)
-    asked = Needs(config).training_mb("digits")
+    asked = ResourceEstimates(config).training_mb("digits")
     assert asked == pytest.approx(MEASURED_MARGIN * 4000 * 2**20 / 1e6, rel=0.1)
 
 
 def test_steps_of_a_training_say_how_long_the_next_job_takes(config_of):
     config = config_of()
     write_training(config, "digits", [1.0, *[64.0] * 9])  # the first has compilation in it
-    assert Measured(config).seconds_per_step("digits") == 1.0
-    minutes = Needs(config, DAY).training_minutes("digits", 6000)
+    assert EarlierJobs(config).seconds_per_step("digits") == 1.0
+    minutes = ResourceEstimates(config, DAY).training_minutes("digits", 6000)
     assert 100 < minutes < 200
-    assert Needs(config, DAY).training_minutes("digits", 6000, attempt=2) > minutes
+    assert ResourceEstimates(config, DAY).training_minutes("digits", 6000, attempt=2) > minutes
 
 
 def test_nobody_asks_for_more_time_than_the_site_has(config_of):
     config = config_of()
     write_training(config, "digits", [64.0] * 9)
-    assert Needs(config, DAY).training_minutes("digits", 10**6, attempt=3) == DAY
+    assert ResourceEstimates(config, DAY).training_minutes("digits", 10**6, attempt=3) == DAY
 
 
 def test_time_that_nobody_knows_is_the_longest_of_the_site(config_of):
     config = config_of()
-    assert Needs(config, DAY).training_minutes("digits", 600) == DAY
-    assert Needs(config, DAY).minutes_as("score", "digits", "classifier", "dpm20") == DAY
-    assert Needs(config).training_minutes("digits", 600) is None
+    assert ResourceEstimates(config, DAY).training_minutes("digits", 600) == DAY
+    assert (
+        ResourceEstimates(config, DAY).minutes_as("score", "digits", "classifier", "dpm20") == DAY
+    )
+    assert ResourceEstimates(config).training_minutes("digits", 600) is None
 
 
 def test_those_who_share_a_job_ask_for_no_more_than_the_site_has_together(config_of):
     config = config_of(samples={"run": {"checkpoints_per_job": 4}})
-    assert Needs(config, DAY).sampling_minutes("digits", "dpm20", 512) == DAY // 4
+    assert ResourceEstimates(config, DAY).sampling_minutes("digits", "dpm20", 512) == DAY // 4
 
 
 @pytest.mark.parametrize(
@@ -148,8 +152,8 @@ def test_other_work_is_not_told_what_this_one_needed(config_of, changed):
     config = config_of()
     write_training(config, "digits", [64.0] * 9)
     write_benchmark(config, "train", "digits.00000000-00000600", 600, 9000)
-    assert Measured(config).jobs("train", "digits")
-    other = Measured(config_of(**changed))
+    assert EarlierJobs(config).jobs("train", "digits")
+    other = EarlierJobs(config_of(**changed))
     assert other.seconds_per_step("digits") is None
     assert other.jobs("train", "digits") == []
 
@@ -158,7 +162,7 @@ def test_an_experiment_that_does_the_same_work_serves(config_of):
     config = config_of(twin=True)
     write_training(config, "twin", [64.0] * 9)
     write_timing(config, "twin", "dpm20", 300)
-    measured = Measured(config)
+    measured = EarlierJobs(config)
     assert measured.seconds_per_step("digits") == 1.0
     assert measured.seconds_per_image("digits", "dpm20") == 0.5
 
@@ -169,7 +173,7 @@ def test_names_that_end_in_numbers_are_not_mixed_up(config_of):
     write_benchmark(config, "sample", "digits.dpm20.00000300.000000-000511", 10, 1000)
     write_benchmark(config, "sample", "digits.dpm20.2.00000300.000000-000511", 99, 9999)
     write_timing(config, "digits", "dpm20", 300)
-    ((seconds, _),) = Measured(config).sampling_jobs("digits", "dpm20")
+    ((seconds, _),) = EarlierJobs(config).sampling_jobs("digits", "dpm20")
     assert seconds == 10
 
 
@@ -180,9 +184,9 @@ def test_jobs_of_another_size_say_nothing(config_of):
     write_score(config, "digits", "classifier", "dpm20", 300)
     write_benchmark(config, "sample", "digits.dpm20.00000300.000000-000511", 10, 1000)
     write_benchmark(config, "score", "digits.classifier.dpm20.00000300", 20, 2000)
-    assert Measured(config).sampling_jobs("digits", "dpm20")
-    assert Measured(config).scoring_jobs("digits", "classifier", "dpm20")
-    other = Measured(config_of(samples={"batch_size": 256, "images": 5120}))
+    assert EarlierJobs(config).sampling_jobs("digits", "dpm20")
+    assert EarlierJobs(config).scoring_jobs("digits", "classifier", "dpm20")
+    other = EarlierJobs(config_of(samples={"batch_size": 256, "images": 5120}))
     assert other.sampling_jobs("digits", "dpm20") == []
     assert other.scoring_jobs("digits", "classifier", "dpm20") == []
 
@@ -191,9 +195,9 @@ def test_images_drawn_in_another_way_say_nothing(config_of):
     config = config_of()
     write_training(config, "digits", [64.0] * 9)
     write_timing(config, "digits", "dpm20", 300)
-    assert Measured(config).seconds_per_image("digits", "dpm20") == 0.5
+    assert EarlierJobs(config).seconds_per_image("digits", "dpm20") == 0.5
     other = config_of(samples={"steps": 50})
-    assert Measured(other).seconds_per_image("digits", "dpm20") is None
+    assert EarlierJobs(other).seconds_per_image("digits", "dpm20") is None
 
 
 def test_files_that_are_being_written_are_passed_over(config_of):
@@ -206,7 +210,7 @@ def test_files_that_are_being_written_are_passed_over(config_of):
     short = Path(config.results_dir, "logs", "train", "digits.00000000-00000600.benchmark.tsv")
     short.parent.mkdir(parents=True)
     short.write_text("s\th:m:s\tmax_rss\n0.01\t0:00:00\t-\n")
-    measured = Measured(config)
+    measured = EarlierJobs(config)
     assert measured.seconds_per_step("digits") == 1.0
     assert measured.seconds_per_image("digits", "dpm20") is None
     assert measured.jobs("train", "digits") == []
@@ -223,11 +227,11 @@ def test_the_sites_wall_time_is_that_of_the_profile():
 # Cells of the benchmark, which have any model
 
 
-def cell_needs(longest: int | None = None, **keys) -> tuple[Needs, Cell]:
+def cell_needs(longest: int | None = None, **keys) -> tuple[ResourceEstimates, Cell]:
     """The needs of a benchmark, and its largest cell: two processes."""
     grid = {"models": {"r": {"name": "resnet18"}}, "processes": [2], "baselines": False, **keys}
     config = check_config({"benchmark": grid})
-    return Needs(config, longest), cells(config.benchmark)[-1]
+    return ResourceEstimates(config, longest), cells(config.benchmark)[-1]
 
 
 def test_a_cell_asks_for_the_memory_of_its_processes():

@@ -9,7 +9,7 @@ import pytest
 from drawn import texts
 from fake_results import write_scores
 
-from ddpm_bench.config.reporting import HoursOf
+from ddpm_bench.config.reporting import TrainingPrerequisites
 from ddpm_bench.records.progress_log import read_events, taken_until
 from ddpm_bench.report.figures.hours_figures import hours_figures
 from ddpm_bench.report.tables import score_tables
@@ -90,7 +90,7 @@ def test_a_latent_experiment_begins_after_its_autoencoder(tmp_path):
     progress(tmp_path, "vq", ({"gpus": 2}, [(0, 0), (3, 1000)]))
     progress(tmp_path, "latent", ({}, [(0, 0), (4, 100)]))
     rows = evaluation_of(tmp_path, "latent")
-    keys = {"latent": HoursOf(autoencoder="vq")}
+    keys = {"latent": TrainingPrerequisites(autoencoder="vq")}
     table = training_hours(tmp_path, rows, keys, has_gpus=True)
     assert list(table.columns) == COLUMNS
     assert process_hours(table, "latent") == {50: pytest.approx(8.0), 100: pytest.approx(10.0)}
@@ -107,7 +107,7 @@ def test_hours_of_gpus_and_of_cpus_never_share_an_axis(tmp_path):
     train_benchmark(tmp_path, "a", 1, "gpu")  # on a cluster
     train_benchmark(tmp_path, "a.b", 1, None)  # here, where there is no GPU
     rows = evaluation_of(tmp_path, "a", "a.b")
-    keys = {"a": HoursOf(), "a.b": HoursOf()}
+    keys = {"a": TrainingPrerequisites(), "a.b": TrainingPrerequisites()}
     table = training_hours(tmp_path, rows, keys, has_gpus=False)
     held = dict(zip(table["experiment"], table["processes_are"], strict=True))
     assert held == {"a": "GPU", "a.b": "CPU"}
@@ -122,7 +122,7 @@ def test_short_trainings_are_drawn_in_minutes(tmp_path):
     write_scores(tmp_path, "a", checkpoints=2, every=600)
     progress(tmp_path, "a", ({}, [(0, 0), (0.5, 1200)]))
     rows = evaluation_of(tmp_path, "a")
-    table = training_hours(tmp_path, rows, {"a": HoursOf()}, has_gpus=False)
+    table = training_hours(tmp_path, rows, {"a": TrainingPrerequisites()}, has_gpus=False)
     (axes,) = dict(hours_figures(rows, table))["KID_vs_GPUHours.png"].axes
     assert axes.get_xlabel() == "process-minutes of training (CPU)"
     assert "at 30 process-minutes" in texts(axes)
@@ -135,7 +135,9 @@ def test_an_experiment_without_known_times_is_named_and_left_out(tmp_path):
         write_scores(tmp_path, name, checkpoints=2, every=600)
     progress(tmp_path, "a", ({}, [(0, 0), (6, 1200)]))
     rows = evaluation_of(tmp_path, "a", "b")
-    table = training_hours(tmp_path, rows, {"a": HoursOf(), "b": HoursOf()}, has_gpus=True)
+    table = training_hours(
+        tmp_path, rows, {"a": TrainingPrerequisites(), "b": TrainingPrerequisites()}, has_gpus=True
+    )
     assert set(table["experiment"]) == {"a"}
     (axes,) = dict(hours_figures(rows, table))["KID_vs_GPUHours.png"].axes
     assert "left out: b." in texts(axes)

@@ -68,7 +68,7 @@ def test_a_cell_whose_program_failed_is_shown_with_its_last_words(config):
 
 def test_jobs_of_cells_stand_under_the_benchmark(config, monkeypatch):
     values = [OK, "run-1", "gpu", "n1", "None", "0:01", "9:59"]
-    job = slurm_queue.Job("7", "RUNNING", "measure_cell", *values)
+    job = slurm_queue.SlurmJob("7", "RUNNING", "measure_cell", *values)
     monkeypatch.setattr(slurm_queue, "queue", lambda folder, ended: [job])
     monkeypatch.setattr(slurm_queue, "with_details", lambda job: job)
     state = overview(config, Path("config.yaml"), Path())

@@ -189,8 +189,8 @@ def re_joined(stem: str) -> str:
     return stem.replace(".", "_").replace("-", "_")
 
 
-def job(number: int, state: str) -> slurm_queue.Job:
-    return slurm_queue.Job(
+def job(number: int, state: str) -> slurm_queue.SlurmJob:
+    return slurm_queue.SlurmJob(
         str(number), state, "sample", re_joined(SAMPLE), "run", "gpu", "n1", "None", "1:00", "0:00"
     )
 
@@ -223,9 +223,9 @@ def test_jobs_that_run_that_succeeded_and_that_were_stopped_did_not_fail(config)
 
 
 def test_many_waiting_jobs_are_counted_by_reason(config, monkeypatch):
-    def waiting(number: int, reason: str) -> slurm_queue.Job:
+    def waiting(number: int, reason: str) -> slurm_queue.SlurmJob:
         wildcards = f"digits_dpm20_{number:08}_000000_000511"
-        return slurm_queue.Job(
+        return slurm_queue.SlurmJob(
             str(number), "PENDING", "sample", wildcards, "run", "gpu", "", reason, "0:00", "1:00:00"
         )
 

@@ -52,11 +52,13 @@ def test_the_wildcards_of_every_rule_stand_in_the_order_of_its_first_output():
     ],
 )
 def test_a_job_is_of_the_config_that_has_its_names(config, rule, wildcards, expected):
-    assert slurm_queue.about(config, rule, wildcards) == expected
+    assert slurm_queue.belongs_to_study(config, rule, wildcards) == expected
 
 
 def job(number: str, rule: str, wildcards: str, run: str = "run-1", state: str = "COMPLETED"):
-    return slurm_queue.Job(number, state, rule, wildcards, run, "cpu", "", "None", "0:01", "59:59")
+    return slurm_queue.SlurmJob(
+        number, state, rule, wildcards, run, "cpu", "", "None", "0:01", "59:59"
+    )
 
 
 def test_a_job_of_all_experiments_belongs_to_the_run_that_sent_it(config):
@@ -80,7 +82,7 @@ def test_a_group_of_jobs_says_in_its_script_what_it_makes(config, monkeypatch):
     monkeypatch.setattr(slurm_queue, "batch_script", lambda number: script)
     (found,) = slurm_queue.jobs_of(config, [job("7", "5cf0a1", "", state="PENDING")])
     assert (found.rule, found.count) == ("sample", 2)
-    assert slurm_queue.about(config, found.rule, found.wildcards) == "digits_b"
+    assert slurm_queue.belongs_to_study(config, found.rule, found.wildcards) == "digits_b"
     foreign = script.replace("experiment=digits_b", "experiment=another")
     monkeypatch.setattr(slurm_queue, "batch_script", lambda number: foreign)
     assert slurm_queue.jobs_of(config, [job("7", "5cf0a1", "", state="PENDING")]) == []
@@ -126,6 +128,9 @@ def test_the_job_of_a_sweep_is_of_its_sweep():
     raw = copy.deepcopy(SMALL)
     raw["experiments"]["small"]["sweep"] = {"keys": {"train.seed": [0, 1]}}
     config = check_config(raw)
-    assert slurm_queue.about(config, "sweep", "small") == "small"
-    assert slurm_queue.about(config, "sweep", "small.seed-0") is None
-    assert slurm_queue.about(config, "train", "small.seed-1_00000000_00000020") == "small.seed-1"
+    assert slurm_queue.belongs_to_study(config, "sweep", "small") == "small"
+    assert slurm_queue.belongs_to_study(config, "sweep", "small.seed-0") is None
+    assert (
+        slurm_queue.belongs_to_study(config, "train", "small.seed-1_00000000_00000020")
+        == "small.seed-1"
+    )

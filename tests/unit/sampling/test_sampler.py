@@ -20,7 +20,7 @@ from ddpm_bench.config.networks import Unet
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.files import sha256
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.sampling.kept_batches import Batch, KeptBatches, batch_starts, fingerprint
+from ddpm_bench.sampling.kept_batches import DrawnBatch, KeptBatches, batch_starts, fingerprint
 from ddpm_bench.sampling.sampler import Sampler, draw_batch, draw_batches
 
 MODEL = Unet(name="unet", dim=8, dim_mults=(1, 2))
@@ -118,7 +118,7 @@ def test_bf16_is_near_fp32_and_only_the_network_is_in_it():
 def test_kept_batches_are_not_drawn_again(tmp_path):
     made, kept = sampler(), KeptBatches(tmp_path, "a")
     marked = np.full((4, 8, 8, 1), 7, np.uint8)
-    kept.keep(Batch(4, marked, 0.5))
+    kept.keep(DrawnBatch(4, marked, 0.5))
     drawn = []
     with patch.object(
         "ddpm_bench.sampling.sampler.draw_batch",
@@ -132,7 +132,7 @@ def test_kept_batches_are_not_drawn_again(tmp_path):
 
 def test_a_damaged_batch_is_drawn_again(tmp_path):
     kept = KeptBatches(tmp_path, "a")
-    kept.keep(Batch(0, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
+    kept.keep(DrawnBatch(0, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-40])
     assert not kept.has(0)
@@ -148,9 +148,9 @@ def test_batches_of_other_keys_or_weights_are_removed_and_never_used(tmp_path):
     }
     assert len(names) == 4
     old, new = (KeptBatches(tmp_path, name) for name in sorted(names)[:2])
-    old.keep(Batch(0, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
+    old.keep(DrawnBatch(0, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
     assert not new.has(0)
-    new.keep(Batch(4, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
+    new.keep(DrawnBatch(4, np.zeros((4, 8, 8, 1), np.uint8), 0.5))
     new.remove_others()
     assert not old.has(0) and new.has(4)
     new.remove([0, 4])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ddpm_bench.config.scoring import Measuring
+from ddpm_bench.config.scoring import ScoreSettings
 from ddpm_bench.errors import UserError
 from ddpm_bench.scoring.features.references import Reference, feature_statistics
-from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, Against, measure
+from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, measure
 
 FRECHET = {"fid", "fid_std"}
 KERNEL = {"kid_mean", "kid_std", "kid_subset_size"}
@@ -32,8 +32,8 @@ def scores_of(generated, real, **keys):
     """Against one reference that was trained on, with as many images held out."""
     logits = points(5, len(generated), 2.0)
     reference = reference_of(real)
-    against = Against(reference, reference, real, points(6, 30, 1.0))
-    measured = measure(generated, logits, against, Measuring(**keys))
+    against = References(reference, reference, real, points(6, 30, 1.0))
+    measured = measure(generated, logits, against, ScoreSettings(**keys))
     return measured.scores, measured.warnings
 
 
@@ -53,13 +53,13 @@ def missing_scores(logits=True, reference=reference_of, fid=reference_of, train=
     measured = measure(
         points(0, 50, 1.0),
         points(5, 50, 2.0) if logits else None,
-        Against(
+        References(
             reference(real),
             fid(real),
             points(2, 60, 1.0) if train else None,
             points(3, 20, 1.0) if heldout else None,
         ),
-        Measuring(),
+        ScoreSettings(),
     )
     return {name for name, value in measured.scores.items() if value is None}, measured
 
@@ -93,10 +93,12 @@ def test_without_training_images_there_are_no_distances_to_them():
 def test_fid_is_of_the_second_pass_and_the_rest_of_the_first():
     first, second = points(0, 50, 1.0), points(1, 50, 3.0)
     real, real_second = reference_of(points(2, 60, 1.0)), reference_of(points(3, 60, 3.0))
-    measuring = Measuring(fid_backend="pytorch-fid")
-    both = measure(first, None, Against(real, real_second, None, None), measuring, second).scores
-    alone = measure(second, None, Against(real_second, real_second, None, None), measuring).scores
-    plain = measure(first, None, Against(real, real, None, None), Measuring()).scores
+    measuring = ScoreSettings(fid_backend="pytorch-fid")
+    both = measure(first, None, References(real, real_second, None, None), measuring, second).scores
+    alone = measure(
+        second, None, References(real_second, real_second, None, None), measuring
+    ).scores
+    plain = measure(first, None, References(real, real, None, None), ScoreSettings()).scores
     assert (both["fid"], both["fid_std"]) == (alone["fid"], alone["fid_std"])
     assert both["kid_mean"] == plain["kid_mean"] and both["density"] == plain["density"]
     assert both["fid"] != plain["fid"]
@@ -178,13 +180,13 @@ def test_features_that_are_not_finite_are_refused_with_their_side(given, named):
     whole = {name: points(1, 40, 1.0) for name in ("generated", "reference", "train", "heldout")}
     sides = whole | given
     reference = reference_of(sides["reference"])
-    against = Against(reference, reference, sides["train"], sides["heldout"])
+    against = References(reference, reference, sides["train"], sides["heldout"])
     with pytest.raises(UserError, match=f"features of the {named} are not finite: "):
         measure(
             sides["generated"],
             given.get("logits"),
             against,
-            Measuring(),
+            ScoreSettings(),
             given.get("fid_generated"),
         )
 

@@ -16,7 +16,7 @@ from labelled_digits import digits, write_digits
 from places import SCRIPTS
 from pytorch_fid.fid_score import calculate_fid_given_paths
 
-from ddpm_bench.config.scoring import FeatureStage, Measuring, ScoreRun, ScoreStage
+from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreSettings, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import ScoreRecord
 from ddpm_bench.scoring.features.references import (
@@ -52,7 +52,7 @@ def noisier_and_noisier(images: np.ndarray) -> np.ndarray:
     return (images * (1 - share) + noise * share).astype(np.uint8)
 
 
-def inception_score(content: bytes, images: int, measuring: Measuring) -> ScoreStage:
+def inception_score(content: bytes, images: int, measuring: ScoreSettings) -> ScoreStage:
     return ScoreStage(
         version=1,
         images=images,
@@ -77,7 +77,7 @@ def inception_scores(sysu_shape, tmp_path_factory):
     np.save(samples[0], generated[:20])
     np.save(samples[1], generated[20:])
     np.save(folder / "train.npy", real)
-    stage = inception_score(content, GENERATED, Measuring(fid_bootstrap=2))
+    stage = inception_score(content, GENERATED, ScoreSettings(fid_bootstrap=2))
     run = ScoreRun(cpus=1, batch_size=16)
     reference = reference_features(stage.features, [folder / "train.npy"], weights, run)
     write_reference(folder / "train.npz", reference)
@@ -131,7 +131,7 @@ def pytorch_fids(sysu_shape, tmp_path_factory):
         write_pngs(folder / name, images)
     np.save(folder / "images-000000-000015.npy", generated)
     np.save(folder / "train.npy", real)
-    stage = inception_score(content, 16, Measuring(fid_backend="pytorch-fid", fid_bootstrap=0))
+    stage = inception_score(content, 16, ScoreSettings(fid_backend="pytorch-fid", fid_bootstrap=0))
     run = ScoreRun(cpus=1, batch_size=16)
     references = []
     for features in ("inception", "pytorch-fid"):
@@ -248,7 +248,7 @@ def digits_score(images: int, statistics: str | None = None, **measuring: int) -
         reference="train",
         fid_statistics=statistics,
         features=FeatureStage(version=1, features="classifier"),
-        measuring=Measuring(**measuring),
+        measuring=ScoreSettings(**measuring),
     )
 
 

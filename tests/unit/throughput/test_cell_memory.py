@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from measured_cells import MeasuredCell
 
-from ddpm_bench.config.benchmark import Measuring
+from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.machine import memory_limit
 from ddpm_bench.machine.memory_limit import free_bytes, is_out_of_memory
 from ddpm_bench.throughput.cell_failures import ceiling_bytes
@@ -28,13 +28,13 @@ def free(monkeypatch):
 
 def test_processes_share_what_is_free_and_leave_some(free):
     free(10 * GB)
-    one, two = (ceiling_bytes(Measuring(), count) for count in (1, 2))
+    one, two = (ceiling_bytes(CellMeasuring(), count) for count in (1, 2))
     assert 0.5 * 10 * GB < one < 10 * GB
     assert two == one // 2
 
 
 def test_what_the_config_says_is_given_unless_less_is_free(free):
-    asked = Measuring(memory_mb_per_process=3000)
+    asked = CellMeasuring(memory_mb_per_process=3000)
     free(10 * GB)
     assert ceiling_bytes(asked, 2) == 3 * GB
     free(4 * GB)

@@ -9,7 +9,7 @@ import torch
 from places import REPOSITORY
 from torch import nn
 
-from ddpm_bench.config.benchmark import Measuring, OwnModel
+from ddpm_bench.config.benchmark import CellMeasuring, OwnModel
 from ddpm_bench.errors import UserError
 from ddpm_bench.throughput.strategies.pipeline_stages import pipeline_stages
 from ddpm_bench.throughput.workloads.build import build_workload
@@ -40,7 +40,7 @@ def build(samples):
 def own(file: Path, text: str, samples: int = 6, **keys) -> Workload:
     file.write_text(text)
     network = OwnModel(name="own", path=str(file), **keys)
-    return build_workload(network, Measuring(seed=5), samples)
+    return build_workload(network, CellMeasuring(seed=5), samples)
 
 
 def loss_of(workload: Workload) -> torch.Tensor:
@@ -156,7 +156,7 @@ def test_a_missing_file_or_function_is_named(tmp_path):
         own(tmp_path / "model.txt", FRAME.format(change=""))
     network = OwnModel(name="own", path=str(tmp_path / "none.py"))
     with pytest.raises(UserError, match=r"none\.py: there is no such file"):
-        build_workload(network, Measuring(), 2)
+        build_workload(network, CellMeasuring(), 2)
 
 
 def test_memory_that_runs_out_is_no_mistake_of_the_file(tmp_path):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
+from ddpm_bench.config.benchmark import Albert, CellMeasuring, Resnet
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
@@ -48,7 +48,7 @@ def own() -> Workload:
 def built(name: str) -> Workload:
     if name == "own":
         return own()
-    return build_workload(NETWORKS[name], Measuring(image_size=16, classes=5), 4)
+    return build_workload(NETWORKS[name], CellMeasuring(image_size=16, classes=5), 4)
 
 
 def gradients(workload: Workload, output: torch.Tensor) -> list[torch.Tensor]:
@@ -105,7 +105,7 @@ def test_gradients_that_go_back_between_stages_are_dense(name):
 
 
 def test_cutting_leaves_running_statistics_modes_and_the_generator():
-    workload = build_workload(NETWORKS["resnet18"], Measuring(), 4)
+    workload = build_workload(NETWORKS["resnet18"], CellMeasuring(), 4)
     workload.model.bn1.eval()
     before = [item.clone() for item in workload.model.buffers()]
     state = torch.get_rng_state()
@@ -160,7 +160,11 @@ def test_what_no_cut_divides_says_why():
     skipping = Workload(Skipping(layer, nn.Linear(4, 4)), (x,), x, F.mse_loss)
     changed = Workload(replaced(layer, nn.Linear(4, 4)), (x,), x, F.mse_loss)
     for workload, count, reason in (
-        (build_workload(albert, Measuring(), 2), 2, "how to cut a MaskedLanguageModel into stages"),
+        (
+            build_workload(albert, CellMeasuring(), 2),
+            2,
+            "how to cut a MaskedLanguageModel into stages",
+        ),
         (skipping, 2, "how to cut a Skipping into stages is not known.*Sequential"),
         (changed, 2, "how to cut a Sequential into stages is not known"),
         (sequential(layer, nn.ReLU(), layer, inputs=x), 2, "used in stages 1 and 2"),

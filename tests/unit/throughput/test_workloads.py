@@ -6,14 +6,14 @@ import torch
 from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
-from ddpm_bench.config.benchmark import Albert, Measuring, Resnet
+from ddpm_bench.config.benchmark import Albert, CellMeasuring, Resnet
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.models.diffusion import build_schedule, to_model_range
 from ddpm_bench.models.fast_layers import FORWARD, compute_for_cpu
 from ddpm_bench.throughput.workloads.build import MASKED, build_workload
 
-MEASURING = Measuring(image_size=16, channels=3, classes=7, seed=3)
+MEASURING = CellMeasuring(image_size=16, channels=3, classes=7, seed=3)
 UNET = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
 UNET2D = Unet2d(name="unet2d", block_out_channels=(8, 16), norm_num_groups=4)
 ALBERT = Albert(

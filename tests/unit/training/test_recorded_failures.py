@@ -20,11 +20,11 @@ from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.launch import Ended
-from ddpm_bench.machine.process_failures import Failure, leave_word, word_file
+from ddpm_bench.machine.process_failures import ProcessFailure, word_file, write_failure
 from ddpm_bench.machine.stage_memory import recordable
-from ddpm_bench.machine.watching import judged
+from ddpm_bench.machine.watching import outcome_of
 from ddpm_bench.planning import jobs, retries
-from ddpm_bench.records.failures import Failed, failure_of_samples, how_keys, read_failed
+from ddpm_bench.records.failures import RecordedFailure, failure_of_samples, how_keys, read_failed
 from ddpm_bench.records.scores import METRICS, ScoreRecord
 from ddpm_bench.runs.main_process import only_looks
 
@@ -59,7 +59,7 @@ def test_out_of_memory_is_recorded_with_what_to_set_and_the_jobs_after_it_train_
     printed = run.complete(0, 20)
     manifest = left(run, 0, 20)
     assert manifest["checkpoints"] == []
-    found = Failed(**manifest["failed"])
+    found = RecordedFailure(**manifest["failed"])
     assert found.status == "out of memory" and found.step == 0
     assert "more could not be had; a process may take 1,100 MB" in found.reason
     assert "run.micro_batch_size" in found.reason
@@ -100,7 +100,7 @@ def test_one_that_the_kernel_kills_is_recorded_as_out_of_memory(run):
     trainer.kill()
     _, printed = process.communicate(timeout=300)
     assert process.returncode == 0, printed
-    found = Failed(**left(run, 0, 2000)["failed"])
+    found = RecordedFailure(**left(run, 0, 2000)["failed"])
     assert found.status == "out of memory" and "SIGKILL" in found.reason
 
 
@@ -157,36 +157,36 @@ def test_what_is_no_result_of_the_keys_stops_as_ever(run):
 
 
 def test_the_first_cause_of_several_words_is_told(tmp_path):
-    lost = Failure("crashed", "RuntimeError: connection closed by peer", 1.0)
-    leave_word(word_file(tmp_path, 0), lost)
-    leave_word(word_file(tmp_path, 1), Failure("out of memory", "3 GB more", 2.0))
-    assert judged(Ended(2), tmp_path).failure.reason == "3 GB more"
-    assert judged(Ended(75, signal.SIGTERM), tmp_path).failure is None
-    assert judged(Ended(0), tmp_path).failure is None
+    lost = ProcessFailure("crashed", "RuntimeError: connection closed by peer", 1.0)
+    write_failure(word_file(tmp_path, 0), lost)
+    write_failure(word_file(tmp_path, 1), ProcessFailure("out of memory", "3 GB more", 2.0))
+    assert outcome_of(Ended(2), tmp_path).failure.reason == "3 GB more"
+    assert outcome_of(Ended(75, signal.SIGTERM), tmp_path).failure is None
+    assert outcome_of(Ended(0), tmp_path).failure is None
 
 
 def test_a_process_that_left_no_word_is_judged_by_its_end(tmp_path):
-    assert judged(Ended(1, exit_code=-9), tmp_path).failure.status == "out of memory"
-    assert judged(Ended(1, exit_code=-11), tmp_path).failure.status == "crashed"
-    assert judged(Ended(2, exit_code=1), tmp_path).failure is None  # an error for the user
+    assert outcome_of(Ended(1, exit_code=-9), tmp_path).failure.status == "out of memory"
+    assert outcome_of(Ended(1, exit_code=-11), tmp_path).failure.status == "crashed"
+    assert outcome_of(Ended(2, exit_code=1), tmp_path).failure is None  # an error for the user
 
 
-CLOSED = Failure("crashed", "RuntimeError: Connection closed by peer [127.0.0.1]", 1.0)
+CLOSED = ProcessFailure("crashed", "RuntimeError: Connection closed by peer [127.0.0.1]", 1.0)
 
 
 def test_the_end_of_another_process_is_no_crash_to_record(tmp_path):
     """One ended with an error for the user, and left no word."""
-    leave_word(word_file(tmp_path, 1), CLOSED)
-    assert judged(Ended(2, exit_code=1), tmp_path).failure is None
+    write_failure(word_file(tmp_path, 1), CLOSED)
+    assert outcome_of(Ended(2, exit_code=1), tmp_path).failure is None
 
 
 def test_the_kernels_kill_is_named_and_not_what_others_say_of_it(tmp_path):
-    leave_word(word_file(tmp_path, 1), CLOSED)
-    found = judged(Ended(2, exit_code=-9), tmp_path).failure
+    write_failure(word_file(tmp_path, 1), CLOSED)
+    found = outcome_of(Ended(2, exit_code=-9), tmp_path).failure
     assert found.status == "out of memory" and "SIGKILL" in found.reason
-    assert "SIGABRT" in judged(Ended(2, exit_code=-6), tmp_path).failure.reason
-    leave_word(word_file(tmp_path, 0), Failure("out of memory", "3 GB more", 2.0))
-    assert judged(Ended(2, exit_code=-9), tmp_path).failure.reason == "3 GB more"
+    assert "SIGABRT" in outcome_of(Ended(2, exit_code=-6), tmp_path).failure.reason
+    write_failure(word_file(tmp_path, 0), ProcessFailure("out of memory", "3 GB more", 2.0))
+    assert outcome_of(Ended(2, exit_code=-9), tmp_path).failure.reason == "3 GB more"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.randomness import validation_draws, validation_positions
 from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, read_table
 from ddpm_bench.training.manifests import load_checkpoint
-from ddpm_bench.training.validation import Validation
+from ddpm_bench.training.validation import Validator
 
 CPU = torch.device("cpu")
 SPLITS = np.split(random_images(50), [20])  # 20 held out, 30 for training
@@ -42,7 +42,7 @@ def weights(seed: int = 0, model: dict = UNET) -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in build_model(keys, 1, seed).named_parameters()}
 
 
-def measured(validation: Validation, of: dict[str, torch.Tensor]) -> dict[str, float]:
+def measured(validation: Validator, of: dict[str, torch.Tensor]) -> dict[str, float]:
     return validation.row(20, of, lambda images: None)
 
 
@@ -71,7 +71,7 @@ def test_losses_are_those_of_the_equations(model):
             seen = (a * noised - b * network(noised, times),)
         error = network(noised, times, *seen) - (a * noise - b * images)
         expected.append(((error**2).mean(dim=(1, 2, 3)) * weight).numpy())
-    validation = Validation(keys, *SPLITS, CPU)
+    validation = Validator(keys, *SPLITS, CPU)
     np.testing.assert_allclose(
         validation_losses(validation, weights(model=model)), expected, rtol=1e-4
     )
@@ -84,13 +84,13 @@ def test_losses_are_those_of_the_equations(model):
     )
 
 
-def validation_losses(validation: Validation, of: dict[str, torch.Tensor]) -> np.ndarray:
+def validation_losses(validation: Validator, of: dict[str, torch.Tensor]) -> np.ndarray:
     measured(validation, of)
     return validation.losses(range(12))
 
 
 def test_losses_do_not_depend_on_how_images_are_cut_into_batches():
-    whole, cut = (measured(Validation(stage(), *SPLITS, CPU, size), weights()) for size in (64, 5))
+    whole, cut = (measured(Validator(stage(), *SPLITS, CPU, size), weights()) for size in (64, 5))
     assert cut == pytest.approx(whole, rel=1e-5)
     first, second = (
         validation_draws(0, part, 12, 1000, (1, 8, 8)) for part in (range(5), range(5, 12))
@@ -101,17 +101,17 @@ def test_losses_do_not_depend_on_how_images_are_cut_into_batches():
 
 
 def test_all_checkpoints_see_the_same_images_and_noise():
-    validation = Validation(stage(), *SPLITS, CPU)
+    validation = Validator(stage(), *SPLITS, CPU)
     first = measured(validation, weights())
     assert measured(validation, weights(seed=1)) != first
     assert measured(validation, weights()) == first
-    assert measured(Validation(stage(), *SPLITS, CPU), weights()) == first
-    assert measured(Validation(stage(seed=1), *SPLITS, CPU), weights()) != first
+    assert measured(Validator(stage(), *SPLITS, CPU), weights()) == first
+    assert measured(Validator(stage(seed=1), *SPLITS, CPU), weights()) != first
 
 
 def test_equal_splits_have_equal_losses():
     """Both see the same timesteps and noise, so no difference comes from these."""
-    row = measured(Validation(stage(), SPLITS[0], SPLITS[0], CPU), weights())
+    row = measured(Validator(stage(), SPLITS[0], SPLITS[0], CPU), weights())
     assert row["eval_loss"] == row["train_loss"] and row["gap_standard_error"] == 0
 
 
@@ -128,14 +128,14 @@ def test_images_are_chosen_once_each_and_not_in_the_order_of_the_dataset():
     chosen = validation_positions(0, 1000, 100)
     assert len(set(chosen)) == 100 and 300 < np.mean(chosen) < 700
     assert np.mean(np.diff(chosen) > 0) < 0.7
-    assert Validation(stage(images=512), *SPLITS, CPU).images == 20  # the smaller split has no more
+    assert Validator(stage(images=512), *SPLITS, CPU).images == 20  # the smaller split has no more
 
 
 def test_memorising_is_seen(tmp_path):
     """A network trained on few images of pure chance can only learn them by heart."""
     held_out, training = np.split(random_images(16), 2)
     trainer = small_trainer(tmp_path, small_stage(learning_rate=3e-3), training, last=100)
-    validation = Validation(stage(), held_out, training, CPU)
+    validation = Validator(stage(), held_out, training, CPU)
     before = measured(validation, weights())
     assert abs(before["eval_loss"] - before["train_loss"]) < 2 * before["gap_standard_error"]
     weights_after(trainer, 100)
@@ -160,7 +160,7 @@ def test_the_program_validates_the_checkpoints_of_a_job(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "10 images of each split, not 512" in done.stderr
 
-    validation = Validation(stage(images=512), random_images(10), random_images(), CPU)
+    validation = Validator(stage(images=512), random_images(10), random_images(), CPU)
     expected = [
         validation.row(step, load_checkpoint(manifest, step), lambda images: None)
         for step in (2, 4)  # of the average that is the job's first, and of no other

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Block, Name, PositiveInt
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import Score
@@ -16,7 +16,7 @@ OF_DIFFUSION = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")
 RECONSTRUCTIONS = "reconstructions"  # where experiments have sets of samples
 
 
-class Reconstructions(Keys):
+class Reconstructions(Block):
     """Held-out images encoded, quantised and decoded again, of each checkpoint."""
 
     images: PositiveInt = Field(
@@ -32,7 +32,7 @@ class Reconstructions(Keys):
     ) = Field("all", description="As of `samples`.")
 
 
-class Autoencoder(Keys):
+class Autoencoder(Block):
     """One autoencoder trained on one dataset; experiments that name it share its latents."""
 
     dataset: Name = Field(description="A name under `datasets`.")
@@ -59,14 +59,14 @@ class Autoencoder(Keys):
                 yield f"train.{key} is an option of diffusion models; remove it"
 
 
-class EncodeStage(Keys):
+class EncodeStage(Block):
     """What determines latents, but the weights and the images: a program's `--what`."""
 
     version: PositiveInt
     model: VqVae
 
 
-class ReconstructStage(Keys):
+class ReconstructStage(Block):
     """What determines reconstructions, but the weights and the images: a program's `--what`."""
 
     version: PositiveInt

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Block, Name, PositiveInt, Seed, Sha256
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.config.training import divisors
 
@@ -26,13 +26,13 @@ PIPELINES = ("pipeline-gpipe", "pipeline-1f1b")
 STEPS_BEFORE_COMPRESSION = 2
 
 
-class Resnet(Keys):
+class Resnet(Block):
     """A residual network of torchvision with random weights (He et al. 2016)."""
 
     name: Literal["resnet18", "resnet50"] = Field(description="Which network.")
 
 
-class Albert(Keys):
+class Albert(Block):
     """ALBERT of transformers with random weights, to predict masked tokens (Lan et al. 2020): one
     layer's weights, used many times. The defaults are those of albert-base-v2."""
 
@@ -53,7 +53,7 @@ class Albert(Keys):
             )
 
 
-class OwnModel(Keys):
+class OwnModel(Block):
     """A model of yours: a Python file with a function that returns model, batch and loss."""
 
     name: Literal["own"] = Field(description="Which network.")
@@ -66,7 +66,7 @@ class OwnModel(Keys):
     )
 
 
-class OfExperiment(Keys):
+class OfExperiment(Block):
     """The network of an experiment, at the image size and channels of its dataset; of one with an
     `autoencoder` at those of its latents, which are random."""
 
@@ -80,7 +80,7 @@ BenchmarkModel = Annotated[
 ]
 
 
-class CellRun(Keys):
+class CellRun(Block):
     """How cells are run; never makes a result stale."""
 
     minutes_per_cell: float = Field(
@@ -88,7 +88,7 @@ class CellRun(Keys):
     )
 
 
-class Measuring(Keys):
+class CellMeasuring(Block):
     """What is measured of each cell, and on what data."""
 
     image_size: PositiveInt = Field(32, description="Pixels; of random images, as CIFAR-10's.")
@@ -123,7 +123,7 @@ class Measuring(Keys):
     )
 
 
-class Benchmark(Measuring):
+class Benchmark(CellMeasuring):
     """The grid: each combination is a cell, and each cell a job."""
 
     models: dict[Name, BenchmarkModel] = Field(
@@ -171,7 +171,7 @@ class Benchmark(Measuring):
                 yield f"{key} = {list(values)}: give each value once"
 
 
-class Cell(Keys):
+class Cell(Block):
     """One combination of the grid. batch_size: samples of a step for each process."""
 
     model: Name
@@ -192,18 +192,18 @@ class Cell(Keys):
         return self.batch_size * self.world
 
 
-class CellStage(Keys):
+class CellStage(Block):
     """Everything that determines a cell's measurement: what its program takes as `--what`."""
 
     version: PositiveInt
     cell: Cell
     network: Network
-    measuring: Measuring = Field(default_factory=Measuring)
+    measuring: CellMeasuring = Field(default_factory=CellMeasuring)
     own_sha256: Sha256 | None = None  # of the file of a user's own model
     dataset: Name | None = None
 
 
-class TablesStage(Keys):
+class TablesStage(Block):
     """What decides the tables of the benchmark, but what was measured: the grid. The names of some
     thousand cells would be too long for a command."""
 
@@ -217,7 +217,7 @@ class TablesStage(Keys):
     baselines: bool
 
 
-class FiguresStage(Keys):
+class FiguresStage(Block):
     """What decides the figures of the benchmark, but the table that they show."""
 
     version: PositiveInt

@@ -13,7 +13,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Keys(BaseModel):
+class Block(BaseModel):
     """A block of keys: unknown ones are refused, values are not changed after loading."""
 
     # Aliases: a key may be a word that Python keeps for itself, such as `from`.
@@ -33,7 +33,7 @@ class Keys(BaseModel):
         return self
 
 
-def what_keys(block: Keys, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+def what_keys(block: Block, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The keys that decide *what* is computed, without those that hold their defaults.
 
     `run` (how a stage is run) is always left out, so that changing it makes nothing stale;
@@ -47,12 +47,12 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def run_keys(block: Keys) -> str:
+def run_keys(block: Block) -> str:
     """A `run:` block as one line of JSON: how a stage is run, a program's `--how`."""
     return canonical_json(block.model_dump(mode="json", exclude_defaults=True))
 
 
-class Failing(Keys):
+class Failing(Block):
     """Keys of the `run:` block of a stage whose failure can be recorded."""
 
     on_failure: Literal["stop", "record"] = Field(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
-from ddpm_bench.config.benchmark import Measuring
+from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import CheckpointRange, Samples
@@ -189,7 +189,7 @@ def _benchmark_mismatches(
         elif kind in ("unet", "unet2d"):
             dataset = _at(datasets, given) if isinstance(given, str) else benchmark
             origin = "benchmark" if dataset is benchmark else f"datasets.{given}"
-            default = Measuring.model_fields["image_size"].default
+            default = CellMeasuring.model_fields["image_size"].default
             size = dataset.get("image_size", default) if isinstance(dataset, dict) else default
             yield from _cannot_halve(f"{origin}.image_size", size, where, keys)
 

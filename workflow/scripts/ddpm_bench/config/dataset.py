@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ddpm_bench.config.block import Keys, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Block, PositiveInt, Seed, Sha256
 
 PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 
 
-class SklearnDigits(Keys):
+class SklearnDigits(Block):
     """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, offline."""
 
     kind: Literal["sklearn-digits"] = Field(description="Chooses this source.")
 
 
-class Folder(Keys):
+class Folder(Block):
     """A folder of image files on this machine.
 
     Labels are the names of the first sub-folders in which files differ, where there are some.
@@ -32,7 +32,7 @@ class Folder(Keys):
     )
 
 
-class Git(Keys):
+class Git(Block):
     """Image files of a git repository at one commit."""
 
     kind: Literal["git"] = Field(description="Chooses this source.")
@@ -46,7 +46,7 @@ class Git(Keys):
     )
 
 
-class Url(Keys):
+class Url(Block):
     """A zip or tar archive of image files."""
 
     kind: Literal["url"] = Field(description="Chooses this source.")
@@ -66,7 +66,7 @@ class Url(Keys):
         return url
 
 
-class Published(Keys):
+class Published(Block):
     """A benchmark dataset from its published archives (checksums pinned, read without pickle)."""
 
     kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Chooses this source.")
@@ -75,7 +75,7 @@ class Published(Keys):
 Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")]
 
 
-class Classifier(Keys):
+class Classifier(Block):
     """The small network whose features and class probabilities give `features: classifier`."""
 
     steps: PositiveInt = Field(300, description="Optimiser steps.")
@@ -85,7 +85,7 @@ class Classifier(Keys):
     seed: Seed = Field(0, description="Of the weights and of the order of images.")
 
 
-class FetchStage(Keys):
+class FetchStage(Block):
     """What determines the files of a dataset: the fetching program's `--what`.
 
     `listing` is the hash of the files of a local folder: when they change, what follows is stale.
@@ -96,7 +96,7 @@ class FetchStage(Keys):
     listing: str | None = None
 
 
-class PrepareStage(Keys):
+class PrepareStage(Block):
     """What determines prepared images, but the files they are made of: a program's `--what`."""
 
     version: PositiveInt
@@ -109,20 +109,20 @@ class PrepareStage(Keys):
     max_megapixels: float = 100
 
 
-class ClassifierStage(Keys):
+class ClassifierStage(Block):
     """What determines a dataset's classifier, but its images: a program's `--what`."""
 
     version: PositiveInt
     classifier: Classifier = Field(default_factory=Classifier)
 
 
-class PrepareRun(Keys):
+class PrepareRun(Block):
     """How preparation is run; never changes a result."""
 
     cpus: PositiveInt = Field(4, description="Processes that decode images.")
 
 
-class Dataset(Keys):
+class Dataset(Block):
     """One dataset: its source, and the square images made of it."""
 
     source: Source = Field(description="Where the images come from; `kind` decides the other keys.")

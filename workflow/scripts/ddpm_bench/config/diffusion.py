@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, PositiveInt
+from ddpm_bench.config.block import Block, PositiveInt
 
 WITH_ENDS = ("linear", "scaled_linear")
 
 
-class Diffusion(Keys):
+class Diffusion(Block):
     """The forward process and what the network predicts."""
 
     timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ddpm_bench.config.block import Keys
+from ddpm_bench.config.block import Block
 from ddpm_bench.config.experiment import Config
 
 HEAD = """# The config file: every key
@@ -50,7 +50,7 @@ def config_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-def _blocks(model: type[Keys], where: str, seen: set[type]) -> Iterator[str]:
+def _blocks(model: type[Block], where: str, seen: set[type]) -> Iterator[str]:
     """The table of a block, then of the blocks in it."""
     if model in seen:
         return
@@ -67,7 +67,7 @@ def _blocks(model: type[Keys], where: str, seen: set[type]) -> Iterator[str]:
             yield from _blocks(inner, f"{prefix}{path}", seen)
 
 
-def _own_first(model: type[Keys]) -> dict[str, FieldInfo]:
+def _own_first(model: type[Block]) -> dict[str, FieldInfo]:
     """The keys of a block: its own, those that it has from another, and how it is run."""
     own = getattr(model, "__annotations__", {})
     fields = model.model_fields
@@ -75,7 +75,7 @@ def _own_first(model: type[Keys]) -> dict[str, FieldInfo]:
     return {name: fields[name] for name in order}
 
 
-def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Keys], str]]:
+def _inner_models(annotation: Any, path: str) -> Iterator[tuple[type[Block], str]]:
     annotation = typing.get_args(annotation)[0] if _is(annotation, Annotated) else annotation
     if _is_block(annotation):
         yield annotation, path
@@ -137,7 +137,7 @@ def _type_text(annotation: Any) -> str:
     if _is(annotation, Literal):
         return ", ".join(f"`{value}`" for value in arguments)
     if _is(annotation, Union) or isinstance(annotation, types.UnionType):
-        blocks = [item for item in arguments if isinstance(item, type) and issubclass(item, Keys)]
+        blocks = [item for item in arguments if isinstance(item, type) and issubclass(item, Block)]
         if len(blocks) > 1:
             return f"a block with `{_tag(blocks[0])}`"
         return " or ".join(dict.fromkeys(_type_text(item) for item in arguments))

@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr
 
 from ddpm_bench.config.autoencoder import Autoencoder
 from ddpm_bench.config.benchmark import Benchmark
-from ddpm_bench.config.block import Keys, Name
+from ddpm_bench.config.block import Block, Name
 from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Model
@@ -21,7 +21,7 @@ from ddpm_bench.config.sweep_members import SweptExperiment
 from ddpm_bench.config.training import Train, Validation
 
 
-class Experiment(Keys):
+class Experiment(Block):
     """One model trained on one dataset, the samples drawn from it, and how they are scored."""
 
     dataset: Name = Field(description="A name under `datasets`.")
@@ -58,7 +58,7 @@ class Experiment(Keys):
             yield from self.best.misfits(self.samples, self.scores)
 
 
-class Config(Keys):
+class Config(Block):
     """Where things lie, the datasets, the autoencoders and experiments on them, and the throughput
     benchmark."""
 

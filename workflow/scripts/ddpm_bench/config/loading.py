@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.config.consistency import cross_references, nearest
 from ddpm_bench.config.experiment import Config, Experiment
-from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, told_once
+from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, grouped_by_sweep
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256_text, write_text
 
@@ -45,7 +45,7 @@ def check_config(raw: Any, origin: str = "config") -> Config:
         problems += _describe(error.errors(), _as_written(raw, sweeps))
     if problems:
         # A wrong default is met once per experiment, what is wrong with a sweep in its members.
-        problems = list(dict.fromkeys(told_once(problems, sweeps)))
+        problems = list(dict.fromkeys(grouped_by_sweep(problems, sweeps)))
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         listing = "\n".join(f"  {problem}" for problem in problems)
         raise UserError(f"{origin} has {count}:\n{listing}\nEvery key: config/README.md")

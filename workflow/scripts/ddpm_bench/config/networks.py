@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, PositiveInt
+from ddpm_bench.config.block import Block, PositiveInt
 
 
-class Network(Keys):
+class Network(Block):
     """What every network has."""
 
     self_condition: bool = Field(
@@ -94,14 +94,14 @@ Model = Annotated[Unet | Unet2d, Field(discriminator="name")]
 MOST_DOUBLINGS = 2  # of channels: 1, 2, 4, 4, ...
 
 
-class LatentShape(Keys):
+class LatentShape(Block):
     """The latents of one image: float32 [channels, size, size]."""
 
     channels: PositiveInt
     size: PositiveInt
 
 
-class VqVae(Keys):
+class VqVae(Block):
     """A VQ-VAE (van den Oord et al. 2017): encoder and decoder of diffusers, codebooks of
     vector-quantize-pytorch."""
 

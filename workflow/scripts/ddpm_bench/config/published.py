@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Block, Name, PositiveInt
 from ddpm_bench.config.selection import MetricName, metric_column
 
 
-class PublishedScore(Keys):
+class PublishedScore(Block):
     """A published score: a dashed line in figures of the same dataset and feature space, and a row
     of the table of best scores."""
 
@@ -54,7 +54,7 @@ class PublishedOf(PublishedScore):
     dataset: Name
 
 
-class CompareStage(Keys):
+class CompareStage(Block):
     """What decides the comparison of all experiments, but their scores."""
 
     version: PositiveInt
@@ -62,7 +62,7 @@ class CompareStage(Keys):
     drawn: tuple[Name, ...] | None = None  # the experiments that figures show; None: all
 
 
-class ScoreFiguresStage(Keys):
+class ScoreFiguresStage(Block):
     """What decides a figure of scores, but the scores: a program's `--what`."""
 
     version: PositiveInt

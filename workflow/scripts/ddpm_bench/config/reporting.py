@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed
+from ddpm_bench.config.block import Block, Name, PositiveInt, Seed
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.config.sweep import Sweep
 
 
-class CollectStage(Keys):
+class CollectStage(Block):
     """What decides an experiment's tables, but its scores."""
 
     version: PositiveInt
@@ -17,13 +17,13 @@ class CollectStage(Keys):
     dataset: Name
 
 
-class PlotStage(Keys):
+class PlotStage(Block):
     """What decides a figure, but the table or the images that it shows."""
 
     version: PositiveInt
 
 
-class ScheduleStage(Keys):
+class ScheduleStage(Block):
     """What decides the figure of a forward process and of the loss weights."""
 
     version: PositiveInt
@@ -31,14 +31,14 @@ class ScheduleStage(Keys):
     min_snr_gamma: float | None = None
 
 
-class SamplersStage(Keys):
+class SamplersStage(Block):
     """What decides the comparison of an experiment's samplers, but scores and timings."""
 
     version: PositiveInt
     sets: dict[Name, Drawing] = Field(default_factory=dict)
 
 
-class ChargedExperiment(Keys):
+class ChargedExperiment(Block):
     """The names by which an experiment's jobs are known."""
 
     dataset: Name
@@ -46,28 +46,28 @@ class ChargedExperiment(Keys):
     scores: list[Name] = Field(default_factory=list)
 
 
-class CostsStage(Keys):
+class CostsStage(Block):
     """What decides the table of costs, but what was measured."""
 
     version: PositiveInt
     experiments: dict[Name, ChargedExperiment]
 
 
-class HoursOf(Keys):
+class TrainingPrerequisites(Block):
     """What an experiment's training stands on."""
 
     autoencoder: Name | None = None
 
 
-class HoursStage(Keys):
+class HoursStage(Block):
     """What decides scores against hours of training, but the scores and the times."""
 
     version: PositiveInt
-    experiments: dict[Name, HoursOf]
+    experiments: dict[Name, TrainingPrerequisites]
     published: tuple[PublishedOf, ...] = ()
 
 
-class LossGroup(Keys):
+class LossGroup(Block):
     """Experiments whose losses compare; by name, what sets each apart, in words."""
 
     dataset: str
@@ -75,14 +75,14 @@ class LossGroup(Keys):
     experiments: dict[Name, str]
 
 
-class LossesStage(Keys):
+class LossesStage(Block):
     """What decides the comparison of losses, but the losses."""
 
     version: PositiveInt
     groups: tuple[LossGroup, ...] = ()
 
 
-class SweepStage(Keys):
+class SweepStage(Block):
     """What decides the tables and figures of a sweep, but what its members came to."""
 
     version: PositiveInt
@@ -91,7 +91,7 @@ class SweepStage(Keys):
     train_seed: Seed = 0  # of all members, where it is not swept
 
 
-class GridStage(Keys):
+class GridStage(Block):
     """What decides the grid of a checkpoint's samples, but the samples."""
 
     version: PositiveInt

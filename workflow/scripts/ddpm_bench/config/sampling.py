@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Failing, Keys, PositiveInt, Seed
+from ddpm_bench.config.block import Block, Failing, PositiveInt, Seed
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import LatentShape, Model, VqVae
 from ddpm_bench.config.training import nearest_multiples
@@ -27,7 +27,7 @@ class SampleRun(Failing):
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
 
 
-class TimestepRange(Keys):
+class TimestepRange(Block):
     """Timesteps from one down to another at equal distances; the last is there if one meets it."""
 
     first: int = Field(ge=0, alias="from", description="The first and highest.")
@@ -62,7 +62,7 @@ OPTIONS = {
 }
 
 
-class Drawing(Keys):
+class Drawing(Block):
     """What decides the bytes of each image of a set."""
 
     scheduler: Literal[
@@ -154,7 +154,7 @@ class Drawing(Keys):
                 return
 
 
-class CheckpointRange(Keys):
+class CheckpointRange(Block):
     """Checkpoints at equal distances."""
 
     every: PositiveInt | None = Field(
@@ -208,7 +208,7 @@ class Samples(Drawing):
             )
 
 
-class SampleStage(Keys):
+class SampleStage(Block):
     """Everything that determines the bytes of a set, but the weights: a program's `--what`.
 
     `autoencoder`: whose latents the model draws, which it then decodes; None for pixels.

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Block, Name, PositiveInt, Seed, Sha256
 
 # TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
 PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -22,7 +22,7 @@ PUBLISHED_INCEPTION_URLS = (
 DINOV2_DIMENSIONS = {"vit-s-14": 384, "vit-b-14": 768, "vit-l-14": 1024, "vit-g-14": 1536}
 
 
-class Weights(Keys):
+class Weights(Block):
     """A local file of weights: Inception's in torch-fidelity's layout, or DINOv2's safetensors."""
 
     path: str = Field(description="The file; relative to where snakemake is started.")
@@ -41,7 +41,7 @@ class Weights(Keys):
             )
 
 
-class Statistics(Keys):
+class Statistics(Block):
     """Published statistics of a dataset: an .npz with mu [D] and sigma [D, D] of its features."""
 
     path: str = Field(description="The file; relative to where snakemake is started.")
@@ -52,7 +52,7 @@ class Statistics(Keys):
             yield f"name = {self.name!r}: tables would take it for a split; say of which dataset"
 
 
-class ScoreRun(Keys):
+class ScoreRun(Block):
     """How scoring is run; never changes a result."""
 
     checkpoints_per_job: PositiveInt = Field(
@@ -64,7 +64,7 @@ class ScoreRun(Keys):
     batch_size: PositiveInt = Field(16, description="Images per forward pass of the features.")
 
 
-class Measuring(Keys):
+class ScoreSettings(Block):
     """What decides the numbers."""
 
     kid_subset_size: PositiveInt | None = Field(
@@ -90,7 +90,7 @@ class Measuring(Keys):
     )
 
 
-class Score(Measuring):
+class Score(ScoreSettings):
     """One way to score; it is applied to every set of samples of its experiment."""
 
     features: Literal["classifier", "inception", "dinov2"] = Field(
@@ -144,7 +144,7 @@ def _named(space: str, weights: Weights | None) -> str:
     return space if weights is None or weights.name is None else f"{space}-{weights.name}"
 
 
-class FeatureStage(Keys):
+class FeatureStage(Block):
     """What determines the features of images: a program's `--what`."""
 
     version: PositiveInt
@@ -163,7 +163,7 @@ class FeatureStage(Keys):
         return f"{self.features}-{self.weights_name}" if self.weights_name else self.features
 
 
-class ScoreStage(Keys):
+class ScoreStage(Block):
     """What determines scores, but the images and the reference: a program's `--what`.
 
     `images`: how many of the samples; None for all that there are.
@@ -174,4 +174,4 @@ class ScoreStage(Keys):
     reference: Literal["train", "eval", "all"]
     fid_statistics: Name | None = None  # their name; their content is an input
     features: FeatureStage
-    measuring: Measuring = Field(default_factory=Measuring)
+    measuring: ScoreSettings = Field(default_factory=ScoreSettings)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, Name, PositiveInt
+from ddpm_bench.config.block import Block, Name, PositiveInt
 
 # The field's short names, and the columns of the tables; both are understood.
 MetricName = Literal[
@@ -20,7 +20,7 @@ def metric_column(name: str) -> str:
     return SHORT_NAMES.get(name, name)
 
 
-class Best(Keys):
+class Best(Block):
     """Export the best checkpoint, once all are scored, to results/<experiment>/best/: weights,
     config, samples, scores, a model card and a short program that draws from it."""
 
@@ -60,7 +60,7 @@ class Best(Keys):
                 yield f"best.{key}: name the {kind} that decides; there are: {listed}"
 
 
-class BestStage(Keys):
+class BestStage(Block):
     """What decides the export, but weights and scores: a program's `--what`.
 
     `config`: what the config says of this experiment alone, as a config file of its own.
@@ -71,21 +71,21 @@ class BestStage(Keys):
     config: dict[str, Any]
 
 
-class Keep(Keys):
+class Keep(Block):
     """Remove weights of checkpoints that are drawn from and scored, to save disk space: each n-th,
     the best by each metric and the latest stay. What is removed does not come back."""
 
     every: PositiveInt = Field(description="Each n-th checkpoint stays; 1: all do.")
 
 
-class ThinSet(Keys):
+class ThinSet(Block):
     """What a set of samples asks for."""
 
     steps: tuple[PositiveInt, ...]
     ema_sigma_rel: float | None = None
 
 
-class ThinStage(Keys):
+class ThinStage(Block):
     """What decides which checkpoints stay, but their scores: a program's `--what`."""
 
     version: PositiveInt

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Keys, PositiveInt, Seed
+from ddpm_bench.config.block import Block, PositiveInt, Seed
 
 Number = int | float
 # Of all sweeps of a config together. Rule `compare` names two files of each member in one command,
@@ -16,7 +16,7 @@ Number = int | float
 MOST_MEMBERS = 250
 
 
-class ValueRange(Keys):
+class ValueRange(Block):
     """Values between two numbers, both included; whole ones where both ends are."""
 
     first: Number = Field(alias="from", description="The lowest.")
@@ -30,7 +30,7 @@ class ValueRange(Keys):
             yield f"from = {self.first}: a logarithm needs numbers above 0; raise it"
 
 
-class Sweep(Keys):
+class Sweep(Block):
     """Turns the experiment into several, its members, each an experiment of its own with a name by
     its values, such as `digits.dim-16.learning_rate-0.001.seed-0`."""
 

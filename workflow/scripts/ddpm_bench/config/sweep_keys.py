@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ddpm_bench.config.block import Keys
+from ddpm_bench.config.block import Block
 from ddpm_bench.config.consistency import nearest, no_such
 
 UNIONS = (Union, types.UnionType)
@@ -49,12 +49,12 @@ class SweptKey:
             raise ValueError(" or ".join(said)) from None
 
 
-def swept_key(experiment_model: type[Keys], experiment: dict[str, Any], path: str) -> SweptKey:
+def swept_key(experiment_model: type[Block], experiment: dict[str, Any], path: str) -> SweptKey:
     """Find a dotted path in an experiment, as it stands in the parsed file with the defaults.
 
     Raises NoSuchKeyError where there is no such key, or it is none to sweep over.
     """
-    blocks: list[type[Keys]] = [experiment_model]
+    blocks: list[type[Block]] = [experiment_model]
     here: Any = experiment
     location: list[str] = []
     rest = path
@@ -81,7 +81,7 @@ def swept_key(experiment_model: type[Keys], experiment: dict[str, Any], path: st
             raise NoSuchKeyError(f"`{'.'.join(location)}` has no keys; remove `.{rest}`")
 
 
-def _field(blocks: list[type[Keys]], key: str) -> FieldInfo:
+def _field(blocks: list[type[Block]], key: str) -> FieldInfo:
     for block in blocks:
         if key in _names(block):
             return _names(block)[key]
@@ -90,7 +90,7 @@ def _field(blocks: list[type[Keys]], key: str) -> FieldInfo:
     raise NoSuchKeyError(f"unknown key `{key}`{nearest(key, known)}; allowed: {listed}")
 
 
-def _names(block: type[Keys]) -> dict[str, FieldInfo]:
+def _names(block: type[Block]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in block.model_fields.items()}
 
 
@@ -103,7 +103,7 @@ def _named(blocks: Any, rest: str, where: str) -> tuple[str, str]:
     raise NoSuchKeyError(f"{where}.{no_such('name', rest.partition('.')[0], names)}")
 
 
-def _blocks(annotation: Any, value: Any) -> list[type[Keys]]:
+def _blocks(annotation: Any, value: Any) -> list[type[Block]]:
     """The blocks that a key may hold; of networks the one that the value names, where it does."""
     if typing.get_origin(annotation) is Annotated:
         return _blocks(typing.get_args(annotation)[0], value)
@@ -113,11 +113,11 @@ def _blocks(annotation: Any, value: Any) -> list[type[Keys]]:
         meant = [block for block in found if _is_called(block, name)]
         return meant or found
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [typing.cast(type[Keys], annotation)]
+        return [typing.cast(type[Block], annotation)]
     return []
 
 
-def _is_called(block: type[Keys], name: Any) -> bool:
+def _is_called(block: type[Block], name: Any) -> bool:
     field = block.model_fields.get("name")
     return field is not None and name in typing.get_args(field.annotation)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ddpm_bench.config.block import Keys, canonical_json
+from ddpm_bench.config.block import Block, canonical_json
 from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep, ValueRange
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, SweptKey, swept_key
 from ddpm_bench.files import sha256_text
@@ -140,7 +140,7 @@ def _allowed(text: str) -> str:
 
 
 def expand_sweeps(
-    merged: dict[str, Any], experiment_model: type[Keys]
+    merged: dict[str, Any], experiment_model: type[Block]
 ) -> tuple[dict[str, Any], dict[str, SweptExperiment], list[str]]:
     """Replace each experiment that has a sweep by its members; returns the parsed config then, the
     sweeps by name, and what is wrong with them.
@@ -214,7 +214,7 @@ def _valid_sweep(experiment: Any) -> Sweep | None:
 
 
 def _swept_keys(
-    where: str, base: dict[str, Any], sweep: Sweep, experiment_model: type[Keys]
+    where: str, base: dict[str, Any], sweep: Sweep, experiment_model: type[Block]
 ) -> tuple[dict[str, _Swept], list[str]]:
     """The keys of a sweep with their values, and a line for each that is wrong."""
     keys: dict[str, _Swept] = {}
@@ -313,7 +313,7 @@ def recording_failures(experiment: dict[str, Any]) -> dict[str, Any]:
     return experiment
 
 
-def told_once(problems: list[str], sweeps: dict[str, SweptExperiment]) -> list[str]:
+def grouped_by_sweep(problems: list[str], sweeps: dict[str, SweptExperiment]) -> list[str]:
     """What is wrong with members, told of their sweep: once, and naming some where not all are."""
     sweep_of = {member: name for name, found in sweeps.items() for member in found.members}
     if not sweep_of or not problems:

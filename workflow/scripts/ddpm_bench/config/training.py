@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Failing, Keys, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import Block, Failing, PositiveInt, Seed, Sha256
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
@@ -54,7 +54,7 @@ class TrainRun(Failing):
         return self.nodes * self.gpus
 
 
-class GivenWeights(Keys):
+class GivenWeights(Block):
     """Weights that training begins with, for transfer learning: the same network's, of a checkpoint
     of ours (.safetensors) or of denoising-diffusion-pytorch's Trainer (model-*.pt)."""
 
@@ -62,7 +62,7 @@ class GivenWeights(Keys):
     sha256: Sha256 = Field(description="Its checksum, `sha256sum FILE`.")
 
 
-class Optimisation(Keys):
+class Optimisation(Block):
     """What a training job computes, whatever its first and last step."""
 
     batch_size: PositiveInt = Field(description="Images per optimiser step, over all processes.")
@@ -192,7 +192,7 @@ def misfit(batch_size: int, processes: int) -> str:
     )
 
 
-class TrainStage(Keys):
+class TrainStage(Block):
     """Everything that determines a training: what its program takes as `--what`.
 
     `diffusion` is of denoising networks; `latents` of those that are trained in an autoencoder's.
@@ -209,7 +209,7 @@ class TrainStage(Keys):
             yield f"train.lr_schedule_steps: {self.train.lr_schedule} needs its length"
 
 
-class Validation(Keys):
+class Validation(Block):
     """The loss of each checkpoint on held-out and on training images, at fixed noise."""
 
     images: int = Field(
@@ -218,7 +218,7 @@ class Validation(Keys):
     seed: Seed = Field(0, description="Of the noise and timesteps.")
 
 
-class ValidateStage(Keys):
+class ValidateStage(Block):
     """What determines validation losses, but the weights: a program's `--what`."""
 
     version: PositiveInt

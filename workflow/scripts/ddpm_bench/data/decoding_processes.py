@@ -23,9 +23,9 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from ddpm_bench.data.standard_datasets import Batch
+from ddpm_bench.data.standard_datasets import ImageBatch
 from ddpm_bench.errors import UserError
-from ddpm_bench.images.decoding import Outcome, Square, as_image, read_square, to_square
+from ddpm_bench.images.decoding import DecodedFile, Square, as_image, read_square, to_square
 
 FILES_PER_TASK = 16
 IMAGES_PER_TASK = 512  # of an array, which are small
@@ -41,7 +41,7 @@ class Task:
     name: str
 
     @property
-    def decode(self) -> Callable[[Path, Square, "Task"], list[Outcome]]:
+    def decode(self) -> Callable[[Path, Square, "Task"], list[DecodedFile]]:
         """The function that does it."""
         return resize_arrays if isinstance(self.images, np.ndarray) else decode_files
 
@@ -53,7 +53,7 @@ def file_tasks(folder: Path, names: list[str]) -> Iterator[Task]:
         yield Task(first, paths, str(paths[0]))
 
 
-def array_tasks(batches: Iterable[Batch]) -> Iterator[Task]:
+def array_tasks(batches: Iterable[ImageBatch]) -> Iterator[Task]:
     """The images of all batches, in tasks; rows are counted on from batch to batch."""
     row = 0
     for batch in batches:
@@ -71,14 +71,14 @@ def usable_cpus(asked: int) -> int:
 
 def decode_all(
     tasks: Iterable[Task], total: int | None, square: Square, rows: Path, cpus: int
-) -> list[Outcome]:
+) -> list[DecodedFile]:
     """Decode all images into `rows`, a file of uint8 [row, H, W, C]; their outcomes in order.
 
     At most `cpus` processes are started. The rows of images that are left out stay empty. Raises
     UserError when a process dies, memory runs out, or the rows cannot be written.
     """
     rows.write_bytes(b"")
-    outcomes: list[Outcome] = []
+    outcomes: list[DecodedFile] = []
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(usable_cpus(cpus), mp_context=context, initializer=_start)
     try:
@@ -93,9 +93,9 @@ def decode_all(
 
 def _in_order(
     pool: ProcessPoolExecutor, tasks: Iterable[Task], square: Square, rows: Path, ahead: int
-) -> Iterator[list[Outcome]]:
+) -> Iterator[list[DecodedFile]]:
     """The outcomes of each task in turn, with up to `ahead` tasks handed out beyond it."""
-    waiting: deque[tuple[Task, Future[list[Outcome]]]] = deque()
+    waiting: deque[tuple[Task, Future[list[DecodedFile]]]] = deque()
     for task in tasks:
         try:
             waiting.append((task, pool.submit(task.decode, rows, square, task)))
@@ -107,7 +107,7 @@ def _in_order(
         yield _result(*waiting.popleft(), rows)
 
 
-def _result(task: Task, future: Future[list[Outcome]], rows: Path) -> list[Outcome]:
+def _result(task: Task, future: Future[list[DecodedFile]], rows: Path) -> list[DecodedFile]:
     try:
         return future.result()
     except BrokenProcessPool:
@@ -129,7 +129,7 @@ def _near(task: Task) -> str:
     )
 
 
-def decode_files(rows: Path, square: Square, task: Task) -> list[Outcome]:
+def decode_files(rows: Path, square: Square, task: Task) -> list[DecodedFile]:
     """Decode the task's files, each into its row."""
     outcomes = []
     with rows.open("r+b") as file:
@@ -141,7 +141,7 @@ def decode_files(rows: Path, square: Square, task: Task) -> list[Outcome]:
     return outcomes
 
 
-def resize_arrays(rows: Path, square: Square, task: Task) -> list[Outcome]:
+def resize_arrays(rows: Path, square: Square, task: Task) -> list[DecodedFile]:
     """Resize the task's images, uint8 [n, H, W, C], each into its row."""
     outcomes = []
     with rows.open("r+b") as file:
@@ -149,7 +149,7 @@ def resize_arrays(rows: Path, square: Square, task: Task) -> list[Outcome]:
             image = as_image(pixels)
             _write_row(file, row, to_square(image, square))
             sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
-            outcomes.append(Outcome(sha256, *image.size, image.mode))
+            outcomes.append(DecodedFile(sha256, *image.size, image.mode))
     return outcomes
 
 

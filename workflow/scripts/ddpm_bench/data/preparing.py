@@ -20,9 +20,9 @@ from ddpm_bench.config.dataset import PUBLISHED_SPLITS, PrepareStage
 from ddpm_bench.data.decoding_processes import array_tasks, decode_all, file_tasks
 from ddpm_bench.data.fetching import marker
 from ddpm_bench.data.file_listing import listing_sha256, matching_files, printable
-from ddpm_bench.data.standard_datasets import Batch, digit_batches, published_batches
+from ddpm_bench.data.standard_datasets import ImageBatch, digit_batches, published_batches
 from ddpm_bench.errors import UserError
-from ddpm_bench.images.decoding import Outcome, Square, as_image, is_grayscale, to_square
+from ddpm_bench.images.decoding import DecodedFile, Square, as_image, is_grayscale, to_square
 from ddpm_bench.images.grid import image_grid
 
 
@@ -61,7 +61,7 @@ class Record:
     """One input image: what it is called, what it turned out to be, and where it went."""
 
     source: str
-    outcome: Outcome
+    outcome: DecodedFile
     part: str = "train"
     label: str = ""
     split: str = ""
@@ -163,7 +163,7 @@ def _decode_arrays(kind: str, square: Square, cpus: int, folder: Path, rows: Pat
     ]
 
 
-def _batches(kind: str, folder: Path) -> Iterator[Batch]:
+def _batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
     return digit_batches(folder) if kind == "sklearn-digits" else published_batches(kind, folder)
 
 

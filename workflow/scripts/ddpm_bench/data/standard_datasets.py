@@ -30,7 +30,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """Consecutive images of a dataset's part: uint8 [n, H, W, C], n labels, the first's index."""
 
     part: str
@@ -137,7 +137,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def published_batches(kind: str, folder: Path) -> Iterator[Batch]:
+def published_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
     """All images of a published dataset, the training part first.
 
     Raises UserError naming a file that is missing, truncated, or not of the format.
@@ -145,14 +145,14 @@ def published_batches(kind: str, folder: Path) -> Iterator[Batch]:
     yield from _cifar_batches(folder) if kind == "cifar10" else _idx_batches(kind, folder)
 
 
-def _idx_batches(kind: str, folder: Path) -> Iterator[Batch]:
+def _idx_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
     for part, stem in IDX_FILES.items():
         images = read_idx(folder / f"{stem}-images-idx3-ubyte.gz", dimensions=3)
         labels_path = folder / f"{stem}-labels-idx1-ubyte.gz"
         labels = read_idx(labels_path, dimensions=1)
         if len(labels) != len(images):
             raise UserError(f"{labels_path}: has {len(labels)} labels for {len(images)} images")
-        yield Batch(part, 0, images[..., None], _class_names(kind, labels, labels_path))
+        yield ImageBatch(part, 0, images[..., None], _class_names(kind, labels, labels_path))
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -175,13 +175,13 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _cifar_batches(folder: Path) -> Iterator[Batch]:
+def _cifar_batches(folder: Path) -> Iterator[ImageBatch]:
     for part, names in CIFAR_FILES.items():
         first = 0
         for name in names:
             path = _only(folder, name)
             images, labels = read_cifar(path)
-            yield Batch(part, first, images, _class_names("cifar10", labels, path))
+            yield ImageBatch(part, first, images, _class_names("cifar10", labels, path))
             first += len(images)
 
 
@@ -224,11 +224,11 @@ def write_digits(folder: Path) -> None:
     np.save(folder / "labels.npy", digits.target.astype(np.uint8))
 
 
-def digit_batches(folder: Path) -> Iterator[Batch]:
+def digit_batches(folder: Path) -> Iterator[ImageBatch]:
     """All digits as one part. Raises UserError when the files are not those of `write_digits`."""
     try:
         images = np.load(folder / "images.npy", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{folder}: holds no digits ({error}); fetch them again") from None
-    yield Batch("train", 0, images, [str(label) for label in labels])
+    yield ImageBatch("train", 0, images, [str(label) for label in labels])

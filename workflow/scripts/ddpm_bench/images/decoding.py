@@ -54,7 +54,7 @@ class Square:
 
 
 @dataclass(slots=True)
-class Outcome:
+class DecodedFile:
     """What a file turned out to be: size and mode as stored, and why it was left out, if it was."""
 
     sha256: str = ""
@@ -68,12 +68,12 @@ class UnusableError(Exception):
     """An image cannot be used; the message is the reason in images.csv, the same for all such."""
 
 
-def read_square(path: Path, square: Square) -> tuple[Outcome, np.ndarray | None]:
+def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | None]:
     """Decode a file to uint8 [image_size, image_size, channels]; None when it is left out.
 
     What is wrong with a file never raises; running out of memory does.
     """
-    outcome = Outcome()
+    outcome = DecodedFile()
     try:
         if not path.is_file():
             raise UnusableError("cannot be read: no regular file")
@@ -90,7 +90,7 @@ def read_square(path: Path, square: Square) -> tuple[Outcome, np.ndarray | None]
     return outcome, None
 
 
-def _decode(file: BinaryIO, square: Square, outcome: Outcome) -> np.ndarray:
+def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -111,7 +111,7 @@ def _decode(file: BinaryIO, square: Square, outcome: Outcome) -> np.ndarray:
             raise UnusableError(f"unsupported mode {outcome.mode}") from None
 
 
-def _open(file: BinaryIO, square: Square, outcome: Outcome) -> Image.Image:
+def _open(file: BinaryIO, square: Square, outcome: DecodedFile) -> Image.Image:
     """The loaded image, or UnusableError before its pixels are decoded if they will not be used.
 
     A JPEG is decoded in full. Pillow's two short cuts for large ones (draft and reducing_gap) are

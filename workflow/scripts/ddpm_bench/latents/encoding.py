@@ -24,7 +24,7 @@ from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_json
-from ddpm_bench.models.autoencoder import Autoencoder, trained_autoencoder
+from ddpm_bench.models.autoencoder import AutoencoderNetwork, trained_autoencoder
 from ddpm_bench.models.diffusion import to_model_range
 from ddpm_bench.records.layout import WEIGHTS
 from ddpm_bench.training.checkpoints import publish
@@ -54,7 +54,7 @@ class Scaling:
 class Decoder:
     """Scaled latents to images, by the autoencoder that a training's manifest names."""
 
-    def __init__(self, autoencoder: Autoencoder, scaling: Scaling) -> None:
+    def __init__(self, autoencoder: AutoencoderNetwork, scaling: Scaling) -> None:
         self.autoencoder, self.scaling = autoencoder, scaling
 
     @torch.inference_mode()
@@ -129,7 +129,9 @@ def identity(keys: VqVae, weights_sha256: str, images: Path) -> str:
 
 
 @torch.inference_mode()
-def _encoded(autoencoder: Autoencoder, images: np.ndarray, device: torch.device) -> np.ndarray:
+def _encoded(
+    autoencoder: AutoencoderNetwork, images: np.ndarray, device: torch.device
+) -> np.ndarray:
     """float32 [N, h, w, c]; N may be 0."""
     with tqdm(total=len(images), desc="encode", unit="image", dynamic_ncols=True) as bar:
         parts = []

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ddpm_bench.latents.encoding import batches
-from ddpm_bench.models.autoencoder import Autoencoder, code_counts
+from ddpm_bench.models.autoencoder import AutoencoderNetwork, code_counts
 from ddpm_bench.models.diffusion import to_model_range, to_uint8
 
 # Of as many codes as there could be, by perplexity: below it a codebook is said to have collapsed.
@@ -28,7 +28,7 @@ class Reconstructed:
 
 @torch.inference_mode()
 def reconstruct(
-    autoencoder: Autoencoder,
+    autoencoder: AutoencoderNetwork,
     images: np.ndarray,
     device: torch.device,
     done: Callable[[int], object],

@@ -122,13 +122,13 @@ def run_on_nodes(
             start_new_session=True,
         )
 
-        def hand_on(number: int, _) -> None:
+        def forward_signal(number: int, _) -> None:
             if stopped is not None:
                 stopped.append(number)
             step.send_signal(_for_srun(number))
 
         for number in STOP_SIGNALS:
-            signal.signal(number, hand_on)
+            signal.signal(number, forward_signal)
         status = step.wait()
         ended = Ended(**read_json(report)) if report.exists() else Ended(1)
     # The first node reports; a failure on another ends the step.

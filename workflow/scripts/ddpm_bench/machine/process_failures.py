@@ -28,7 +28,7 @@ OF_ANOTHER = re.compile(
 
 
 @dataclass(frozen=True)
-class Failure:
+class ProcessFailure:
     """Why a process failed: one of GRAVITY, and in words. when: seconds since 1970."""
 
     status: str
@@ -36,23 +36,23 @@ class Failure:
     when: float = 0.0
 
 
-def is_consequence(failure: Failure) -> bool:
+def is_consequence(failure: ProcessFailure) -> bool:
     """Whether a crash says no more than that another process has ended."""
     return failure.status == "crashed" and OF_ANOTHER.search(failure.reason) is not None
 
 
-def gravest(failures: Iterable[Failure | None]) -> Failure | None:
+def gravest(failures: Iterable[ProcessFailure | None]) -> ProcessFailure | None:
     """The one that explains the others: by its kind, then causes before consequences, then the
     earliest."""
 
-    def order(failure: Failure) -> tuple[int, bool, float]:
+    def order(failure: ProcessFailure) -> tuple[int, bool, float]:
         consequence = OF_ANOTHER.search(failure.reason) is not None
         return GRAVITY.index(failure.status), consequence, failure.when
 
     return min((failure for failure in failures if failure), key=order, default=None)
 
 
-def without_a_word(status: int, said: str, when: float, log: str = "log") -> Failure:
+def failure_without_record(status: int, said: str, when: float, log: str = "log") -> ProcessFailure:
     """What the end of a process says that has left no word.
 
     status: as subprocess has it, negative for a signal; said: the end of what it printed; log:
@@ -65,11 +65,11 @@ def without_a_word(status: int, said: str, when: float, log: str = "log") -> Fai
             "killed (SIGKILL), as the kernel does when memory runs out: lower batch_size, or ask "
             "the scheduler for more memory"
         )
-        return Failure("out of memory", reason, when)
+        return ProcessFailure("out of memory", reason, when)
     end = "\n".join(lines[-LAST_LINES:])
     ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     kind = "out of memory" if OUT_OF_MEMORY.search(end) else "crashed"
-    return Failure(kind, one_line(f"{ended}: {last} (more in the {log})"), when)
+    return ProcessFailure(kind, one_line(f"{ended}: {last} (more in the {log})"), when)
 
 
 def word_file(folder: Path, rank: int | str) -> Path:
@@ -77,14 +77,14 @@ def word_file(folder: Path, rank: int | str) -> Path:
     return folder / f"rank-{rank}.json"
 
 
-def leave_word(path: Path, failure: Failure) -> None:
+def write_failure(path: Path, failure: ProcessFailure) -> None:
     """Say what has failed, for `read_word`."""
     write_json(path, asdict(failure))
 
 
-def read_word(path: Path) -> Failure:
+def read_word(path: Path) -> ProcessFailure:
     """What `leave_word` has said."""
-    return Failure(**read_json(path))
+    return ProcessFailure(**read_json(path))
 
 
 def what_did_not_fit(error: BaseException) -> str:

@@ -9,7 +9,12 @@ from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
 from ddpm_bench.files import size_text
 from ddpm_bench.machine.memory_limit import is_out_of_memory, lift_ceiling, share_bytes, stay_below
-from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.machine.process_failures import (
+    ProcessFailure,
+    first_line,
+    one_line,
+    what_did_not_fit,
+)
 
 
 def bound_memory(run: Failing) -> int | None:
@@ -34,20 +39,22 @@ def bound_memory(run: Failing) -> int | None:
     return ceiling
 
 
-def recordable(error: BaseException, run: Failing, ceiling: int | None) -> Failure | None:
+def recordable(error: BaseException, run: Failing, ceiling: int | None) -> ProcessFailure | None:
     """The failure that an exception is; None for one that is no result of the keys: a full disk, a
     file that is missing, another trainer."""
     if isinstance(error, DivergedError):
-        return Failure("diverged", one_line(error.reason))
+        return ProcessFailure("diverged", one_line(error.reason))
     if isinstance(error, UserError):
         return None
     if not torch.cuda.is_available():
         lift_ceiling()  # what has failed needs some memory to say so
     if is_out_of_memory(error):
-        return Failure("out of memory", f"{what_did_not_fit(error)}; {_remedy(run, ceiling)}")
+        return ProcessFailure(
+            "out of memory", f"{what_did_not_fit(error)}; {_remedy(run, ceiling)}"
+        )
     if isinstance(error, OSError):  # of files: trying again may mend it
         return None
-    return Failure("crashed", f"{one_line(first_line(error))} (traceback in the log)")
+    return ProcessFailure("crashed", f"{one_line(first_line(error))} (traceback in the log)")
 
 
 def _remedy(run: Failing, ceiling: int | None) -> str:

@@ -24,13 +24,13 @@ from types import FrameType
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, STOP_SIGNALS
 from ddpm_bench.machine.launch import Ended
 from ddpm_bench.machine.process_failures import (
-    Failure,
+    ProcessFailure,
+    failure_without_record,
     gravest,
     is_consequence,
-    leave_word,
     read_word,
-    without_a_word,
     word_file,
+    write_failure,
 )
 from ddpm_bench.records.log_tails import TAIL_BYTES
 
@@ -42,7 +42,7 @@ class Watched:
     """How a watched training ended. failure: what to record, where its end is a result."""
 
     status: int
-    failure: Failure | None = None
+    failure: ProcessFailure | None = None
 
 
 def is_watched() -> bool:
@@ -50,13 +50,13 @@ def is_watched() -> bool:
     return WORDS in os.environ
 
 
-def leave_own_word(failure: Failure) -> None:
+def write_own_failure(failure: ProcessFailure) -> None:
     """Say why this process fails, to who watches it."""
-    leave_word(word_file(Path(os.environ[WORDS]), int(os.environ.get("RANK", "0"))), failure)
+    write_failure(word_file(Path(os.environ[WORDS]), int(os.environ.get("RANK", "0"))), failure)
 
 
 @contextmanager
-def words_folder(output: Path) -> Iterator[Path]:
+def failure_folder(output: Path) -> Iterator[Path]:
     """A folder for words beside an output, which all nodes see, set for all processes that are
     started in the block; removes those of killed starts."""
     place = output.absolute().parent
@@ -83,14 +83,14 @@ def watch(command: list[str], folder: Path) -> Watched:
         [sys.executable, *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
 
-    def hand_on(number: int, _: FrameType | None) -> None:
+    def forward_signal(number: int, _: FrameType | None) -> None:
         caught.append(number)
         with suppress(ProcessLookupError):
             process.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, forward_signal) for number in STOP_SIGNALS}
     try:
-        heard = _Heard(process)
+        heard = StderrRelay(process)
         status = process.wait()
         heard.end()
     finally:
@@ -103,7 +103,7 @@ def watch(command: list[str], folder: Path) -> Watched:
     return _judged(status, folder, heard.tail)
 
 
-def judged(ended: Ended, folder: Path) -> Watched:
+def outcome_of(ended: Ended, folder: Path) -> Watched:
     """The same of several processes that have ended, and that left their words in `folder`."""
     if ended.signal is not None:
         return Watched(ended.status)
@@ -120,11 +120,11 @@ def _judged(status: int, folder: Path, tail: str) -> Watched:
     if status == EXIT_USER_ERROR:
         return Watched(status, None if another else said)
     if said is None or status < 0 or (another and tail):
-        said = gravest([said, without_a_word(status, tail, math.inf)])  # words come first
+        said = gravest([said, failure_without_record(status, tail, math.inf)])  # words come first
     return Watched(status, said)
 
 
-class _Heard:
+class StderrRelay:
     """Passes on what a process prints, and keeps the end of it."""
 
     def __init__(self, process: subprocess.Popen) -> None:

@@ -132,7 +132,7 @@ def code_counts(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
     )
 
 
-class Autoencoder(nn.Module):
+class AutoencoderNetwork(nn.Module):
     """Images float32 [N, C, H, W] in [-1, 1] to latents float32 [N, c, h, w], and back."""
 
     def __init__(self, keys: VqVae, channels: int) -> None:
@@ -168,16 +168,16 @@ class Autoencoder(nn.Module):
         return reconstruction_losses(reconstructed, images) + self.codebooks.distances(latents)
 
 
-def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> Autoencoder:
+def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> AutoencoderNetwork:
     """The network with weights drawn from the seed, on the CPU; channels: 1 or 3 of the images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
-        return Autoencoder(keys, channels)
+        return AutoencoderNetwork(keys, channels)
 
 
 def trained_autoencoder(
     keys: VqVae, channels: int, weights: dict[str, torch.Tensor], device: torch.device
-) -> Autoencoder:
+) -> AutoencoderNetwork:
     """The network of a checkpoint, to be used and not trained."""
     model = build_autoencoder(keys, channels)
     model.load_state_dict(weights)

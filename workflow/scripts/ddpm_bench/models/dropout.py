@@ -18,7 +18,7 @@ from ddpm_bench.models.randomness import derived_seed
 IMAGES_PER_DRAW = 32
 
 
-class Place:
+class DropoutPosition:
     """Where a training stands, as all dropout layers of its network see it.
 
     In a tensor, int64 [3] on the CPU: compiled code takes it as an input and is not compiled again
@@ -28,7 +28,7 @@ class Place:
     def __init__(self) -> None:
         self.values = torch.zeros(3, dtype=torch.int64)
 
-    def stand_at(self, seed: int, step: int, first: int) -> None:
+    def seek(self, seed: int, step: int, first: int) -> None:
         """The next forward pass is of a step's images from position `first` of the whole batch."""
         for index, value in enumerate((seed, step, first)):
             self.values[index] = value
@@ -40,7 +40,7 @@ class Dropout(nn.Module):
     layer: the number of this layer among those of its network.
     """
 
-    def __init__(self, rate: float, layer: int, place: Place) -> None:
+    def __init__(self, rate: float, layer: int, place: DropoutPosition) -> None:
         super().__init__()
         self.rate, self.layer, self.place = rate, layer, place
 
@@ -88,7 +88,7 @@ def _drawn(seed: int, shape: list[int], device: torch.device) -> torch.Tensor:
 
 def replace_dropout(network: nn.Module) -> None:
     """Put our dropout in the place of torch's, where that drops something."""
-    place, layer = Place(), 0
+    place, layer = DropoutPosition(), 0
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout) and child.p > 0:
@@ -96,7 +96,7 @@ def replace_dropout(network: nn.Module) -> None:
                 layer += 1
 
 
-def place_of(network: nn.Module) -> Place:
+def dropout_position(network: nn.Module) -> DropoutPosition:
     """What the dropout layers of a network look at; where there are none, nobody does."""
     layers = (item for item in network.modules() if isinstance(item, Dropout))
-    return next((layer.place for layer in layers), Place())
+    return next((layer.place for layer in layers), DropoutPosition())

@@ -41,7 +41,7 @@ def remembered(method: Callable[..., Found]) -> Callable[..., Found]:
     """What a method gave is kept by its object and goes with it: a run of days makes many."""
 
     @functools.wraps(method)
-    def look_up(self: "Measured", *names: str) -> Found:
+    def look_up(self: "EarlierJobs", *names: str) -> Found:
         key = (method.__name__, *names)
         if key not in self.found:
             self.found[key] = method(self, *names)
@@ -50,7 +50,7 @@ def remembered(method: Callable[..., Found]) -> Callable[..., Found]:
     return look_up
 
 
-class Measured:
+class EarlierJobs:
     """What was measured under the results of a config; files are read once, when asked for."""
 
     def __init__(self, config: Config) -> None:

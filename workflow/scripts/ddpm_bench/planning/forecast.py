@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning.benchmark_cells import cells
-from ddpm_bench.planning.earlier_jobs import Measured, read_if_there
+from ddpm_bench.planning.earlier_jobs import EarlierJobs, read_if_there
 from ddpm_bench.planning.stages import train_stage
 from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
 
@@ -22,7 +22,7 @@ LEFT_OUT = ("checkpoint_every", "init_from")
 STEPS = rf"(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})"
 IMAGES = rf"(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})"
 STEP = rf"step-\d{{{STEP_DIGITS}}}"
-OF_CELLS = ("collect_throughput", "plot_throughput")
+BENCHMARK_RULES = ("collect_throughput", "plot_throughput")
 NAMES = {
     "train": rf"(?P<experiment>[^/]+)/training/job-{STEPS}\.json",
     "validate": rf"(?P<experiment>[^/]+)/training/validation-{STEPS}\.csv",
@@ -87,7 +87,7 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
         piece = (numbers[-2], numbers[-1]) if values[rule] != "score" else (0, 0)
         found.pieces[values[rule], match["experiment"], *names].append(piece)
     found.cells = found.others.pop("measure_cell", 0)
-    found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in OF_CELLS)
+    found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in BENCHMARK_RULES)
     # Of a score a second file comes with the first, and of samples too: neither is another job.
     for rule_name in ("sample", "score"):
         found.others.pop(rule_name, None)
@@ -96,7 +96,7 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
 
 def forecast(config: Config, found: Pending) -> list[Work]:
     """Everything on a GPU that a run will do, by experiment in the order of the config."""
-    measured = Measured(config)
+    measured = EarlierJobs(config)
     works = [_work(config, measured, *key, pieces=pieces) for key, pieces in found.pieces.items()]
     order = {name: number for number, name in enumerate(config.trainings)}
     rules = list(NAMES)
@@ -105,7 +105,7 @@ def forecast(config: Config, found: Pending) -> list[Work]:
 
 def _work(
     config: Config,
-    measured: Measured,
+    measured: EarlierJobs,
     rule: str,
     experiment: str,
     *names: str,

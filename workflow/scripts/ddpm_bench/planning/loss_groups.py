@@ -14,8 +14,8 @@ from ddpm_bench.config.reporting import LossGroup
 
 MOST_DIFFERENCES = 3
 # Of `train`: what weighs or changes the error itself; and what decides no weights.
-OF_THE_LOSS = ("min_snr_gamma", "offset_noise")
-NOT_OF_THE_WEIGHTS = frozenset({"run", "steps", "checkpoint_every", *OF_THE_LOSS})
+LOSS_SETTINGS = ("min_snr_gamma", "offset_noise")
+KEYS_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"run", "steps", "checkpoint_every", *LOSS_SETTINGS})
 
 
 def loss_groups(config: Config, experiments: Iterable[str]) -> list[LossGroup]:
@@ -33,7 +33,7 @@ def kind_of_loss(keys: Experiment) -> dict[str, Any]:
         "dataset": keys.dataset,
         "autoencoder": keys.autoencoder,
         "diffusion": keys.diffusion.model_dump(mode="json"),
-        **{name: train[name] for name in OF_THE_LOSS},
+        **{name: train[name] for name in LOSS_SETTINGS},
     }
 
 
@@ -63,7 +63,7 @@ def flat_keys(keys: Experiment) -> dict[str, Any]:
     train = keys.train.model_dump(mode="json")
     model = keys.model.model_dump(mode="json")
     network = {"network" if key == "name" else key: value for key, value in model.items()}
-    return {key: train[key] for key in train if key not in NOT_OF_THE_WEIGHTS} | network
+    return {key: train[key] for key in train if key not in KEYS_WITHOUT_EFFECT_ON_WEIGHTS} | network
 
 
 def in_words(keys: dict[str, Any]) -> str:

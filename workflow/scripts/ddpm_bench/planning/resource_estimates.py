@@ -20,7 +20,7 @@ from ddpm_bench.config.dataset import PUBLISHED_SPLITS
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, Score
 from ddpm_bench.errors import UserError
-from ddpm_bench.planning.earlier_jobs import Measured
+from ddpm_bench.planning.earlier_jobs import EarlierJobs
 from ddpm_bench.planning.jobs import autoencoder_of, score_of_space
 from ddpm_bench.planning.network_size import NetworkSize, network_size
 
@@ -76,7 +76,7 @@ ENCODING_BATCH = 64  # as of latents/encoding.py
 LATENTS = 8.0  # bytes for each byte of latents in float32: they are scaled in float64. Not fitted
 
 
-class Needs:
+class ResourceEstimates:
     """Megabytes (of 10^6 bytes) and minutes of the jobs of a config.
 
     longest: minutes of the longest job that the site takes: what jobs ask for whose time nobody
@@ -86,14 +86,14 @@ class Needs:
 
     def __init__(self, config: Config, longest: int | None = None) -> None:
         self.config, self.longest = config, longest
-        self._measured = Measured(config)
+        self._measured = EarlierJobs(config)
         self._looked = time.monotonic()
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> EarlierJobs:
         """What is on disk, or was a minute ago: a run goes on for days, and a job may ask again."""
         if time.monotonic() - self._looked > LOOK_AGAIN_SECONDS:
-            self._measured, self._looked = Measured(self.config), time.monotonic()
+            self._measured, self._looked = EarlierJobs(self.config), time.monotonic()
         return self._measured
 
     # Memory

@@ -11,7 +11,7 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning.stages import train_stage
 
 # Decides which weights are kept, not what they are.
-KEPT_AS_IT_IS = "train.checkpoint_every"
+CHECKPOINT_KEY = "train.checkpoint_every"
 FOLLOWS_STEPS = (
     "The learning rate follows the whole length: to train on without beginning anew, set "
     "train.lr_schedule_steps to the longest training you plan"
@@ -33,7 +33,7 @@ def retraining(config: Config, experiment: str) -> str | None:
     now = _flat(json.loads(train_stage(config, experiment)))
     changed = [
         f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
-        for key in sorted({*before, *now} - {KEPT_AS_IT_IS})
+        for key in sorted({*before, *now} - {CHECKPOINT_KEY})
         if before.get(key) != now.get(key)
     ]
     if not (before and changed):

@@ -16,10 +16,15 @@ from ddpm_bench.planning.jobs import (
     manifest_of_checkpoint,
     sample_files,
 )
-from ddpm_bench.records.failures import Failed, failure_of_checkpoint, how_keys, read_failed
+from ddpm_bench.records.failures import (
+    RecordedFailure,
+    failure_of_checkpoint,
+    how_keys,
+    read_failed,
+)
 
 
-def failed_jobs(config: Config, experiment: str) -> dict[Path, Failed]:
+def failed_jobs(config: Config, experiment: str) -> dict[Path, RecordedFailure]:
     """The manifests of an experiment's training jobs that tell of a failure, in order."""
     jobs = sorted(finished_jobs(config, experiment))
     paths = [Path(manifest(config, experiment, *job)) for job in jobs]
@@ -27,7 +32,7 @@ def failed_jobs(config: Config, experiment: str) -> dict[Path, Failed]:
     return {path: failed for path, failed in found.items() if failed is not None}
 
 
-def failure_of(config: Config, experiment: str) -> Failed | None:
+def failure_of(config: Config, experiment: str) -> RecordedFailure | None:
     """Why an experiment's training failed; None where it did not (yet)."""
     return next(iter(failed_jobs(config, experiment).values()), None)
 
@@ -38,7 +43,7 @@ def remedy(config: Config, experiment: str) -> str:
     return f"it is tried again when train.run changes, or {path} is deleted"
 
 
-def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path, Failed]]:
+def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path, RecordedFailure]]:
     """The samples that could not be drawn from checkpoints that were made: set, file and why."""
     for samples, keys in config.experiments[experiment].samples.items():
         for step in checkpoint_steps(config, experiment, samples):

@@ -9,12 +9,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ddpm_bench.config.benchmark import PIPELINES, Cell, OfExperiment, OwnModel, TablesStage
-from ddpm_bench.config.benchmark import Measuring as CellMeasuring
+from ddpm_bench.config.benchmark import (
+    PIPELINES,
+    Cell,
+    CellMeasuring,
+    OfExperiment,
+    OwnModel,
+    TablesStage,
+)
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.sampling import Samples
-from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Measuring, Score
+from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Score, ScoreSettings
 from ddpm_bench.files import sha256
 from ddpm_bench.planning.benchmark_cells import (
     WITHOUT_IMAGES,
@@ -29,7 +35,7 @@ HOW = {"run"}
 NOT_OF_THE_MODEL = {"keep": True, "published": True}
 
 
-def config_of(config: Config, experiment: str) -> dict[str, Any]:
+def config_of_one_experiment(config: Config, experiment: str) -> dict[str, Any]:
     """The what-keys of an experiment, its dataset and its autoencoder, defaults merged and keys at
     their own defaults left out; `check_config` reads it."""
     keys = config.experiments[experiment]
@@ -204,7 +210,7 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
     keys = config.trainings[experiment].scores[score]
     images = config.trainings[experiment].samples[samples].images
     measuring = {
-        key: value for key, value in what_keys(keys).items() if key in Measuring.model_fields
+        key: value for key, value in what_keys(keys).items() if key in ScoreSettings.model_fields
     }
     return stage(
         "score",
@@ -265,7 +271,7 @@ def costs_stage(config: Config) -> str:
 
 def best_stage(config: Config, experiment: str) -> str:
     """`best` of the experiment must be set."""
-    return stage("best", experiment=experiment, config=config_of(config, experiment))
+    return stage("best", experiment=experiment, config=config_of_one_experiment(config, experiment))
 
 
 def sweep_stage(config: Config, sweep: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkUsage:
     """One job."""
 
     stage: str
@@ -23,12 +23,14 @@ class Measured:
     earlier_seconds: float = 0.0  # of attempts before it that are known
 
 
-def measured(path: Path, stage: str, experiment: str, dataset: str, has_gpus: bool) -> Measured:
+def measured(
+    path: Path, stage: str, experiment: str, dataset: str, has_gpus: bool
+) -> BenchmarkUsage:
     """Read one benchmark file; without the extended columns what was requested is None."""
     row = _last_row(path)
     asked = _resources(row.get("resources", ""))
     on_slurm = "slurm_partition" in asked
-    return Measured(
+    return BenchmarkUsage(
         stage=stage,
         experiment=experiment,
         dataset=dataset,

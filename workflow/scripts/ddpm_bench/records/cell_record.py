@@ -3,13 +3,13 @@
 from typing import Literal
 
 from ddpm_bench.config.benchmark import Cell
-from ddpm_bench.config.block import Keys
+from ddpm_bench.config.block import Block
 from ddpm_bench.files import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
 
 
-class Repetition(Keys):
+class Repetition(Block):
     """One measurement: steps one after the other, devices synchronised before and after."""
 
     steps: int
@@ -21,7 +21,7 @@ class Repetition(Keys):
     peak_memory_mb: float  # megabytes of 10^6 bytes, of the process that took most
 
 
-class Measurement(Keys):
+class Measurement(Block):
     """What the processes of a cell have measured."""
 
     repetitions: tuple[Repetition, ...]
@@ -37,7 +37,7 @@ class Measurement(Keys):
     losses: tuple[float | None, ...]
 
 
-class Environment(Keys):
+class Environment(Block):
     """Where and with what a cell was measured."""
 
     started: str  # UTC, ISO 8601
@@ -59,7 +59,7 @@ class Environment(Keys):
     slurm_job: str | None
 
 
-class CellRecord(Keys):
+class CellRecord(Block):
     """The JSON file of one cell."""
 
     cell: Cell

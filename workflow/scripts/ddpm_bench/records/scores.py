@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ddpm_bench.config.block import Keys
+from ddpm_bench.config.block import Block
 
 
-class ScoreRecord(Keys):
+class ScoreRecord(Block):
     """The JSON file of one score: one set of samples of one checkpoint; null: not measurable."""
 
     feature_space: str

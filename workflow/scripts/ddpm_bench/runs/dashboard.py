@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from ddpm_bench.runs.job_failures import Failure
-from ddpm_bench.runs.overview import BenchmarkState, ExperimentState, Overview, Score
-from ddpm_bench.runs.slurm_queue import Job
+from ddpm_bench.runs.job_failures import JobFailure
+from ddpm_bench.runs.overview import BenchmarkState, ExperimentState, NewestScore, Overview
+from ddpm_bench.runs.slurm_queue import SlurmJob
 
 BAR_WIDTH = 24
 JOBS_SHOWN = 8  # of each experiment; the rest is counted
@@ -108,14 +108,14 @@ def _speed(state: ExperimentState) -> str:
     )
 
 
-def _score(score: Score) -> str:
+def _score(score: NewestScore) -> str:
     values = {"FID": score.fid, "KID": score.kid, "IS": score.inception_score}
     said = [f"{name} {value:.4g}" for name, value in values.items() if value is not None]
     named = f"step {score.step:,}, samples {score.samples}, score {score.score}"
     return f"{named} ({score.feature_space}): {', '.join(said) or 'not measurable'}"
 
 
-def _jobs(jobs: list[Job], paint: Paint) -> Iterator[str]:
+def _jobs(jobs: list[SlurmJob], paint: Paint) -> Iterator[str]:
     running = [job for job in jobs if not job.waits]
     for job in running[:JOBS_SHOWN]:
         times = f"for {job.elapsed}, wall time left {job.left}"
@@ -130,17 +130,17 @@ def _jobs(jobs: list[Job], paint: Paint) -> Iterator[str]:
         yield paint("yellow", f"  waiting   {which} ({reason}) in partition {same[0].partition}")
 
 
-def _name(job: Job) -> str:
+def _name(job: SlurmJob) -> str:
     return f"{job.rule} {job.wildcards}" + (f" and {job.count - 1} more" if job.count > 1 else "")
 
 
-def _by_rule(jobs: Iterable[Job]) -> str:
+def _by_rule(jobs: Iterable[SlurmJob]) -> str:
     """As "12 sample, 3 score"."""
     rules = sorted(job.rule for job in jobs)
     return ", ".join(f"{len(list(group))} {rule}" for rule, group in itertools.groupby(rules))
 
 
-def _place(job: Job) -> str:
+def _place(job: SlurmJob) -> str:
     """Node and GPUs: "gpu1 (GPU 0, 1)"."""
     if not job.gpus:
         return job.nodes
@@ -151,7 +151,7 @@ def _place(job: Job) -> str:
     )
 
 
-def _failures(failures: list[Failure], now: datetime, paint: Paint) -> Iterator[str]:
+def _failures(failures: list[JobFailure], now: datetime, paint: Paint) -> Iterator[str]:
     for failure in failures[:FAILURES_SHOWN]:
         ago = duration(now.timestamp() - failure.time)
         state = f" ({failure.state})" if failure.state else ""

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ddpm_bench.runs.slurm_failures import Failure, failure_of
+from ddpm_bench.runs.slurm_failures import SlurmFailure, failure_of
 
 
-def attend(executor: Any, failures: list[Failure]) -> None:
+def install_hooks(executor: Any, failures: list[SlurmFailure]) -> None:
     """Ask all of it, before the first job is submitted; `failures` grows by each failed job."""
     submit_trainings_first(executor)
     note_failures(executor, failures)
@@ -29,7 +29,7 @@ def submit_trainings_first(executor: Any) -> None:
     executor.run_jobs = submit_in_order
 
 
-def note_failures(executor: Any, failures: list[Failure]) -> None:
+def note_failures(executor: Any, failures: list[SlurmFailure]) -> None:
     """Note each job that fails and is not sent again.
 
     A job that somebody cancelled is not, however many `retries` it has left: who cancels a job

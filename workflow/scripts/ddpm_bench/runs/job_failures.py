@@ -25,7 +25,7 @@ STOPPED = "stopped.json"  # in results/logs/main: the jobs that `make stop` has 
 
 
 @dataclass(frozen=True)
-class Failure:
+class JobFailure:
     """A job that failed and has not succeeded since."""
 
     rule: str
@@ -42,14 +42,16 @@ class Failure:
         return self.rule, _plain(self.wildcards)
 
 
-def newest_failures(config: Config, folder: Path, jobs: list[slurm_queue.Job]) -> list[Failure]:
+def newest_failures(
+    config: Config, folder: Path, jobs: list[slurm_queue.SlurmJob]
+) -> list[JobFailure]:
     """Failures of a config's jobs, newest first, one of each job.
 
     folder: that snakemake runs in; jobs: what SLURM knows of the config's jobs, ended ones too.
     """
     logs = Path(config.results_dir, "logs")
     active = {(job.rule, _plain(job.wildcards)): job for job in jobs if job.is_active}
-    found: dict[tuple[str, str], Failure] = {}
+    found: dict[tuple[str, str], JobFailure] = {}
     for failure in [*_of_programs(config, logs), *_of_slurm(config, folder, logs, jobs)]:
         before = found.get(failure.job)
         if before is None or failure.time - before.time > SAME_SECONDS:
@@ -66,28 +68,28 @@ def newest_failures(config: Config, folder: Path, jobs: list[slurm_queue.Job]) -
     )
 
 
-def _of_programs(config: Config, logs: Path) -> Iterator[Failure]:
+def _of_programs(config: Config, logs: Path) -> Iterator[JobFailure]:
     """Programs whose log ends in an error."""
     for rule in slurm_queue.WILDCARDS:
         successes = _successes(config, rule)
         for log in sorted((logs / rule).glob("*.log")):
-            about = slurm_queue.about(config, rule, log.stem, separator="[._-]")
+            about = slurm_queue.belongs_to_study(config, rule, log.stem, separator="[._-]")
             if about is None or successes.get(_plain(log.stem), 0) >= log.stat().st_mtime:
                 continue
             if message := last_words(log_tail(log)):
-                yield Failure(rule, log.stem, about, message, str(log), log.stat().st_mtime)
+                yield JobFailure(rule, log.stem, about, message, str(log), log.stat().st_mtime)
 
 
 def _of_slurm(
-    config: Config, folder: Path, logs: Path, jobs: list[slurm_queue.Job]
-) -> Iterator[Failure]:
+    config: Config, folder: Path, logs: Path, jobs: list[slurm_queue.SlurmJob]
+) -> Iterator[JobFailure]:
     """Jobs that have ended and left their SLURM log, of each the last attempt."""
     known = {job.id: job for job in jobs}
     stopped = set(stopped_jobs(Path(config.results_dir)))
     for rule in slurm_queue.WILDCARDS:
         successes = _successes(config, rule)
         for place in sorted((folder / ".snakemake" / "slurm_logs" / f"rule_{rule}").glob("*")):
-            about = slurm_queue.about(config, rule, place.name)
+            about = slurm_queue.belongs_to_study(config, rule, place.name)
             ended = [
                 log
                 for log in place.glob("*.log")
@@ -103,7 +105,7 @@ def _of_slurm(
                 continue
             state = known[log.stem].state if log.stem in known else None
             message = slurms_words(tail) or last_words(tail) or _without_words(state)
-            yield Failure(rule, place.name, about, message, str(log), log.stat().st_mtime, state)
+            yield JobFailure(rule, place.name, about, message, str(log), log.stat().st_mtime, state)
 
 
 def stopped_jobs(results: Path) -> list[str]:

@@ -23,7 +23,7 @@ from ddpm_bench.planning.retries import drawing_notes, failure_of, remedy
 from ddpm_bench.records.cell_record import Status
 from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.runs import slurm_queue
-from ddpm_bench.runs.job_failures import Failure, newest_failures
+from ddpm_bench.runs.job_failures import JobFailure, newest_failures
 from ddpm_bench.runs.main_process import MainProcess, main_processes
 from ddpm_bench.training.ownership import (
     MISSED_RENEWALS,
@@ -37,7 +37,7 @@ CELL_RULE = "measure_cell"
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrainingProcess:
     """Who trains an experiment now."""
 
     process: int
@@ -48,7 +48,7 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Score:
+class NewestScore:
     """One of the newest scores."""
 
     score: str
@@ -70,14 +70,14 @@ class ExperimentState:
     steps: int
     images_per_second: float | None  # of the training that runs, or ran last
     seconds_left: float | None  # of training, at that speed
-    trainer: Trainer | None
+    trainer: TrainingProcess | None
     samples_done: int  # files
     samples: int
     scores_done: int
     scores: int
-    newest_scores: list[Score]
-    jobs: list[slurm_queue.Job]
-    failures: list[Failure]  # newest first
+    newest_scores: list[NewestScore]
+    jobs: list[slurm_queue.SlurmJob]
+    failures: list[JobFailure]  # newest first
     notes: list[str]
 
 
@@ -88,8 +88,8 @@ class BenchmarkState:
     cells_done: int
     cells: int
     statuses: dict[str, int]  # of the cells that are done; none at 0
-    jobs: list[slurm_queue.Job]
-    failures: list[Failure]  # newest first
+    jobs: list[slurm_queue.SlurmJob]
+    failures: list[JobFailure]  # newest first
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class Overview:
     slurm_error: str | None  # why the queue could not be asked
     experiments: list[ExperimentState]
     benchmark: BenchmarkState | None = None  # where the config has one
-    shared_jobs: list[slurm_queue.Job] = field(
+    shared_jobs: list[slurm_queue.SlurmJob] = field(
         default_factory=list
     )  # of datasets and of all experiments
-    shared_failures: list[Failure] = field(default_factory=list)
+    shared_failures: list[JobFailure] = field(default_factory=list)
 
 
 def overview(config: Config, config_file: Path, folder: Path) -> Overview:
@@ -118,7 +118,9 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
         slurm_error = str(error)
     failures = newest_failures(config, folder, jobs)
     active = [slurm_queue.with_details(job) if job.nodes else job for job in jobs if job.is_active]
-    about = {job.id: slurm_queue.about(config, job.rule, job.wildcards) for job in active}
+    about = {
+        job.id: slurm_queue.belongs_to_study(config, job.rule, job.wildcards) for job in active
+    }
     return Overview(
         config_file=str(config_file),
         folder=str(folder.resolve()),
@@ -151,7 +153,7 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
 
 
 def benchmark_state(
-    config: Config, jobs: list[slurm_queue.Job], failures: list[Failure]
+    config: Config, jobs: list[slurm_queue.SlurmJob], failures: list[JobFailure]
 ) -> BenchmarkState | None:
     """jobs: those of cells that run or wait; failures: of cells, newest first."""
     if config.benchmark is None:
@@ -163,7 +165,7 @@ def benchmark_state(
 
 
 def experiment_state(
-    config: Config, name: str, jobs: list[slurm_queue.Job], failures: list[Failure]
+    config: Config, name: str, jobs: list[slurm_queue.SlurmJob], failures: list[JobFailure]
 ) -> ExperimentState:
     """jobs: those of it that run or wait; failures: of it, newest first."""
     keys = config.trainings[name]
@@ -211,7 +213,7 @@ def experiment_state(
     )
 
 
-def current_trainer(folder: Path) -> Trainer | None:
+def current_trainer(folder: Path) -> TrainingProcess | None:
     """Who trains in a training folder; None where nobody does, by what can be told from here."""
     owner = read_description(folder)
     if owner is None or owner.released:
@@ -222,7 +224,7 @@ def current_trainer(folder: Path) -> Trainer | None:
     here = owner.is_of_this_machine()
     if here and not _is_there(owner.process):
         return None
-    return Trainer(owner.process, owner.host, here, owner.slurm_job, max(0.0, ago))
+    return TrainingProcess(owner.process, owner.host, here, owner.slurm_job, max(0.0, ago))
 
 
 def _heard_seconds_ago(folder: Path, owner: Description) -> float | None:
@@ -243,7 +245,7 @@ def _is_there(process: int) -> bool:
     return True
 
 
-def newest_scores(files: Iterable[Path]) -> list[Score]:
+def newest_scores(files: Iterable[Path]) -> list[NewestScore]:
     """The scores of the latest checkpoints, of each set and way to score the latest."""
     latest: dict[Path, Path] = {}
     for path in sorted(files):
@@ -252,7 +254,7 @@ def newest_scores(files: Iterable[Path]) -> list[Score]:
     for path in sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True):
         said = read_json(path)
         found.append(
-            Score(
+            NewestScore(
                 score=path.parent.parent.name,
                 samples=path.parent.name,
                 step=int(path.stem.removeprefix("step-")),

@@ -21,7 +21,7 @@ _STOPPED = re.compile(r"stopped by a signal; .+")
 
 
 @dataclass(frozen=True)
-class Failure:
+class SlurmFailure:
     """A job that failed, and is not sent again."""
 
     rule: str
@@ -67,7 +67,7 @@ class Failure:
         return "failed" if self.slurm_job else "was not taken by SLURM: its message stands above"
 
 
-def failure_of(job_info: Any, message: str) -> Failure:
+def failure_of(job_info: Any, message: str) -> SlurmFailure:
     """A failure from what an executor reports: the job, and the SLURM plugin's message.
 
     The members of a group, jobs of one rule that share a SLURM job, are told together.
@@ -76,7 +76,7 @@ def failure_of(job_info: Any, message: str) -> Failure:
     members = sorted(job.jobs, key=str) if job.is_group() else [job]
     state = _STATE.search(message)
     log = (job_info.aux or {}).get("slurm_logfile")
-    return Failure(
+    return SlurmFailure(
         rule=members[0].name,
         wildcards={
             key: "+".join(sorted({str(member.wildcards_dict[key]) for member in members}))

@@ -63,7 +63,7 @@ WILDCARDS = {
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """One job that SLURM knows of. Times are SLURM's own text: [days-]hours:minutes:seconds."""
 
     id: str
@@ -94,7 +94,7 @@ def has_slurm() -> bool:
     return shutil.which("squeue") is not None
 
 
-def queue(folder: Path, ended: bool = False) -> list[Job]:
+def queue(folder: Path, ended: bool = False) -> list[SlurmJob]:
     """The jobs that this user's snakemake runs in a folder have sent, in the order of their ids.
 
     ended: those too that have ended, as long as SLURM remembers them (MinJobAge). [] on a machine
@@ -116,36 +116,36 @@ def queue(folder: Path, ended: bool = False) -> list[Job]:
         values = dict(zip(FIELDS, line.strip().split(SEPARATOR), strict=True))
         comment = re.fullmatch(r"rule_(.+?)(?:_wildcards_(.*))?", values.pop("comment"))
         if comment and Path(values.pop("folder")).resolve() == here:
-            jobs.append(Job(rule=comment[1], wildcards=comment[2] or "", **values))
+            jobs.append(SlurmJob(rule=comment[1], wildcards=comment[2] or "", **values))
     return sorted(jobs, key=lambda job: (len(job.id), job.id))
 
 
-def jobs_of(config: Config, jobs: Iterable[Job]) -> list[Job]:
+def jobs_of(config: Config, jobs: Iterable[SlurmJob]) -> list[SlurmJob]:
     """Those jobs that are of this config: another workflow may have some in the same folder.
 
     A job whose comment does not tell is asked for its script; one that makes something of all
     experiments belongs to the run that sent it.
     """
     jobs = list(jobs)
-    runs = {job.run for job in jobs if about(config, job.rule, job.wildcards)}
+    runs = {job.run for job in jobs if belongs_to_study(config, job.rule, job.wildcards)}
     own = (_own(config, job, runs) for job in jobs)
     return [job for job in own if job is not None]
 
 
-def _own(config: Config, job: Job, runs: set[str]) -> Job | None:
+def _own(config: Config, job: SlurmJob, runs: set[str]) -> SlurmJob | None:
     """The job, with what its script says where its comment does not; None if it is another's."""
     if job.rule in WILDCARDS and job.wildcards:
-        return job if about(config, job.rule, job.wildcards) else None
+        return job if belongs_to_study(config, job.rule, job.wildcards) else None
     asked = targets(batch_script(job.id)) if job.is_active else []
     if not asked or not asked[0].partition(":")[2]:
         return job if job.run in runs else None
     rule, _, values = asked[0].partition(":")
     wildcards = "_".join(value.partition("=")[2] for value in values.split(","))
     told = replace(job, rule=rule, wildcards=wildcards, count=len(asked))
-    return told if about(config, rule, wildcards) else None
+    return told if belongs_to_study(config, rule, wildcards) else None
 
 
-def about(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
+def belongs_to_study(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
     """The experiment, sweep or dataset of this config that a job of these wildcards is of, or the
     benchmark; None if nothing.
 
@@ -196,7 +196,7 @@ def batch_script(job: str) -> str:
         return ""
 
 
-def with_details(job: Job) -> Job:
+def with_details(job: SlurmJob) -> SlurmJob:
     """A running job with its GPUs and its log. One call of scontrol."""
     try:
         text = run_command("scontrol", "--details", "--oneliner", "show", "job", job.id)

@@ -162,7 +162,7 @@ def _end_jobs(config: Config, folder: Path, deadline: float) -> Iterator[str]:
         time.sleep(POLL_SECONDS)
 
 
-def _active(config: Config, folder: Path) -> list[slurm_queue.Job]:
+def _active(config: Config, folder: Path) -> list[slurm_queue.SlurmJob]:
     # Those that have ended tell which run is this workflow's.
     return [
         job
@@ -171,7 +171,7 @@ def _active(config: Config, folder: Path) -> list[slurm_queue.Job]:
     ]
 
 
-def _saves(job: slurm_queue.Job) -> bool:
+def _saves(job: slurm_queue.SlurmJob) -> bool:
     """Whether a job is a training that runs, which a warning lets save."""
     return job.rule == "train" and job.state == "RUNNING"
 

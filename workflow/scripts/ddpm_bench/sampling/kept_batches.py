@@ -20,7 +20,7 @@ from ddpm_bench.records.layout import padded_step
 
 
 @dataclass(frozen=True)
-class Batch:
+class DrawnBatch:
     """Images of a set that were drawn together: uint8 [N, H, W, C], from a position on, and how
     long it took."""
 
@@ -63,15 +63,15 @@ class KeptBatches:
     def has(self, start: int) -> bool:
         return self.find(start) is not None
 
-    def find(self, start: int) -> Batch | None:
+    def find(self, start: int) -> DrawnBatch | None:
         """The batch at a position, if it is here and whole."""
         try:
             with np.load(self._path(start), allow_pickle=False) as file:
-                return Batch(start, file["images"], float(file["seconds"]))
+                return DrawnBatch(start, file["images"], float(file["seconds"]))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
-    def keep(self, batch: Batch) -> None:
+    def keep(self, batch: DrawnBatch) -> None:
         with replacing(self._path(batch.start)) as temporary:
             np.savez(temporary, images=batch.images, seconds=batch.seconds)
 

@@ -20,7 +20,7 @@ from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import image_generator
-from ddpm_bench.sampling.kept_batches import Batch, KeptBatches
+from ddpm_bench.sampling.kept_batches import DrawnBatch, KeptBatches
 from ddpm_bench.sampling.solvers import Estimate, Level, network_evaluations, solve
 from ddpm_bench.training.manifests import load_checkpoint
 
@@ -128,14 +128,16 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
     return Sampler(stage, weights, device, decoder)
 
 
-def draw_batch(sampler: Sampler, start: int) -> Batch:
+def draw_batch(sampler: Sampler, start: int) -> DrawnBatch:
     """The whole batch at a position of the set."""
     began = time.perf_counter()
     images = sampler.draw(start, sampler.stage.drawing.batch_size).numpy()
-    return Batch(start, images, time.perf_counter() - began)
+    return DrawnBatch(start, images, time.perf_counter() - began)
 
 
-def draw_batches(sampler: Sampler, starts: Iterable[int], kept: KeptBatches) -> Iterator[Batch]:
+def draw_batches(
+    sampler: Sampler, starts: Iterable[int], kept: KeptBatches
+) -> Iterator[DrawnBatch]:
     """The batches at these positions; those that an earlier attempt has kept are not drawn again,
     others are kept as soon as they are drawn."""
     for start in starts:

@@ -12,9 +12,9 @@ from ddpm_bench.config.scoring import (
     PUBLISHED_INCEPTION_FILE,
     PUBLISHED_INCEPTION_SHA256,
     FeatureStage,
-    Measuring,
     Score,
     ScoreRun,
+    ScoreSettings,
     ScoreStage,
 )
 from ddpm_bench.errors import UserError
@@ -30,7 +30,7 @@ from ddpm_bench.scoring.features.references import (
     read_statistics,
     write_reference,
 )
-from ddpm_bench.scoring.metrics.all_metrics import Against
+from ddpm_bench.scoring.metrics.all_metrics import References
 from ddpm_bench.scoring.score_samples import check_comparable, score
 
 DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
@@ -88,7 +88,7 @@ def _stage(request: Request, count: int) -> ScoreStage:
         weights_sha256=pinned,
         weights_name=keys.weights.name if keys.weights else None,
     )
-    measuring = Measuring(**{name: getattr(keys, name) for name in Measuring.model_fields})
+    measuring = ScoreSettings(**{name: getattr(keys, name) for name in ScoreSettings.model_fields})
     return ScoreStage(
         version=VERSIONS["score"],
         images=count,
@@ -137,7 +137,7 @@ def _is_prepared(path: Path) -> bool:
 
 def _against(
     request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
-) -> Against:
+) -> References:
     """What the samples are held against; a prepared dataset tells what was trained on too."""
     if request.reference.suffix == ".npz":
         return _stored(request, stage)
@@ -161,12 +161,12 @@ def _against(
         second = stage.features.model_copy(update={"features": "pytorch-fid"})
         fid = join_references(list(features(second, chosen).values()), "pytorch-fid")
     if len(splits) == 1:
-        return Against(reference, fid, None, None)
+        return References(reference, fid, None, None)
     heldout = held["eval"].features
-    return Against(reference, fid, held["train"].features, heldout if len(heldout) else None)
+    return References(reference, fid, held["train"].features, heldout if len(heldout) else None)
 
 
-def _stored(request: Request, stage: ScoreStage) -> Against:
+def _stored(request: Request, stage: ScoreStage) -> References:
     """A reference of features that score.py or the workflow has saved, or published statistics."""
     path = request.reference
     try:
@@ -178,14 +178,14 @@ def _stored(request: Request, stage: ScoreStage) -> Against:
         if stage.features.features != "inception":
             raise UserError(f"{path}: mu and sigma are Inception's; take --features inception")
         statistics = read_statistics(path)
-        return Against(statistics, statistics, None, None)
+        return References(statistics, statistics, None, None)
     if stage.measuring.fid_backend == "pytorch-fid":
         raise UserError(
             f"{path}: holds features of torch-fidelity's pass, and pytorch-fid's FID needs those "
             "of its own; give the reference's images, or take --fid-backend torch-fidelity"
         )
     reference = read_reference([path])
-    return Against(reference, reference, None, None)
+    return References(reference, reference, None, None)
 
 
 # For the terminal

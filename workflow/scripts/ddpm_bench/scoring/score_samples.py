@@ -15,7 +15,7 @@ from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
-from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, Against, kid_subset_size, measure
+from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, kid_subset_size, measure
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored
     return score(stage, samples, name, against, files.weights, run)
 
 
-def unscored(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
+def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
     """The record of a set that has no images: every score is null, and `reason` says why."""
     reference = read_reference(files.reference)
     record = {
@@ -73,7 +73,7 @@ def unscored(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
     return Scored(record, None)
 
 
-def read_against(stage: ScoreStage, files: ScoreFiles) -> Against:
+def read_against(stage: ScoreStage, files: ScoreFiles) -> References:
     """The references that a set of samples is held against, from their files."""
     reference = read_reference(files.reference)
     # The reference is one of these in most cases, and may be large.
@@ -87,14 +87,16 @@ def read_against(stage: ScoreStage, files: ScoreFiles) -> Against:
         fid = read_statistics(files.fid_reference[0])
     elif stage.measuring.fid_backend == "pytorch-fid":
         fid = read_reference(files.fid_reference, "pytorch-fid")
-    return Against(reference, fid, train, heldout if heldout is not None and len(heldout) else None)
+    return References(
+        reference, fid, train, heldout if heldout is not None and len(heldout) else None
+    )
 
 
 def score(
     stage: ScoreStage,
     samples: Sequence[np.ndarray],
     name: str,
-    against: Against,
+    against: References,
     weights: Path,
     run: ScoreRun,
 ) -> Scored:
@@ -187,7 +189,7 @@ def check_comparable(
     kid_subset_size(stage.measuring, stage.images, images)
 
 
-def _check_space(space: FeatureSpace, against: Against) -> None:
+def _check_space(space: FeatureSpace, against: References) -> None:
     """UserError when a reference is not of this network."""
     for reference in (against.reference, against.fid):
         if reference.weights_sha256 not in (None, space.weights_sha256):

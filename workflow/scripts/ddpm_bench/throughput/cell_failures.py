@@ -2,22 +2,27 @@
 
 import time
 
-from ddpm_bench.config.benchmark import Measuring
+from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import size_text
 from ddpm_bench.machine.memory_limit import is_out_of_memory, share_bytes
-from ddpm_bench.machine.process_failures import Failure, first_line, one_line, what_did_not_fit
+from ddpm_bench.machine.process_failures import (
+    ProcessFailure,
+    first_line,
+    one_line,
+    what_did_not_fit,
+)
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.records.cell_record import Status
 
 
-def ceiling_bytes(measuring: Measuring, processes: int) -> int | None:
+def ceiling_bytes(measuring: CellMeasuring, processes: int) -> int | None:
     """What each of a node's processes may take on a machine without GPUs: what the config says, at
     most its share of what is free now. None where neither is known."""
     return share_bytes(measuring.memory_mb_per_process, processes)
 
 
-def how_to_give_more(measuring: Measuring, ceiling: int | None) -> str:
+def how_to_give_more(measuring: CellMeasuring, ceiling: int | None) -> str:
     """The remedy of a process that needed more than this ceiling, or than its GPU has."""
     asked = measuring.memory_mb_per_process
     if asked is not None and (ceiling is None or ceiling >= asked * 10**6):
@@ -33,14 +38,14 @@ def how_to_give_more(measuring: Measuring, ceiling: int | None) -> str:
     )
 
 
-def why(error: BaseException, measuring: Measuring, ceiling: int | None) -> Failure:
+def why(error: BaseException, measuring: CellMeasuring, ceiling: int | None) -> ProcessFailure:
     """The kind of an exception and its reason, in one line."""
     now = time.time()
     if isinstance(error, UnsupportedError | UserError):
         kind: Status = "unsupported" if isinstance(error, UnsupportedError) else "crashed"
-        return Failure(kind, one_line(str(error)), now)
+        return ProcessFailure(kind, one_line(str(error)), now)
     if is_out_of_memory(error):
         remedy = how_to_give_more(measuring, ceiling)
-        return Failure("out of memory", f"{what_did_not_fit(error)}; {remedy}", now)
+        return ProcessFailure("out of memory", f"{what_did_not_fit(error)}; {remedy}", now)
     reason = f"{one_line(first_line(error))} (traceback in the cell's log)"
-    return Failure("crashed", reason, now)
+    return ProcessFailure("crashed", reason, now)

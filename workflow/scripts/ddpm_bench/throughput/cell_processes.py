@@ -25,10 +25,10 @@ from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.errors import STOP_SIGNALS
 from ddpm_bench.machine.launch import Share, run_on_nodes
 from ddpm_bench.machine.process_failures import (
-    Failure,
+    ProcessFailure,
+    failure_without_record,
     gravest,
     read_word,
-    without_a_word,
     word_file,
 )
 from ddpm_bench.records.log_tails import TAIL_BYTES
@@ -42,13 +42,13 @@ CEILING = "DDPM_BENCH_CELL_CEILING_BYTES"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class NodeOutcome:
     """How the processes of a node ended; signal: what asked to stop, of STOP_SIGNALS.
 
     With both, the failure came first.
     """
 
-    failure: Failure | None = None
+    failure: ProcessFailure | None = None
     signal: int | None = None
 
 
@@ -66,7 +66,7 @@ class Launch:
     share: Share = field(default_factory=Share)
 
 
-def run_workers(launch: Launch) -> Outcome:
+def run_workers(launch: Launch) -> NodeOutcome:
     """Start the processes of this node and wait until all have ended; none is left afterwards.
 
     A failure of one, the time limit or a signal to stop ends them all.
@@ -75,24 +75,24 @@ def run_workers(launch: Launch) -> Outcome:
     with _caught_signals() as caught, _started(launch) as workers:
         while any(worker.runs() for worker in workers):
             if caught:
-                return Outcome(signal=caught[0])
+                return NodeOutcome(signal=caught[0])
             if time.monotonic() > deadline:
-                return Outcome(_too_long(launch.minutes))
+                return NodeOutcome(_too_long(launch.minutes))
             if any(worker.failed() for worker in workers):
                 time.sleep(LOOK_SECONDS)
                 if caught:  # SLURM's signals go to the processes as well as to us
-                    return Outcome(signal=caught[0])
+                    return NodeOutcome(signal=caught[0])
                 _let_others_speak(workers)
                 break
             time.sleep(LOOK_SECONDS)
         for worker in workers:
             worker.end()
         failure = gravest(worker.failure() for worker in workers)
-        return Outcome(failure, caught[0] if caught else None)
+        return NodeOutcome(failure, caught[0] if caught else None)
 
 
-def _too_long(minutes: float) -> Failure:
-    return Failure(
+def _too_long(minutes: float) -> ProcessFailure:
+    return ProcessFailure(
         "timed out",
         f"not measured after {minutes:g} minutes (benchmark.run.minutes_per_cell): raise it and "
         "delete the cell's file, or lower batch_size, steps or repetitions",
@@ -206,14 +206,16 @@ class Worker:
         self._process.wait()
         self._listener.join(1)
 
-    def failure(self) -> Failure | None:
+    def failure(self) -> ProcessFailure | None:
         """Its word, or what its end says; None where it ended well, or was ended by us."""
         if self._word.exists():
             return read_word(self._word)
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
         said = self._tail.decode("utf-8", "replace")
-        return without_a_word(self._process.returncode, said, self._ended_by_itself, "cell's log")
+        return failure_without_record(
+            self._process.returncode, said, self._ended_by_itself, "cell's log"
+        )
 
 
 def _print(text: bytes) -> None:
@@ -225,7 +227,7 @@ def _print(text: bytes) -> None:
 SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end
 
 
-def run_nodes(stage: CellStage, minutes: float, folder: Path) -> Outcome:
+def run_nodes(stage: CellStage, minutes: float, folder: Path) -> NodeOutcome:
     """Run this program once on each node of a cell; the words that they leave say how it went.
 
     minutes: of the cell. Raises UserError outside a SLURM job.
@@ -248,15 +250,17 @@ def run_nodes(stage: CellStage, minutes: float, folder: Path) -> Outcome:
     finally:
         limit.cancel()
     if stopped and not too_late.is_set():
-        return Outcome(signal=stopped[0])
+        return NodeOutcome(signal=stopped[0])
     said = gravest(read_word(path) for path in folder.glob(word_of_node(folder, "*").name))
     if said is None and too_late.is_set():
-        said = Failure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
+        said = ProcessFailure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
     if said is None and ended.signal is not None:
-        return Outcome(signal=ended.signal)
+        return NodeOutcome(signal=ended.signal)
     if said is None and ended.status:
-        said = Failure("crashed", f"srun ended with status {ended.status} (more in the cell's log)")
-    return Outcome(said)
+        said = ProcessFailure(
+            "crashed", f"srun ended with status {ended.status} (more in the cell's log)"
+        )
+    return NodeOutcome(said)
 
 
 def word_of_node(folder: Path, rank: int | str) -> Path:

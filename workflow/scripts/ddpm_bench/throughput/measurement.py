@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel
+from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.records.cell_record import Measurement, Repetition
 from ddpm_bench.throughput.communication import CountedBytes, communication_share
@@ -27,7 +27,7 @@ from ddpm_bench.throughput.workloads.build import build_workload
 PROFILED_STEPS = 3
 # What torch remarks on networks of ours: gradients of 1x1 convolutions with two names for one
 # layout, and views that nothing is written into.
-NO_NEWS = (
+IGNORED_WARNINGS = (
     "Grad strides do not match bucket view strides",
     "FSDP2-wrapped module .* returned a view",
 )
@@ -43,12 +43,12 @@ def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement |
     device = _prepared_device(stage.measuring)
     with warnings.catch_warnings(), _process_group(stage.cell.strategy, device):
         if not isinstance(stage.network, OwnModel):
-            for message in NO_NEWS:
+            for message in IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", message)
         return _Cell(stage, images, device).measurement()
 
 
-def _prepared_device(measuring: Measuring) -> torch.device:
+def _prepared_device(measuring: CellMeasuring) -> torch.device:
     """The GPU of this process, or the CPU: with the threads and fast paths of a training."""
     torch.set_num_threads(usable_cores(measuring.cpus))
     if not torch.cuda.is_available():

@@ -14,7 +14,7 @@ from ddpm_bench.config.training import TrainRun, TrainStage, unfit_micro_batch
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, DivergedError, UserError
 from ddpm_bench.models import diffusion
 from ddpm_bench.models.denoiser import recompute_activations
-from ddpm_bench.models.dropout import place_of
+from ddpm_bench.models.dropout import dropout_position
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import batch_flips, batch_positions
 from ddpm_bench.training.accelerator import (
@@ -39,7 +39,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One piece of a training: after step `first` to step `last`."""
 
     first: int
@@ -54,7 +54,7 @@ class Job:
 
 
 def train(
-    job: Job,
+    job: TrainingJob,
     images: np.ndarray,
     folder: TrainingFolder,
     owner: Owner | None,
@@ -83,7 +83,7 @@ class Trainer:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         images: np.ndarray,
         folder: TrainingFolder,
         owner: Owner | None,
@@ -116,7 +116,7 @@ class Trainer:
             network = torch.compile(network)
         self.network = network
         self.model = accelerator.prepare_model(network)
-        self.place = place_of(network)
+        self.place = dropout_position(network)
         self.averages = Averages(self.parameters, keys.ema_decay, keys.ema_sigma_rels)
         self.optimizer = Optimizer(keys, self.parameters.values(), self.device)
 
@@ -248,7 +248,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for start in starts:
             part = slice(start, start + self.micro_batch_size)
-            self.place.stand_at(self.keys.seed, self.step, self.first + start)
+            self.place.seek(self.keys.seed, self.step, self.first + start)
             with nullcontext() if start == starts[-1] else self.accelerator.no_sync(self.model):
                 drawn = (draw[part] for draw in draws)
                 loss = self.objective.loss(

@@ -21,7 +21,7 @@ from ddpm_bench.models.randomness import validation_draws, validation_positions
 BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller
 
 
-class Validation:
+class Validator:
     """The images of both splits, and the network that checkpoints go into.
 
     held_out, training: uint8 [N, H, W, C]. As many of each are taken as the config asks for, or as

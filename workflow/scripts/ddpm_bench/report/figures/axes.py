@@ -11,7 +11,7 @@ from ddpm_bench.report.figures.style import number
 
 
 @dataclass(frozen=True)
-class Against:
+class HorizontalAxis:
     """The horizontal axis of a panel: a column of its rows."""
 
     column: str
@@ -29,7 +29,7 @@ class Against:
             scale_steps(axes, values)
 
 
-STEPS = Against("training_step", "training steps", "")
+STEPS = HorizontalAxis("training_step", "training steps", "")
 
 
 def scale_steps(axes: Axes, steps: pd.Series) -> None:

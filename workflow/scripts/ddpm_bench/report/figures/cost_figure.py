@@ -28,7 +28,9 @@ LOOKS = {
 }
 ROW_HEIGHT, MEMORY_ROW_HEIGHT = 0.42, 0.62  # inches
 NOTES_SHOWN = 8
-LATER = "Unless the profile says otherwise, later jobs ask for what these took, with a margin."
+NOTE_ON_LATER_REQUESTS = (
+    "Unless the profile says otherwise, later jobs ask for what these took, with a margin."
+)
 # Per hour, as a word, and up to how many hours.
 UNITS = ((3600.0, "second", 0.05), (60.0, "minute", 2.0), (1.0, "hour", float("inf")))
 
@@ -66,7 +68,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         if len(notes) > NOTES_SHOWN:
             notes[NOTES_SHOWN:] = [f"{len(notes) - NOTES_SHOWN} more in costs.csv."]
         if notes:
-            write_notes(grid[-1], [*notes, LATER])
+            write_notes(grid[-1], [*notes, NOTE_ON_LATER_REQUESTS])
     return figure
 
 

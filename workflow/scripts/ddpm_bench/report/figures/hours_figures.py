@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import METRICS, Metric
-from ddpm_bench.report.figures.axes import Against
+from ddpm_bench.report.figures.axes import HorizontalAxis
 from ddpm_bench.report.figures.cost_figure import UNITS
 from ddpm_bench.report.figures.published_lines import published_in
 from ddpm_bench.report.figures.score_figures import (
@@ -77,7 +77,9 @@ def panel_against_hours(
     label = f"{name} of training" + ("" if gpus else " (CPU)")
     taken = rows.assign(taken=factor * rows["process_hours"])
     lines = published_in(published, rows, metric)
-    return Panel(taken, metric, Against("taken", label, name), lines, latent_notes(taken, name))
+    return Panel(
+        taken, metric, HorizontalAxis("taken", label, name), lines, latent_notes(taken, name)
+    )
 
 
 def latent_notes(rows: pd.DataFrame, unit: str) -> list[str]:

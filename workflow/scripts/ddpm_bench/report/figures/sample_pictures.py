@@ -11,7 +11,7 @@ from PIL import Image
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.images.grid import image_grid, spread
-from ddpm_bench.records.failures import Failed, failure_of_samples
+from ddpm_bench.records.failures import RecordedFailure, failure_of_samples
 from ddpm_bench.report.figures.style import DPI, empty_figure, house_style, save_figure
 
 MOST_CHECKPOINTS = 12  # columns of samples_over_training
@@ -134,7 +134,7 @@ def labelled(canvas: np.ndarray, tile: int, steps: list[int], title: str) -> Fig
     return figure
 
 
-def say_instead(path: Path, title: str, failed: Failed) -> None:
+def say_instead(path: Path, title: str, failed: RecordedFailure) -> None:
     """Write a PNG, or a GIF of one frame, that says what failed."""
     figure = empty_figure(title, f"There are no images. {failed.in_words()}")
     if path.suffix != ".gif":
@@ -147,7 +147,9 @@ def say_instead(path: Path, title: str, failed: Failed) -> None:
         Image.open(drawn).convert("P").save(temporary, format="GIF")
 
 
-def with_images(steps: list[int], files: list[Path]) -> tuple[list[int], list[Path], Failed | None]:
+def with_images(
+    steps: list[int], files: list[Path]
+) -> tuple[list[int], list[Path], RecordedFailure | None]:
     """The steps whose file of samples holds images, those files, and why others hold none."""
     failed = [failure_of_samples([path]) for path in files]
     why = next((one for one in failed if one is not None), None)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFo
 
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import Metric, feature_space_label
-from ddpm_bench.report.figures.axes import STEPS, Against
+from ddpm_bench.report.figures.axes import STEPS, HorizontalAxis
 from ddpm_bench.report.figures.published_lines import draw_published
 from ddpm_bench.report.figures.style import number, say_in_axes, write_notes
 from ddpm_bench.report.tables.score_tables import best_row, counts, metric_label, reference_is_small
@@ -37,7 +37,7 @@ class Panel:
 
     rows: pd.DataFrame
     metric: Metric
-    against: Against = STEPS
+    against: HorizontalAxis = STEPS
     published: Sequence[PublishedOf] = ()
     notes: Sequence[str] = ()
 
@@ -66,7 +66,7 @@ def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
     write_notes(axes, [*notes(rows, metric), *panel.notes])
 
 
-def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: Against) -> None:
+def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> None:
     """Title, image counts and axis labels: whoever sees a panel alone knows what it shows."""
     first = rows.iloc[0]
     title = textwrap.wrap(f"{first['dataset']} · {feature_space_label(first['feature_space'])}", 80)
@@ -116,7 +116,7 @@ def has_std(rows: pd.DataFrame, metric: Metric) -> bool:
     return metric.std is not None and bool(rows[metric.std].notna().any())
 
 
-def with_segments(rows: pd.DataFrame, metric: Metric, against: Against) -> pd.DataFrame:
+def with_segments(rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> pd.DataFrame:
     """The measured rows, numbered by unbroken stretch (a line must not run over a missing value),
     and `across`, where they stand."""
     ordered = rows.sort_values(["curve", against.column])
@@ -202,7 +202,11 @@ def draw_expectation(axes: Axes, metric: Expectation) -> None:
 
 
 def mark_best(
-    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple], against: Against
+    axes: Axes,
+    measured: pd.DataFrame,
+    metric: Metric,
+    looks: dict[str, tuple],
+    against: HorizontalAxis,
 ) -> None:
     """A star at the best checkpoint of each curve, and value and step at the best of the panel."""
     crowded = measured["curve"].nunique() > 2
@@ -218,7 +222,11 @@ def mark_best(
 
 
 def write_legend(
-    axes: Axes, measured: pd.DataFrame, metric: Metric, looks: dict[str, tuple], against: Against
+    axes: Axes,
+    measured: pd.DataFrame,
+    metric: Metric,
+    looks: dict[str, tuple],
+    against: HorizontalAxis,
 ) -> None:
     """Each curve by name, its best value, or its latest where there is no best."""
     several_counts = measured["images_generated"].nunique() > 1
@@ -241,12 +249,12 @@ def write_legend(
     )  # fmt: skip
 
 
-def value_at(row: pd.Series, metric: Metric, against: Against) -> str:
+def value_at(row: pd.Series, metric: Metric, against: HorizontalAxis) -> str:
     """As "7.612 at step 900"."""
     return f"{number(row[metric.column])} at {against.at(row[against.column])}"
 
 
-def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: Against) -> None:
+def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: HorizontalAxis) -> None:
     """Value and step of the best checkpoint on the side of it that no curve reaches."""
     across = best[against.column] / axes.get_xlim()[1]
     away = -1 if metric.lower_is_better else 1

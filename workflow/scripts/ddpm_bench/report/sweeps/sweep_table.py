@@ -14,7 +14,7 @@ import pandas as pd
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import Values, members, short_names
-from ddpm_bench.records.failures import Failed, read_failed
+from ddpm_bench.records.failures import RecordedFailure, read_failed
 from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.tables.losses import read_losses
@@ -110,7 +110,7 @@ def sweep_table(stage: SweepStage, results: Path, evaluation: pd.DataFrame) -> p
     return typed(pd.DataFrame(rows, columns=columns(stage)), KINDS)
 
 
-def outcomes(own: pd.DataFrame, failed: Failed | None) -> Iterator[dict[str, Any]]:
+def outcomes(own: pd.DataFrame, failed: RecordedFailure | None) -> Iterator[dict[str, Any]]:
     """What the scores of one member come to, by way to score and metric."""
     status = {"status": OK, "reason": ""}
     if failed is not None:
@@ -141,7 +141,7 @@ def _at(which: str, row: pd.Series, column: str) -> dict[str, Any]:
     }
 
 
-def failure_in(experiment: Path) -> Failed | None:
+def failure_in(experiment: Path) -> RecordedFailure | None:
     """Why a training failed, from the manifests of its jobs; None where it did not."""
     found = (read_failed(path) for path in sorted((experiment / "training").glob("job-*.json")))
     return next((failed for failed in found if failed is not None), None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench.config.reporting import ChargedExperiment
-from ddpm_bench.records.benchmark_files import Measured, measured
+from ddpm_bench.records.benchmark_files import BenchmarkUsage, measured
 from ddpm_bench.records.progress_log import Attempt, read_attempts
 
 # The stages that count, in the order of the pipeline, with what their files are named by.
@@ -98,7 +98,7 @@ def sums(jobs: pd.DataFrame) -> dict[str, object]:
 
 def measured_jobs(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
-) -> Iterator[Measured]:
+) -> Iterator[BenchmarkUsage]:
     """Every job of these experiments and their datasets that has left a benchmark file."""
     attempts = {name: read_attempts(results / name / "progress.jsonl") for name in experiments}
     for stage, pattern in STAGES.items():
@@ -148,8 +148,8 @@ def _any_of(names: list[str]) -> str:
 
 
 def _with_earlier_attempts(
-    job: Measured, attempts: list[Attempt], first: int, last: int
-) -> Measured:
+    job: BenchmarkUsage, attempts: list[Attempt], first: int, last: int
+) -> BenchmarkUsage:
     """A training job with what its attempts took that did not end it; its benchmark has the last.
 
     A job that found everything trained took no time: then all attempts are earlier ones.

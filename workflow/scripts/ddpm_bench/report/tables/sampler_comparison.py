@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from ddpm_bench.config.block import Keys
+from ddpm_bench.config.block import Block
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import METRICS
@@ -53,7 +53,7 @@ STEPS_COLUMNS = [
 ]
 
 
-class Timing(Keys):
+class Timing(Block):
     """How long the drawing of one file of samples took."""
 
     images: int

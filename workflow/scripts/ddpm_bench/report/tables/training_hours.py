@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_bench.config.reporting import HoursOf
+from ddpm_bench.config.reporting import TrainingPrerequisites
 from ddpm_bench.records.benchmark_files import measured
 from ddpm_bench.records.progress_log import read_events, taken_until
 
@@ -21,7 +21,7 @@ SECONDS_PER_HOUR = 3600.0
 def training_hours(
     results: Path,
     evaluation: pd.DataFrame,
-    experiments: Mapping[str, HoursOf],
+    experiments: Mapping[str, TrainingPrerequisites],
     has_gpus: bool,
 ) -> pd.DataFrame:
     """What each scored checkpoint had taken to train; columns: COLUMNS.
@@ -45,7 +45,7 @@ def training_hours(
 
 
 def hours_of(
-    results: Path, experiment: str, steps: list[int], keys: HoursOf, has_gpus: bool
+    results: Path, experiment: str, steps: list[int], keys: TrainingPrerequisites, has_gpus: bool
 ) -> Iterator[dict[str, object]]:
     """The rows of one experiment."""
     before = 0.0 if keys.autoencoder is None else hours_in_all(results, keys.autoencoder)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-from ddpm_bench.config.scoring import Measuring
+from ddpm_bench.config.scoring import ScoreSettings
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.features.references import Reference
@@ -35,7 +35,7 @@ SCORE_NAMES = (
 
 
 @dataclass(frozen=True)
-class Against:
+class References:
     """What a set of samples is held against, all in its feature space but `fid`."""
 
     reference: Reference
@@ -45,7 +45,7 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricValues:
     """The scores of a set of samples, and what has to be known before they are believed."""
 
     scores: Scores  # under SCORE_NAMES; None where one cannot be had
@@ -56,10 +56,10 @@ class Measured:
 def measure(
     generated: np.ndarray,
     logits: np.ndarray | None,
-    against: Against,
-    measuring: Measuring,
+    against: References,
+    measuring: ScoreSettings,
     fid_generated: np.ndarray | None = None,
-) -> Measured:
+) -> MetricValues:
     """All scores of generated features [N, D] and logits [N, K], float32.
 
     `fid_generated`: the features of pytorch-fid's pass where FID has that backend. Without logits
@@ -86,11 +86,11 @@ def measure(
         if value is not None and not math.isfinite(value):
             scores[name] = None
             warnings.append(f"{name} is left out: it came out as {value}")
-    return Measured(scores, warnings, nearest)
+    return MetricValues(scores, warnings, nearest)
 
 
 def _refuse_broken_features(
-    generated: np.ndarray, logits: np.ndarray | None, fid_generated: np.ndarray, against: Against
+    generated: np.ndarray, logits: np.ndarray | None, fid_generated: np.ndarray, against: References
 ) -> None:
     """Raise UserError when a feature is not finite: no score of it would mean anything."""
     sides = {
@@ -115,7 +115,7 @@ def _finite(array: np.ndarray) -> bool:
 Found = tuple[Scores, list[str]]
 
 
-def _frechet(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
+def _frechet(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
     """FID, Heusel et al. 2017, and its deviation over resamples of the images."""
     smaller = _smaller(generated, real)
     if smaller < 2:
@@ -150,7 +150,7 @@ def _few_images(generated: np.ndarray, real: Reference) -> list[str]:
     ]
 
 
-def _inception_score(logits: np.ndarray | None, measuring: Measuring) -> Found:
+def _inception_score(logits: np.ndarray | None, measuring: ScoreSettings) -> Found:
     """IS, Salimans et al. 2016, over parts of the shuffled set.
 
     The shuffle and the parts are those of torch-fidelity, which is given one part at a time: at
@@ -173,7 +173,7 @@ def _inception_score(logits: np.ndarray | None, measuring: Measuring) -> Found:
     return {"is_mean": float(np.mean(scores)), "is_std": float(np.std(scores))}, []
 
 
-def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int:
+def kid_subset_size(measuring: ScoreSettings, generated: int, reference: int) -> int:
     """Images of each of KID's subsets. Raises UserError when more are asked for than exist."""
     size = measuring.kid_subset_size
     if size is None:
@@ -186,7 +186,7 @@ def kid_subset_size(measuring: Measuring, generated: int, reference: int) -> int
     return size
 
 
-def _kernel(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
+def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
     """KID, over subsets."""
     if real.features is None:
         return {}, []
@@ -200,7 +200,7 @@ def _kernel(generated: np.ndarray, real: Reference, measuring: Measuring) -> Fou
     return {"kid_mean": mean, "kid_std": std, "kid_subset_size": size}, []
 
 
-def _manifolds(generated: np.ndarray, real: Reference, measuring: Measuring) -> Found:
+def _manifolds(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
     """The scores that look at which images lie among the k nearest of which."""
     if real.features is None:
         return {}, []

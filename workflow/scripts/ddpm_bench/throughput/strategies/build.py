@@ -11,7 +11,7 @@ import torch.distributed as dist
 from ddpm_bench.config.benchmark import PIPELINES, CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.strategies.trainers import (
-    Trainer,
+    StrategyTrainer,
     WholeModelTrainer,
     placed,
     stays_as_built,
@@ -21,7 +21,7 @@ from ddpm_bench.throughput.workloads.workload import Workload
 
 def build_trainer(
     stage: CellStage, workload: Workload, device: torch.device, micro_batches: int = 1
-) -> Trainer:
+) -> StrategyTrainer:
     """The trainer of this process; all but `single` need the default process group.
 
     workload: with the global batch, on the CPU; its model is taken over. micro_batches: pieces of

@@ -12,14 +12,14 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.strategies.pipeline_stages import pipeline_stages
-from ddpm_bench.throughput.strategies.trainers import Autocast, Trainer, placed
+from ddpm_bench.throughput.strategies.trainers import Autocast, StrategyTrainer, placed
 from ddpm_bench.throughput.unsupported import of_pipeline
 from ddpm_bench.throughput.workloads.workload import Workload
 
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
 
 
-class PipelineTrainer(Trainer):
+class PipelineTrainer(StrategyTrainer):
     """One of the consecutive stages of a model, and with the last its loss (torch's
     distributed.pipelining): the first is given the global batch, cut into micro-batches."""
 

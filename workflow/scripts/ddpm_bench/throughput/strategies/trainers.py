@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ddpm_bench.config.benchmark import CellStage, Measuring, OwnModel, Resnet
+from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel, Resnet
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.models.fast_layers import in_channels_last
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
@@ -77,7 +77,7 @@ SGD_MOMENTUM = 0.9
 CONTIGUOUS = ("fsdp", "powersgd")
 
 
-class Trainer(ABC):
+class StrategyTrainer(ABC):
     """Trains on one batch; `parameter_bytes` is what this process holds of the weights."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Autocast:
 
 
 def build_optimizer(
-    measuring: Measuring, parameters: list[nn.Parameter], fused_sgd: bool = True
+    measuring: CellMeasuring, parameters: list[nn.Parameter], fused_sgd: bool = True
 ) -> torch.optim.Optimizer:
     """Adam or SGD with momentum, in one kernel for all weights where torch has one."""
     if not parameters:
@@ -126,7 +126,7 @@ def build_optimizer(
     )
 
 
-class WholeModelTrainer(Trainer):
+class WholeModelTrainer(StrategyTrainer):
     """A loop as it is written by hand; `model` may be one that DDP wraps or fully_shard cut.
 
     parts: what the gradient of a step is the mean of, computed one after the other.

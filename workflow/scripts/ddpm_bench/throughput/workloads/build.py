@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_bench.config.benchmark import Albert, Measuring, Network, OwnModel, Resnet
+from ddpm_bench.config.benchmark import Albert, CellMeasuring, Network, OwnModel, Resnet
 from ddpm_bench.models import diffusion
 from ddpm_bench.models.randomness import derived_seed
 from ddpm_bench.throughput.workloads.workload import Workload
@@ -18,7 +18,7 @@ MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 
 
 def build_workload(
-    network: Network, measuring: Measuring, samples: int, images: np.ndarray | None = None
+    network: Network, measuring: CellMeasuring, samples: int, images: np.ndarray | None = None
 ) -> Workload:
     """A network with a batch of `samples`, on the CPU, from `measuring.seed`.
 
@@ -48,7 +48,7 @@ def _generator(seed: int, use: int) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, "sample", use))
 
 
-def _pictures(measuring: Measuring, samples: int, images: np.ndarray | None) -> torch.Tensor:
+def _pictures(measuring: CellMeasuring, samples: int, images: np.ndarray | None) -> torch.Tensor:
     """Float32 [samples, C, H, W] in [-1, 1], in channels_last."""
     if images is None:
         size = measuring.image_size
@@ -60,7 +60,7 @@ def _pictures(measuring: Measuring, samples: int, images: np.ndarray | None) -> 
     return diffusion.to_model_range(levels).contiguous(memory_format=torch.channels_last)
 
 
-def _resnet(network: Resnet, measuring: Measuring, pictures: torch.Tensor) -> Workload:
+def _resnet(network: Resnet, measuring: CellMeasuring, pictures: torch.Tensor) -> Workload:
     """Labels drawn at random, learnt with cross entropy."""
     import torchvision
 
