@@ -9,8 +9,7 @@ from PIL import Image
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
-from ddpm_bench.images.sample_files import samples_of
-from ddpm_bench.report.figures.sample_pictures import open_samples
+from ddpm_bench.images.sample_files import open_sample_file, samples_of
 
 DIGITS = 6
 
@@ -22,7 +21,7 @@ def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndar
     Raises UserError where a folder holds no whole set, images differ in shape, or are too few.
     """
     files = [file for path in paths for file in (samples_of(path) if path.is_dir() else [path])]
-    arrays = [open_samples(file) for file in files]
+    arrays = [open_sample_file(file) for file in files]
     for file, array in zip(files, arrays, strict=True):
         if array.shape[1:] != arrays[0].shape[1:]:
             raise UserError(

@@ -90,3 +90,19 @@ def _first_and_last(path: Path) -> tuple[int, int]:
     if match is None:
         raise UserError(f"{path}: samples are named images-<first>-<last>.npy")
     return int(match[1]), int(match[2])
+
+
+def open_sample_file(path: Path) -> np.ndarray:
+    """Memory-map a file of samples, uint8 [n, H, W, C]. Raises UserError when it is none."""
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as samples ({error}); draw them again") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise UserError(
+            f"{path}: holds {images.dtype} {list(images.shape)}; "
+            "samples are uint8 [images, height, width, 1 or 3]"
+        )
+    if len(images) == 0:
+        raise UserError(f"{path}: holds no images; draw them again")
+    return images

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.images.sample_files import open_sample_file
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.records.scores import feature_space_label
-from ddpm_bench.report.figures.sample_pictures import open_samples
 from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
 
 PAIRS = 12
@@ -39,7 +39,7 @@ def closest_pairs(
 
     samples: the files of the set, in order; train: the prepared training images.
     """
-    generated, trained = [open_samples(path) for path in samples], open_samples(train)
+    generated, trained = [open_sample_file(path) for path in samples], open_sample_file(train)
     there, scored = sum(map(len, generated)), len(distances.generated_distance)
     if there < scored:
         raise UserError(

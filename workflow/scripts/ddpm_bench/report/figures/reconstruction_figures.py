@@ -13,8 +13,9 @@ from matplotlib.ticker import FuncFormatter
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.images.grid import spread
+from ddpm_bench.images.sample_files import open_sample_file
 from ddpm_bench.report.figures.axes import scale_steps
-from ddpm_bench.report.figures.sample_pictures import open_samples, tiled
+from ddpm_bench.report.figures.sample_pictures import tiled
 from ddpm_bench.report.figures.score_panels import PlainNumbers
 from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
 
@@ -151,7 +152,7 @@ def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -
 
 def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str) -> Figure:
     """Images, evenly spread over the file, above what the autoencoder makes of them."""
-    back = open_samples(reconstructed)
+    back = open_sample_file(reconstructed)
     original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(back)]
     shown = spread(len(back), PAIRS * ROWS)
     rows = [shown[start : start + PAIRS] for start in range(0, len(shown), PAIRS)]

@@ -11,6 +11,7 @@ from PIL import Image
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.images.grid import image_grid, spread
+from ddpm_bench.images.sample_files import open_sample_file
 from ddpm_bench.records.failures import RecordedFailure, failure_of_samples
 from ddpm_bench.report.figures.style import DPI, empty_figure, house_style, save_figure
 
@@ -21,22 +22,6 @@ GAP = 4  # pixels between images
 NARROWEST = 900  # pixels, so that the title stays readable over a single column
 
 
-def open_samples(path: Path) -> np.ndarray:
-    """Memory-map a file of samples, uint8 [n, H, W, C]. Raises UserError when it is none."""
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as samples ({error}); draw them again") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise UserError(
-            f"{path}: holds {images.dtype} {list(images.shape)}; "
-            "samples are uint8 [images, height, width, 1 or 3]"
-        )
-    if len(images) == 0:
-        raise UserError(f"{path}: holds no images; draw them again")
-    return images
-
-
 def sample_grid(files: list[Path], images: int) -> Image.Image:
     """The first `images` samples of a checkpoint, row by row; `files` in the order of the set."""
     parts: list[np.ndarray] = []
@@ -44,7 +29,7 @@ def sample_grid(files: list[Path], images: int) -> Image.Image:
     for path in files:
         if wanted <= 0:
             break
-        part = open_samples(path)[:wanted]
+        part = open_sample_file(path)[:wanted]
         if parts and part.shape[1:] != parts[0].shape[1:]:
             raise UserError(f"{path}: its images differ in shape from those of {files[0]}")
         parts.append(part)
@@ -64,7 +49,7 @@ def first_images(
             f"{len(steps)} training steps and {len(samples)} files of samples are given; "
             "give one file for each step, and at least one"
         )
-    parts = [np.asarray(open_samples(samples[index])[:count]) for index in shown]
+    parts = [np.asarray(open_sample_file(samples[index])[:count]) for index in shown]
     for index, part in zip(shown, parts, strict=True):
         if part.shape[1:] != parts[0].shape[1:]:
             raise UserError(f"{samples[index]}: its images differ in shape from the others'")
