@@ -120,7 +120,7 @@ def test_kept_batches_are_not_drawn_again(tmp_path):
     marked = np.full((4, 8, 8, 1), 7, np.uint8)
     kept.keep(DrawnBatch(4, marked, 0.5))
     drawn = []
-    with patch.object(
+    with patch(
         "ddpm_bench.sampling.sampler.draw_batch",
         lambda _, at: drawn.append(at) or draw_batch(made, at),
     ):

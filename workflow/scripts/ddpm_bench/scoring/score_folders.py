@@ -17,10 +17,11 @@ from ddpm_bench.config.scoring import (
     ScoreSettings,
     ScoreStage,
 )
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.planning.stages import VERSIONS
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.scoring.features.references import (
     Reference,
@@ -50,6 +51,14 @@ class Request:
     keys: Score
     weights: Path
     save_reference: Path | None = None
+
+
+def report_scores(request: Request, output: Path | None) -> None:
+    """Score images, print a table of the scores, and write them to `output` as JSON."""
+    record = score_images(request)
+    print("\n".join(summary_lines(record)))
+    if output is not None:
+        write_json(output, record)
 
 
 def score_images(request: Request) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Scoring a set of samples: from files, or from images at hand, to the record of its scores."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ import torch
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import write_json
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.records.failures import failure_of_samples
+from ddpm_bench.records.nearest import Nearest, write_nearest
 from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
@@ -36,6 +39,24 @@ class Scored:
 
     record: dict[str, Any]  # as of tables.ScoreRecord
     nearest: Nearest | None
+
+
+def write_scores(
+    stage: ScoreStage, files: ScoreFiles, run: ScoreRun, output: Path, nearest: Path | None
+) -> None:
+    """Score a set of samples into `output`, JSON, and its distances into `nearest`, .npz.
+
+    A set whose drawing failed gets a record without scores, with the failure as the reason.
+    """
+    failed = failure_of_samples(files.samples)
+    if failed is None:
+        scored = score_samples(stage, files, run)
+    else:
+        print(f"nothing to score: {failed.in_words()}", file=sys.stderr)
+        scored = without_scores(stage, files, f"no images: {failed.in_words()}")
+    if nearest is not None:
+        write_nearest(nearest, scored.nearest)
+    write_json(output, scored.record)
 
 
 def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:
@@ -202,6 +223,3 @@ def _check_space(space: FeatureSpace, against: References) -> None:
                 f"the reference has {len(reference.mu)} dimensions and {space.name} features have "
                 f"{space.dimensions}; give statistics of the same features"
             )
-
-
-# On disk
