@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing_folder, sha256, write_json
+from ddpm_bench.models.diffusion import to_unit_range
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"
@@ -59,11 +60,6 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequ
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
-
-
-def to_unit_range(pixels: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [-1, 1]."""
-    return pixels.float().div(127.5).sub(1)
 
 
 class LabelledImages:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, PUBLISHED_INCEPTION_URLS, FeatureStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.scoring.features.classifier import read_classifier, to_unit_range
+from ddpm_bench.models.diffusion import to_unit_range
+from ddpm_bench.scoring.features.classifier import read_classifier
 
 # uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
