@@ -1,4 +1,4 @@
-"""Scores of any images against any others, outside the workflow: what score.py does on its own."""
+"""Scores of any images against any others, outside the workflow."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}
 
 @dataclass(frozen=True)
 class Request:
-    """What is scored, against what, and how."""
+    """Samples, reference and keys of one score."""
 
     samples: Sequence[Path]  # a folder of images, or .npy files
     reference: (
@@ -62,10 +62,9 @@ def report_scores(request: Request, output: Path | None) -> None:
 
 
 def score_images(request: Request) -> dict[str, Any]:
-    """The record of the scores, with the names of both sides.
+    """Score a request and return the record, with the names of both sides.
 
-    Raises UserError, before a network runs where that can be told, when the two sides cannot be
-    compared.
+    Raises UserError if the two sides cannot be compared; where possible before a network runs.
     """
     run = request.keys.run
     samples = open_pictures(request.samples, run)
@@ -87,7 +86,7 @@ def score_images(request: Request) -> dict[str, Any]:
 
 
 def _stage(request: Request, count: int) -> ScoreStage:
-    """The keys of a score as the workflow's programs take them."""
+    """Return the stage of a score, as the workflow's programs take it."""
     keys, pinned = request.keys, None
     if keys.features != "classifier":
         pinned = keys.weights.sha256 if keys.weights else PUBLISHED_INCEPTION_SHA256
@@ -111,7 +110,7 @@ def _stage(request: Request, count: int) -> ScoreStage:
 
 
 def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
-    """The images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
+    """Open the images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
 
     A folder of the workflow's samples (images-<first>-<last>.npy) is read in their order, any other
     by the names of its image files.
@@ -141,13 +140,14 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
 
 
 def _is_prepared(path: Path) -> bool:
+    """Return whether a folder is a prepared dataset."""
     return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
 
 
 def _against(
     request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
 ) -> References:
-    """What the samples are held against; a prepared dataset tells what was trained on too."""
+    """Return the references of a request; a prepared dataset has training and held-out images."""
     if request.reference.suffix == ".npz":
         return _stored(request, stage)
     if _is_prepared(request.reference):
@@ -162,6 +162,7 @@ def _against(
     check_comparable(stage, samples, name, shape, images)
 
     def features(stage: FeatureStage, wanted: Sequence[str]) -> dict[str, Reference]:
+        """Compute the features of some splits."""
         return {split: features_of(stage, splits[split], request.weights, run) for split in wanted}
 
     held = features(stage.features, list(splits))
@@ -176,7 +177,7 @@ def _against(
 
 
 def _stored(request: Request, stage: ScoreStage) -> References:
-    """A reference of features that score.py or the workflow has saved, or published statistics."""
+    """Read a reference from .npz: features that were saved earlier, or published statistics."""
     path = request.reference
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -201,7 +202,7 @@ def _stored(request: Request, stage: ScoreStage) -> References:
 
 
 def summary_lines(record: dict[str, Any]) -> list[str]:
-    """The scores as lines for people: what of, each score that there is, and the warnings."""
+    """Return a record as lines for the terminal: both sides, measured scores, and warnings."""
     space = f"{record['feature_space']} ({record['feature_dimensions']} dimensions)"
     if record["channels_repeated"]:
         space += ", grayscale repeated to three channels"

@@ -1,4 +1,4 @@
-"""Scoring a set of samples: from files, or from images at hand, to the record of its scores."""
+"""Scores of a set of samples, from files or from open arrays."""
 
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, kid_
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """What one set of samples is scored from."""
+    """Files that one set of samples is scored from."""
 
     samples: Sequence[Path]  # images-<first>-<last>.npy
     reference: Sequence[Path]  # what reference_features.py wrote; of `all`: train's and eval's
@@ -35,7 +35,7 @@ class ScoreFiles:
 
 @dataclass(frozen=True)
 class Scored:
-    """A score's record, and what its figures need beside it."""
+    """Record of a set's scores, and the distances that its figures need."""
 
     record: dict[str, Any]  # as of tables.ScoreRecord
     nearest: Nearest | None
@@ -62,9 +62,9 @@ def write_scores(
 def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:
     """Score the first `stage.images` samples, or all, against references in the same feature space.
 
-    A score that cannot be had is None, with the reason in `warning`. Raises UserError, before the
-    network runs, when the samples are too few or of another shape than the reference, a reference
-    is of other weights, or KID's subset exceeds either side.
+    A score that cannot be computed is None, with the reason in `warning`. Raises UserError, before
+    the network runs, when the samples are too few or of another shape than the reference, a
+    reference was made with other weights, or KID's subset exceeds either side.
     """
     if stage.images is None:
         samples = open_images(files.samples)
@@ -77,7 +77,7 @@ def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored
 
 
 def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
-    """The record of a set that has no images: every score is null, and `reason` says why."""
+    """Return the record of a set without images: every score is null, `reason` is its warning."""
     reference = read_reference(files.reference)
     record = {
         "feature_space": stage.features.feature_space,
@@ -95,7 +95,7 @@ def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
 
 
 def read_against(stage: ScoreStage, files: ScoreFiles) -> References:
-    """The references that a set of samples is held against, from their files."""
+    """Read the references of a set of samples from their files."""
     reference = read_reference(files.reference)
     # The reference is one of these in most cases, and may be large.
     held = {files.reference[0]: reference} if len(files.reference) == 1 else {}
@@ -123,7 +123,7 @@ def score(
 ) -> Scored:
     """Score the first `stage.images` of `samples`, arrays of uint8 images [N, H, W, C].
 
-    `name`: what errors call the samples. Errors: as of `score_samples`.
+    name: the name of the samples in error messages. Raises UserError as `score_samples` does.
     """
     check_comparable(stage, samples, name, against.reference.image_shape, against.reference.images)
     device = computing_device(run)
@@ -151,6 +151,7 @@ def score(
 
 
 def _held_against(stage: ScoreStage) -> dict[str, str]:
+    """Return the part of a record that names the reference."""
     return {
         "reference": stage.reference,
         "fid_reference": stage.fid_statistics or stage.reference,
@@ -165,7 +166,7 @@ def _second_pass(
     run: ScoreRun,
     device: torch.device,
 ) -> np.ndarray:
-    """The features of pytorch-fid's pass over the same images."""
+    """Compute the features of pytorch-fid's pass over the same images."""
     second = stage.features.model_copy(update={"features": "pytorch-fid"})
     space = open_feature_space(second, weights, device)
     features, _ = extract(space, samples, stage.images, run.batch_size, device)
@@ -173,6 +174,7 @@ def _second_pass(
 
 
 def _warnings_of_space(stage: FeatureStage) -> list[str]:
+    """Return the warnings about a feature space of unpublished weights."""
     if stage.weights_name is None or stage.features == "dinov2":
         return []
     return [
@@ -190,9 +192,9 @@ def check_comparable(
     image_shape: tuple[int, ...] | None,
     images: int | None,
 ) -> None:
-    """UserError when the samples cannot be held against a reference of so many such images.
+    """Raise UserError if the samples cannot be compared with a reference of this shape and number.
 
-    Tells before any network runs. None: the shape or number of the reference is not known.
+    Needs no network. image_shape, images: None if the reference's are not known.
     """
     shape = samples[0].shape[1:]
     if image_shape is not None and shape != image_shape:
@@ -211,7 +213,7 @@ def check_comparable(
 
 
 def _check_space(space: FeatureSpace, against: References) -> None:
-    """UserError when a reference is not of this network."""
+    """Raise UserError if a reference was made with another network."""
     for reference in (against.reference, against.fid):
         if reference.weights_sha256 not in (None, space.weights_sha256):
             raise UserError(
