@@ -21,7 +21,7 @@ from ddpm_bench.errors import UserError
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(OSError, EOFError, ValueError),
-    *(RuntimeError, NotImplementedError),  # zipfile's for passwords and unknown compressions
+    *(RuntimeError, NotImplementedError),  # of zipfile, for passwords and unknown compressions
 )
 
 
@@ -91,7 +91,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             if not (member.isreg() or member.isdir()):
                 raise _not_a_file(archive, member.name)
             yield member.name, opened.extractfile(member)
-            opened.members.clear()  # it would hold every member of a long archive in memory
+            opened.members.clear()  # or it would hold every member of a long archive in memory
 
 
 def _not_a_file(archive: Path, name: str) -> UserError:

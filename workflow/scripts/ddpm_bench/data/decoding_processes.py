@@ -29,8 +29,8 @@ from ddpm_bench.images.decoding import DecodedFile, Square, as_image, read_squar
 from ddpm_bench.machine.host import usable_cores
 
 FILES_PER_TASK = 16
-IMAGES_PER_TASK = 512  # of an array, which are small
-TASKS_PER_PROCESS = 4  # handed out ahead, so that no process waits
+IMAGES_PER_TASK = 512  # of an array, whose images are small
+TASKS_PER_PROCESS = 4  # submitted ahead, so that no process waits
 
 
 @dataclass(frozen=True)

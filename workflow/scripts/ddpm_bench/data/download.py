@@ -13,7 +13,7 @@ from ddpm_bench import files
 from ddpm_bench.errors import UserError
 
 CHUNK_BYTES = 1 << 20
-TIMEOUT_SECONDS = 60  # without a byte
+TIMEOUT_SECONDS = 60  # without receiving a byte
 
 
 class _WrongFileError(Exception):

@@ -13,8 +13,8 @@ from ddpm_bench.data.download import fetch_checked
 from ddpm_bench.data.file_listing import contents_sha256, matching_files
 from ddpm_bench.data.standard_datasets import write_digits
 
-# Beside the datasets' folders; no dataset's name begins with a dot. Whatever lies in it may be
-# deleted at any time: it only saves downloads, and takes files that were brought by hand.
+# Folder beside the datasets' folders; no dataset's name begins with a dot. Its files may be deleted
+# at any time: they only save downloads. Files brought by hand are put here.
 DOWNLOADS = ".downloads"
 
 

@@ -28,7 +28,7 @@ def folder_listing(path: str, include: list[str], key: str = "source.path") -> s
         try:
             status = Path(path, relative).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a link that leads nowhere: images.csv will say so
+        except OSError:  # a link that leads nowhere: images.csv will list it
             state = "unreadable"
         digest.update(os.fsencode(relative) + b"\0" + state.encode() + b"\0")
     return digest.hexdigest()

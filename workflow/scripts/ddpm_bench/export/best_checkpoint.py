@@ -19,12 +19,12 @@ class Winner:
 
     row: pd.Series
     metric: Metric
-    sigma_rel: float | None  # the width of its average; None for the one of train.ema_decay
+    sigma_rel: float | None  # relative width of its average; None: the average of train.ema_decay
     manifest: Path
-    weights: Path  # with the sha256 that its manifest names
+    weights: Path  # whose sha256 the manifest names
     sha256: str
-    candidates: int  # how many checkpoints it is the best of
-    # Better ones, best first, whose weights `keep` had removed before this score was asked for.
+    candidates: int  # number of checkpoints that it is the best of
+    # Rows of better ones, best first, whose weights `keep` had removed before this score.
     passed_over: list[pd.Series]
 
     @property

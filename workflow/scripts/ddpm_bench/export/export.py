@@ -33,7 +33,7 @@ from ddpm_bench.report.figures.style import empty_figure, save_figure
 from ddpm_bench.training.checkpoints import publish
 
 GRID_IMAGES = 64
-OF_A_WINNER = (
+FILES_OF_A_WINNER = (
     "model.safetensors",
     "decoder.safetensors",
     "scheduler_config.json",
@@ -67,7 +67,7 @@ def export_best(
     if sampling.autoencoder is not None:
         write_decoder(sampling, best.manifest, decoder)
     else:
-        decoder.unlink(missing_ok=True)  # of before, when the experiment was in latents
+        decoder.unlink(missing_ok=True)  # left from a config in which the experiment was in latents
     steps = steps_of(sampling)
     write_text(folder / "scheduler_config.json", steps.scheduler.to_json_string())
     source = program(sampling, steps)
@@ -86,7 +86,7 @@ def export_best(
 def export_nothing(config: Config, experiment: str, folder: Path) -> None:
     """Write an export without weights, with the reason; remove the weights of an earlier one."""
     samples, score, metric = deciding(config.experiments[experiment])
-    for name in OF_A_WINNER:
+    for name in FILES_OF_A_WINNER:
         (folder / name).unlink(missing_ok=True)
     text = f"{metric.name} was measured at no checkpoint by score {score} of samples {samples}."
     save_figure(empty_figure(f"{experiment}: no best checkpoint", text), folder / "grid.png")
@@ -119,7 +119,7 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
     assert sampling.autoencoder is not None
     ours = open_decoder(manifest, torch.device("cpu"))
     codebooks = ResidualVQ(**quantizer_arguments(sampling.autoencoder))
-    # Its buffers, of updates that are not by gradients, are those of a fresh one.
+    # Its buffers, which only training by moving averages updates, stay those of a new one.
     codebooks.load_state_dict(
         {**codebooks.state_dict(), **ours.autoencoder.codebooks.quantizer.state_dict()}
     )

@@ -41,22 +41,22 @@ def model_card(
     parts = [
         front_matter(experiment, keys.dataset, scores),
         f"# {experiment}\n",
-        what_it_is(experiment, keys, dataset, best),
+        model_paragraph(experiment, keys, dataset, best),
         "![samples](grid.png)\n",
         "## How to draw from it\n",
         f"```\npip install {' '.join(requirements)}\npython sample.py\n```\n",
         f"`sample.py` is all that it takes:\n\n```python\n{program.rstrip()}\n```\n",
         "## Data\n",
-        what_it_saw(keys.dataset, dataset, images),
+        data_paragraph(keys.dataset, dataset, images),
         "## Training\n",
-        how_it_was_trained(config, experiment, best),
+        training_lines(config, experiment, best),
         "## Scores\n",
         score_lines(scores),
-        "".join(f"- {text}\n" for text in what_to_mind(best, scores)),
+        "".join(f"- {text}\n" for text in reservations(best, scores)),
         "## Intended use and limits\n",
-        limits(keys.dataset, images),
+        limits_paragraph(keys.dataset, images),
         "## Files\n",
-        files(best, config, experiment),
+        file_lines(best, config, experiment),
     ]
     return "\n".join(parts)
 
@@ -87,7 +87,7 @@ def front_matter(experiment: str, dataset: str, scores: pd.DataFrame) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def what_it_is(experiment: str, keys: Experiment, dataset: Dataset, best: Winner) -> str:
+def model_paragraph(experiment: str, keys: Experiment, dataset: Dataset, best: Winner) -> str:
     """Return the paragraph on the model: images, training step, and the score that chose it."""
     size = f"{dataset.image_size}x{dataset.image_size}"
     kind = "grayscale" if dataset.channels == 1 else "colour"
@@ -101,7 +101,7 @@ def what_it_is(experiment: str, keys: Experiment, dataset: Dataset, best: Winner
     )
 
 
-def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
+def data_paragraph(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
     """Return the paragraph on the dataset."""
     source = dataset.source.model_dump(mode="json", exclude_defaults=True)
     given = ", ".join(f"{key} {value}" for key, value in source.items() if key != "kind")
@@ -113,7 +113,7 @@ def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
     )
 
 
-def how_it_was_trained(config: Config, experiment: str, best: Winner) -> str:
+def training_lines(config: Config, experiment: str, best: Winner) -> str:
     """Return the list of network, objective, optimiser, steps and weights."""
     keys = config.experiments[experiment]
     train, diffusion = keys.train, keys.diffusion
@@ -156,7 +156,7 @@ def score_lines(scores: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
 
 
-def what_to_mind(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
+def reservations(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
     """Yield the reservations that a reader of the scores needs."""
     yield (
         f"The checkpoint is the best of {best.candidates} by this very score, which flatters it a "
@@ -173,7 +173,7 @@ def what_to_mind(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
     yield from (f"Warning: {text}" for text in scores["warning"].unique() if text)
 
 
-def limits(dataset: str, images: dict[str, Any]) -> str:
+def limits_paragraph(dataset: str, images: dict[str, Any]) -> str:
     """Return the paragraph on intended use and limits."""
     return paragraph(
         f"It draws images like those of {dataset}, and nothing else: it takes no prompt and no "
@@ -185,7 +185,7 @@ def limits(dataset: str, images: dict[str, Any]) -> str:
     )
 
 
-def files(best: Winner, config: Config, experiment: str) -> str:
+def file_lines(best: Winner, config: Config, experiment: str) -> str:
     """Return the list of files in the folder."""
     lines = {
         "model.safetensors": f"the weights, sha256 `{best.sha256}`",

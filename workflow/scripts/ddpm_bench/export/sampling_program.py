@@ -21,7 +21,7 @@ from ddpm_bench.sampling.solvers import visited_levels, visited_timesteps
 
 IMAGES, COLUMNS = 16, 4
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
-# The clean image that a prediction implies (see diffusion.implied_image), as source code.
+# Source code of the clean image that a prediction implies (`models.diffusion.implied_image`).
 CLEAN = {
     "pred_noise": "(images - (1 - power) ** 0.5 * prediction) / power**0.5",
     "pred_x0": "prediction",
@@ -34,8 +34,8 @@ class Steps:
     """Solver of the program: its scheduler and the timesteps it visits."""
 
     scheduler: SchedulerMixin
-    timesteps: list[int]  # visited, descending
-    clipped: bool  # whether estimates of the clean image are, by the program itself
+    timesteps: list[int]  # that are visited, descending
+    clipped: bool  # whether the program itself clips estimates of the clean image
     as_drawn: bool  # whether the set was drawn by the same equations
 
 
@@ -90,7 +90,7 @@ def program(stage: SampleStage, steps: Steps) -> str:
         "",
         "here = Path(__file__).parent",
         'device = "cuda" if torch.cuda.is_available() else "cpu"',
-        called(f"model = {network}", arguments),
+        call_text(f"model = {network}", arguments),
         'model.load_state_dict(load_file(here / "model.safetensors"))',
         "model.to(device).eval()",
         f"scheduler = {scheduler}.from_pretrained(here)",
@@ -123,8 +123,8 @@ def decoding(autoencoder: VqVae, channels: int) -> list[str]:
     from ddpm_bench.models.autoencoder import decoder_arguments, quantizer_arguments
 
     return [
-        called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
-        called("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
+        call_text("decoder = Decoder", decoder_arguments(autoencoder, channels)),
+        call_text("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
         'weights = load_file(here / "decoder.safetensors")',
         'mean, std = (weights.pop(name).to(device) for name in ("mean", "std"))',
         'both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})',
@@ -154,10 +154,10 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     seen, bounded = stage.model.self_condition, stage.latents() is None
     lines = ["seen = torch.zeros_like(images)"] if seen else []
     lines += ["with torch.inference_mode():", "    for time in scheduler.timesteps:"]
-    asked = asked_network(stage.model)
+    prediction = network_call(stage.model)
     if not (seen or steps.clipped):
-        return [*lines, f"        images = scheduler.step({asked}, time, images).prev_sample"]
-    lines += [f"        prediction = {asked}"]
+        return [*lines, f"        images = scheduler.step({prediction}, time, images).prev_sample"]
+    lines += [f"        prediction = {prediction}"]
     if stage.diffusion.objective != "pred_x0":
         lines += ["        power = scheduler.alphas_cumprod[int(time)].item()"]
     clean = CLEAN[stage.diffusion.objective]
@@ -169,7 +169,7 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     return [*lines, "        images = scheduler.step(clean, time, images).prev_sample"]
 
 
-def asked_network(model: Model) -> str:
+def network_call(model: Model) -> str:
     """Return the call of the network on images at a time, as source code."""
     if isinstance(model, Unet):
         return f"model(images, time.expand({IMAGES}){', seen' if model.self_condition else ''})"
@@ -185,11 +185,11 @@ def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
         from ddpm_bench.models.unet2d import unet2d_arguments
 
         name, arguments = "UNet2DModel", unet2d_arguments(model, channels)
-    del arguments["dropout"]  # of training alone
+    del arguments["dropout"]  # used in training only
     return name, arguments
 
 
-def called(head: str, arguments: dict[str, Any]) -> str:
+def call_text(head: str, arguments: dict[str, Any]) -> str:
     """Return a call with named arguments as source code, over several lines if it is long."""
     given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     if len(head) + len(given) < 98:

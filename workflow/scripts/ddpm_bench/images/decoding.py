@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-# Raster formats whose decoders are part of Pillow: no document formats, of which some would start
-# another program (EPS starts Ghostscript). Pillow's name for JPEG includes MPO.
+# Raster formats whose decoders are part of Pillow. Document formats are left out: some would start
+# another program (EPS starts Ghostscript). Pillow's JPEG includes MPO.
 FORMATS = (
     *("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000"),
     *("TGA", "PCX", "SGI", "QOI"),
@@ -97,7 +97,7 @@ def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | N
 def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
     """Decode an open file; raise UnusableError with the reason if that is impossible."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
+        warnings.simplefilter("ignore")  # about odd metadata: only the pixels count
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = upright(_open(file, square, outcome))
@@ -105,7 +105,7 @@ def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise UnusableError(too_large(square)) from None
-        except Exception:  # each of Pillow's decoders has its own errors for broken files
+        except Exception:  # Pillow's decoders raise many types of errors for broken files
             file.seek(0)
             if file.read(24).startswith(b"version https://git-lfs"):
                 raise UnusableError(LFS_POINTER) from None
@@ -122,13 +122,13 @@ def _open(file: BinaryIO, square: Square, outcome: DecodedFile) -> Image.Image:
     A JPEG is decoded in full. Pillow's two short cuts for large ones (draft and reducing_gap) are
     up to four times faster, but moved pixels of photographs by up to 35 and 11 grey levels.
     """
-    Image.MAX_IMAGE_PIXELS = None  # the size is judged below, when it can be written down
+    Image.MAX_IMAGE_PIXELS = None  # the size is checked below, once it is recorded
     image = Image.open(file, formats=formats())
     outcome.width, outcome.height, outcome.mode = *image.size, image.mode
     limit = int(square.max_megapixels * 1e6)
     if image.width * image.height > limit:
         raise UnusableError(too_large(square))
-    Image.MAX_IMAGE_PIXELS = limit  # for what a header does not tell, such as frames inside
+    Image.MAX_IMAGE_PIXELS = limit  # for sizes that the header does not name, such as frames'
     if has_several_frames(image):
         raise UnusableError(ANIMATED)
     image.load()
@@ -159,7 +159,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     try:
         turn = TURNS.get(image.getexif().get(EXIF_ORIENTATION))
-    except Exception:  # broken EXIF raises whatever its parser meets
+    except Exception:  # broken EXIF raises errors of many types
         turn = None
     return image if turn is None else image.transpose(turn)
 

@@ -72,15 +72,15 @@ def read_image(path: Path) -> tuple[np.ndarray, bool]:
             return np.asarray(image.convert("RGB")), gray
     except UserError:
         raise
-    except Exception as error:  # each of Pillow's decoders has its own errors for broken files
+    except Exception as error:  # Pillow's decoders raise many types of errors
         raise UserError(
-            f"{path}: cannot be read as an image ({error}); make it again or take it away"
+            f"{path}: cannot be read as an image ({error}); make it again or remove it"
         ) from None
 
 
 def _check(path: Path, image: Image.Image) -> None:
     """Raise UserError for an image of more than 8 bits or several frames, before it is decoded."""
-    stored = " ".join(str(tile[3]) for tile in image.tile)  # 16 bits of RGB show in it alone
+    stored = " ".join(str(tile[3]) for tile in image.tile)  # it alone shows RGB of 16 bits
     if image.mode == "F" or image.mode.startswith("I") or ";16" in stored:
         raise UserError(
             f"{path}: has more than 8 bits a channel (mode {image.mode}); scores are of images "

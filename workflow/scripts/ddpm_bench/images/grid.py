@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-SMALLEST_TILE = 48  # pixels: smaller images are enlarged by a whole factor to be seen
+SMALLEST_TILE = 48  # pixels: smaller images are enlarged by a whole factor
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.Image:

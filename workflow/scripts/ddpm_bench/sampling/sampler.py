@@ -105,7 +105,7 @@ class Sampler:
             clean = implied_image(
                 stage.diffusion.objective, noised, level.signal, level.spread, prediction
             )
-            if stage.model.self_condition:  # on the last estimate (Chen et al. 2022, algorithm 2)
+            if stage.model.self_condition:  # on the last estimate, Chen et al. 2022, algorithm 2
                 seen = (clean.clamp(-1.0, 1.0) if self._latents is None else clean,)
             return clean
 
@@ -167,12 +167,12 @@ def timing(sampler: Sampler, images: int, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "batch_size": drawing.batch_size,
         "precision": drawing.precision,
-        "device": described(sampler.device),
+        "device": device_name(sampler.device),
         "network_evaluations": network_evaluations(drawing),
     }
 
 
-def described(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Return the device in words: the GPU's name, or the CPU's and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -17,7 +17,8 @@ from diffusers import SchedulerMixin
 
 from ddpm_bench.config.sampling import Drawing, expanded_timesteps
 
-LEAST_SIGNAL = 2.0**-16  # float32 steps from a noise level of 65,536 to 0 within half a grey level
+# Its sigma is 65,536: a step from there to 0 in float32 has an error below half a grey level.
+LEAST_SIGNAL = 2.0**-16
 KARRAS_RHO, KARRAS_HIGHEST = 7.0, 80.0  # Karras et al. 2022, table 1
 
 
@@ -40,9 +41,9 @@ class Level:
 
 CLEAN = Level(-1.0, 1.0, 0.0)
 
-# (images float32 [N, C, H, W] at the level) -> the network's estimate of the clean ones, likewise
+# From images at a level to the network's estimate of the clean ones, both float32 [N, C, H, W].
 Estimate = Callable[[torch.Tensor, Level], torch.Tensor]
-# After a solver step: the images as they are then, and the estimate of the clean ones.
+# The images after each solver step, and the step's last estimate of the clean ones.
 Steps = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -113,7 +114,7 @@ def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
     <= timesteps. Computed in integers: with floating-point steps, some counts end in a timestep of
     -1.
     """
-    if spacing == "trailing":  # T, then down in equal steps to one step above 0
+    if spacing == "trailing":  # from T down in equal steps to one step above 0
         above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
         return [time - 1 for time in above_zero]
     if spacing == "leading":  # whole strides up from 0
@@ -221,14 +222,14 @@ def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) ->
     prediction = "v_prediction" if drawing.scheduler == "euler-ancestral" else "sample"
     scheduler = kind(len(betas), trained_betas=betas, prediction_type=prediction, **options)
     scheduler.set_timesteps(len(levels))
-    # Not every one takes a list, and their own spacings differ from each other.
+    # Not every scheduler takes a list of timesteps, and their own spacings differ.
     sigmas = torch.tensor([*(level.sigma for level in levels), 0.0], dtype=torch.float64)
     times = torch.tensor([level.time for level in levels])
-    if drawing.scheduler == "heun":  # asks twice in each step but the last
+    if drawing.scheduler == "heun":  # evaluates the network twice in each step but the last
         sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
         times = torch.cat([times[:1], times[1:].repeat_interleave(2)])
     scheduler.sigmas, scheduler.timesteps = sigmas, times
-    scheduler.set_begin_index(0)  # where it would look for the first timestep, which may come twice
+    scheduler.set_begin_index(0)  # or it searches the first timestep, which the list may hold twice
     return scheduler
 
 
@@ -240,19 +241,19 @@ def scheduler_steps(
     generators: Sequence[torch.Generator],
 ) -> Steps:
     """Step through these levels with one of diffusers' schedulers; yield after each step."""
-    asks_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
-    asked = levels if not asks_twice else [levels[0], *np.repeat(levels[1:], 2)]
+    evaluates_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
+    evaluated = levels if not evaluates_twice else [levels[0], *np.repeat(levels[1:], 2)]
     following = iter([*levels[1:], CLEAN])
     images = noise / scale(scheduler, levels[0])
     options = {"generator": list(generators)} if adds_noise(scheduler) else {}
-    for number, (level, time) in enumerate(zip(asked, scheduler.timesteps, strict=True), 1):
+    for number, (level, time) in enumerate(zip(evaluated, scheduler.timesteps, strict=True), 1):
         noised = scheduler.scale_model_input(images, time)
         clean = estimate(noised, level)
         given = clean
         if scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022, section 4
             given = (level.signal * noised - clean) / level.spread
         images = scheduler.step(given, time, images, **options).prev_sample
-        if not asks_twice or number % 2 == 0 or number == len(asked):
+        if not evaluates_twice or number % 2 == 0 or number == len(evaluated):
             yield images * scale(scheduler, next(following)), clean
 
 

@@ -43,11 +43,9 @@ class Request:
     """Samples, reference and keys of one score."""
 
     samples: Sequence[Path]  # a folder of images, or .npy files
-    reference: (
-        Path  # a folder of images, a prepared dataset, .npy, or .npz of features or mu, sigma
-    )
+    reference: Path  # images, a prepared dataset, .npy, or .npz of features or of mu and sigma
     split: Literal["train", "eval", "all"]  # of a prepared dataset
-    images: int | None  # the first of the samples; None: all
+    images: int | None  # number of the first samples to score; None: all
     keys: Score
     weights: Path
     save_reference: Path | None = None
@@ -76,7 +74,7 @@ def score_images(request: Request) -> dict[str, Any]:
         )
     stage = _stage(request, count)
     name = ", ".join(map(str, request.samples))
-    against = _against(request, stage, samples, name, run)
+    against = _references_of(request, stage, samples, name, run)
     if request.save_reference is not None:
         write_reference(request.save_reference, against.reference)
     record = score(stage, samples, name, against, request.weights, run).record
@@ -118,7 +116,7 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     arrays: list[np.ndarray] = []
     for path in paths:
         if not path.exists():
-            raise UserError(f"{path}: is neither a folder nor a file; give one that is there")
+            raise UserError(f"{path}: is neither a folder nor a file; give an existing one")
         drawn = sorted(path.glob("images-*.npy")) if path.is_dir() else []
         if drawn:
             arrays += open_samples(drawn, 1)
@@ -144,7 +142,7 @@ def _is_prepared(path: Path) -> bool:
     return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
 
 
-def _against(
+def _references_of(
     request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
 ) -> References:
     """Return the references of a request; a prepared dataset has training and held-out images."""
@@ -183,7 +181,7 @@ def _stored(request: Request, stage: ScoreStage) -> References:
         with np.load(path, allow_pickle=False) as stored:
             with_features = "features" in stored
     except (OSError, ValueError, AttributeError, TypeError):
-        with_features = False  # the next says what is wrong
+        with_features = False  # read_statistics names the error
     if not with_features:
         if stage.features.features != "inception":
             raise UserError(f"{path}: mu and sigma are Inception's; take --features inception")

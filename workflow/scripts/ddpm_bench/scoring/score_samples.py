@@ -26,18 +26,18 @@ class ScoreFiles:
     """Files that one set of samples is scored from."""
 
     samples: Sequence[Path]  # images-<first>-<last>.npy
-    reference: Sequence[Path]  # what reference_features.py wrote; of `all`: train's and eval's
+    reference: Sequence[Path]  # of reference_features.py; of `all`: train's and eval's
     weights: Path
-    fid_reference: Sequence[Path] = ()  # of pytorch-fid's pass, or one of published statistics
-    train: Path | None = None  # features of the images that were trained on
-    heldout: Path | None = None  # and of those that were not
+    fid_reference: Sequence[Path] = ()  # features of pytorch-fid's pass, or one file of statistics
+    train: Path | None = None  # features of the training images
+    heldout: Path | None = None  # features of the held-out images
 
 
 @dataclass(frozen=True)
 class Scored:
     """Record of a set's scores, and the distances that its figures need."""
 
-    record: dict[str, Any]  # as of tables.ScoreRecord
+    record: dict[str, Any]  # as `records.scores.ScoreRecord` reads it
     nearest: Nearest | None
 
 
@@ -71,7 +71,7 @@ def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored
         stage = stage.model_copy(update={"images": sum(map(len, samples))})
     else:
         samples = open_samples(files.samples, stage.images)
-    against = read_against(stage, files)
+    against = read_references(stage, files)
     name = f"{files.samples[0]}, ..." if len(files.samples) > 1 else str(files.samples[0])
     return score(stage, samples, name, against, files.weights, run)
 
@@ -87,17 +87,17 @@ def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
         "channels_repeated": False,
         "images_generated": 0,
         "images_reference": reference.images,
-        **_held_against(stage),
+        **_reference_names(stage),
         **dict.fromkeys(SCORE_NAMES),
         "warning": reason,
     }
     return Scored(record, None)
 
 
-def read_against(stage: ScoreStage, files: ScoreFiles) -> References:
+def read_references(stage: ScoreStage, files: ScoreFiles) -> References:
     """Read the references of a set of samples from their files."""
     reference = read_reference(files.reference)
-    # The reference is one of these in most cases, and may be large.
+    # In most cases one of these is the reference, which may be large: it is read once.
     held = {files.reference[0]: reference} if len(files.reference) == 1 else {}
     train, heldout = (
         None if path is None else (held.get(path) or read_reference([path])).features
@@ -138,7 +138,7 @@ def score(
         "channels_repeated": repeats_channels(stage.features) and samples[0].shape[3] == 1,
         "images_generated": stage.images,
         "images_reference": against.reference.images,
-        **_held_against(stage),
+        **_reference_names(stage),
     }
     fid_generated = None
     if stage.measuring.fid_backend == "pytorch-fid":
@@ -150,7 +150,7 @@ def score(
     return Scored(record, measured.nearest)
 
 
-def _held_against(stage: ScoreStage) -> dict[str, str]:
+def _reference_names(stage: ScoreStage) -> dict[str, str]:
     """Return the part of a record that names the reference."""
     return {
         "reference": stage.reference,
@@ -182,7 +182,7 @@ def _warnings_of_space(stage: FeatureStage) -> list[str]:
     ]
 
 
-# What is refused
+# Checks
 
 
 def check_comparable(

@@ -27,8 +27,8 @@ from ddpm_bench.models.diffusion import to_unit_range
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"
-LARGEST_MAP = 32  # pixels: the first convolution brings larger images down to about this
-SMALLEST_MAP = 4  # pixels: the activations that are averaged are at least this wide
+LARGEST_MAP = 32  # pixels: the first convolution reduces larger images to about this
+SMALLEST_MAP = 4  # pixels: least width of the activations that are averaged
 
 
 class ClassifierNetwork(nn.Module):

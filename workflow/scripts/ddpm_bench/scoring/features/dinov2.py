@@ -27,7 +27,7 @@ from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 from ddpm_bench.errors import UserError
 
 PATCH = 14  # pixels
-PATCHES = FeatureExtractorDinoV2.INPUT_IMAGE_SIZE // PATCH  # a side: 16
+PATCHES = FeatureExtractorDinoV2.INPUT_IMAGE_SIZE // PATCH  # of a side: 16
 INTERPOLATION_OFFSET = 0.1  # of the hub's networks
 POSITIONS = "embeddings.position_embeddings"
 
@@ -69,7 +69,8 @@ class LocalDinoV2(FeatureExtractorDinoV2):
     """torch-fidelity's extractor around a given network: uint8 [N, 3, H, W] to [N, D]."""
 
     def __init__(self, name: str, network: transformers.Dinov2Model) -> None:
-        FeatureExtractorBase.__init__(self, f"dinov2-{name}", ["dinov2"])  # its own downloads
+        # Not the constructor of FeatureExtractorDinoV2, which downloads the network.
+        FeatureExtractorBase.__init__(self, f"dinov2-{name}", ["dinov2"])
         self.feature_extractor_internal_dtype = torch.float32
         self.model = ClassToken(network)
         self.requires_grad_(False)
@@ -109,7 +110,8 @@ def _network(
         image_size=PATCH * side,
         patch_size=PATCH,
     )
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # it is checked below
+    # Its warnings are of no use: `found` is checked below.
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     network, found = transformers.Dinov2Model.from_pretrained(
         None,

@@ -11,8 +11,6 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.scoring.features.spaces import FeatureSpace
 
-# Images
-
 
 def _batches(arrays: Sequence[np.ndarray], count: int, size: int) -> Iterator[np.ndarray]:
     """Yield the first `count` images in batches that do not depend on the cut into files."""
@@ -27,9 +25,6 @@ def _batches(arrays: Sequence[np.ndarray], count: int, size: int) -> Iterator[np
             if missing == 0:
                 yield np.concatenate(parts)
                 parts, missing = [], min(size, count)
-
-
-# Passes
 
 
 def computing_device(run: ScoreRun) -> torch.device:
@@ -73,7 +68,7 @@ def extract(
             features[rows] = batch_features.cpu().numpy()
             _check_finite(space, features[rows], here)
             if batch_logits is not None:
-                if logits is None:  # whole at once: a list of batches would need twice the memory
+                if logits is None:  # allocated whole: a list of batches would need twice the memory
                     logits = np.empty((count, batch_logits.shape[1]), np.float32)
                 logits[rows] = batch_logits.cpu().numpy()
             here += len(images)

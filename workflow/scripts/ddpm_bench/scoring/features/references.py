@@ -16,9 +16,9 @@ from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]
-# In which each package sums its means.
+# Types in which the packages sum their means.
 MEAN_TYPES = {"torch-fidelity": np.float32, "pytorch-fid": np.float64}
-ROWS = 4096  # of features in float64 at a time: 67 MB of 2,048 dimensions
+ROWS = 4096  # converted to float64 at a time: 67 MB for 2,048 dimensions
 
 NOT_READABLE = (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile)
 
@@ -28,9 +28,9 @@ class Reference:
     """Images in a feature space; or the published statistics of some, without their features."""
 
     features: np.ndarray | None  # float32 [N, D]
-    mu: np.ndarray  # float64 [D]; NaN of fewer than two images
-    sigma: np.ndarray  # float64 [D, D]; likewise
-    weights_sha256: str | None  # None: published statistics do not say
+    mu: np.ndarray  # float64 [D]; NaN for fewer than two images
+    sigma: np.ndarray  # float64 [D, D]; NaN for fewer than two images
+    weights_sha256: str | None  # None: published statistics do not name them
     image_shape: tuple[int, ...] | None = None  # H, W, C; None: not known
 
     @property
@@ -133,7 +133,7 @@ def _read_one(path: Path) -> Reference:
     """Read one file of `write_reference`; raise UserError if it is none."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            shape = stored.get("image_shape", ())  # older files
+            shape = stored.get("image_shape", ())  # which older files lack
             return Reference(
                 features=stored["features"],
                 mu=stored["mu"],

@@ -21,7 +21,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.models.diffusion import to_unit_range
 from ddpm_bench.scoring.features.classifier import read_classifier
 
-# uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
+# From uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -33,7 +33,7 @@ class FeatureSpace:
     network: Network
     dimensions: int
     weights_sha256: str
-    image_shape: tuple[int, int, int] | None = None  # H, W, C it takes; None: any size, C 1 or 3
+    image_shape: tuple[int, int, int] | None = None  # H, W, C of inputs; None: any size, C 1 or 3
     classifier_accuracy: float | None = None  # on held-out images
 
 
@@ -111,7 +111,7 @@ def _pytorch_fid_network(
 
     def network(images: Tensor) -> tuple[Tensor, None]:
         pixels = _three_channels(images).to(torch.float32).div(255)
-        (features,) = inception(pixels)  # it resizes, in PyTorch's way, and scales to [-1, 1]
+        (features,) = inception(pixels)  # which resizes as PyTorch does and scales to [-1, 1]
         return features.flatten(1), None
 
     return network, 2048
@@ -180,7 +180,7 @@ def _fidelity_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module
     Its constructor unpickles without restriction whatever file it receives, so it receives a copy
     that is written here, of tensors that the restricted loader has accepted.
     """
-    # Here and not above: this import takes seconds, and classifier features do without it.
+    # Imported here because it takes seconds, and classifier features do not need it.
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     copy = io.BytesIO()

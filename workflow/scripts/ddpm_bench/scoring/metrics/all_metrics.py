@@ -21,7 +21,7 @@ from ddpm_bench.scoring.metrics.kid import kernel_distance
 from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
 from ddpm_bench.scoring.metrics.memorising import memorising_scores, nearest_training_images
 
-LARGEST_KID_SUBSET = 1000  # the literature's
+LARGEST_KID_SUBSET = 1000  # as in the literature
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
@@ -39,16 +39,16 @@ class References:
     """References of a set of samples, all in its feature space except `fid`."""
 
     reference: Reference
-    fid: Reference  # the same, or pytorch-fid's pass over it, or published statistics
-    train: np.ndarray | None  # float32 [T, D], features of the images that were trained on
-    heldout: np.ndarray | None  # float32 [M, D], of those that were not; None: nothing is held out
+    fid: Reference  # equal to `reference`, or pytorch-fid's pass over it, or published statistics
+    train: np.ndarray | None  # float32 [T, D], features of the training images
+    heldout: np.ndarray | None  # float32 [M, D], features of the held-out images, if any
 
 
 @dataclass(frozen=True)
 class MetricValues:
     """Scores of a set of samples, with warnings about them."""
 
-    scores: Scores  # under SCORE_NAMES; None where one cannot be had
+    scores: Scores  # by SCORE_NAMES; None where one cannot be computed
     warnings: list[str]
     nearest: Nearest | None  # None without training images
 

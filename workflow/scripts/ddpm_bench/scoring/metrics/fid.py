@@ -38,8 +38,8 @@ def pytorch_fid_distance(
     from pytorch_fid.fid_score import calculate_frechet_distance
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # Of scipy's sqrtm: that 1.18 will not have disp=False (pyproject.toml stays below), and
-        # that a product is singular, as every one of few images is.
+        # sqrtm of scipy warns that 1.18 will not have disp=False (pyproject.toml stays below), and
+        # that a product is singular, as the product of few images always is.
         warnings.simplefilter("ignore")
         try:
             return float(calculate_frechet_distance(mu_1, sigma_1, mu_2, sigma_2))

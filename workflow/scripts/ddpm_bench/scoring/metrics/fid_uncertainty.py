@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ddpm_bench.scoring.features.references import Reference
 
-ROWS_AT_ONCE = 1024  # of a side of many images, in float64
+ROWS_AT_ONCE = 1024  # converted to float64
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
     for rows, counted in _blocks(features, present, weights):
         rows -= mu
         rows *= np.sqrt(counted / degrees)[:, None]
-        # Half the work of a product: only the upper triangle, added in place.
+        # Half the work of a full product: only the upper triangle, added in place.
         sigma = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=sigma, overwrite_c=True)
     sigma += np.triu(sigma, 1).T
     return Gaussian(mu, float(np.trace(sigma)), factor=None, sigma=sigma)

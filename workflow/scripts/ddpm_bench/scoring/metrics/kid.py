@@ -13,8 +13,8 @@ from torch_fidelity.metric_kid import (
     mmd2,
 )
 
-# Images of either side up to which the kernel of all pairs is held: 64 MB for each of the three
-# blocks, and twice that while it is made.
+# Largest side, in images, for which the kernel of all pairs is held in memory: 64 MB for each of
+# the three blocks, and twice that while it is computed.
 LARGEST_KERNEL = 4000
 
 

@@ -18,7 +18,7 @@ from torch_fidelity.metric_prc import (
 
 from ddpm_bench.scoring.metrics.neighbours import distance_blocks, neighbour_distance
 
-# Images of either side up to which torch-fidelity's function is used, which holds all distances:
+# Largest side, in images, for torch-fidelity's function, which holds all distances in memory:
 # 100 MB for each pair of sides.
 LARGEST_MATRIX = 5000
 

@@ -9,7 +9,7 @@ import numpy as np
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.metrics.neighbours import nearest_row
 
-CLOSE_QUANTILE = 0.05  # of held-out distances: what is below it is closer than 95% of them
+CLOSE_QUANTILE = 0.05  # of held-out distances: a distance below it is closer than 95% of them
 
 
 def nearest_training_images(

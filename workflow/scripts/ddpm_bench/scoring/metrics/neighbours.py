@@ -38,7 +38,7 @@ def neighbour_distance(rows: np.ndarray, k: int) -> np.ndarray:
     """Return the distance of each row [N, D] to its k-th nearest other row, float32 [N]; k < N."""
     found = np.empty(len(rows), np.float32)
     for block, distances in distance_blocks(rows, rows):
-        # The nearest of all is the row itself.
+        # The nearest row of all is the row itself.
         found[block] = distances.kthvalue(k + 1, dim=1).values.numpy()
     return found
 
