@@ -7,7 +7,6 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import GridStage
 from ddpm_bench.files import replacing
 from ddpm_bench.records.failures import failure_of_samples
-from ddpm_bench.report.figures.sample_pictures import sample_grid, say_instead
 
 
 def main() -> None:
@@ -20,6 +19,8 @@ def main() -> None:
     )
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
+
+    from ddpm_bench.report.figures.sample_pictures import sample_grid, say_instead
 
     failed = failure_of_samples(given.samples)
     if failed is not None:

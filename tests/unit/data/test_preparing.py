@@ -251,7 +251,7 @@ def decoding_children(process):
 
 @pytest.fixture
 def large_images(tmp_path):
-    """A fetched folder that takes a process several seconds to decode."""
+    """Make a fetched folder that takes a process several seconds to decode."""
     (tmp_path / "data").mkdir()
     photo(size=(3000, 3000)).save(tmp_path / "data" / "000.jpg")
     for number in range(1, 150):
@@ -295,7 +295,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 
 
 def peak_megabytes(command):
-    """The largest memory that any process of the program had at any time."""
+    """Return the largest memory that any process of the program had at any time."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -326,7 +326,7 @@ def sysu_keys(folder):
 
 @pytest.fixture(scope="session")
 def prepared_sysu(sysu_shape, tmp_path_factory):
-    """SYSU-Shape at 64x64 by both programs, through `folder`: where it lies."""
+    """Prepare SYSU-Shape at 64x64 with both programs; return the output folder."""
     place = tmp_path_factory.mktemp("sysu")
     fetch_and_prepare(place, sysu_keys(sysu_shape))
     return place

@@ -1,4 +1,4 @@
-"""Images as PNG files for other programs."""
+"""Export of images as PNG files for other programs."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from ddpm_bench.images import png_export
 
 
 def write_set(folder, pieces, channels=3):
-    """A set cut into pieces of these numbers of images; returns all of them."""
+    """Write a set of samples in files of these numbers of images; return all images."""
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
     images = noise.integers(0, 256, (sum(pieces), 5, 7, channels), np.uint8)

@@ -1,4 +1,4 @@
-"""A sample depends on the weights, the keys of its set, the seed and its number alone."""
+"""Sampler: a sample depends only on weights, keys of its set, seed and its number."""
 
 import json
 import os
@@ -195,7 +195,7 @@ class Program:
         return printed
 
     def batches(self) -> list[Path]:
-        """Those that are whole."""
+        """Return the kept batches that are complete."""
         return [path for path in self.folder.glob(".batch-*.npz")]
 
 
