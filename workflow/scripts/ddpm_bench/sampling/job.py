@@ -62,7 +62,7 @@ def _draw_or_record(job: DrawingJob, use: Use) -> None:
     """Draw the images, or record the failure where the run keys ask for it."""
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
 
-    # Loaded before memory is bounded: an import that fails would be recorded as a result.
+    # Imported before the memory limit is set, which is for drawing and not for imports.
     from ddpm_bench.sampling.sampler import open_sampler as _  # noqa: F401
 
     ceiling = None

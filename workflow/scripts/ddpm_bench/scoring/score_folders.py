@@ -78,9 +78,10 @@ def score_images(request: Request) -> dict[str, Any]:
     if request.save_reference is not None:
         write_reference(request.save_reference, against.reference)
     record = score(stage, samples, name, against, request.weights, run).record
-    of = f"{request.reference} ({request.split})" if _is_prepared(request.reference) else None
-    named = of or str(request.reference)
-    return record | {"samples": name, "reference": named, "fid_reference": named}
+    reference = str(request.reference)
+    if _is_prepared(request.reference):
+        reference += f" ({request.split})"
+    return record | {"samples": name, "reference": reference, "fid_reference": reference}
 
 
 def _stage(request: Request, count: int) -> ScoreStage:
