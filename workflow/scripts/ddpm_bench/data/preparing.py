@@ -197,9 +197,9 @@ def _assign_splits(records: list[Record], stage: PrepareStage) -> None:
             if record.part == "test":
                 record.outcome.left_out = TEST_PART
         digests = [record.outcome.sha256 for record in _usable(records)]
-        held = held_out(digests, stage.eval_fraction, stage.split_seed)
+        evaluated = held_out(digests, stage.eval_fraction, stage.split_seed)
         for record in _usable(records):
-            record.split = "eval" if record.outcome.sha256 in held else "train"
+            record.split = "eval" if record.outcome.sha256 in evaluated else "train"
     positions: Counter[str] = Counter()
     for record in _usable(records):
         record.position = positions[record.split]

@@ -43,18 +43,18 @@ def open_samples(paths: Sequence[Path], count: int) -> list[np.ndarray]:
     number of images than its name says, or when all together hold fewer than `count`.
     """
     ordered = in_order(paths)
-    held = open_images(ordered)
-    for path, array in zip(ordered, held, strict=True):
+    arrays = open_images(ordered)
+    for path, array in zip(ordered, arrays, strict=True):
         first, last = _first_and_last(path)
         if len(array) != last + 1 - first:
             raise UserError(
                 f"{path}: holds {len(array)} images and its name says {last + 1 - first}; "
                 "draw it again"
             )
-    here = sum(map(len, held))
-    if here < count:
-        raise UserError(f"{count} samples are asked for and {here} are given; draw the rest")
-    return held
+    given = sum(map(len, arrays))
+    if given < count:
+        raise UserError(f"{count} samples are asked for and {given} are given; draw the rest")
+    return arrays
 
 
 def samples_of(folder: Path) -> list[Path]:
@@ -77,15 +77,15 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
     Raises UserError when they do not follow each other from image 0 on.
     """
     ordered = sorted(paths, key=lambda path: (*_first_and_last(path), path))
-    here = 0
+    following = 0
     for path in ordered:
         first, last = _first_and_last(path)
-        if first != here:
+        if first != following:
             raise UserError(
-                f"{path}: begins at image {first}; the file with image {here} is missing: finish "
+                f"{path}: begins at image {first}; the file with image {following} is missing: finish "
                 "the sampling, or name the files to take"
             )
-        here = last + 1
+        following = last + 1
     return ordered
 
 

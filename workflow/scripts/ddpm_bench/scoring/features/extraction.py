@@ -59,21 +59,21 @@ def extract(
         )
     features = np.empty((count, space.dimensions), np.float32)
     logits: np.ndarray | None = None
-    here = 0
+    done = 0
     with tqdm(total=count, desc=f"{space.name} features", unit="image") as progress:
         for images in _batches(arrays, count, batch_size):
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
             batch_features, batch_logits = space.network(pixels)
-            rows = slice(here, here + len(images))
+            rows = slice(done, done + len(images))
             features[rows] = batch_features.cpu().numpy()
-            _check_finite(space, features[rows], here)
+            _check_finite(space, features[rows], done)
             if batch_logits is not None:
                 if logits is None:  # allocated whole: a list of batches would need twice the memory
                     logits = np.empty((count, batch_logits.shape[1]), np.float32)
                 logits[rows] = batch_logits.cpu().numpy()
-            here += len(images)
+            done += len(images)
             progress.update(len(images))
-    assert here == count
+    assert done == count
     return features, logits
 
 
