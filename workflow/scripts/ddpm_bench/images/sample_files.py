@@ -82,8 +82,8 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
         first, last = _first_and_last(path)
         if first != following:
             raise UserError(
-                f"{path}: begins at image {first}; the file with image {following} is missing: finish "
-                "the sampling, or name the files to take"
+                f"{path}: begins at image {first}; the file with image {following} is missing: "
+                "finish the sampling, or name the files to take"
             )
         following = last + 1
     return ordered
