@@ -42,7 +42,7 @@ class Photographs(torch.utils.data.Dataset):
         return self.images[index]
 
 
-# References torch-fidelity and pytorch-fid
+# Equality with torch-fidelity and pytorch-fid
 
 
 def noisier_and_noisier(images: np.ndarray) -> np.ndarray:
