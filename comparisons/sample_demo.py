@@ -14,9 +14,10 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.models.diffusion import to_unit_range
 from ddpm_bench.planning import jobs, stages
-from ddpm_bench.sampling.sampler import Sampler, described
-from ddpm_bench.scoring.features.classifier import ClassifierNetwork, read_classifier, to_unit_range
+from ddpm_bench.sampling.sampler import Sampler, device_name
+from ddpm_bench.scoring.features.classifier import ClassifierNetwork, read_classifier
 from ddpm_bench.training.manifests import load_checkpoint
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
@@ -59,7 +60,7 @@ def compare_on_the_demo(
         "images": images,
         "batch_size": min(images, BATCH),
         "threads": threads,
-        "device": described(drawers["few"].sampler.device),
+        "device": device_name(drawers["few"].sampler.device),
     }
     print(f"time ratio: {result['ratio_median']}")
     return result

@@ -53,11 +53,11 @@ def device_of(work: Sampling):
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
     """What a job of the workflow does for each batch: images from noise to bytes."""
     from ddpm_bench.models.denoiser import build_model
-    from ddpm_bench.sampling.sampler import Sampler, described
+    from ddpm_bench.sampling.sampler import Sampler, device_name
 
     stage, device = our_stage(work, side.precision), device_of(work)
     sampler = Sampler(stage, build_model(stage.model, stage.channels).state_dict(), device)
-    gate.about = about(sampler._model, described(device))
+    gate.about = about(sampler._model, device_name(device))
     drawn = 0
     while True:
         gate.before_step()
@@ -71,7 +71,7 @@ def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     from ddpm_bench.models.denoiser import build_model
-    from ddpm_bench.sampling.sampler import described
+    from ddpm_bench.sampling.sampler import device_name
 
     stage, device = our_stage(work, side.precision), device_of(work)
     diffusion = GaussianDiffusion(
@@ -83,7 +83,7 @@ def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
         beta_schedule=stage.diffusion.beta_schedule,
     )
     diffusion.to(device).eval()
-    gate.about = about(diffusion.model, described(device))
+    gate.about = about(diffusion.model, device_name(device))
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=side.precision == "bf16")
     while True:
         gate.before_step()

@@ -2,7 +2,7 @@
 
 A stage's version is raised when a change of its code changes its results. When the code of a stage
 has changed, tests/unit/planning/test_stage_versions.py fails until either its version in
-ddpm_bench/planning/stages.py is raised, or it has been shown that results are the same; then
+ddpm_bench/config/versions.py is raised, or it has been shown that results are the same; then
 
     python tests/helpers/stage_code.py --record
 
@@ -230,7 +230,7 @@ def _is_text(node: object) -> bool:
 def current() -> dict[str, dict[str, object]]:
     """Version and code hash of every stage as they are now."""
     sys.path.insert(0, str(SCRIPTS))
-    from ddpm_bench.planning.stages import VERSIONS
+    from ddpm_bench.config.versions import VERSIONS
 
     return {
         stage: {"version": version, "code": stage_hash(stage)}

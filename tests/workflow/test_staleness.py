@@ -6,7 +6,7 @@ test_staleness_table.py has every key of the config.
 import numpy as np
 from PIL import Image
 
-from ddpm_bench.planning.stages import VERSIONS
+from ddpm_bench.config.versions import VERSIONS
 
 FIGURES = {
     "collect": 1, "plot_scores": 1, "plot_samplers": 1, "plot_closest_pairs": 1, "compare": 1,
@@ -29,7 +29,7 @@ def test_a_changed_comment_in_the_library_runs_nothing(study, changed_code):
 
 def test_a_raised_version_of_scoring_scores_again_and_trains_nothing(study, changed_code):
     study.code = changed_code(
-        "workflow/scripts/ddpm_bench/planning/stages.py",
+        "workflow/scripts/ddpm_bench/config/versions.py",
         f'"score": {VERSIONS["score"]}',
         '"score": 99',
     )

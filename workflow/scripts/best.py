@@ -2,7 +2,7 @@
 """Export an experiment's best checkpoint: weights, config, samples, scores, a model card, and a
 program of ten lines that draws from it with published packages alone.
 
-Which one is best is decided by `best:` of the experiment.
+`best:` of the experiment decides which checkpoint is the best.
 """
 
 import sys
@@ -38,8 +38,8 @@ def main() -> None:
         given.experiment,
         given.output_dir,
     )
-    what = "nothing: its metric was measured nowhere" if best is None else f"step {best.step}"
-    print(f"exported to {given.output_dir}: {what}", file=sys.stderr)
+    result = "nothing: its metric was measured nowhere" if best is None else f"step {best.step}"
+    print(f"exported to {given.output_dir}: {result}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Fetch a dataset: its raw files into a folder, and a marker (JSON) that says which they are.
+"""Fetch a dataset: write its raw files into a folder, and a marker (JSON) that identifies them.
 
-A source of kind `folder` is used where it lies. Everything that is downloaded is checked against
-its pinned checksum or commit, and nothing is left behind when it differs.
+A source of kind `folder` is used in place. Everything that is downloaded is checked against its
+pinned checksum or commit, and removed if it differs.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Download the published Inception weights, unless the file is there; check their sha256."""
+"""Download the published Inception weights, unless the file exists; check their sha256."""
 
 from pathlib import Path
 

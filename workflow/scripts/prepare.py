@@ -2,7 +2,8 @@
 """Prepare a fetched dataset: decode, resize and split its images.
 
 Writes into the output folder: train.npy and eval.npy (uint8 [N, H, W, C]), images.csv (a row for
-every input file: where it went, or why it was left out), summary.json and preview.png.
+every input file: its split and position, or the reason if it is left out), summary.json and
+preview.png.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ def main() -> None:
     summary = prepare(options.what, options.how.cpus, options.fetched, options.output)
     print(
         f"{summary['files']} files: {summary['train']} to train on, {summary['eval']} held out, "
-        f"{sum(summary['left_out'].values())} left out (images.csv says why)"
+        f"{sum(summary['left_out'].values())} left out (reasons in images.csv)"
     )
 
 

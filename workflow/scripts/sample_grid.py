@@ -5,9 +5,6 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import GridStage
-from ddpm_bench.files import replacing
-from ddpm_bench.records.failures import failure_of_samples
-from ddpm_bench.report.figures.sample_pictures import sample_grid, say_instead
 
 
 def main() -> None:
@@ -21,14 +18,9 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
-    failed = failure_of_samples(given.samples)
-    if failed is not None:
-        *_, experiment, _, samples, step, _ = given.output.absolute().parts
-        say_instead(given.output, f"{experiment}: samples {samples}, {step}", failed)
-        return
-    picture = sample_grid(given.samples, given.what.images)
-    with replacing(given.output) as temporary:
-        picture.save(temporary)
+    from ddpm_bench.report.figures.sample_pictures import write_sample_grid
+
+    write_sample_grid(given.samples, given.what.images, given.output)
 
 
 if __name__ == "__main__":

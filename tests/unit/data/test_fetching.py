@@ -1,4 +1,4 @@
-"""Fetching: folders, repositories, archives and downloads."""
+"""Fetching from folders, repositories, archives and downloads."""
 
 import hashlib
 import io
@@ -226,7 +226,7 @@ def commit_all(folder):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with two commits; `first` is the older one's hash."""
+    """Make a repository with two commits; return it with the hash of the older one, `first`."""
     folder = tmp_path / "repository"
     write(folder, "a/images/1.png", "b/images/2.png", "notes.txt", ".gitattributes")
     git(folder, "init", "-q")
@@ -435,7 +435,7 @@ def test_an_archive_without_matches_shows_what_it_has(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """A web server of the folder `tmp_path`/web; yields its address."""
+    """Serve the folder `tmp_path`/web by HTTP; yield the address."""
     (tmp_path / "web").mkdir()
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:

@@ -27,10 +27,10 @@ from prepared_images import (
 )
 
 from ddpm_bench import files
-from ddpm_bench.data.decoding_processes import usable_cpus
 from ddpm_bench.data.preparing import folder_labels, held_out
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import read_square
+from ddpm_bench.machine.host import usable_cores
 
 # The table of files
 
@@ -226,7 +226,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path):
 
 def test_no_more_processes_than_cores_are_started():
     cores = len(os.sched_getaffinity(0))
-    assert [usable_cpus(1), usable_cpus(10_000)] == [1, cores]
+    assert [usable_cores(1), usable_cores(10_000)] == [1, cores]
 
 
 def program(tmp_path, output="out", **keys):
@@ -251,7 +251,7 @@ def decoding_children(process):
 
 @pytest.fixture
 def large_images(tmp_path):
-    """A fetched folder that takes a process several seconds to decode."""
+    """Make a fetched folder that takes a process several seconds to decode."""
     (tmp_path / "data").mkdir()
     photo(size=(3000, 3000)).save(tmp_path / "data" / "000.jpg")
     for number in range(1, 150):
@@ -295,7 +295,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 
 
 def peak_megabytes(command):
-    """The largest memory that any process of the program had at any time."""
+    """Return the largest memory that any process of the program had at any time."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -326,7 +326,7 @@ def sysu_keys(folder):
 
 @pytest.fixture(scope="session")
 def prepared_sysu(sysu_shape, tmp_path_factory):
-    """SYSU-Shape at 64x64 by both programs, through `folder`: where it lies."""
+    """Prepare SYSU-Shape at 64x64 with both programs; return the output folder."""
     place = tmp_path_factory.mktemp("sysu")
     fetch_and_prepare(place, sysu_keys(sysu_shape))
     return place

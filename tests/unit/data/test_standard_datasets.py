@@ -31,7 +31,7 @@ def archive_of(path):
 
 
 def idx_archives(folder, train=20, test=6):
-    """The four archives of an MNIST-like dataset, and its images and labels by part."""
+    """Write the four archives of an MNIST-like dataset; return its images and labels by part."""
     folder.mkdir()
     parts, archives = {}, []
     for part, stem, count in (("train", "train", train), ("test", "t10k", test)):
@@ -46,7 +46,7 @@ def idx_archives(folder, train=20, test=6):
 
 
 def cifar_archive(folder, per_batch=4):
-    """A CIFAR-10 archive, its images [n, 32, 32, 3] and labels in order, training part first."""
+    """Write a CIFAR-10 archive; return its images [n, 32, 32, 3] and labels, training first."""
     inner = folder / "cifar-10-batches-bin"
     inner.mkdir(parents=True)
     images = RANDOM.integers(0, 256, (6 * per_batch, 32, 32, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The export of an experiment's best checkpoint, used as somebody would who has nothing of ours."""
+"""Export of an experiment's best checkpoint, used by somebody without this project."""
 
 import os
 import runpy
@@ -33,7 +33,7 @@ IMAGES = {"train": 20, "eval": 5}
 
 
 def raw_config(model: dict = UNET, **experiment) -> dict:
-    """Of an experiment named small, checkpoints at 10 and 20."""
+    """Return the config of an experiment named small, with checkpoints at 10 and 20."""
     return {
         "datasets": {
             "digits": {
@@ -108,7 +108,7 @@ VQVAE = {
 
 
 def latent_study(folder: Path) -> Study:
-    """An experiment in latents of 8x8, decoded to 16x16 by an autoencoder of drawn weights."""
+    """Make an experiment in latents of 8x8, decoded to 16x16 by a random autoencoder."""
     raw = raw_config(autoencoder="vq")
     raw["datasets"]["digits"]["image_size"] = 16
     train = raw["experiments"]["small"]["train"]

@@ -1,4 +1,4 @@
-"""The program beside an exported model draws what we draw, with published packages alone."""
+"""The exported program draws the same images as we do, with published packages alone."""
 
 import ast
 import runpy
@@ -31,7 +31,7 @@ def stage(model: dict, channels: int = 1, diffusion: dict | None = None, **drawi
 
 
 def weights_of(keys: SampleStage) -> dict[str, torch.Tensor]:
-    """Weights such that predictions are of the size of noise."""
+    """Return weights with which predictions are of the size of noise."""
     return build_model(keys.model, keys.channels, seed=3).state_dict()
 
 
@@ -49,7 +49,7 @@ def drawn_by_the_program(folder: Path, monkeypatch) -> torch.Tensor:
 
 
 def drawn_by_us(keys: SampleStage, images: int) -> torch.Tensor:
-    """From the noise that the program begins with."""
+    """Draw from the same noise as the program."""
     sampler = Sampler(keys, weights_of(keys), torch.device("cpu"))
     torch.manual_seed(0)
     noise = torch.randn(images, keys.channels, keys.image_size, keys.image_size)

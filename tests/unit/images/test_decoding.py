@@ -1,4 +1,4 @@
-"""Decoding: any image file to a square, or the reason why it is left out."""
+"""Decoding of any image file to a square, or to the reason why it is left out."""
 
 import struct
 import zlib

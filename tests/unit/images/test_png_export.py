@@ -1,4 +1,4 @@
-"""Images as PNG files for other programs."""
+"""Export of images as PNG files for other programs."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from ddpm_bench.images import png_export
 
 
 def write_set(folder, pieces, channels=3):
-    """A set cut into pieces of these numbers of images; returns all of them."""
+    """Write a set of samples in files of these numbers of images; return all images."""
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
     images = noise.integers(0, 256, (sum(pieces), 5, 7, channels), np.uint8)
@@ -72,7 +72,8 @@ def test_an_export_that_is_broken_off_leaves_nothing(tmp_path):
 def test_a_set_with_a_piece_missing_is_refused(tmp_path):
     write_set(tmp_path / "set", [2, 2, 2])
     (tmp_path / "set" / "images-000002-000003.npy").unlink()
-    with pytest.raises(UserError, match=r"images-000004-000005\.npy: does not go on at image 2"):
+    problem = r"images-000004-000005\.npy: begins at image 4; the file with image 2 is missing"
+    with pytest.raises(UserError, match=problem):
         png_export.images_to_export([tmp_path / "set"], None)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import stage_code
 
-from ddpm_bench.planning.stages import VERSIONS
+from ddpm_bench.config.versions import VERSIONS
 
 
 @pytest.mark.parametrize("stage", VERSIONS)
@@ -14,7 +14,7 @@ def test_changed_code_comes_with_a_raised_version_or_a_new_record(stage):
     now = {"version": VERSIONS[stage], "code": stage_code.stage_hash(stage)}
     assert now == recorded, (
         f"the code of stage {stage} has changed. If its results change, raise its version in "
-        "ddpm_bench/planning/stages.py; if you have shown that they do not, leave it. "
+        "ddpm_bench/config/versions.py; if you have shown that they do not, leave it. "
         "Then: python tests/helpers/stage_code.py --record"
     )
 

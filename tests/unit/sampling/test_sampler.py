@@ -1,4 +1,4 @@
-"""A sample depends on the weights, the keys of its set, the seed and its number alone."""
+"""Sampler: a sample depends only on weights, keys of its set, seed and its number."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def test_kept_batches_are_not_drawn_again(tmp_path):
     marked = np.full((4, 8, 8, 1), 7, np.uint8)
     kept.keep(DrawnBatch(4, marked, 0.5))
     drawn = []
-    with patch.object(
+    with patch(
         "ddpm_bench.sampling.sampler.draw_batch",
         lambda _, at: drawn.append(at) or draw_batch(made, at),
     ):
@@ -195,7 +195,7 @@ class Program:
         return printed
 
     def batches(self) -> list[Path]:
-        """Those that are whole."""
+        """Return the kept batches that are complete."""
         return [path for path in self.folder.glob(".batch-*.npz")]
 
 

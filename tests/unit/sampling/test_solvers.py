@@ -1,4 +1,4 @@
-"""Every sampler on data whose best network is known: the right distribution, the right order."""
+"""Solvers on data whose best network is known: right distribution, right order of convergence."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def betas_of(**keys) -> np.ndarray:
 
 
 def sampler(drawing: dict, diffusion: dict, size: int = PIXELS) -> Sampler:
-    """One whose network is the best for normal pixels."""
+    """Make a sampler whose network is the best one for normally distributed pixels."""
     stage = SampleStage(
         version=1, image_size=size, channels=1, model=NETWORK, drawing=Drawing(**drawing),
         diffusion=Diffusion(**diffusion),
@@ -43,7 +43,7 @@ def sampler(drawing: dict, diffusion: dict, size: int = PIXELS) -> Sampler:
 
 
 def even_timesteps(betas: np.ndarray, highest: float, lowest: float, steps: int) -> list[int]:
-    """Timesteps at even distances in log sigma, as many as there are steps and one more."""
+    """Return timesteps at even distances in log sigma, one more than there are steps."""
     log_sigmas = np.log(1 / signal_powers(betas) - 1) / 2
     wanted = np.linspace(np.log(highest), np.log(lowest), steps + 1)
     times = np.interp(wanted, log_sigmas, np.arange(len(betas))).round().astype(int)
@@ -78,7 +78,7 @@ FINE = {"beta_schedule": "linear", "timesteps": 100_000}  # whole timesteps at a
     ids=str,
 )
 def test_samples_have_the_mean_and_variance_of_the_data(drawing, even, diffusion):
-    """At timesteps even in log sigma, and at the levels of Karras et al."""
+    """Visits timesteps even in log sigma, and the levels of Karras et al."""
     keys = {**FINE, **diffusion}
     if even is None:
         drawing = {**drawing, "karras_sigmas": True}
@@ -112,17 +112,14 @@ def test_samples_have_the_mean_and_variance_of_the_data(drawing, even, diffusion
     ids=str,
 )
 def test_the_error_falls_with_the_step_as_the_order_of_the_solver_says(drawing, order):
-    """Against the exact solution of the probability-flow ODE, at a fixed noise level."""
+    """Compares with the exact solution of the probability-flow ODE, at a fixed noise level."""
     betas = betas_of(beta_schedule="linear", timesteps=100_000)
     coarse, fine = (error_at_a_fixed_level(drawing, betas, steps) for steps in (80, 160))
     assert np.log2(coarse / fine) == pytest.approx(order, abs=0.2)
 
 
 def error_at_a_fixed_level(drawing: dict, betas: np.ndarray, steps: int) -> float:
-    """The largest error of a few pixels that have been brought to sigma 0.05 in so many steps.
-
-    A few more steps follow, since solvers lower their order in the last ones.
-    """
+    """Return the largest error of a few pixels after steps down to sigma 0.05."""
     times = even_timesteps(betas, 100, 0.05, steps)
     further = [times[-1] * part // 10 for part in (9, 8, 7)]
     keys = Drawing(timesteps=(*times, *further), **drawing)
@@ -169,7 +166,7 @@ def test_heun_takes_karras_levels_unless_timesteps_are_given():
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_listed_timesteps_are_visited_from_standard_noise_on(scheduler):
-    """The last 200 only, and few of them at first."""
+    """Lists the last 200 timesteps, and few of the first ones."""
     listed = ({"from": 199, "to": 120, "every": 20}, 100, 7, 0)
     made = sampler({"scheduler": scheduler, "timesteps": listed}, {}, size=32)
     network, seen = made._model, []

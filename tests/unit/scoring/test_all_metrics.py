@@ -1,4 +1,4 @@
-"""All scores of a set of samples: which there are, which are left out and why."""
+"""All scores of a set of samples: present ones, and the reasons for missing ones."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def published(features: np.ndarray) -> Reference:
 
 
 def scores_of(generated, real, **keys):
-    """Against one reference that was trained on, with as many images held out."""
+    """Score against one reference of training images, with as many images held out."""
     logits = points(5, len(generated), 2.0)
     reference = reference_of(real)
     against = References(reference, reference, real, points(6, 30, 1.0))
@@ -48,7 +48,7 @@ def test_every_score_is_measured_where_there_is_all_that_it_needs():
 
 
 def missing_scores(logits=True, reference=reference_of, fid=reference_of, train=True, heldout=True):
-    """The scores that are None, and the warnings, of sides of which some are not there."""
+    """Return the names of scores that are None, and the warnings, if some sides are missing."""
     real = points(1, 60, 1.0)
     measured = measure(
         points(0, 50, 1.0),

@@ -1,4 +1,4 @@
-"""The classifier: what it learns, from what, and that it is the same each time."""
+"""Classifier: the labels it learns, and the same weights each time."""
 
 import numpy as np
 import pytest

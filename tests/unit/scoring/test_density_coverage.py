@@ -13,7 +13,7 @@ def points(seed: int, count: int, *, shift: float = 0.0, spread: float = 1.0) ->
 
 
 def by_the_equations(generated, real, k):
-    """Naeem et al. 2020, equations 4 and 5, one pair at a time."""
+    """Compute Naeem et al. 2020, equations 4 and 5, one pair at a time."""
     inside = [[False] * len(real) for _ in generated]
     for i, centre in enumerate(real):
         to_others = sorted(np.linalg.norm(centre - other) for j, other in enumerate(real) if j != i)

@@ -1,4 +1,4 @@
-"""DINOv2 features: of a local file, as transformers computes them and as the hub interpolates."""
+"""DINOv2 features from a local file: equal to transformers', interpolated as by the hub."""
 
 import hashlib
 import subprocess
@@ -25,7 +25,7 @@ SMALL = Architecture(width=384, depth=2, heads=6)  # vit-s-14 of two layers
 
 @pytest.fixture(scope="module")
 def network():
-    """Randomly drawn, for 16 x 16 patches, so that no position is interpolated."""
+    """Make a random network for 16 x 16 patches, so that no position is interpolated."""
     config = transformers.Dinov2Config(
         hidden_size=384, num_hidden_layers=2, num_attention_heads=6, image_size=224
     )
@@ -38,7 +38,7 @@ def network():
 
 @pytest.fixture
 def weights(network, tmp_path, monkeypatch):
-    """The network's file, as Hugging Face publishes them."""
+    """Write the network's file in Hugging Face's layout."""
     monkeypatch.setitem(ARCHITECTURES, "vit-s-14", SMALL)
     network.save_pretrained(tmp_path)
     return tmp_path / "model.safetensors"
@@ -77,7 +77,7 @@ def test_grayscale_is_repeated_to_three_channels(weights):
 
 
 def test_positions_are_interpolated_with_the_hubs_offset():
-    """PyTorch's bicubic filter reproduces what is linear within 0.05: so the places show."""
+    """Bicubic interpolation reproduces linear functions within 0.05, which shows positions."""
     place = torch.arange(37.0)
     rows, columns = place[:, None].expand(37, 37), place.expand(37, 37)
     grid = torch.stack([rows, columns], dim=-1).flatten(0, 1)[None]

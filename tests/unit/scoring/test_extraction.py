@@ -1,4 +1,4 @@
-"""Images to features: which images are read, and that a pass depends on them alone."""
+"""Extraction of features: the images it reads, and that it depends on them alone."""
 
 import dataclasses
 

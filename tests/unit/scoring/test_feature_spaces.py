@@ -1,4 +1,4 @@
-"""Feature spaces: which networks are loaded, and what is refused."""
+"""Feature spaces: the networks that are loaded, and the weights that are refused."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The Frechet step equals those of the field's packages, also where covariances are singular."""
+"""Frechet distances equal those of the field's packages, also for singular covariances."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationW
 
 
 def random_statistics(dimensions: int) -> list[np.ndarray]:
-    """Two means and positive definite covariances."""
+    """Return two means and positive definite covariances."""
     random = np.random.default_rng(dimensions)
     statistics = []
     for _ in range(2):
@@ -22,7 +22,7 @@ def random_statistics(dimensions: int) -> list[np.ndarray]:
 
 
 def statistics_of_images(dimensions: int, generated: int, real: int) -> list[np.ndarray]:
-    """Of features as Inception has them: none negative, spread over few directions."""
+    """Return statistics of features like Inception's: none negative, spread over few directions."""
     random = np.random.default_rng(dimensions)
     mixing = np.exp(-np.linspace(0, 6, dimensions))[:, None] * random.normal(size=2 * [dimensions])
     statistics = []
@@ -53,7 +53,7 @@ def test_the_distance_of_rank_deficient_covariances_equals_pytorch_fids(backend,
 
 @pytest.mark.parametrize(("generated", "real"), [(300, 400), (30, 24)])
 def test_features_that_are_zero_in_all_images_change_no_equality(generated, real, capsys):
-    """Units that never fire make the product singular, of which scipy and pytorch-fid tell."""
+    """Units that are always zero make the product singular; scipy and pytorch-fid then warn."""
     statistics = statistics_of_images(128, generated, real)
     for mu, sigma in (statistics[:2], statistics[2:]):
         mu[:10] = sigma[:10] = sigma[:, :10] = 0

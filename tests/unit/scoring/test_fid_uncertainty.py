@@ -1,4 +1,4 @@
-"""FID's bootstrap: the short way over the images' own products gives the FIDs of the plain way."""
+"""FID's bootstrap: the short computation gives the FIDs of the plain one."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from ddpm_bench.scoring.metrics.fid_uncertainty import (
 
 
 def features(seed: int, count: int, dimensions: int = 48, shift: float = 0.0) -> np.ndarray:
-    """float32 [count, dimensions], spread over few directions, as those of images are."""
+    """Return float32 [count, dimensions], spread over few directions, as those of images are."""
     random = np.random.default_rng(seed)
     spread = np.exp(-np.linspace(0, 4, dimensions))
     return (random.normal(size=(count, dimensions)) * spread + shift).astype(np.float32)
@@ -30,7 +30,7 @@ def reference_of(rows: np.ndarray) -> Reference:
 
 
 def plain_fids(generated, real, resamples, seed):
-    """The rows of each resample written out, as many times as they are drawn."""
+    """Compute the FID of each resample with its rows written out, repeated as drawn."""
     random = np.random.default_rng(seed)
     for _ in range(resamples):
         one = np.repeat(generated, draw(random, len(generated)), axis=0)

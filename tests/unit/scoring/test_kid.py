@@ -1,4 +1,4 @@
-"""KID of the kernel of all pairs equals torch-fidelity's loop over subsets."""
+"""KID from the kernel of all pairs equals torch-fidelity's loop over subsets."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Precision and recall tell the sides apart, and are the same in blocks."""
+"""Precision and recall tell the two sides apart, and are the same in blocks."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def points(seed: int, count: int, spread: float) -> np.ndarray:
 
 @pytest.fixture(params=["held", "blocks"])
 def way(request, monkeypatch):
-    """All distances held, or taken in blocks of a few rows."""
+    """Hold all distances, or take them in blocks of a few rows."""
     if request.param == "blocks":
         monkeypatch.setattr(manifolds, "LARGEST_MATRIX", 10)
         monkeypatch.setattr(neighbours, "BLOCK_BYTES", 5000)

@@ -1,4 +1,4 @@
-"""Copies of training images are told from new images of the same distribution."""
+"""Memorisation: copies of training images differ from new images of the same distribution."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ TRAIN, HELD_OUT, GENERATED = 2000, 1000, 1500
 
 
 def images(seed: int, count: int) -> np.ndarray:
-    """Features of images of one distribution, none near the origin: float32 [count, 8]."""
+    """Return features of images of one distribution, none near the origin: float32 [count, 8]."""
     return np.random.default_rng(seed).normal(10, 1, (count, 8)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The reference: the statistics of its features, and its file."""
+"""References: the statistics of features, and their file."""
 
 import tracemalloc
 import zipfile

@@ -1,4 +1,4 @@
-"""score.py on its own: any images against any others, as they lie on a user's disk."""
+"""Scoring of any images against any others outside the workflow."""
 
 import json
 import struct
@@ -95,7 +95,7 @@ def test_images_that_no_score_is_of_are_refused_by_name(tmp_path, image, said):
 
 
 def test_colours_of_sixteen_bits_are_refused(tmp_path):
-    """Pillow would drop half of the bits unsaid."""
+    """Pillow would drop half of the bits without a warning."""
     rows = b"".join(b"\0" + bytes(16 * 6) for _ in range(16))
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)),

@@ -1,4 +1,4 @@
-"""Scores equal the field's on the same images and weights; what cannot be compared is refused."""
+"""Scores equal the field's on the same images and weights; other comparisons are refused."""
 
 import dataclasses
 import json
@@ -42,11 +42,14 @@ class Photographs(torch.utils.data.Dataset):
         return self.images[index]
 
 
-# References torch-fidelity and pytorch-fid
+# Equality with torch-fidelity and pytorch-fid
 
 
 def noisier_and_noisier(images: np.ndarray) -> np.ndarray:
-    """Untouched first, three fifths noise last: far enough from photographs for every score."""
+    """Add noise to images: none to the first, three fifths to the last.
+
+    So far from photographs that every score notices.
+    """
     noise = np.random.default_rng(0).integers(0, 256, images.shape)
     share = np.linspace(0, 0.6, len(images))[:, None, None, None]
     return (images * (1 - share) + noise * share).astype(np.uint8)
@@ -64,7 +67,7 @@ def inception_score(content: bytes, images: int, measuring: ScoreSettings) -> Sc
 
 @pytest.fixture(scope="module")
 def inception_scores(sysu_shape, tmp_path_factory):
-    """Ours and torch-fidelity's scores of noisy cars against aeroplanes and bicycles."""
+    """Compute our and torch-fidelity's scores of noisy cars against aeroplanes and bicycles."""
     folder = tmp_path_factory.mktemp("inception")
     content = calibrated_weights(sysu_shape)
     weights = folder / "untrained.pth"
@@ -121,7 +124,7 @@ def test_scores_equal_torch_fidelitys(inception_scores, name, their_name):
 
 @pytest.fixture(scope="module")
 def pytorch_fids(sysu_shape, tmp_path_factory):
-    """Ours and the pytorch_fid program's FID of noisy cars against aeroplanes, from PNG files."""
+    """Compute our and pytorch-fid's FID of noisy cars against aeroplanes, from PNG files."""
     folder = tmp_path_factory.mktemp("pytorch-fid")
     content = calibrated_weights(sysu_shape)
     weights = weights_of_pytorch_fid(folder, content)
@@ -190,7 +193,7 @@ def run_program(name: str, *arguments: str | Path) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def scored_digits(tmp_path_factory):
-    """The folder in which the three programs ran on digits, real digits standing for samples."""
+    """Run the three programs on digits, with real digits in place of samples; return the folder."""
     folder = tmp_path_factory.mktemp("results")
     dataset = write_digits(folder / "digits", train=200, held_out=40)
     images, _ = digits()

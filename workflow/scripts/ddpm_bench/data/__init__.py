@@ -1,1 +1,1 @@
-"""From a dataset's source to prepared images."""
+"""Fetching of raw files and preparation of image arrays."""

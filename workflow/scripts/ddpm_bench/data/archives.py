@@ -1,4 +1,4 @@
-"""Unpacking zip and tar archives from strangers: no member may leave the folder.
+"""Safe unpacking of zip and tar archives: no member may leave the folder.
 
 Members are checked here, not by tarfile's filters, which Python 3.11.0 to 3.11.3 do not have.
 """
@@ -21,16 +21,16 @@ from ddpm_bench.errors import UserError
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(OSError, EOFError, ValueError),
-    *(RuntimeError, NotImplementedError),  # zipfile's for passwords and unknown compressions
+    *(RuntimeError, NotImplementedError),  # of zipfile, for passwords and unknown compressions
 )
 
 
 def extract(archive: Path, folder: Path, include: list[str]) -> int:
-    """Unpack the members of a zip or tar archive that match `include` into `folder`.
+    """Unpack the members of a zip or tar archive that match `include`; return their number.
 
-    Returns how many. Raises UserError for a broken archive, for one with any member that is
-    absolute, leaves the folder, or is a link or device, and when nothing matches; what was unpacked
-    until then is left for the caller, who works in a temporary folder.
+    Raises UserError for a broken archive, for one with any member that is absolute, leaves the
+    folder, or is a link or device, and when nothing matches. Files unpacked before the error are
+    left to the caller, who works in a temporary folder.
     """
     patterns = split_patterns(include)
     members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
@@ -58,9 +58,10 @@ def extract(archive: Path, folder: Path, include: list[str]) -> int:
 
 
 def components_inside(name: str, origin: object) -> tuple[str, ...]:
-    """A member's path in components; UserError if it is absolute or leaves its folder.
+    """Return a member's path in components; raise UserError if it is absolute or leaves its folder.
 
-    Backslashes and drive letters count too: what is harmless here is not on every machine.
+    Backslashes and drive letters are refused too: a name that is harmless here may not be
+    elsewhere.
     """
     parts = PurePosixPath(name).parts
     windows = name.replace("\\", "/").split("/")
@@ -73,7 +74,7 @@ def components_inside(name: str, origin: object) -> tuple[str, ...]:
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """(name, content) of each member; None is the content of a folder."""
+    """Yield (name, content) of each member of a zip archive; the content of a folder is None."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -84,16 +85,17 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """(name, content) of each member; None is the content of a folder."""
+    """Yield (name, content) of each member of a tar archive; the content of a folder is None."""
     with tarfile.open(archive) as opened:
         while (member := opened.next()) is not None:
             if not (member.isreg() or member.isdir()):
                 raise _not_a_file(archive, member.name)
             yield member.name, opened.extractfile(member)
-            opened.members.clear()  # it would hold every member of a long archive in memory
+            opened.members.clear()  # or it would hold every member of a long archive in memory
 
 
 def _not_a_file(archive: Path, name: str) -> UserError:
+    """Return the error for a member that is a link or device."""
     return UserError(
         f"{archive}: member {printable(name)!r} is a link or device; refused as a whole"
     )

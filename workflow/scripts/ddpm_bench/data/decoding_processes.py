@@ -1,8 +1,8 @@
-"""Processes that decode images in parallel and write them into one file of rows.
+"""Parallel decoding of images, by processes that write into one file of rows.
 
-Each process writes its images straight to their places in the file, and only what is known about
-them comes back; so memory does not grow with the number of images. (A mapped file would count as
-memory of whoever touches it, hence plain writes.)
+Each process writes its images straight to their places in the file and returns only their records,
+so memory does not grow with the number of images. (The pages of a mapped file would count as memory
+of the process that touches them, hence plain writes.)
 """
 
 import errno
@@ -26,10 +26,11 @@ from tqdm import tqdm
 from ddpm_bench.data.standard_datasets import ImageBatch
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import DecodedFile, Square, as_image, read_square, to_square
+from ddpm_bench.machine.host import usable_cores
 
 FILES_PER_TASK = 16
-IMAGES_PER_TASK = 512  # of an array, which are small
-TASKS_PER_PROCESS = 4  # handed out ahead, so that no process waits
+IMAGES_PER_TASK = 512  # of an array, whose images are small
+TASKS_PER_PROCESS = 4  # submitted ahead, so that no process waits
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,19 @@ class Task:
 
     @property
     def decode(self) -> Callable[[Path, Square, "Task"], list[DecodedFile]]:
-        """The function that does it."""
+        """Function that decodes the images of this task."""
         return resize_arrays if isinstance(self.images, np.ndarray) else decode_files
 
 
 def file_tasks(folder: Path, names: list[str]) -> Iterator[Task]:
-    """The files of a folder, in tasks."""
+    """Yield the files of a folder in tasks."""
     for first in range(0, len(names), FILES_PER_TASK):
         paths = [folder / name for name in names[first : first + FILES_PER_TASK]]
         yield Task(first, paths, str(paths[0]))
 
 
 def array_tasks(batches: Iterable[ImageBatch]) -> Iterator[Task]:
-    """The images of all batches, in tasks; rows are counted on from batch to batch."""
+    """Yield the images of all batches in tasks; row numbers run on from batch to batch."""
     row = 0
     for batch in batches:
         for start in range(0, len(batch.images), IMAGES_PER_TASK):
@@ -63,16 +64,10 @@ def array_tasks(batches: Iterable[ImageBatch]) -> Iterator[Task]:
             row += len(images)
 
 
-def usable_cpus(asked: int) -> int:
-    """The number of processes to start: no more than there are cores for this one."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return max(1, min(asked, len(affinity(0)) if affinity else os.cpu_count() or 1))
-
-
 def decode_all(
     tasks: Iterable[Task], total: int | None, square: Square, rows: Path, cpus: int
 ) -> list[DecodedFile]:
-    """Decode all images into `rows`, a file of uint8 [row, H, W, C]; their outcomes in order.
+    """Decode all images into `rows`, a file of uint8 [row, H, W, C]; return outcomes in order.
 
     At most `cpus` processes are started. The rows of images that are left out stay empty. Raises
     UserError when a process dies, memory runs out, or the rows cannot be written.
@@ -80,7 +75,7 @@ def decode_all(
     rows.write_bytes(b"")
     outcomes: list[DecodedFile] = []
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(usable_cpus(cpus), mp_context=context, initializer=_start)
+    pool = ProcessPoolExecutor(usable_cores(cpus), mp_context=context, initializer=_start)
     try:
         with tqdm(desc="decoding", total=total, unit=" images") as progress:
             for found in _in_order(pool, tasks, square, rows, ahead=TASKS_PER_PROCESS * cpus):
@@ -94,7 +89,7 @@ def decode_all(
 def _in_order(
     pool: ProcessPoolExecutor, tasks: Iterable[Task], square: Square, rows: Path, ahead: int
 ) -> Iterator[list[DecodedFile]]:
-    """The outcomes of each task in turn, with up to `ahead` tasks handed out beyond it."""
+    """Yield the outcomes of each task in turn, with up to `ahead` more tasks submitted already."""
     waiting: deque[tuple[Task, Future[list[DecodedFile]]]] = deque()
     for task in tasks:
         try:
@@ -108,6 +103,7 @@ def _in_order(
 
 
 def _result(task: Task, future: Future[list[DecodedFile]], rows: Path) -> list[DecodedFile]:
+    """Return the outcomes of a task; raise UserError when its process failed."""
     try:
         return future.result()
     except BrokenProcessPool:
@@ -119,10 +115,12 @@ def _result(task: Task, future: Future[list[DecodedFile]], rows: Path) -> list[D
 
 
 def _died(task: Task) -> UserError:
+    """Return the error for a process that was killed."""
     return UserError(f"a process that decodes images was killed {_near(task)}")
 
 
 def _near(task: Task) -> str:
+    """Return the end of a message: the place of a failure, and the remedy."""
     return (
         f"at {task.name} or one of the next images; give it more memory, "
         "or lower the dataset's run.cpus or max_megapixels"
@@ -154,17 +152,19 @@ def resize_arrays(rows: Path, square: Square, task: Task) -> list[DecodedFile]:
 
 
 def _write_row(file: BinaryIO, row: int, pixels: np.ndarray) -> None:
+    """Write one image, uint8 [H, W, C], to its place in the file of rows."""
     if os.pwrite(file.fileno(), pixels.tobytes(), row * pixels.nbytes) < pixels.nbytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _start() -> None:
-    """In each process: leave Ctrl-C to the program, and end when the program is gone."""
+    """Prepare a decoding process: ignore Ctrl-C, and end when the parent process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
+        """Wait for the end of the parent process, then end this one."""
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 

@@ -1,4 +1,4 @@
-"""Downloads of one pinned file: from the first address that has it, checked before it is used."""
+"""Downloads of one pinned file, tried at several addresses and checked before use."""
 
 import hashlib
 import http.client
@@ -13,18 +13,19 @@ from ddpm_bench import files
 from ddpm_bench.errors import UserError
 
 CHUNK_BYTES = 1 << 20
-TIMEOUT_SECONDS = 60  # without a byte
+TIMEOUT_SECONDS = 60  # without receiving a byte
 
 
 class _WrongFileError(Exception):
-    """The bytes are not the pinned ones."""
+    """Downloaded bytes that differ from the pinned ones."""
 
 
 def fetch_checked(urls: Sequence[str], sha256: str, path: Path, description: str) -> None:
-    """Make `path` the file with this sha256, from the first of `urls` that gives it.
+    """Make `path` the file with this sha256, from the first of `urls` that provides it.
 
-    A file that lies there already is used without network. Other bytes never appear at `path`.
-    Raises UserError, when all addresses fail, that says how to bring the file by hand.
+    A file already at `path` with this sha256 is used without network. Other bytes never appear at
+    `path`. When all addresses fail, raises UserError with each failure and with directions for
+    bringing the file by hand.
     """
     if path.is_file() and files.sha256(path) == sha256:
         return
@@ -47,6 +48,7 @@ def fetch_checked(urls: Sequence[str], sha256: str, path: Path, description: str
 
 
 def _download(url: str, sha256: str, path: Path, description: str) -> None:
+    """Download one address into `path`, with a progress bar, and check length and sha256."""
     request = urllib.request.Request(url, headers={"User-Agent": "ddpm-bench"})
     digest = hashlib.sha256()
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:

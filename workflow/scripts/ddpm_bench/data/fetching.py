@@ -1,4 +1,4 @@
-"""Fetching: from where a dataset's files come, and the marker that says which they are."""
+"""Fetching of a dataset's files from its source, and the marker that identifies them."""
 
 import re
 import shutil
@@ -13,17 +13,17 @@ from ddpm_bench.data.download import fetch_checked
 from ddpm_bench.data.file_listing import contents_sha256, matching_files
 from ddpm_bench.data.standard_datasets import write_digits
 
-# Beside the datasets' folders; no dataset's name begins with a dot. Whatever lies in it may be
-# deleted at any time: it only saves downloads, and takes files that were brought by hand.
+# Folder beside the datasets' folders; no dataset's name begins with a dot. Its files may be deleted
+# at any time: they only save downloads. Files brought by hand are put here.
 DOWNLOADS = ".downloads"
 
 
 def fetch(source: Source, folder: Path, listing: str | None = None) -> dict[str, Any]:
     """Make `folder` of the source's raw files, and return the marker for them.
 
-    A local folder is used where it is; `listing` is the hash of its files where it is known. The
-    folder appears complete or not at all. Raises UserError for what cannot be had, is not what was
-    pinned, or has no file that matches `include`.
+    A local folder is used where it is; `listing` is the hash of its files if it is known already.
+    The folder appears complete or not at all. Raises UserError for a source that cannot be reached,
+    differs from its pinned checksum or commit, or has no file that matches `include`.
     """
     if isinstance(source, Folder):
         return marker(source.kind, source.path, source.include, listing)
@@ -34,7 +34,7 @@ def fetch(source: Source, folder: Path, listing: str | None = None) -> dict[str,
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left of this folder: `files.replacing_folder` names it so."""
+    """Remove the temporary folders of killed runs, as `files.replacing_folder` names them."""
     leftover = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.partial")
     for path in folder.parent.glob(".*.partial"):
         if leftover.fullmatch(path.name):
@@ -42,6 +42,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _fill(source: Source, folder: Path, downloads: Path) -> None:
+    """Download a source's files into an empty folder."""
     if isinstance(source, Git):
         git_source.write_commit(source.url, source.commit, source.include, folder)
     elif isinstance(source, Url):
@@ -56,12 +57,16 @@ def _fill(source: Source, folder: Path, downloads: Path) -> None:
 
 
 def included(source: Source) -> list[str]:
-    """The source's `include` patterns; all files where it has no such key."""
+    """Return the source's `include` patterns; the pattern of all files if it has no such key."""
     return getattr(source, "include", ["**/*"])
 
 
 def marker(kind: str, folder: str, include: list[str], known: str | None = None) -> dict[str, Any]:
-    """What was fetched: {"kind", "folder" as given, "files", "sha256" of names and contents}."""
+    """Return the marker of fetched files.
+
+    Its keys: "kind", "folder" as given, "files" (their number) and "sha256" of names and contents.
+    `known`: that sha256, if it is known already.
+    """
     names = matching_files(Path(folder), include)
     digest = known or contents_sha256(Path(folder), names)
     return {"kind": kind, "folder": folder, "files": len(names), "sha256": digest}

@@ -1,4 +1,4 @@
-"""Which files of a folder belong to a dataset, and what is in them.
+"""The files of a folder that belong to a dataset, and hashes of their names and contents.
 
 Imports the standard library only, and tqdm when there is much to read: the Snakefile calls it.
 """
@@ -18,9 +18,9 @@ FILES_AT_ONCE = 1024
 
 
 def folder_listing(path: str, include: list[str], key: str = "source.path") -> str:
-    """A hash of the names, sizes and times of the files in a folder that match `include`.
+    """Return a hash of the names, sizes and times of the files in a folder that match `include`.
 
-    It reads no file, so it is cheap enough to be taken whenever the workflow starts. `key` is the
+    It reads no file, so it is cheap enough to compute whenever the workflow starts. `key` is the
     config's key that names the folder. Raises UserError for a missing folder or one without files.
     """
     digest = hashlib.sha256()
@@ -28,18 +28,18 @@ def folder_listing(path: str, include: list[str], key: str = "source.path") -> s
         try:
             status = Path(path, relative).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a link that leads nowhere: images.csv will say so
+        except OSError:  # a link that leads nowhere: images.csv will list it
             state = "unreadable"
         digest.update(os.fsencode(relative) + b"\0" + state.encode() + b"\0")
     return digest.hexdigest()
 
 
 def folder_sha256(path: str, include: list[str], cache: Path, key: str = "source.path") -> str:
-    """A hash of the names and contents of the files in a folder that match `include`.
+    """Return a hash of the names and contents of the files in a folder that match `include`.
 
-    Files are read only when names, sizes or times have changed since `cache` was written, a small
-    JSON file; so a folder that was only touched or copied makes nothing stale, and to look costs
-    little. Raises UserError as `folder_listing` does.
+    Files are read only when names, sizes or times have changed since `cache`, a small JSON file,
+    was written; so a folder that was only touched or copied makes nothing stale, and checking it is
+    cheap. Raises UserError as `folder_listing` does.
     """
     state = folder_listing(path, include, key)
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -53,7 +53,7 @@ def folder_sha256(path: str, include: list[str], cache: Path, key: str = "source
 
 
 def contents_sha256(folder: Path, names: list[str]) -> str:
-    """`listing_sha256` of files below a folder, with a progress bar."""
+    """Return `listing_sha256` of files below a folder, with a progress bar."""
     from tqdm import tqdm
 
     shown = tqdm(_contents(folder, names), "checksums", len(names), unit=" files")
@@ -61,7 +61,7 @@ def contents_sha256(folder: Path, names: list[str]) -> str:
 
 
 def _contents(folder: Path, names: list[str]) -> Iterator[str]:
-    """The sha256 of each file; a few threads, since hashing releases Python's lock."""
+    """Yield the sha256 of each file, read by a few threads: hashing releases Python's lock."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(names), FILES_AT_ONCE):
             paths = [folder / name for name in names[start : start + FILES_AT_ONCE]]
@@ -69,7 +69,7 @@ def _contents(folder: Path, names: list[str]) -> Iterator[str]:
 
 
 def content_sha256(path: Path) -> str:
-    """The file's sha256, or "" where it cannot be read or is no regular file."""
+    """Return the file's sha256, or "" if it cannot be read or is no regular file."""
     try:
         return files.sha256(path) if path.is_file() else ""
     except OSError:
@@ -77,7 +77,7 @@ def content_sha256(path: Path) -> str:
 
 
 def listing_sha256(entries: Iterable[tuple[str, str]]) -> str:
-    """A hash over (relative path, content's sha256) in the given order, which is by path."""
+    """Return a hash over (relative path, content's sha256) in the given order, which is by path."""
     digest = hashlib.sha256()
     for name, sha256 in entries:
         digest.update(os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
@@ -85,7 +85,7 @@ def listing_sha256(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def matching_files(folder: Path, include: list[str], key: str = "source.path") -> list[str]:
-    """The files below `folder` that match any pattern of `include`, as sorted relative paths.
+    """Return the files below `folder` that match any pattern, as sorted relative paths.
 
     Raises UserError naming `folder` and `key` when it is missing, unreadable, or nothing matches.
     """
@@ -108,7 +108,7 @@ def matching_files(folder: Path, include: list[str], key: str = "source.path") -
 
 
 def split_patterns(include: list[str], key: str = "source.include") -> list[tuple[str, ...]]:
-    """Glob patterns in path components. Raises UserError for one that leaves its folder."""
+    """Split glob patterns into path components; raise UserError for one that leaves its folder."""
     patterns = []
     for pattern in include:
         parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
@@ -119,15 +119,16 @@ def split_patterns(include: list[str], key: str = "source.include") -> list[tupl
 
 
 def matches(path: tuple[str, ...], patterns: list[tuple[str, ...]]) -> bool:
-    """Whether a relative path, in components, matches any pattern, as in a shell with globstar.
+    """Return whether a path, in components, matches any pattern, as in a shell with globstar.
 
-    `**` stands for any number of folders, and a name that begins with a dot is matched only by a
-    pattern that begins with one, so that .git, .DS_Store and ._*.jpg are no part of a dataset.
+    `**` matches any number of folders. A name that begins with a dot is matched only by a pattern
+    that begins with one, so that .git, .DS_Store and ._*.jpg are no part of a dataset.
     """
     return any(_matches(path, pattern) for pattern in patterns)
 
 
 def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Return whether a path matches one pattern, both in components."""
     if not path or not pattern:
         return not path and not pattern
     if pattern[0] == "**":
@@ -141,7 +142,7 @@ def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 def _walk(
     folder: Path, parents: tuple[str, ...], above: frozenset[tuple[int, int]], hidden: bool
 ) -> Iterator[tuple[str, ...]]:
-    """Every file below `folder`, in path components; links to folders are followed, not loops."""
+    """Yield every file below `folder` in path components; follow links, but not in loops."""
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -159,5 +160,5 @@ def _walk(
 
 
 def printable(path: str) -> str:
-    """A path as text that UTF-8 can hold; bytes that are no UTF-8 are shown as escapes."""
+    """Return a path as text that UTF-8 can encode; bytes that are no UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -20,7 +20,7 @@ from ddpm_bench.errors import UserError
 
 PROTOCOLS = "https:http:ssh:git:file"
 CHUNK_BYTES = 1 << 20
-# What git says when it is of no use to ask the same address for more.
+# In git's stderr when the repository cannot be reached, so that fetching more is of no use.
 UNREACHABLE = (
     "unable to access",
     "could not resolve",
@@ -34,10 +34,10 @@ UNREACHABLE = (
 
 
 def write_commit(url: str, commit: str, include: list[str], folder: Path) -> int:
-    """Write the files of `commit` that match `include` into `folder`; returns how many.
+    """Write the files of `commit` that match `include` into `folder`; return their number.
 
-    The objects lie in `folder` too while it works. Raises UserError when the
-    repository cannot be reached, has no such commit, or no file matches.
+    While it works, git's objects are in a temporary folder inside `folder`. Raises UserError when
+    the repository cannot be reached, has no such commit, or no file matches.
     """
     patterns = split_patterns(include)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".git-") as store:
@@ -56,16 +56,16 @@ def write_commit(url: str, commit: str, include: list[str], folder: Path) -> int
 
 
 def _fetch(store: str, url: str, commit: str) -> None:
-    """Fetch the one commit, or all branches and tags where the server gives no single commits."""
+    """Fetch one commit, or all branches and tags if the server does not serve single commits."""
     options = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules")
-    said = _fetch_with_progress(store, *options, "--depth=1", "--", url, commit)
-    if said is not None and not any(words in said.lower() for words in UNREACHABLE):
-        print("the server gives no single commit; fetching all branches", file=sys.stderr)
+    failed = _fetch_with_progress(store, *options, "--depth=1", "--", url, commit)
+    if failed is not None and not any(words in failed.lower() for words in UNREACHABLE):
+        print("the server does not serve single commits; fetching all branches", file=sys.stderr)
         everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-        said = _fetch_with_progress(store, *options, "--", url, *everything)
-    if said is not None:
+        failed = _fetch_with_progress(store, *options, "--", url, *everything)
+    if failed is not None:
         raise UserError(
-            f"{url}: cannot be fetched ({_last_words(said)}); check source.url and the network"
+            f"{url}: cannot be fetched ({_reason(failed)}); check source.url and the network"
         )
     kind = _git(store, "cat-file", "-t", commit, check=False)
     if kind.stdout.strip() != b"commit":
@@ -75,28 +75,29 @@ def _fetch(store: str, url: str, commit: str) -> None:
 
 
 def _fetch_with_progress(store: str, *arguments: str) -> str | None:
-    """Run git, passing on its progress; None when it went well, else what it said."""
+    """Run git and forward its progress; return None on success, else the end of its stderr."""
     command = _command(store, *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment()
     ) as process:
         assert process.stderr is not None
-        said = b""
+        stderr = b""
         while chunk := os.read(process.stderr.fileno(), 4096):
             sys.stderr.write(chunk.decode(errors="replace"))
             sys.stderr.flush()
-            said = (said + chunk)[-10_000:]
-    return said.decode(errors="replace") if process.returncode else None
+            stderr = (stderr + chunk)[-10_000:]
+    return stderr.decode(errors="replace") if process.returncode else None
 
 
-def _last_words(said: str) -> str:
-    lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    telling = [line for line in lines if line.lower().startswith(("fatal:", "error:"))]
-    return telling[0] if telling else lines[-1] if lines else "git said nothing"
+def _reason(stderr: str) -> str:
+    """Return the most informative line of git's stderr."""
+    lines = [line.strip() for line in stderr.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith(("fatal:", "error:"))]
+    return errors[0] if errors else lines[-1] if lines else "git printed no reason"
 
 
 def _blobs(store: str, commit: str) -> Iterable[tuple[str, tuple[str, ...]]]:
-    """(object, path in components) of every file of the commit; submodules are none."""
+    """Yield (object, path in components) of every file of the commit; submodules are skipped."""
     listing = _git(store, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
     for entry in listing.split(b"\0")[:-1]:
         description, _, path = entry.partition(b"\t")
@@ -106,6 +107,7 @@ def _blobs(store: str, commit: str) -> Iterable[tuple[str, tuple[str, ...]]]:
 
 
 def _write(store: str, blobs: list[tuple[str, tuple[str, ...]]], folder: Path) -> None:
+    """Write blobs to their paths below `folder`."""
     command = _command(store, "cat-file", "--batch")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
@@ -123,6 +125,7 @@ def _write(store: str, blobs: list[tuple[str, tuple[str, ...]]], folder: Path) -
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    """Copy `size` bytes from one open file to another."""
     while size > 0:
         chunk = source.read(min(size, CHUNK_BYTES))
         if not chunk:
@@ -132,18 +135,23 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
 
 
 def _git(store: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Run git to its end and return the completed process.
+
+    Raises UserError if git is not installed, or, with `check`, if it fails.
+    """
     try:
         done = subprocess.run(_command(store, *arguments), capture_output=True, env=_environment())
     except FileNotFoundError:
         raise UserError("git is not installed, and a source of kind git needs it") from None
     if check and done.returncode:
         raise UserError(
-            f"git {arguments[0]} failed: {_last_words(done.stderr.decode(errors='replace'))}"
+            f"git {arguments[0]} failed: {_reason(done.stderr.decode(errors='replace'))}"
         )
     return done
 
 
 def _command(store: str, *arguments: str) -> list[str]:
+    """Return a git command that uses `store` as repository and runs no hooks or maintenance."""
     settings = (
         "core.hooksPath=/dev/null",
         "core.symlinks=false",
@@ -155,7 +163,10 @@ def _command(store: str, *arguments: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The user's environment (proxies, keys), without what would ask questions or redirect git."""
+    """Return the user's environment without variables that redirect git or make it ask.
+
+    What git needs of it, such as proxies and keys, stays.
+    """
     redirecting = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE")
     redirecting += ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE")
     kept = {name: value for name, value in os.environ.items() if name not in redirecting}

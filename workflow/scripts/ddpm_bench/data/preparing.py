@@ -1,4 +1,4 @@
-"""Preparing a dataset: its files to memory-mappable arrays, a split, and a table of every file."""
+"""Preparation of a dataset: files to memory-mappable arrays, a split, and a table of every file."""
 
 import csv
 import hashlib
@@ -27,11 +27,11 @@ from ddpm_bench.images.grid import image_grid
 
 
 def held_out(digests: Sequence[str], eval_fraction: float, split_seed: int) -> set[str]:
-    """The sha256 of the images that go to the eval split, given those of all images.
+    """Return the sha256 of the images that go to the eval split, given the sha256 of all images.
 
-    Byte-identical images are one group and go together. Groups are taken in the order of a hash of
-    (seed, sha256) until round(eval_fraction * images) are reached. So the split depends on nothing
-    but the images and the seed, and most images stay where they are when others are added.
+    Byte-identical images are one group and stay together. Groups are taken in the order of a hash
+    of (seed, sha256) until round(eval_fraction * images) are reached. So the split depends on
+    nothing but the images and the seed, and most images keep their split when others are added.
     """
     wanted = round(eval_fraction * len(digests))
     group_sizes = Counter(digests)
@@ -46,6 +46,7 @@ def held_out(digests: Sequence[str], eval_fraction: float, split_seed: int) -> s
 
 
 def _draw(split_seed: int, digest: str) -> str:
+    """Return the pseudo-random sort key of an image."""
     return hashlib.sha256(f"{split_seed} {digest}".encode()).hexdigest()
 
 
@@ -58,7 +59,7 @@ TEST_PART = "published test image: used by eval_fraction: published"
 
 @dataclass(slots=True)
 class Record:
-    """One input image: what it is called, what it turned out to be, and where it went."""
+    """One input image: its name, its decoding outcome, and its place in the splits."""
 
     source: str
     outcome: DecodedFile
@@ -69,11 +70,12 @@ class Record:
 
 
 def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict[str, Any]:
-    """Make the prepared dataset in the folder `output` from a fetched one; returns its summary.
+    """Make the prepared dataset in the folder `output` from a fetched one; return its summary.
 
     Writes OUTPUTS there: train.npy and eval.npy, uint8 [N, H, W, C] in the order of the sources,
-    which images.csv lists in full. They appear together or not at all. Raises UserError when the
-    fetched files are not there or have changed, no image is usable, or none is left for training.
+    and images.csv, which lists every source. They appear together or not at all. Raises UserError
+    when the fetched files are missing or have changed, no image is usable, or none is left for
+    training.
     """
     output.mkdir(parents=True, exist_ok=True)
     for leftover in output.glob(".*.partial*"):  # of a killed run
@@ -93,6 +95,7 @@ def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict
 
 
 def _read_marker(fetched: Path, kind: str) -> dict[str, Any]:
+    """Read the marker of fetched files; raise UserError if it is none or of another kind."""
     try:
         found = files.read_json(fetched)
         if found["kind"] != kind:
@@ -105,7 +108,7 @@ def _read_marker(fetched: Path, kind: str) -> dict[str, Any]:
 def _decode(
     stage: PrepareStage, square: Square, cpus: int, fetched: dict[str, Any], rows: Path
 ) -> list[Record]:
-    """All images decoded into `rows`, and their records in the same order: by source."""
+    """Decode all images into `rows` and return their records in the same order: by source."""
     if stage.kind in PUBLISHED_SPLITS or stage.kind == "sklearn-digits":
         if marker(stage.kind, fetched["folder"], ["**/*"]) != fetched:
             raise _changed(fetched)
@@ -114,6 +117,7 @@ def _decode(
 
 
 def _changed(fetched: dict[str, Any]) -> UserError:
+    """Return the error for files that differ from the fetched ones."""
     return UserError(
         f"{fetched['folder']}: its files are not the {fetched['files']} that were fetched; "
         "run again to fetch them as they are now"
@@ -123,6 +127,7 @@ def _changed(fetched: dict[str, Any]) -> UserError:
 def _decode_files(
     include: list[str], square: Square, cpus: int, fetched: dict[str, Any], rows: Path
 ) -> list[Record]:
+    """Decode the matching files of a folder; sub-folders become the labels."""
     folder = Path(fetched["folder"])
     names = matching_files(folder, include)
     if len(names) != fetched["files"]:
@@ -140,7 +145,10 @@ def _decode_files(
 
 
 def folder_labels(sources: list[str]) -> list[str]:
-    """The label of each relative path: its first folder after those that all paths share, or ""."""
+    """Return the label of each relative path: its first folder below those that all paths share.
+
+    A file directly in the shared folder has the label "".
+    """
     folders = [source.split("/")[:-1] for source in sources]
     first, last = min(folders, default=[]), max(folders, default=[])
     differ = (a != b for a, b in zip(first, last, strict=False))
@@ -149,6 +157,7 @@ def folder_labels(sources: list[str]) -> list[str]:
 
 
 def _decode_arrays(kind: str, square: Square, cpus: int, folder: Path, rows: Path) -> list[Record]:
+    """Resize the images of a published dataset, and keep their parts and labels."""
     named = [
         (f"{batch.part}[{index}]", batch.part, label)
         for batch in _batches(kind, folder)
@@ -164,11 +173,12 @@ def _decode_arrays(kind: str, square: Square, cpus: int, folder: Path, rows: Pat
 
 
 def _batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
+    """Return the batches of a published dataset, or of scikit-learn's digits."""
     return digit_batches(folder) if kind == "sklearn-digits" else published_batches(kind, folder)
 
 
 def _check_space(images: int, square: Square, folder: Path) -> None:
-    """UserError when the disk cannot hold the decoded images twice: as decoded, and split."""
+    """Raise UserError if the disk cannot hold the decoded images twice: as decoded, and split."""
     needed, free = 2 * images * square.row_bytes, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -178,7 +188,7 @@ def _check_space(images: int, square: Square, folder: Path) -> None:
 
 
 def _assign_splits(records: list[Record], stage: PrepareStage) -> None:
-    """Give each usable image its split and its position there, in the order of the records."""
+    """Set the split of each usable image and its position there, in the order of the records."""
     if stage.eval_fraction == "published":
         for record in _usable(records):
             record.split = "eval" if record.part == "test" else "train"
@@ -187,9 +197,9 @@ def _assign_splits(records: list[Record], stage: PrepareStage) -> None:
             if record.part == "test":
                 record.outcome.left_out = TEST_PART
         digests = [record.outcome.sha256 for record in _usable(records)]
-        held = held_out(digests, stage.eval_fraction, stage.split_seed)
+        evaluated = held_out(digests, stage.eval_fraction, stage.split_seed)
         for record in _usable(records):
-            record.split = "eval" if record.outcome.sha256 in held else "train"
+            record.split = "eval" if record.outcome.sha256 in evaluated else "train"
     positions: Counter[str] = Counter()
     for record in _usable(records):
         record.position = positions[record.split]
@@ -199,10 +209,12 @@ def _assign_splits(records: list[Record], stage: PrepareStage) -> None:
 
 
 def _usable(records: list[Record]) -> list[Record]:
+    """Return the records that are not left out."""
     return [record for record in records if not record.outcome.left_out]
 
 
 def _nothing_to_train_on(records: list[Record]) -> UserError:
+    """Return the error for a dataset without training images."""
     if any(record.split for record in records):
         return UserError(
             f"all {len(_usable(records))} usable images are held out; lower eval_fraction"
@@ -217,6 +229,7 @@ def _nothing_to_train_on(records: list[Record]) -> UserError:
 def _write_outputs(
     records: list[Record], square: Square, rows: Path, paths: dict[str, Path]
 ) -> dict[str, Any]:
+    """Write the files of OUTPUTS to the given paths; return the summary."""
     checksums = {}
     for split in ("train", "eval"):
         path = paths[f"{split}.npy"]
@@ -241,6 +254,7 @@ def _copy_rows(rows: Path, order: list[int], square: Square, path: Path, split: 
 
 
 def _write_table(records: list[Record], path: Path) -> None:
+    """Write images.csv: one line for each record."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -252,7 +266,7 @@ def _write_table(records: list[Record], path: Path) -> None:
 
 
 def summarize(records: list[Record], square: Square) -> dict[str, Any]:
-    """The counts of summary.json."""
+    """Return the counts of summary.json."""
     usable = _usable(records)
     splits = Counter(record.split for record in usable)
     gray = sum(is_grayscale(record.outcome.mode) for record in usable)
@@ -272,7 +286,7 @@ def summarize(records: list[Record], square: Square) -> dict[str, Any]:
 
 
 def _preview(train: Path) -> Image.Image:
-    """A grid of images evenly spread over the training split, the large ones made smaller."""
+    """Return a grid of images evenly spread over the training split, shrunk if they are large."""
     images = np.load(train, mmap_mode="r", allow_pickle=False)
     chosen = np.linspace(0, len(images) - 1, min(len(images), PREVIEW_IMAGES)).round().astype(int)
     side = min(images.shape[1], PREVIEW_TILE)

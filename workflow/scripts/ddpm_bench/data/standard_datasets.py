@@ -22,7 +22,7 @@ from ddpm_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file: its name, checksum, and the addresses where it is tried in turn."""
+    """Published file: its name, its checksum, and the addresses that are tried in turn."""
 
     name: str
     sha256: str
@@ -31,7 +31,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Consecutive images of a dataset's part: uint8 [n, H, W, C], n labels, the first's index."""
+    """Consecutive images of a dataset's part: uint8 [n, H, W, C], labels, and the first index."""
 
     part: str
     first: int
@@ -40,6 +40,7 @@ class ImageBatch:
 
 
 def _archives(mirrors: Sequence[str], names: Sequence[str], checksums: str) -> tuple[Archive, ...]:
+    """Return the archives with these names, sha256 checksums and mirrors."""
     return tuple(
         Archive(name, sha256, tuple(mirror + name for mirror in mirrors))
         for name, sha256 in zip(names, checksums.split(), strict=True)
@@ -117,9 +118,9 @@ CIFAR_RECORD_BYTES = 1 + 3 * 32 * 32
 
 
 def fetch_published(kind: str, folder: Path, downloads: Path) -> None:
-    """Bring a dataset's files into `folder`; its archives stay in `downloads`.
+    """Write a dataset's files into `folder`; its archives stay in `downloads`.
 
-    Raises UserError when an archive cannot be had, naming where to put it by hand.
+    Raises UserError when an archive cannot be downloaded, with the path to put it at by hand.
     """
     for archive in ARCHIVES[kind]:
         local = downloads / f"{archive.sha256[:12]}-{archive.name}"
@@ -131,6 +132,7 @@ def fetch_published(kind: str, folder: Path, downloads: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
+    """Link a file to a second path, or copy it on a file system without hard links."""
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links
@@ -138,7 +140,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def published_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
-    """All images of a published dataset, the training part first.
+    """Yield all images of a published dataset, the training part first.
 
     Raises UserError naming a file that is missing, truncated, or not of the format.
     """
@@ -146,6 +148,7 @@ def published_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
 
 
 def _idx_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
+    """Yield the two parts of an MNIST-like dataset."""
     for part, stem in IDX_FILES.items():
         images = read_idx(folder / f"{stem}-images-idx3-ubyte.gz", dimensions=3)
         labels_path = folder / f"{stem}-labels-idx1-ubyte.gz"
@@ -156,7 +159,7 @@ def _idx_batches(kind: str, folder: Path) -> Iterator[ImageBatch]:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """A gzipped IDX file of bytes as uint8 with so many dimensions.
+    """Read a gzipped IDX file of bytes as a uint8 array with `dimensions` dimensions.
 
     Raises UserError naming the file when it is missing, truncated or not of this format.
     """
@@ -176,6 +179,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _cifar_batches(folder: Path) -> Iterator[ImageBatch]:
+    """Yield CIFAR-10's images, one batch for each of its files."""
     for part, names in CIFAR_FILES.items():
         first = 0
         for name in names:
@@ -186,7 +190,7 @@ def _cifar_batches(folder: Path) -> Iterator[ImageBatch]:
 
 
 def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A file of CIFAR-10's binary version: images uint8 [n, 32, 32, 3] and labels uint8 [n].
+    """Read a file of CIFAR-10's binary version: images uint8 [n, 32, 32, 3] and labels uint8 [n].
 
     Raises UserError naming the file when it is truncated.
     """
@@ -202,6 +206,7 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _only(folder: Path, name: str) -> Path:
+    """Return the file of this name below a folder; raise UserError if there is none."""
     found = sorted(folder.rglob(name))
     if not found:
         raise UserError(f"{folder}: has no file {name}; fetch it again")
@@ -209,6 +214,7 @@ def _only(folder: Path, name: str) -> Path:
 
 
 def _class_names(kind: str, labels: np.ndarray, path: Path) -> list[str]:
+    """Return the class name of each label; raise UserError for a label out of range."""
     names = CLASSES[kind]
     if labels.size and labels.max() >= len(names):
         raise UserError(f"{path}: has label {labels.max()}, allowed are 0 to {len(names) - 1}")
@@ -216,7 +222,11 @@ def _class_names(kind: str, labels: np.ndarray, path: Path) -> list[str]:
 
 
 def write_digits(folder: Path) -> None:
-    """Write images.npy, uint8 [1797, 8, 8, 1], levels 0..16 spread over 0..255, and labels.npy."""
+    """Write scikit-learn's digits: images.npy and labels.npy.
+
+    Images are uint8 [1797, 8, 8, 1], their levels 0..16 spread over 0..255; labels are uint8
+    [1797].
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -225,7 +235,10 @@ def write_digits(folder: Path) -> None:
 
 
 def digit_batches(folder: Path) -> Iterator[ImageBatch]:
-    """All digits as one part. Raises UserError when the files are not those of `write_digits`."""
+    """Yield all digits as one part.
+
+    Raises UserError if the files are not those of `write_digits`.
+    """
     try:
         images = np.load(folder / "images.npy", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)

@@ -1,1 +1,1 @@
-"""The best checkpoint, exported for others."""
+"""Export of an experiment's best checkpoint."""

@@ -1,4 +1,4 @@
-"""The checkpoint that an experiment exports: the best by one metric, of one set and one score."""
+"""Choice of the exported checkpoint: the best by one metric of one set of samples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,36 +15,37 @@ from ddpm_bench.training.manifests import checkpoint_entry, checkpoint_file, is_
 
 @dataclass(frozen=True)
 class Winner:
-    """A checkpoint, and the row of the evaluation table that chose it."""
+    """Best checkpoint, and the row of the evaluation table that chose it."""
 
     row: pd.Series
     metric: Metric
-    sigma_rel: float | None  # the width of its average; None for the one of train.ema_decay
+    sigma_rel: float | None  # relative width of its average; None: the average of train.ema_decay
     manifest: Path
-    weights: Path  # with the sha256 that its manifest names
+    weights: Path  # whose sha256 the manifest names
     sha256: str
-    candidates: int  # how many checkpoints it is the best of
-    # Better ones, best first, whose weights `keep` had removed before this score was asked for.
+    candidates: int  # number of checkpoints that it is the best of
+    # Rows of better ones, best first, whose weights `keep` had removed before this score.
     passed_over: list[pd.Series]
 
     @property
     def step(self) -> int:
+        """Training step of the checkpoint."""
         return int(self.row["training_step"])
 
 
 def deciding(keys: Experiment) -> tuple[str, str, Metric]:
-    """The set of samples, the way to score and the metric that decide."""
+    """Return the set of samples, the way to score and the metric that decide."""
     assert keys.best is not None
     samples = keys.best.samples or next(iter(keys.samples))
     return samples, keys.best.score or next(iter(keys.scores)), METRICS[keys.best.column]
 
 
 def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) -> Winner | None:
-    """The best checkpoint of an experiment; of equal ones the earliest; None where the metric was
-    measured at none.
+    """Return the best checkpoint of an experiment, or None if its metric was never measured.
 
-    evaluation: a table as of tables.evaluation_table; manifests: of the experiment's training jobs.
-    Raises UserError where the weights of no measured checkpoint are there.
+    Of equal ones the earliest is taken. evaluation: a table as `evaluation_table` makes it;
+    manifests: of the experiment's training jobs. Raises UserError if the weights of every measured
+    checkpoint are missing.
     """
     samples, score, metric = deciding(keys)
     own = (evaluation["samples"] == samples) & (evaluation["score"] == score)
@@ -68,7 +69,7 @@ def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) ->
 
 
 def manifest_of(step: int, manifests: list[Path]) -> Path:
-    """The manifest of the job that made a step's checkpoint."""
+    """Return the manifest of the job that made a step's checkpoint; raise UserError if none did."""
     for manifest in manifests:
         if any(entry["step"] == step for entry in read_json(manifest)["checkpoints"]):
             return manifest
@@ -79,7 +80,7 @@ def manifest_of(step: int, manifests: list[Path]) -> Path:
 
 
 def scores_of(winner: Winner, keys: Experiment, evaluation: pd.DataFrame) -> pd.DataFrame:
-    """Every score of the winner's weights: of all sets that are drawn from them."""
+    """Return every score of the winner's weights: rows of all sets that are drawn from them."""
     same = [
         name for name, samples in keys.samples.items() if samples.ema_sigma_rel == winner.sigma_rel
     ]
@@ -88,7 +89,7 @@ def scores_of(winner: Winner, keys: Experiment, evaluation: pd.DataFrame) -> pd.
 
 
 def passed_over_texts(winner: Winner) -> Iterator[str]:
-    """In words: the better checkpoints that are no more."""
+    """Yield a sentence for each better checkpoint whose weights were removed."""
     for row in winner.passed_over:
         yield (
             f"step {row['training_step']:,} had {winner.metric.name} "

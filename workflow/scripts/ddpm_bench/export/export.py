@@ -7,8 +7,8 @@
     results/<experiment>/best/config.yaml             the experiment alone, for ddpm-bench
     results/<experiment>/best/grid.png, scores.json, README.md
 
-The weights are a hard link where the disk allows it, so they take no room beside the checkpoint and
-stay when `keep` removes that.
+The weights are a hard link where the file system has such links: they take no room beside the
+checkpoint, and stay when `keep` removes it.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ from ddpm_bench.report.figures.style import empty_figure, save_figure
 from ddpm_bench.training.checkpoints import publish
 
 GRID_IMAGES = 64
-OF_A_WINNER = (
+FILES_OF_A_WINNER = (
     "model.safetensors",
     "decoder.safetensors",
     "scheduler_config.json",
@@ -49,10 +49,11 @@ def export_best(
     experiment_folder: Path,
     folder: Path,
 ) -> Winner | None:
-    """Write the export of an experiment into a folder, the card last; returns what won.
+    """Write the export of an experiment into a folder; return the exported checkpoint.
 
-    evaluation: the experiment's table of all scores; images: its dataset's summary.json. Where
-    nothing won, the card says why, and no weights are there.
+    The card is written last. evaluation: the experiment's table of all scores; images: its
+    dataset's summary.json. If no checkpoint could be chosen, the card gives the reason, no weights
+    are written, and None is returned.
     """
     config = check_config(stage.config, origin="--what")
     keys = config.experiments[stage.experiment]
@@ -66,7 +67,7 @@ def export_best(
     if sampling.autoencoder is not None:
         write_decoder(sampling, best.manifest, decoder)
     else:
-        decoder.unlink(missing_ok=True)  # of before, when the experiment was in latents
+        decoder.unlink(missing_ok=True)  # left from a config in which the experiment was in latents
     steps = steps_of(sampling)
     write_text(folder / "scheduler_config.json", steps.scheduler.to_json_string())
     source = program(sampling, steps)
@@ -83,9 +84,9 @@ def export_best(
 
 
 def export_nothing(config: Config, experiment: str, folder: Path) -> None:
-    """Say that no checkpoint could be chosen; what an earlier one has left here goes."""
+    """Write an export without weights, with the reason; remove the weights of an earlier one."""
     samples, score, metric = deciding(config.experiments[experiment])
-    for name in OF_A_WINNER:
+    for name in FILES_OF_A_WINNER:
         (folder / name).unlink(missing_ok=True)
     text = f"{metric.name} was measured at no checkpoint by score {score} of samples {samples}."
     save_figure(empty_figure(f"{experiment}: no best checkpoint", text), folder / "grid.png")
@@ -96,14 +97,17 @@ def export_nothing(config: Config, experiment: str, folder: Path) -> None:
 
 
 def config_text(stage: BestStage) -> str:
-    """config.yaml: the experiment alone; keys at their defaults are left out."""
+    """Return config.yaml: the experiment alone, without keys at their defaults."""
     head = f"# Experiment {stage.experiment}, as ddpm-bench {__version__} reads it.\n"
     return head + yaml.safe_dump(stage.config, sort_keys=False, allow_unicode=True)
 
 
 def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
-    """What turns the latents that a model draws into images, by the names that the published
-    packages give it: codebooks.*, decoder.*, and the latents' mean and std, float32 [c, 1, 1]."""
+    """Write the weights that turn drawn latents into images, as safetensors.
+
+    The names are those of the published packages: codebooks.*, decoder.*, and the latents' mean and
+    std, float32 [c, 1, 1].
+    """
     import torch
     from diffusers.models.autoencoders.vae import Decoder
     from safetensors.torch import save_file
@@ -115,7 +119,7 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
     assert sampling.autoencoder is not None
     ours = open_decoder(manifest, torch.device("cpu"))
     codebooks = ResidualVQ(**quantizer_arguments(sampling.autoencoder))
-    # Its buffers, of updates that are not by gradients, are those of a fresh one.
+    # Its buffers, which only training by moving averages updates, stay those of a new one.
     codebooks.load_state_dict(
         {**codebooks.state_dict(), **ours.autoencoder.codebooks.quantizer.state_dict()}
     )
@@ -131,7 +135,7 @@ def write_decoder(sampling: SampleStage, manifest: Path, path: Path) -> None:
 
 
 def sampling_of(config: Config, experiment: str, samples: str) -> SampleStage:
-    """Network, schedule and drawing of a set."""
+    """Return the stage that draws a set of samples: network, schedule and drawing keys."""
     keys = config.experiments[experiment]
     dataset = config.datasets[keys.dataset]
     autoencoder = config.autoencoders[keys.autoencoder].model if keys.autoencoder else None
@@ -147,7 +151,10 @@ def sampling_of(config: Config, experiment: str, samples: str) -> SampleStage:
 
 
 def scores_record(experiment: str, best: Winner, scores: pd.DataFrame) -> dict[str, Any]:
-    """scores.json: what won, by what, and every score of its weights; null where not measured."""
+    """Return scores.json: the checkpoint, the score that chose it, and every score of its weights.
+
+    A score that was not measured is null.
+    """
     row, metric = best.row, best.metric
     return {
         "experiment": experiment,
@@ -169,7 +176,7 @@ def scores_record(experiment: str, best: Winner, scores: pd.DataFrame) -> dict[s
 
 
 def plain(value: Any) -> Any:
-    """A table's value as JSON has it."""
+    """Convert a table's value to a value of JSON."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -1,5 +1,7 @@
-"""The model card of an exported checkpoint, in the layout of the Hugging Face hub (Mitchell et al.
-2019, "Model Cards for Model Reporting")."""
+"""The model card of an exported checkpoint, in the layout of the Hugging Face hub.
+
+Mitchell et al. 2019, "Model Cards for Model Reporting".
+"""
 
 import textwrap
 from collections.abc import Iterator
@@ -29,38 +31,38 @@ def model_card(
     program: str,
     requirements: list[str],
 ) -> str:
-    """README.md of an exported checkpoint.
+    """Return README.md of an exported checkpoint.
 
     config: of this experiment alone; scores: all of the checkpoint, rows of the evaluation table;
-    images: the dataset's summary.json; program: sample.py, and what it needs to be installed.
+    images: the dataset's summary.json; program: sample.py, and the requirements to install for it.
     """
     keys = config.experiments[experiment]
     dataset = config.datasets[keys.dataset]
     parts = [
         front_matter(experiment, keys.dataset, scores),
         f"# {experiment}\n",
-        what_it_is(experiment, keys, dataset, best),
+        model_paragraph(experiment, keys, dataset, best),
         "![samples](grid.png)\n",
         "## How to draw from it\n",
         f"```\npip install {' '.join(requirements)}\npython sample.py\n```\n",
         f"`sample.py` is all that it takes:\n\n```python\n{program.rstrip()}\n```\n",
         "## Data\n",
-        what_it_saw(keys.dataset, dataset, images),
+        data_paragraph(keys.dataset, dataset, images),
         "## Training\n",
-        how_it_was_trained(config, experiment, best),
+        training_lines(config, experiment, best),
         "## Scores\n",
         score_lines(scores),
-        "".join(f"- {text}\n" for text in what_to_mind(best, scores)),
+        "".join(f"- {text}\n" for text in reservations(best, scores)),
         "## Intended use and limits\n",
-        limits(keys.dataset, images),
+        limits_paragraph(keys.dataset, images),
         "## Files\n",
-        files(best, config, experiment),
+        file_lines(best, config, experiment),
     ]
     return "\n".join(parts)
 
 
 def front_matter(experiment: str, dataset: str, scores: pd.DataFrame) -> str:
-    """What the hub reads: tags, and every score as a result of the model."""
+    """Return the YAML header that the hub reads: tags, and every score as a result of the model."""
     results = [
         {
             "task": TASK,
@@ -85,7 +87,8 @@ def front_matter(experiment: str, dataset: str, scores: pd.DataFrame) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def what_it_is(experiment: str, keys: Experiment, dataset: Dataset, best: Winner) -> str:
+def model_paragraph(experiment: str, keys: Experiment, dataset: Dataset, best: Winner) -> str:
+    """Return the paragraph on the model: images, training step, and the score that chose it."""
     size = f"{dataset.image_size}x{dataset.image_size}"
     kind = "grayscale" if dataset.channels == 1 else "colour"
     latent = f" in the latents of the autoencoder {keys.autoencoder}" if keys.autoencoder else ""
@@ -98,7 +101,8 @@ def what_it_is(experiment: str, keys: Experiment, dataset: Dataset, best: Winner
     )
 
 
-def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
+def data_paragraph(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
+    """Return the paragraph on the dataset."""
     source = dataset.source.model_dump(mode="json", exclude_defaults=True)
     given = ", ".join(f"{key} {value}" for key, value in source.items() if key != "kind")
     origin = source["kind"] + (f" ({given})" if given else "")
@@ -109,7 +113,8 @@ def what_it_saw(name: str, dataset: Dataset, images: dict[str, Any]) -> str:
     )
 
 
-def how_it_was_trained(config: Config, experiment: str, best: Winner) -> str:
+def training_lines(config: Config, experiment: str, best: Winner) -> str:
+    """Return the list of network, objective, optimiser, steps and weights."""
     keys = config.experiments[experiment]
     train, diffusion = keys.train, keys.diffusion
     average = (
@@ -139,7 +144,7 @@ def how_it_was_trained(config: Config, experiment: str, best: Winner) -> str:
 
 
 def score_lines(scores: pd.DataFrame) -> str:
-    """A table in Markdown: a row for each set of samples and way to score."""
+    """Return the scores as a table in Markdown: a row for each set of samples and way to score."""
     names = [metric.name for metric in METRICS.values()]
     head = ["samples", "features", "generated", "reference", *names]
     rows = [head, ["---"] * len(head)]
@@ -151,8 +156,8 @@ def score_lines(scores: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
 
 
-def what_to_mind(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
-    """What has to be known before the scores are believed."""
+def reservations(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
+    """Yield the reservations that a reader of the scores needs."""
     yield (
         f"The checkpoint is the best of {best.candidates} by this very score, which flatters it a "
         "little."
@@ -168,7 +173,8 @@ def what_to_mind(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
     yield from (f"Warning: {text}" for text in scores["warning"].unique() if text)
 
 
-def limits(dataset: str, images: dict[str, Any]) -> str:
+def limits_paragraph(dataset: str, images: dict[str, Any]) -> str:
+    """Return the paragraph on intended use and limits."""
     return paragraph(
         f"It draws images like those of {dataset}, and nothing else: it takes no prompt and no "
         f"class. Trained on {images['train']:,} images, it may repeat some of them; the scores "
@@ -179,7 +185,8 @@ def limits(dataset: str, images: dict[str, Any]) -> str:
     )
 
 
-def files(best: Winner, config: Config, experiment: str) -> str:
+def file_lines(best: Winner, config: Config, experiment: str) -> str:
+    """Return the list of files in the folder."""
     lines = {
         "model.safetensors": f"the weights, sha256 `{best.sha256}`",
         "sample.py": "draws 16 images with published packages",
@@ -194,7 +201,7 @@ def files(best: Winner, config: Config, experiment: str) -> str:
 
 
 def card_without_winner(experiment: str, what: str, samples: str, score: str) -> str:
-    """README.md where nothing could be chosen."""
+    """Return README.md for an experiment of which no checkpoint could be chosen."""
     return "\n".join(
         [
             f"# {experiment}\n",
@@ -208,6 +215,7 @@ def card_without_winner(experiment: str, what: str, samples: str, score: str) ->
 
 
 def paragraph(text: str) -> str:
+    """Wrap a paragraph at 100 characters."""
     return (
         "\n".join(textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)) + "\n"
     )

@@ -1,9 +1,9 @@
-"""The short program beside an exported model: it draws samples with published packages alone.
+"""The short program beside an exported model, which draws samples with published packages alone.
 
-The scheduler lies beside it as diffusers' scheduler_config.json, whose betas are the schedule's
-own, so that every schedule is there as it was trained with. Two of diffusers' schedulers are
-enough: DDPM's, and DPM-Solver++, whose first order is DDIM without noise (Lu et al. 2022, section
-4.1). Where a set was drawn by another one, the nearest of the two takes its place.
+The scheduler is saved beside it as diffusers' scheduler_config.json, with the betas of the training
+themselves, so that every schedule is reproduced. Two of diffusers' schedulers are enough: DDPM's,
+and DPM-Solver++, whose first order is DDIM without noise (Lu et al. 2022, section 4.1). For a set
+that was drawn by another solver, the program uses the nearest of the two.
 """
 
 import textwrap
@@ -21,7 +21,7 @@ from ddpm_bench.sampling.solvers import visited_levels, visited_timesteps
 
 IMAGES, COLUMNS = 16, 4
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
-# The clean image that a prediction implies (see diffusion.implied_image), as source code.
+# Source code of the clean image that a prediction implies (`models.diffusion.implied_image`).
 CLEAN = {
     "pred_noise": "(images - (1 - power) ** 0.5 * prediction) / power**0.5",
     "pred_x0": "prediction",
@@ -31,16 +31,16 @@ CLEAN = {
 
 @dataclass(frozen=True)
 class Steps:
-    """How the program steps from noise to images."""
+    """Solver of the program: its scheduler and the timesteps it visits."""
 
     scheduler: SchedulerMixin
-    timesteps: list[int]  # visited, descending
-    clipped: bool  # whether estimates of the clean image are, by the program itself
+    timesteps: list[int]  # that are visited, descending
+    clipped: bool  # whether the program itself clips estimates of the clean image
     as_drawn: bool  # whether the set was drawn by the same equations
 
 
 def steps_of(stage: SampleStage) -> Steps:
-    """The scheduler that draws as a set was drawn, or the nearest to it."""
+    """Return the scheduler that draws as a set was drawn, or the nearest to it."""
     drawing, diffusion = stage.drawing, stage.diffusion
     betas = noise_schedule(diffusion).numpy()
     bounded = stage.latents() is None
@@ -70,8 +70,11 @@ def steps_of(stage: SampleStage) -> Steps:
 
 
 def program(stage: SampleStage, steps: Steps) -> str:
-    """The source of sample.py, which reads model.safetensors and scheduler_config.json beside it,
-    of latents decoder.safetensors too, and writes samples.png: a grid of 16 images."""
+    """Return the source of sample.py, which writes a grid of 16 images to samples.png.
+
+    It reads model.safetensors and scheduler_config.json beside it, and decoder.safetensors if the
+    model draws latents.
+    """
     latents = stage.latents()
     channels, size = stage.channels, stage.image_size
     if latents is not None:
@@ -87,7 +90,7 @@ def program(stage: SampleStage, steps: Steps) -> str:
         "",
         "here = Path(__file__).parent",
         'device = "cuda" if torch.cuda.is_available() else "cpu"',
-        called(f"model = {network}", arguments),
+        call_text(f"model = {network}", arguments),
         'model.load_state_dict(load_file(here / "model.safetensors"))',
         "model.to(device).eval()",
         f"scheduler = {scheduler}.from_pretrained(here)",
@@ -102,7 +105,7 @@ def program(stage: SampleStage, steps: Steps) -> str:
 
 
 def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
-    """Of published packages, in the order of their names."""
+    """Return the import lines, of published packages only, in the order of their names."""
     own = isinstance(stage.model, Unet)
     names = scheduler if own else ", ".join(sorted((scheduler, network)))
     lines = ["import torch"]
@@ -116,12 +119,12 @@ def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:
 
 
 def decoding(autoencoder: VqVae, channels: int) -> list[str]:
-    """The lines that turn latents into images: unscaled, each looked up as its nearest codes."""
+    """Return the lines that decode latents: unscale, look up the nearest codes, decode."""
     from ddpm_bench.models.autoencoder import decoder_arguments, quantizer_arguments
 
     return [
-        called("decoder = Decoder", decoder_arguments(autoencoder, channels)),
-        called("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
+        call_text("decoder = Decoder", decoder_arguments(autoencoder, channels)),
+        call_text("codebooks = ResidualVQ", quantizer_arguments(autoencoder)),
         'weights = load_file(here / "decoder.safetensors")',
         'mean, std = (weights.pop(name).to(device) for name in ("mean", "std"))',
         'both = torch.nn.ModuleDict({"codebooks": codebooks, "decoder": decoder})',
@@ -135,6 +138,7 @@ def decoding(autoencoder: VqVae, channels: int) -> list[str]:
 
 
 def headline(drawing: Drawing, steps: Steps) -> str:
+    """Return the docstring of the program."""
     first = f"Draws {IMAGES} images from model.safetensors beside this file into samples.png."
     if steps.as_drawn:
         return first
@@ -146,14 +150,14 @@ def headline(drawing: Drawing, steps: Steps) -> str:
 
 
 def loop(stage: SampleStage, steps: Steps) -> list[str]:
-    """The lines that lead noise to images."""
+    """Return the lines that lead noise to images."""
     seen, bounded = stage.model.self_condition, stage.latents() is None
     lines = ["seen = torch.zeros_like(images)"] if seen else []
     lines += ["with torch.inference_mode():", "    for time in scheduler.timesteps:"]
-    asked = asked_network(stage.model)
+    prediction = network_call(stage.model)
     if not (seen or steps.clipped):
-        return [*lines, f"        images = scheduler.step({asked}, time, images).prev_sample"]
-    lines += [f"        prediction = {asked}"]
+        return [*lines, f"        images = scheduler.step({prediction}, time, images).prev_sample"]
+    lines += [f"        prediction = {prediction}"]
     if stage.diffusion.objective != "pred_x0":
         lines += ["        power = scheduler.alphas_cumprod[int(time)].item()"]
     clean = CLEAN[stage.diffusion.objective]
@@ -165,8 +169,8 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     return [*lines, "        images = scheduler.step(clean, time, images).prev_sample"]
 
 
-def asked_network(model: Model) -> str:
-    """The network asked about images at a time, as source code."""
+def network_call(model: Model) -> str:
+    """Return the call of the network on images at a time, as source code."""
     if isinstance(model, Unet):
         return f"model(images, time.expand({IMAGES}){', seen' if model.self_condition else ''})"
     images = "torch.cat((seen, images), dim=1)" if model.self_condition else "images"
@@ -174,19 +178,19 @@ def asked_network(model: Model) -> str:
 
 
 def network_of(model: Model, channels: int) -> tuple[str, dict[str, Any]]:
-    """The class of a published package that our network is, and what it is built with."""
+    """Return the class of a published package that a network is, and its arguments."""
     if isinstance(model, Unet):
         name, arguments = "Unet", unet_arguments(model, channels)
     else:
         from ddpm_bench.models.unet2d import unet2d_arguments
 
         name, arguments = "UNet2DModel", unet2d_arguments(model, channels)
-    del arguments["dropout"]  # of training alone
+    del arguments["dropout"]  # used in training only
     return name, arguments
 
 
-def called(head: str, arguments: dict[str, Any]) -> str:
-    """A call with named arguments, over several lines where it is long."""
+def call_text(head: str, arguments: dict[str, Any]) -> str:
+    """Return a call with named arguments as source code, over several lines if it is long."""
     given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     if len(head) + len(given) < 98:
         return f"{head}({given})"
@@ -195,7 +199,7 @@ def called(head: str, arguments: dict[str, Any]) -> str:
 
 
 def timesteps_text(steps: Steps) -> str:
-    """The visited timesteps as an argument: a range where they are one."""
+    """Return the visited timesteps as an argument in source code; a range if evenly spaced."""
     times = steps.timesteps
     distance = times[0] - times[1] if len(times) > 1 else 1
     same = range(times[0], times[-1] - 1, -distance)
@@ -205,7 +209,7 @@ def timesteps_text(steps: Steps) -> str:
 
 
 def requirements(stage: SampleStage) -> list[str]:
-    """The packages that the program imports, at the versions that are here."""
+    """Return the packages that the program imports, at their installed versions."""
     names = ["torch", "diffusers", "safetensors", "pillow"]
     names += ["denoising-diffusion-pytorch"] if isinstance(stage.model, Unet) else []
     names += ["vector-quantize-pytorch"] if stage.autoencoder else []

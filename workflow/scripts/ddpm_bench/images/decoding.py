@@ -1,4 +1,4 @@
-"""One image file, of any kind, to one square array of bytes. Runs in the processes that decode.
+"""Decoding of one image file, of any kind, into one square array of bytes.
 
 Imports little: every decoding process imports it.
 """
@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-# Raster formats whose decoders are part of Pillow: no document formats, of which some would start
-# another program (EPS starts Ghostscript). Pillow's name for JPEG includes MPO.
+# Raster formats whose decoders are part of Pillow. Document formats are left out: some would start
+# another program (EPS starts Ghostscript). Pillow's JPEG includes MPO.
 FORMATS = (
     *("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000"),
     *("TGA", "PCX", "SGI", "QOI"),
@@ -42,7 +42,7 @@ TURNS = {
 
 @dataclass(frozen=True)
 class Square:
-    """The form that every image is given, and the size above which one is left out."""
+    """Form that every image is brought to, and the size above which an image is left out."""
 
     image_size: int
     channels: int
@@ -50,12 +50,13 @@ class Square:
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of one image in this form."""
         return self.image_size * self.image_size * self.channels
 
 
 @dataclass(slots=True)
 class DecodedFile:
-    """What a file turned out to be: size and mode as stored, and why it was left out, if it was."""
+    """Properties of a decoded file: size and mode as stored, and the reason if it is left out."""
 
     sha256: str = ""
     width: int | None = None
@@ -65,13 +66,16 @@ class DecodedFile:
 
 
 class UnusableError(Exception):
-    """An image cannot be used; the message is the reason in images.csv, the same for all such."""
+    """Reason why an image cannot be used.
+
+    The message stands in images.csv, and is the same text for all images with this reason.
+    """
 
 
 def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | None]:
     """Decode a file to uint8 [image_size, image_size, channels]; None when it is left out.
 
-    What is wrong with a file never raises; running out of memory does.
+    A broken or unreadable file raises nothing; running out of memory does.
     """
     outcome = DecodedFile()
     try:
@@ -91,8 +95,9 @@ def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | N
 
 
 def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
+    """Decode an open file; raise UnusableError with the reason if that is impossible."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
+        warnings.simplefilter("ignore")  # about odd metadata: only the pixels count
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = upright(_open(file, square, outcome))
@@ -100,7 +105,7 @@ def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise UnusableError(too_large(square)) from None
-        except Exception:  # each of Pillow's decoders has its own errors for broken files
+        except Exception:  # Pillow's decoders raise many types of errors for broken files
             file.seek(0)
             if file.read(24).startswith(b"version https://git-lfs"):
                 raise UnusableError(LFS_POINTER) from None
@@ -112,46 +117,58 @@ def _decode(file: BinaryIO, square: Square, outcome: DecodedFile) -> np.ndarray:
 
 
 def _open(file: BinaryIO, square: Square, outcome: DecodedFile) -> Image.Image:
-    """The loaded image, or UnusableError before its pixels are decoded if they will not be used.
+    """Open and load an image; raise UnusableError before its pixels are decoded if it is not used.
 
     A JPEG is decoded in full. Pillow's two short cuts for large ones (draft and reducing_gap) are
     up to four times faster, but moved pixels of photographs by up to 35 and 11 grey levels.
     """
-    Image.MAX_IMAGE_PIXELS = None  # the size is judged below, when it can be written down
+    Image.MAX_IMAGE_PIXELS = None  # the size is checked below, once it is recorded
     image = Image.open(file, formats=formats())
     outcome.width, outcome.height, outcome.mode = *image.size, image.mode
     limit = int(square.max_megapixels * 1e6)
     if image.width * image.height > limit:
         raise UnusableError(too_large(square))
-    Image.MAX_IMAGE_PIXELS = limit  # for what a header does not tell, such as frames inside
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise UnusableError(ANIMATED)  # an MPO is a photograph with its previews after it
+    Image.MAX_IMAGE_PIXELS = limit  # for sizes that the header does not name, such as frames'
+    if has_several_frames(image):
+        raise UnusableError(ANIMATED)
     image.load()
     return image
 
 
+def has_several_frames(image: Image.Image) -> bool:
+    """Return whether an opened image is animated; an MPO is a photograph with its previews."""
+    return getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
+
+
 @functools.cache
 def formats() -> tuple[str, ...]:
+    """Return the names of the formats that this Pillow can decode."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is new in Pillow 11.3
 
 
 def too_large(square: Square) -> str:
-    """The reason for leaving out an image above the limit."""
+    """Return the reason for leaving out an image above the limit."""
     return f"larger than {square.max_megapixels:g} megapixels"
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned and mirrored as EXIF says; EXIF that cannot be read says nothing."""
+    """Return the image turned and mirrored as its EXIF asks.
+
+    EXIF that cannot be read is ignored.
+    """
     try:
         turn = TURNS.get(image.getexif().get(EXIF_ORIENTATION))
-    except Exception:  # broken EXIF raises whatever its parser meets
+    except Exception:  # broken EXIF raises errors of many types
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def to_square(image: Image.Image, square: Square) -> np.ndarray:
-    """The centred square of an image of any mode as uint8 [image_size, image_size, channels]."""
+    """Convert the centred square of an image to uint8 [image_size, image_size, channels].
+
+    Any mode of Pillow that can be converted is taken.
+    """
     deep = image.mode == "F" or image.mode.startswith("I")
     image = _centre(_spread(image) if deep else _opaque(image), square.image_size)
     if deep:
@@ -175,7 +192,7 @@ def _centre(image: Image.Image, image_size: int) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """An image of 8 bits or fewer as L or RGB, what is transparent over white."""
+    """Convert an image of 8 bits or fewer to L or RGB, with transparent parts over white."""
     if image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.has_transparency_data:
@@ -191,7 +208,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _spread(image: Image.Image) -> Image.Image:
-    """An image of 16 or 32 bits as mode F, its grey levels spread over 0 to 255."""
+    """Convert an image of 16 or 32 bits to mode F, its grey levels spread over 0 to 255."""
     values = np.asarray(image)
     black, white = _levels(image.mode, values)
     spread = (values.astype(np.float32) - black) * (255 / (white - black))
@@ -201,11 +218,11 @@ def _spread(image: Image.Image) -> Image.Image:
 
 
 def _levels(mode: str, values: np.ndarray) -> tuple[float, float]:
-    """The values that are black and white.
+    """Return the values that are black and white in an image of 16 or 32 bits.
 
-    Modes I;16 have 16 bits. Mode I is read so too if the values fit, F as 0..1, 0..255 or 16 bits,
-    whichever is the first that fits; other values have no agreed meaning, and their own range is
-    spread.
+    Modes I;16 have 16 bits. Mode I is read as 16 bits too if the values fit. Mode F is read as
+    0..1, 0..255 or 16 bits, whichever is the first that fits. Other values have no agreed meaning:
+    their own range is spread.
     """
     if mode.startswith("I;16"):
         return 0, SIXTEEN_BITS
@@ -219,12 +236,12 @@ def _levels(mode: str, values: np.ndarray) -> tuple[float, float]:
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:
-    """uint8 [H, W, C] as a Pillow image: L for one channel, RGB for three."""
+    """Convert uint8 [H, W, C] to a Pillow image: L for one channel, RGB for three."""
     return Image.fromarray(
         np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     )
 
 
 def is_grayscale(mode: str) -> bool:
-    """Whether images of this Pillow mode have no colour."""
+    """Return whether images of this Pillow mode have no colour."""
     return mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")

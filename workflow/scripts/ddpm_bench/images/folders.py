@@ -1,4 +1,4 @@
-"""Folders of images as they are, neither resized nor cropped: what score.py takes on its own."""
+"""Folders of images in their own size, neither resized nor cropped."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.images.decoding import formats, upright
+from ddpm_bench.images.decoding import formats, has_several_frames, upright
 from ddpm_bench.machine.host import usable_cores
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files below a folder by their suffix, sorted."""
+    """Return the image files below a folder, sorted; they are recognised by their suffix."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); name another folder")
@@ -25,11 +25,11 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_images(files: list[Path], cpus: int) -> np.ndarray:
-    """All images of files of one shape: uint8 [N, H, W, C], C 1 when all of them are grayscale.
+    """Read images of one shape as uint8 [N, H, W, C]; C is 1 when all of them are grayscale.
 
-    They lie in a temporary file that is mapped into memory, so that many need no more memory than
-    few. Raises UserError that names the file when one cannot be read, has more than 8 bits or
-    transparent pixels, or is of another shape than the first.
+    They are written to a temporary file that is mapped into memory, so that many need no more
+    memory than few. Raises UserError that names the file when one cannot be read, has more than 8
+    bits or transparent pixels, or is of another shape than the first.
     """
     rows = tempfile.TemporaryFile(prefix="ddpm-bench-", suffix=".images")  # noqa: SIM115
     gray = True
@@ -47,6 +47,7 @@ def read_images(files: list[Path], cpus: int) -> np.ndarray:
 def _of_one_shape(
     files: list[Path], images: Iterable[tuple[np.ndarray, bool]]
 ) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield the images, and raise UserError at the first one of another shape."""
     first: tuple[int, ...] | None = None
     for path, (pixels, gray) in zip(files, images, strict=True):
         first = first or pixels.shape
@@ -61,7 +62,7 @@ def _of_one_shape(
 
 
 def read_image(path: Path) -> tuple[np.ndarray, bool]:
-    """One image as uint8 [H, W, 3], upright as its EXIF says, and whether it is grayscale."""
+    """Read one image as uint8 [H, W, 3], upright as its EXIF asks, and whether it is grayscale."""
     try:
         with Image.open(path, formats=formats()) as image:
             _check(path, image)
@@ -71,26 +72,26 @@ def read_image(path: Path) -> tuple[np.ndarray, bool]:
             return np.asarray(image.convert("RGB")), gray
     except UserError:
         raise
-    except Exception as error:  # each of Pillow's decoders has its own errors for broken files
+    except Exception as error:  # Pillow's decoders raise many types of errors
         raise UserError(
-            f"{path}: cannot be read as an image ({error}); make it again or take it away"
+            f"{path}: cannot be read as an image ({error}); make it again or remove it"
         ) from None
 
 
 def _check(path: Path, image: Image.Image) -> None:
-    """Refuse, before the pixels are decoded, what is no picture of 8 bits."""
-    stored = " ".join(str(tile[3]) for tile in image.tile)  # 16 bits of RGB show in it alone
+    """Raise UserError for an image of more than 8 bits or several frames, before it is decoded."""
+    stored = " ".join(str(tile[3]) for tile in image.tile)  # it alone shows RGB of 16 bits
     if image.mode == "F" or image.mode.startswith("I") or ";16" in stored:
         raise UserError(
             f"{path}: has more than 8 bits a channel (mode {image.mode}); scores are of images "
             "from 0 to 255: save it with 8 bits"
         )
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if has_several_frames(image):
         raise UserError(f"{path}: has {image.n_frames} frames; save one of them as an image")
 
 
 def _opaque(path: Path, image: Image.Image) -> Image.Image:
-    """The image without its alpha channel, which may hide nothing."""
+    """Return the image without its alpha channel; raise UserError if any pixel is transparent."""
     if not image.has_transparency_data:
         return image
     gray = image.mode == "LA"

@@ -1,18 +1,18 @@
-"""Many small images as one picture."""
+"""Grids: many small images as one picture."""
 
 import math
 
 import numpy as np
 from PIL import Image
 
-SMALLEST_TILE = 48  # pixels: smaller images are enlarged by a whole factor to be seen
+SMALLEST_TILE = 48  # pixels: smaller images are enlarged by a whole factor
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.Image:
     """Tile uint8 images [N, H, W, C] (C 1 or 3) row by row on white, `gap` pixels apart.
 
-    Without `columns` the grid is as square as can be. Small images are enlarged by a whole
-    factor, each pixel to a block, so that nothing is smoothed away. Raises ValueError for N = 0.
+    Without `columns` the grid is as square as possible. Small images are enlarged by a whole
+    factor, each pixel to a block, without smoothing. Raises ValueError for N = 0.
     """
     count, height, width, channels = images.shape
     if count == 0:
@@ -30,7 +30,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> 
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Up to `most` of the indices 0 to count - 1, evenly spread, first and last among them."""
+    """Return up to `most` of the indices 0 to count - 1, evenly spread, with first and last."""
     if count <= most:
         return list(range(count))
     return [round(index) for index in np.linspace(0, count - 1, most)]

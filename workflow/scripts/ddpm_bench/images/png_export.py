@@ -1,4 +1,4 @@
-"""Images as a folder of PNG files, for programs that read nothing else."""
+"""Export of images as a folder of PNG files."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,15 +10,14 @@ from PIL import Image
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
 from ddpm_bench.images.sample_files import open_sample_file, samples_of
-
-DIGITS = 6
+from ddpm_bench.records.layout import IMAGE_DIGITS
 
 
 def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndarray], int]:
-    """The images of files and of folders of samples, uint8 [n, H, W, C] each, memory-mapped, and
-    how many of the first to write (`count` None: all).
+    """Open files and folders of samples; return their arrays and the number of images to write.
 
-    Raises UserError where a folder holds no whole set, images differ in shape, or are too few.
+    Arrays are memory-mapped, uint8 [n, H, W, C] each; `count` None: all images. Raises UserError
+    where a folder holds no complete set, images differ in shape, or there are fewer than `count`.
     """
     files = [file for path in paths for file in (samples_of(path) if path.is_dir() else [path])]
     arrays = [open_sample_file(file) for file in files]
@@ -35,10 +34,9 @@ def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndar
 
 
 def export_images(arrays: list[np.ndarray], folder: Path, count: int) -> Iterator[int]:
-    """Write the first `count` images as 000000.png, 000001.png, ... into a folder; yields the
-    number of each when it is written.
+    """Write the first `count` images as 000000.png, 000001.png, ...; yield each number written.
 
-    The folder appears when all is in it. Raises UserError when it is there and holds something.
+    The folder appears when all images are in it. Raises UserError when it exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not empty; name a new folder, or remove what is in it")
@@ -46,5 +44,5 @@ def export_images(arrays: list[np.ndarray], folder: Path, count: int) -> Iterato
     with replacing_folder(folder) as temporary:
         for number, image in enumerate(images):
             picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-            picture.save(temporary / f"{number:0{DIGITS}}.png")
+            picture.save(temporary / f"{number:0{IMAGE_DIGITS}}.png")
             yield number

@@ -15,8 +15,9 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def usable_cores(wanted: int) -> int:
     """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(wanted, cores))
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(wanted, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def processor() -> str:

@@ -66,11 +66,16 @@ def build_schedule(
     return Schedule(keys.objective, *(value.float().to(device) for value in values))
 
 
+def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:
+    """Scale uint8 pixels of any shape to float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1.0
+
+
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
     """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]; latents, float32 [N, h, w, c], keep
     their values."""
     images = images.permute(0, 3, 1, 2)
-    return images if images.is_floating_point() else images.float() / 127.5 - 1.0
+    return images if images.is_floating_point() else to_unit_range(images)
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.sampling import Samples
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256, Score, ScoreSettings
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.files import sha256
 from ddpm_bench.planning.benchmark_cells import (
     WITHOUT_IMAGES,
@@ -61,36 +62,6 @@ def _each(block: str) -> dict[str, Any]:
 
 def _dumped(block: Any, leave_out: dict[str, Any]) -> dict[str, Any]:
     return block.model_dump(mode="json", exclude_defaults=True, exclude=leave_out)
-
-
-VERSIONS = {
-    "fetch": 1,
-    "prepare": 1,
-    "classifier": 1,
-    "train": 2,
-    "encode": 1,
-    "reconstruct": 1,
-    "schedule": 1,
-    "validate": 1,
-    "sample": 3,
-    "grid": 1,
-    "features": 2,
-    "score": 2,
-    "collect": 2,
-    "thin": 1,
-    "plot": 2,
-    "trajectory": 1,
-    "samplers": 1,
-    "compare": 2,
-    "best": 1,
-    "hours": 1,
-    "losses": 1,
-    "bests": 1,
-    "costs": 1,
-    "sweep": 1,
-    "cell": 1,
-    "throughput": 1,
-}
 
 
 def stage(name: str, **keys: Any) -> str:

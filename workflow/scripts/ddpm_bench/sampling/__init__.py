@@ -1,1 +1,1 @@
-"""From a checkpoint to images."""
+"""Drawing of samples from checkpoints."""

@@ -1,9 +1,10 @@
-"""Batches of a set of samples, kept on disk until the file of their job is whole.
+"""Batches of a set of samples, kept on disk until the output file of their job is complete.
 
     samples/<set>/step-00000300/.batch-<fingerprint>-00000128.npz
 
-They are named by their position in the set, so a job that is started again, or cut otherwise, goes
-on where the one before was killed. The fingerprint is that of all that decides their bytes.
+They are named by their position in the set, so a job that is started again, or covers another
+range, continues where the earlier one was killed. The fingerprint covers everything that determines
+their bytes.
 """
 
 import zipfile
@@ -21,35 +22,37 @@ from ddpm_bench.records.layout import padded_step
 
 @dataclass(frozen=True)
 class DrawnBatch:
-    """Images of a set that were drawn together: uint8 [N, H, W, C], from a position on, and how
-    long it took."""
+    """Images of a set that were drawn together: uint8 [N, H, W, C] from position `start` on.
+
+    seconds: duration of the drawing.
+    """
 
     start: int
     images: np.ndarray
     seconds: float
 
     def between(self, first: int, last: int) -> np.ndarray:
-        """Those at positions first .. last of the set."""
+        """Return the images at positions first .. last of the set."""
         return self.images[max(first - self.start, 0) : last + 1 - self.start]
 
 
 def batch_starts(size: int, first: int, last: int) -> list[int]:
-    """The positions of the batches that hold images first .. last of a set.
+    """Return the positions of the batches that hold images first .. last of a set.
 
-    Batches start at the multiples of `size`, so that no image depends on where a job's range
-    begins or ends; what they hold beyond it is drawn too, and dropped.
+    Batches start at the multiples of `size`, so that no image depends on where a job's range begins
+    or ends; images outside the range are drawn too, and dropped.
     """
     return list(range(first // size * size, last + 1, size))
 
 
 def fingerprint(stage: SampleStage, weights_sha256: str) -> str:
-    """16 hexadecimal digits that name what is drawn: all keys of the set, and the weights."""
+    """Return 16 hexadecimal digits that identify all keys of a set and its weights."""
     keys = {"stage": what_keys(stage), "weights": weights_sha256}
     return sha256_text(canonical_json(keys))[:16]
 
 
 class KeptBatches:
-    """The batches of one fingerprint in the folder of a set's checkpoint."""
+    """Kept batches of one fingerprint, in the folder of a set's checkpoint."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._prefix = folder, f".batch-{name}-"
@@ -61,10 +64,11 @@ class KeptBatches:
                 path.unlink(missing_ok=True)
 
     def has(self, start: int) -> bool:
+        """Return whether the batch at a position is kept and complete."""
         return self.find(start) is not None
 
     def find(self, start: int) -> DrawnBatch | None:
-        """The batch at a position, if it is here and whole."""
+        """Return the batch at a position, or None if it is not kept or not complete."""
         try:
             with np.load(self._path(start), allow_pickle=False) as file:
                 return DrawnBatch(start, file["images"], float(file["seconds"]))
@@ -72,11 +76,12 @@ class KeptBatches:
             return None
 
     def keep(self, batch: DrawnBatch) -> None:
+        """Write a batch to disk."""
         with replacing(self._path(batch.start)) as temporary:
             np.savez(temporary, images=batch.images, seconds=batch.seconds)
 
     def remove(self, starts: Sequence[int]) -> None:
-        """Remove batches, and what killed processes left half-written of them."""
+        """Remove batches, and half-written ones that killed processes left."""
         for start in starts:
             self._path(start).unlink(missing_ok=True)
             remove_half_written(self._path(start))

@@ -1,7 +1,7 @@
-"""Drawing images from a checkpoint.
+"""Sampler: draws the images of a set from a checkpoint.
 
-Image i of a set depends on (weights, keys of the set, seed, i) alone: each image has a generator
-of its own, and batches are cut at fixed positions and always computed whole, so any cut into jobs
+Image i of a set depends on (weights, keys of the set, seed, i) alone: each image has a generator of
+its own, and batches are cut at fixed positions and always computed whole, so any cut into jobs
 gives the same bytes on the same hardware.
 """
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """A checkpoint's network with a set's scheduler.
+    """Network of a checkpoint with the scheduler of a set.
 
-    weights: the EMA parameters of a checkpoint, by name, on the CPU. decoder: of a model that draws
-    latents.
+    weights: the EMA parameters of a checkpoint, by name, on the CPU. decoder: turns latents into
+    images if the model draws latents.
     """
 
     def __init__(
@@ -54,23 +54,26 @@ class Sampler:
             compute_for_cpu(self._model, FORWARD_DRAWING)
 
     def draw(self, first: int, count: int) -> torch.Tensor:
-        """Images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
+        """Draw images first .. first + count - 1 of the set: uint8 [count, H, W, C]."""
         for images, _ in self.denoise(first, count):
             last = images
         return self.images(last)
 
     @torch.inference_mode()
     def images(self, drawn: torch.Tensor) -> torch.Tensor:
-        """What `denoise` gives as images, decoded where it is latents: uint8 [N, H, W, C]."""
+        """Convert what `denoise` yields to uint8 images [N, H, W, C] on the CPU.
+
+        Latents are decoded.
+        """
         return to_uint8(drawn if self._decoder is None else self._decoder.images(drawn)).cpu()
 
     @torch.inference_mode()
     def denoise(self, first: int, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The way to these images: after each solver step the images as they are then, and the
-        estimate of the clean ones that was its last.
+        """Yield the noisy images and the estimates of the clean ones after each solver step.
 
-        Both float32 [count, C, H, W], x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, of images or
-        of latents; the last are those that `draw` decodes, clips and rounds.
+        Both are float32 [count, C, H, W], x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, of images
+        or of latents. The estimate is the last of the step. The last images are those that `draw`
+        decodes, clips and rounds.
         """
         stage, seed = self.stage, self.stage.drawing.seed
         generators = [image_generator(seed, first + index) for index in range(count)]
@@ -89,7 +92,10 @@ class Sampler:
         )
 
     def _estimate(self) -> Estimate:
-        """The network as a solver asks it; it remembers what a self-conditioned one has said."""
+        """Return the network as a function of noisy images that remembers its last estimate.
+
+        Self-conditioned networks take that estimate as input.
+        """
         stage = self.stage
         seen: tuple[torch.Tensor, ...] = ()
 
@@ -99,14 +105,14 @@ class Sampler:
             clean = implied_image(
                 stage.diffusion.objective, noised, level.signal, level.spread, prediction
             )
-            if stage.model.self_condition:  # on the last estimate (Chen et al. 2022, algorithm 2)
+            if stage.model.self_condition:  # on the last estimate, Chen et al. 2022, algorithm 2
                 seen = (clean.clamp(-1.0, 1.0) if self._latents is None else clean,)
             return clean
 
         return estimate
 
     def _predict(self, noised: torch.Tensor, time: float, *seen: torch.Tensor) -> torch.Tensor:
-        """The network's prediction in float32, computed in the precision of the set."""
+        """Return the network's prediction in float32, computed in the precision of the set."""
         times = torch.full((len(noised),), time, device=self.device)
         in_bf16 = self.stage.drawing.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16):
@@ -115,8 +121,10 @@ class Sampler:
 
 
 def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) -> Sampler:
-    """The sampler of the checkpoint of a step, which the manifest names, on the GPU where there is
-    one, else on `run.cpus` cores."""
+    """Return the sampler of the checkpoint of a step, which the manifest lists.
+
+    It computes on the GPU if there is one, else on `run.cpus` cores.
+    """
     torch.set_num_threads(usable_cores(run.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
@@ -129,7 +137,7 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
 
 
 def draw_batch(sampler: Sampler, start: int) -> DrawnBatch:
-    """The whole batch at a position of the set."""
+    """Draw the whole batch at a position of the set, and time it."""
     began = time.perf_counter()
     images = sampler.draw(start, sampler.stage.drawing.batch_size).numpy()
     return DrawnBatch(start, images, time.perf_counter() - began)
@@ -138,8 +146,7 @@ def draw_batch(sampler: Sampler, start: int) -> DrawnBatch:
 def draw_batches(
     sampler: Sampler, starts: Iterable[int], kept: KeptBatches
 ) -> Iterator[DrawnBatch]:
-    """The batches at these positions; those that an earlier attempt has kept are not drawn again,
-    others are kept as soon as they are drawn."""
+    """Yield the batches at these positions: kept ones from disk, the others drawn and then kept."""
     for start in starts:
         batch = kept.find(start)
         if batch is None:
@@ -149,21 +156,24 @@ def draw_batches(
 
 
 def timing(sampler: Sampler, images: int, seconds: float) -> dict[str, Any]:
-    """What is noted of the drawing of a job's images: `seconds` is that of its batches, without
-    start and loading, and with what the batches at its ends hold beyond its range."""
+    """Return the timing record of a drawing job.
+
+    images: number of images in the job's range. seconds: duration of all its batches, without start
+    and loading, but with the images that the first and last batch hold beyond the range.
+    """
     drawing = sampler.stage.drawing
     return {
         "images": images,
         "seconds": seconds,
         "batch_size": drawing.batch_size,
         "precision": drawing.precision,
-        "device": described(sampler.device),
+        "device": device_name(sampler.device),
         "network_evaluations": network_evaluations(drawing),
     }
 
 
-def described(device: torch.device) -> str:
-    """What computes, in words: the GPU's name, or the CPU's and the number of threads."""
+def device_name(device: torch.device) -> str:
+    """Return the device in words: the GPU's name, or the CPU's and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -173,11 +183,11 @@ def described(device: torch.device) -> str:
 def denoising_steps(
     sampler: Sampler, images: int, most: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Up to `most` solver steps, evenly spread: their numbers from 1 on, and after each the first
-    images of the set as they are then and the estimates of the clean ones in it.
+    """Yield the number, noisy images and estimates of the clean ones of evenly spread solver steps.
 
-    Both uint8 [n, H, W, C], n up to `images` and one batch. A whole batch is drawn, as for the
-    set: the last step has its very bytes.
+    Numbers count from 1; `most`: how many steps at most. Both arrays are uint8 [n, H, W, C], n up
+    to `images` and one batch: the first images of the set. A whole batch is drawn, as for the set,
+    so the last step has the bytes of the set's images.
     """
     batch_size = sampler.stage.drawing.batch_size
     shown = set(spread(sampler.stage.drawing.solver_steps(), most))

@@ -1,9 +1,9 @@
-"""Solvers: the way from noise to an image, by estimates of the clean image on it.
+"""Solvers: steps from noise to an image, by estimates of the clean image at each noise level.
 
 Every noise level is x = signal x_0 + spread eps with signal^2 + spread^2 = 1 (Ho et al. 2020, eq.
-4), and the network is asked about images on this scale. Which levels are visited is decided here,
-the same for all solvers; the steps between them are those of diffusers' schedulers, but for ddim,
-whose scheduler there steps by T // steps only.
+4), and the network is evaluated on images of this scale. The visited levels are chosen here, the
+same for all solvers; the steps between them are those of diffusers' schedulers, except for ddim,
+whose scheduler there can only step by T // steps.
 """
 
 import itertools
@@ -17,14 +17,17 @@ from diffusers import SchedulerMixin
 
 from ddpm_bench.config.sampling import Drawing, expanded_timesteps
 
-LEAST_SIGNAL = 2.0**-16  # float32 steps from a noise level of 65,536 to 0 within half a grey level
+# Its sigma is 65,536: a step from there to 0 in float32 has an error below half a grey level.
+LEAST_SIGNAL = 2.0**-16
 KARRAS_RHO, KARRAS_HIGHEST = 7.0, 80.0  # Karras et al. 2022, table 1
 
 
 @dataclass(frozen=True)
 class Level:
-    """A noise level: factors of image and noise, and the timestep that has it, a fraction where
-    it lies between two."""
+    """Noise level: the factors of image and noise, and its timestep.
+
+    The timestep is a fraction if the level lies between those of two timesteps.
+    """
 
     time: float
     signal: float
@@ -32,15 +35,15 @@ class Level:
 
     @property
     def sigma(self) -> float:
-        """The noise of x / signal, that is of x_0 + sigma eps (Karras et al. 2022, table 1)."""
+        """Noise of x / signal, that is of x_0 + sigma eps (Karras et al. 2022, table 1)."""
         return self.spread / self.signal
 
 
 CLEAN = Level(-1.0, 1.0, 0.0)
 
-# (images float32 [N, C, H, W] at the level) -> the network's estimate of the clean ones, likewise
+# From images at a level to the network's estimate of the clean ones, both float32 [N, C, H, W].
 Estimate = Callable[[torch.Tensor, Level], torch.Tensor]
-# After a solver step: the images as they are then, and the estimate of the clean ones.
+# The images after each solver step, and the step's last estimate of the clean ones.
 Steps = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -52,11 +55,11 @@ def solve(
     generators: Sequence[torch.Generator],
     bounded: bool = True,
 ) -> Steps:
-    """Lead noise to images; yields after each solver step.
+    """Lead noise to images; yield after each solver step.
 
     betas: float64 [T]; noise: float32 [N, C, H, W], standard normal, the images at the first level;
-    generators: one per image, for the solvers that add noise; bounded: whether images lie in
-    [-1, 1], to which ddpm and ddim then clip their estimates, as latents do not.
+    generators: one per image, for the solvers that add noise; bounded: whether images lie in [-1,
+    1], to which ddpm and ddim then clip their estimates; latents are not bounded.
     """
     levels = visited_levels(drawing, betas)
     if drawing.scheduler == "ddim":
@@ -69,15 +72,15 @@ def solve(
 
 
 def network_evaluations(drawing: Drawing) -> int:
-    """How often the network is asked about an image."""
+    """Return how often the network is evaluated for an image."""
     steps = drawing.solver_steps()
     return 2 * steps - 1 if drawing.scheduler == "heun" else steps
 
 
 def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
-    """The noise levels that a set visits, descending; the last step goes from there to the image.
+    """Return the noise levels that a set visits, descending.
 
-    betas: float64 [T].
+    The last step goes from the last level to the image. betas: float64 [T].
     """
     if drawing.karras_spaced():
         return karras_levels(betas, drawing.steps)
@@ -90,26 +93,28 @@ def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
 
 
 def level_at(time: float, alpha_cumprod: float) -> Level:
+    """Return the level of a timestep with this product of 1 - beta."""
     return Level(float(time), float(alpha_cumprod) ** 0.5, (1.0 - float(alpha_cumprod)) ** 0.5)
 
 
 def signal_powers(betas: np.ndarray) -> np.ndarray:
-    """The products of 1 - beta up to each timestep, float64 [T], kept away from 0.
+    """Return the products of 1 - beta up to each timestep, float64 [T], kept away from 0.
 
-    A schedule may end in noise alone, where sigma would be infinite. All levels stay different:
-    the floor is up to twice as high for earlier timesteps.
+    A schedule may end in noise alone, where sigma would be infinite. All levels stay different: the
+    floor is up to twice as high for earlier timesteps.
     """
     floor = LEAST_SIGNAL**2 * (2.0 - np.arange(len(betas)) / len(betas))
     return np.maximum(np.cumprod(1.0 - betas), floor)
 
 
 def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
-    """The timesteps that a sampler visits, descending in 0 .. timesteps - 1 (Lin et al. 2024,
-    table 2); all are different for every steps <= timesteps.
+    """Return the timesteps that a sampler visits, descending in 0 .. timesteps - 1.
 
-    Computed in integers: with floating-point steps, some counts end in a timestep of -1.
+    The spacings are those of Lin et al. 2024, table 2. All timesteps are different for every steps
+    <= timesteps. Computed in integers: with floating-point steps, some counts end in a timestep of
+    -1.
     """
-    if spacing == "trailing":  # T, then down in equal steps to one step above 0
+    if spacing == "trailing":  # from T down in equal steps to one step above 0
         above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
         return [time - 1 for time in above_zero]
     if spacing == "leading":  # whole strides up from 0
@@ -120,13 +125,16 @@ def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
 
 
 def rounded(numerator: int, denominator: int) -> int:
-    """The quotient of two integers, not negative, rounded half up."""
+    """Return the quotient of two non-negative integers, rounded half up."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
 def karras_levels(betas: np.ndarray, steps: int) -> list[Level]:
-    """Levels evenly in sigma^(1/7), from 80 or the schedule's highest sigma to its lowest (Karras
-    et al. 2022, eq. 5 and table 1); the timestep of each is interpolated in log sigma."""
+    """Return levels evenly spaced in sigma^(1/7), descending.
+
+    Karras et al. 2022, eq. 5 and table 1. They go from 80, or the schedule's highest sigma if that
+    is lower, to its lowest; the timestep of each is interpolated in log sigma.
+    """
     sigmas = np.sqrt(1.0 / signal_powers(betas) - 1.0)
     highest = min(sigmas[-1], KARRAS_HIGHEST)
     roots = np.linspace(highest ** (1 / KARRAS_RHO), sigmas[0] ** (1 / KARRAS_RHO), steps)
@@ -145,9 +153,10 @@ def ddim_steps(
     generators: Sequence[torch.Generator],
     bounded: bool = True,
 ) -> Steps:
-    """Song et al. 2021, eq. 12, with the noise of eq. 16; eta 0 adds none, eta 1 as much as DDPM.
+    """Step as Song et al. 2021, eq. 12, with the noise of eq. 16.
 
-    Bounded estimates are clipped to [-1, 1], and the direction to x_t is that to the clipped one.
+    eta 0 adds none, eta 1 as much as DDPM. Bounded estimates are clipped to [-1, 1], and the
+    direction to x_t is computed from the clipped one.
     """
     for level, following in itertools.pairwise([*levels, CLEAN]):
         clean = estimate(images, level)
@@ -162,14 +171,16 @@ def ddim_steps(
 
 
 def ddpm_noise(level: Level, following: Level) -> float:
-    """The standard deviation of the noise that a step of DDPM adds: sigma of Song et al. 2021, eq.
-    16, with eta 1."""
+    """Return the standard deviation of the noise that a step of DDPM adds.
+
+    It is sigma of Song et al. 2021, eq. 16, with eta 1.
+    """
     kept = (level.signal / following.signal) ** 2
     return following.spread / level.spread * (1.0 - kept) ** 0.5
 
 
 def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
-    """Standard normal [N, C, H, W], each image's from its own generator."""
+    """Draw standard normal noise [N, C, H, W], each image's from its own generator."""
     drawn = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
     return torch.stack(drawn).to(like)
 
@@ -177,10 +188,10 @@ def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> to
 def ddpm_scheduler(
     levels: list[Level], betas: np.ndarray, bounded: bool, variance: str
 ) -> SchedulerMixin:
-    """Ho et al. 2020, eq. 7, between the visited timesteps; bounded estimates are clipped to
-    [-1, 1].
+    """Return a scheduler for Ho et al. 2020, eq. 7, between the visited timesteps.
 
-    variance: fixed-small, that of eq. 7, or fixed-large, 1 - abar_t / abar_(t-1) in its place.
+    Bounded estimates are clipped to [-1, 1]. variance: fixed-small, that of eq. 7, or fixed-large,
+    1 - abar_t / abar_(t-1) in its place.
     """
     scheduler = diffusers.DDPMScheduler(
         len(betas),
@@ -195,7 +206,7 @@ def ddpm_scheduler(
 
 
 def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) -> SchedulerMixin:
-    """A solver that steps from sigma to sigma.
+    """Return a solver that steps from sigma to sigma.
 
     dpmsolver++: Lu et al. 2022, multistep; unipc: Zhao et al. 2023, with its corrector; euler and
     heun: Karras et al. 2022, algorithm 2 without noise; euler-ancestral: k-diffusion's.
@@ -211,14 +222,14 @@ def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) ->
     prediction = "v_prediction" if drawing.scheduler == "euler-ancestral" else "sample"
     scheduler = kind(len(betas), trained_betas=betas, prediction_type=prediction, **options)
     scheduler.set_timesteps(len(levels))
-    # Not every one takes a list, and their own spacings differ from each other.
+    # Not every scheduler takes a list of timesteps, and their own spacings differ.
     sigmas = torch.tensor([*(level.sigma for level in levels), 0.0], dtype=torch.float64)
     times = torch.tensor([level.time for level in levels])
-    if drawing.scheduler == "heun":  # asks twice in each step but the last
+    if drawing.scheduler == "heun":  # evaluates the network twice in each step but the last
         sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
         times = torch.cat([times[:1], times[1:].repeat_interleave(2)])
     scheduler.sigmas, scheduler.timesteps = sigmas, times
-    scheduler.set_begin_index(0)  # where it would look for the first timestep, which may come twice
+    scheduler.set_begin_index(0)  # or it searches the first timestep, which the list may hold twice
     return scheduler
 
 
@@ -229,20 +240,20 @@ def scheduler_steps(
     noise: torch.Tensor,
     generators: Sequence[torch.Generator],
 ) -> Steps:
-    """The steps of one of diffusers' schedulers that visits these levels."""
-    asks_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
-    asked = levels if not asks_twice else [levels[0], *np.repeat(levels[1:], 2)]
+    """Step through these levels with one of diffusers' schedulers; yield after each step."""
+    evaluates_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
+    evaluated = levels if not evaluates_twice else [levels[0], *np.repeat(levels[1:], 2)]
     following = iter([*levels[1:], CLEAN])
     images = noise / scale(scheduler, levels[0])
     options = {"generator": list(generators)} if adds_noise(scheduler) else {}
-    for number, (level, time) in enumerate(zip(asked, scheduler.timesteps, strict=True), 1):
+    for number, (level, time) in enumerate(zip(evaluated, scheduler.timesteps, strict=True), 1):
         noised = scheduler.scale_model_input(images, time)
         clean = estimate(noised, level)
         given = clean
         if scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022, section 4
             given = (level.signal * noised - clean) / level.spread
         images = scheduler.step(given, time, images, **options).prev_sample
-        if not asks_twice or number % 2 == 0 or number == len(asked):
+        if not evaluates_twice or number % 2 == 0 or number == len(evaluated):
             yield images * scale(scheduler, next(following)), clean
 
 
@@ -254,11 +265,12 @@ ON_THE_SIGMA_SCALE = (
 
 
 def scale(scheduler: SchedulerMixin, level: Level) -> float:
-    """By what a scheduler's images at a level are multiplied to be on ours."""
+    """Return the factor from a scheduler's images at a level to the scale of this module."""
     return level.signal if isinstance(scheduler, ON_THE_SIGMA_SCALE) else 1.0
 
 
 def adds_noise(scheduler: SchedulerMixin) -> bool:
+    """Return whether a scheduler draws noise in its steps."""
     return isinstance(
         scheduler, diffusers.DDPMScheduler | diffusers.EulerAncestralDiscreteScheduler
     )

@@ -1,1 +1,1 @@
-"""From images to scores."""
+"""Scores of images: features, metrics, and their records."""

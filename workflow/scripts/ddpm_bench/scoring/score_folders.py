@@ -1,4 +1,4 @@
-"""Scores of any images against any others, outside the workflow: what score.py does on its own."""
+"""Scores of any images against any others, outside the workflow."""
 
 import re
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from ddpm_bench.config.scoring import (
     ScoreSettings,
     ScoreStage,
 )
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.planning.stages import VERSIONS
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.scoring.features.references import (
     Reference,
@@ -39,24 +40,29 @@ SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}
 
 @dataclass(frozen=True)
 class Request:
-    """What is scored, against what, and how."""
+    """Samples, reference and keys of one score."""
 
     samples: Sequence[Path]  # a folder of images, or .npy files
-    reference: (
-        Path  # a folder of images, a prepared dataset, .npy, or .npz of features or mu, sigma
-    )
+    reference: Path  # images, a prepared dataset, .npy, or .npz of features or of mu and sigma
     split: Literal["train", "eval", "all"]  # of a prepared dataset
-    images: int | None  # the first of the samples; None: all
+    images: int | None  # number of the first samples to score; None: all
     keys: Score
     weights: Path
     save_reference: Path | None = None
 
 
-def score_images(request: Request) -> dict[str, Any]:
-    """The record of the scores, with the names of both sides.
+def report_scores(request: Request, output: Path | None) -> None:
+    """Score images, print a table of the scores, and write them to `output` as JSON."""
+    record = score_images(request)
+    print("\n".join(summary_lines(record)))
+    if output is not None:
+        write_json(output, record)
 
-    Raises UserError, before a network runs where that can be told, when the two sides cannot be
-    compared.
+
+def score_images(request: Request) -> dict[str, Any]:
+    """Score a request and return the record, with the names of both sides.
+
+    Raises UserError if the two sides cannot be compared; where possible before a network runs.
     """
     run = request.keys.run
     samples = open_pictures(request.samples, run)
@@ -68,17 +74,18 @@ def score_images(request: Request) -> dict[str, Any]:
         )
     stage = _stage(request, count)
     name = ", ".join(map(str, request.samples))
-    against = _against(request, stage, samples, name, run)
+    against = _references_of(request, stage, samples, name, run)
     if request.save_reference is not None:
         write_reference(request.save_reference, against.reference)
     record = score(stage, samples, name, against, request.weights, run).record
-    of = f"{request.reference} ({request.split})" if _is_prepared(request.reference) else None
-    named = of or str(request.reference)
-    return record | {"samples": name, "reference": named, "fid_reference": named}
+    reference = str(request.reference)
+    if _is_prepared(request.reference):
+        reference += f" ({request.split})"
+    return record | {"samples": name, "reference": reference, "fid_reference": reference}
 
 
 def _stage(request: Request, count: int) -> ScoreStage:
-    """The keys of a score as the workflow's programs take them."""
+    """Return the stage of a score, as the workflow's programs take it."""
     keys, pinned = request.keys, None
     if keys.features != "classifier":
         pinned = keys.weights.sha256 if keys.weights else PUBLISHED_INCEPTION_SHA256
@@ -102,7 +109,7 @@ def _stage(request: Request, count: int) -> ScoreStage:
 
 
 def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
-    """The images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
+    """Open the images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
 
     A folder of the workflow's samples (images-<first>-<last>.npy) is read in their order, any other
     by the names of its image files.
@@ -110,7 +117,7 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     arrays: list[np.ndarray] = []
     for path in paths:
         if not path.exists():
-            raise UserError(f"{path}: is neither a folder nor a file; give one that is there")
+            raise UserError(f"{path}: is neither a folder nor a file; give an existing one")
         drawn = sorted(path.glob("images-*.npy")) if path.is_dir() else []
         if drawn:
             arrays += open_samples(drawn, 1)
@@ -132,13 +139,14 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
 
 
 def _is_prepared(path: Path) -> bool:
+    """Return whether a folder is a prepared dataset."""
     return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
 
 
-def _against(
+def _references_of(
     request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
 ) -> References:
-    """What the samples are held against; a prepared dataset tells what was trained on too."""
+    """Return the references of a request; a prepared dataset has training and held-out images."""
     if request.reference.suffix == ".npz":
         return _stored(request, stage)
     if _is_prepared(request.reference):
@@ -153,6 +161,7 @@ def _against(
     check_comparable(stage, samples, name, shape, images)
 
     def features(stage: FeatureStage, wanted: Sequence[str]) -> dict[str, Reference]:
+        """Compute the features of some splits."""
         return {split: features_of(stage, splits[split], request.weights, run) for split in wanted}
 
     held = features(stage.features, list(splits))
@@ -167,13 +176,13 @@ def _against(
 
 
 def _stored(request: Request, stage: ScoreStage) -> References:
-    """A reference of features that score.py or the workflow has saved, or published statistics."""
+    """Read a reference from .npz: features that were saved earlier, or published statistics."""
     path = request.reference
     try:
         with np.load(path, allow_pickle=False) as stored:
             with_features = "features" in stored
     except (OSError, ValueError, AttributeError, TypeError):
-        with_features = False  # the next says what is wrong
+        with_features = False  # read_statistics names the error
     if not with_features:
         if stage.features.features != "inception":
             raise UserError(f"{path}: mu and sigma are Inception's; take --features inception")
@@ -192,7 +201,7 @@ def _stored(request: Request, stage: ScoreStage) -> References:
 
 
 def summary_lines(record: dict[str, Any]) -> list[str]:
-    """The scores as lines for people: what of, each score that there is, and the warnings."""
+    """Return a record as lines for the terminal: both sides, measured scores, and warnings."""
     space = f"{record['feature_space']} ({record['feature_dimensions']} dimensions)"
     if record["channels_repeated"]:
         space += ", grayscale repeated to three channels"

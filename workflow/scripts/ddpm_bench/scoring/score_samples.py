@@ -1,5 +1,6 @@
-"""Scoring a set of samples: from files, or from images at hand, to the record of its scores."""
+"""Scores of a set of samples, from files or from open arrays."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ import torch
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import write_json
 from ddpm_bench.images.sample_files import open_images, open_samples
-from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.records.failures import failure_of_samples
+from ddpm_bench.records.nearest import Nearest, write_nearest
 from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
@@ -20,43 +23,61 @@ from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, kid_
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """What one set of samples is scored from."""
+    """Files that one set of samples is scored from."""
 
     samples: Sequence[Path]  # images-<first>-<last>.npy
-    reference: Sequence[Path]  # what reference_features.py wrote; of `all`: train's and eval's
+    reference: Sequence[Path]  # of reference_features.py; of `all`: train's and eval's
     weights: Path
-    fid_reference: Sequence[Path] = ()  # of pytorch-fid's pass, or one of published statistics
-    train: Path | None = None  # features of the images that were trained on
-    heldout: Path | None = None  # and of those that were not
+    fid_reference: Sequence[Path] = ()  # features of pytorch-fid's pass, or one file of statistics
+    train: Path | None = None  # features of the training images
+    heldout: Path | None = None  # features of the held-out images
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A score's record, and what its figures need beside it."""
+    """Record of a set's scores, and the distances that its figures need."""
 
-    record: dict[str, Any]  # as of tables.ScoreRecord
+    record: dict[str, Any]  # as `records.scores.ScoreRecord` reads it
     nearest: Nearest | None
+
+
+def write_scores(
+    stage: ScoreStage, files: ScoreFiles, run: ScoreRun, output: Path, nearest: Path | None
+) -> None:
+    """Score a set of samples into `output`, JSON, and its distances into `nearest`, .npz.
+
+    A set whose drawing failed gets a record without scores, with the failure as the reason.
+    """
+    failed = failure_of_samples(files.samples)
+    if failed is None:
+        scored = score_samples(stage, files, run)
+    else:
+        print(f"nothing to score: {failed.in_words()}", file=sys.stderr)
+        scored = without_scores(stage, files, f"no images: {failed.in_words()}")
+    if nearest is not None:
+        write_nearest(nearest, scored.nearest)
+    write_json(output, scored.record)
 
 
 def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:
     """Score the first `stage.images` samples, or all, against references in the same feature space.
 
-    A score that cannot be had is None, with the reason in `warning`. Raises UserError, before the
-    network runs, when the samples are too few or of another shape than the reference, a reference
-    is of other weights, or KID's subset exceeds either side.
+    A score that cannot be computed is None, with the reason in `warning`. Raises UserError, before
+    the network runs, when the samples are too few or of another shape than the reference, a
+    reference was made with other weights, or KID's subset exceeds either side.
     """
     if stage.images is None:
         samples = open_images(files.samples)
         stage = stage.model_copy(update={"images": sum(map(len, samples))})
     else:
         samples = open_samples(files.samples, stage.images)
-    against = read_against(stage, files)
+    against = read_references(stage, files)
     name = f"{files.samples[0]}, ..." if len(files.samples) > 1 else str(files.samples[0])
     return score(stage, samples, name, against, files.weights, run)
 
 
 def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
-    """The record of a set that has no images: every score is null, and `reason` says why."""
+    """Return the record of a set without images: every score is null, `reason` is its warning."""
     reference = read_reference(files.reference)
     record = {
         "feature_space": stage.features.feature_space,
@@ -66,17 +87,17 @@ def without_scores(stage: ScoreStage, files: ScoreFiles, reason: str) -> Scored:
         "channels_repeated": False,
         "images_generated": 0,
         "images_reference": reference.images,
-        **_held_against(stage),
+        **_reference_names(stage),
         **dict.fromkeys(SCORE_NAMES),
         "warning": reason,
     }
     return Scored(record, None)
 
 
-def read_against(stage: ScoreStage, files: ScoreFiles) -> References:
-    """The references that a set of samples is held against, from their files."""
+def read_references(stage: ScoreStage, files: ScoreFiles) -> References:
+    """Read the references of a set of samples from their files."""
     reference = read_reference(files.reference)
-    # The reference is one of these in most cases, and may be large.
+    # In most cases one of these is the reference, which may be large: it is read once.
     held = {files.reference[0]: reference} if len(files.reference) == 1 else {}
     train, heldout = (
         None if path is None else (held.get(path) or read_reference([path])).features
@@ -102,7 +123,7 @@ def score(
 ) -> Scored:
     """Score the first `stage.images` of `samples`, arrays of uint8 images [N, H, W, C].
 
-    `name`: what errors call the samples. Errors: as of `score_samples`.
+    name: the name of the samples in error messages. Raises UserError as `score_samples` does.
     """
     check_comparable(stage, samples, name, against.reference.image_shape, against.reference.images)
     device = computing_device(run)
@@ -117,7 +138,7 @@ def score(
         "channels_repeated": repeats_channels(stage.features) and samples[0].shape[3] == 1,
         "images_generated": stage.images,
         "images_reference": against.reference.images,
-        **_held_against(stage),
+        **_reference_names(stage),
     }
     fid_generated = None
     if stage.measuring.fid_backend == "pytorch-fid":
@@ -129,7 +150,8 @@ def score(
     return Scored(record, measured.nearest)
 
 
-def _held_against(stage: ScoreStage) -> dict[str, str]:
+def _reference_names(stage: ScoreStage) -> dict[str, str]:
+    """Return the part of a record that names the reference."""
     return {
         "reference": stage.reference,
         "fid_reference": stage.fid_statistics or stage.reference,
@@ -144,7 +166,7 @@ def _second_pass(
     run: ScoreRun,
     device: torch.device,
 ) -> np.ndarray:
-    """The features of pytorch-fid's pass over the same images."""
+    """Compute the features of pytorch-fid's pass over the same images."""
     second = stage.features.model_copy(update={"features": "pytorch-fid"})
     space = open_feature_space(second, weights, device)
     features, _ = extract(space, samples, stage.images, run.batch_size, device)
@@ -152,6 +174,7 @@ def _second_pass(
 
 
 def _warnings_of_space(stage: FeatureStage) -> list[str]:
+    """Return the warnings about a feature space of unpublished weights."""
     if stage.weights_name is None or stage.features == "dinov2":
         return []
     return [
@@ -159,7 +182,7 @@ def _warnings_of_space(stage: FeatureStage) -> list[str]:
     ]
 
 
-# What is refused
+# Checks
 
 
 def check_comparable(
@@ -169,9 +192,9 @@ def check_comparable(
     image_shape: tuple[int, ...] | None,
     images: int | None,
 ) -> None:
-    """UserError when the samples cannot be held against a reference of so many such images.
+    """Raise UserError if the samples cannot be compared with a reference of this shape and number.
 
-    Tells before any network runs. None: the shape or number of the reference is not known.
+    Needs no network. image_shape, images: None if the reference's are not known.
     """
     shape = samples[0].shape[1:]
     if image_shape is not None and shape != image_shape:
@@ -190,7 +213,7 @@ def check_comparable(
 
 
 def _check_space(space: FeatureSpace, against: References) -> None:
-    """UserError when a reference is not of this network."""
+    """Raise UserError if a reference was made with another network."""
     for reference in (against.reference, against.fid):
         if reference.weights_sha256 not in (None, space.weights_sha256):
             raise UserError(
@@ -202,6 +225,3 @@ def _check_space(space: FeatureSpace, against: References) -> None:
                 f"the reference has {len(reference.mu)} dimensions and {space.name} features have "
                 f"{space.dimensions}; give statistics of the same features"
             )
-
-
-# On disk

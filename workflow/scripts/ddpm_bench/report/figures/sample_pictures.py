@@ -142,3 +142,18 @@ def with_images(
         return steps, files, None
     kept = [index for index, one in enumerate(failed) if one is None]
     return [steps[index] for index in kept], [files[index] for index in kept], why
+
+
+def write_sample_grid(samples: list[Path], images: int, output: Path) -> None:
+    """Write the grid of a checkpoint's first `images` samples, or a picture of its failure, as PNG.
+
+    output: <experiment>/samples/<set>/<step>/<file>; the path is the title of a failure.
+    """
+    failed = failure_of_samples(samples)
+    if failed is not None:
+        *_, experiment, _, name, step, _ = output.absolute().parts
+        say_instead(output, f"{experiment}: samples {name}, {step}", failed)
+        return
+    picture = sample_grid(samples, images)
+    with replacing(output) as temporary:
+        picture.save(temporary)

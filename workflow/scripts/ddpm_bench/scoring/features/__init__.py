@@ -1,1 +1,1 @@
-"""From images to features."""
+"""Feature spaces: networks that turn images into features."""

@@ -1,8 +1,9 @@
-"""A small network trained on a dataset's own labels: the feature space `classifier`.
+"""Small network trained on a dataset's own labels: the feature space `classifier`.
 
-It makes scores possible offline and for images that Inception does not know, such as digits of 16
-pixels. Its features and class probabilities play the parts of Inception's: the features are the
-last convolution's activations averaged over the image, a linear layer makes logits of them.
+It makes scores possible offline, and for images unlike those that Inception was trained on, such as
+digits of 16 pixels. Its features and class probabilities take the place of Inception's: the
+features are the last convolution's activations averaged over the image; a linear layer turns them
+into logits.
 """
 
 import csv
@@ -22,17 +23,18 @@ from tqdm import tqdm
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing_folder, sha256, write_json
+from ddpm_bench.models.diffusion import to_unit_range
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"
-LARGEST_MAP = 32  # pixels: the first convolution brings larger images down to about this
-SMALLEST_MAP = 4  # pixels: the activations that are averaged are at least this wide
+LARGEST_MAP = 32  # pixels: the first convolution reduces larger images to about this
+SMALLEST_MAP = 4  # pixels: least width of the activations that are averaged
 
 
 class ClassifierNetwork(nn.Module):
     """Convolutions that halve the image until it is 4 to 7 pixels wide, their mean, a linear layer.
 
-    Takes [N, C, H, W] float32 in [-1, 1]; gives features [N, features] and logits [N, classes].
+    Takes [N, C, H, W] float32 in [-1, 1]; returns features [N, features] and logits [N, classes].
     """
 
     def __init__(self, channels: int, image_size: int, features: int, classes: int):
@@ -49,11 +51,13 @@ class ClassifierNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # trains a third faster on CPU
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [N, features] and logits [N, classes] of images [N, C, H, W]."""
         features = self.convolutions(images).mean(dim=(2, 3))
         return features, self.head(features)
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    """Return a convolution with batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -61,13 +65,8 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequ
     )
 
 
-def to_unit_range(pixels: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [-1, 1]."""
-    return pixels.float().div(127.5).sub(1)
-
-
 class LabelledImages:
-    """The images of one split that have a label.
+    """Labelled images of one split.
 
     Images: uint8 [N, H, W, C], memory-mapped, labelled or not. Positions: int64 [M] into them.
     Labels: int64 [M], indices into the dataset's sorted label names.
@@ -80,15 +79,19 @@ class LabelledImages:
         return len(self.positions)
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images [n, C, H, W] float32 in [-1, 1] and labels int64 [n] at `indices` of the M."""
+        """Return the images and labels at `indices` of the M.
+
+        Images: float32 [n, C, H, W] in [-1, 1]. Labels: int64 [n].
+        """
         pixels = torch.from_numpy(self.images[self.positions[indices]]).permute(0, 3, 1, 2)
         return to_unit_range(pixels), torch.from_numpy(self.labels[indices])
 
 
 def read_labelled(dataset: Path) -> tuple[list[str], LabelledImages, LabelledImages | None]:
-    """The label names and the labelled images of train.npy and eval.npy (None: nothing held out).
+    """Read the label names and the labelled images of train.npy and eval.npy.
 
-    Raises UserError when the training images have fewer than two labels.
+    The last is None if no labelled image is held out. Raises UserError when the training images
+    have fewer than two labels.
     """
     rows: dict[str, list[tuple[int, str]]] = {"train": [], "eval": []}
     with (dataset / "images.csv").open(newline="", encoding="utf-8") as file:
@@ -103,6 +106,7 @@ def read_labelled(dataset: Path) -> tuple[list[str], LabelledImages, LabelledIma
 
 
 def _split(path: Path, rows: list[tuple[int, str]], names: list[str]) -> LabelledImages | None:
+    """Return the labelled images of one split from its rows (position, label), or None."""
     if not rows:
         return None
     number = {name: index for index, name in enumerate(names)}
@@ -114,6 +118,7 @@ def _split(path: Path, rows: list[tuple[int, str]], names: list[str]) -> Labelle
 
 
 def _check_labels(dataset: str, labels: set[str]) -> None:
+    """Raise UserError for fewer than two labels."""
     if len(labels) > 1:
         return
     found = f"the single label {labels.pop()!r}" if labels else "no labels"
@@ -124,10 +129,10 @@ def _check_labels(dataset: str, labels: set[str]) -> None:
 
 
 def train_classifier(dataset: Path, keys: Classifier) -> tuple[ClassifierNetwork, dict[str, Any]]:
-    """Train on a prepared dataset's folder; returns the network and its summary.
+    """Train on a prepared dataset's folder; return the network and its summary.
 
-    One CPU core, always: sums over several threads are added in another order, and the same keys
-    would give other weights. Raises UserError without labels, or when the loss is not finite.
+    Always runs on one CPU core: sums over several threads are added in another order, and the same
+    keys would give other weights. Raises UserError without labels, or when the loss is not finite.
     """
     names, train, held_out = read_labelled(dataset)
     _, image_size, _, channels = train.images.shape
@@ -154,6 +159,7 @@ def train_classifier(dataset: Path, keys: Classifier) -> tuple[ClassifierNetwork
 
 
 def _fit(network: ClassifierNetwork, train: LabelledImages, keys: Classifier) -> None:
+    """Train the network for `keys.steps` steps."""
     generator = torch.Generator().manual_seed(keys.seed)
     batches = _batches(len(train), min(keys.batch_size, len(train)), generator)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
@@ -178,7 +184,7 @@ def _fit(network: ClassifierNetwork, train: LabelledImages, keys: Classifier) ->
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
-    """Indices of full batches, for ever; each epoch in a new order."""
+    """Yield indices of full batches without end; each epoch is in a new order."""
     while True:
         order = torch.randperm(count, generator=generator).numpy()
         for start in range(0, count - size + 1, size):
@@ -186,7 +192,7 @@ def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.n
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image [N, C, H, W] moved by up to an eighth of its size; edge pixels fill the gap."""
+    """Move each image [N, C, H, W] by up to an eighth of its size; edge pixels fill the gap."""
     count, _, height, width = images.shape
     reach_y, reach_x = height // 8, width // 8
     shift_y = torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)
@@ -198,7 +204,10 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The share of the peak learning rate: linear over the first fifth, then half a cosine to 0."""
+    """Return the fraction of the peak learning rate at a step.
+
+    It rises linearly over the first fifth, then falls as half a cosine to 0.
+    """
     rise = max(1, steps // 5)
     if step < rise:
         return (step + 1) / rise
@@ -207,7 +216,7 @@ def one_cycle(step: int, steps: int) -> float:
 
 @torch.inference_mode()
 def accuracy(network: ClassifierNetwork, images: LabelledImages, batch_size: int = 256) -> float:
-    """The share of images whose label has the largest logit."""
+    """Return the fraction of images whose label has the largest logit."""
     network.eval()
     right = 0
     for start in range(0, len(images), batch_size):
@@ -218,7 +227,7 @@ def accuracy(network: ClassifierNetwork, images: LabelledImages, batch_size: int
 
 
 def write_classifier(folder: Path, network: ClassifierNetwork, summary: dict[str, Any]) -> None:
-    """Write the weights and, beside them, the summary with their sha256; replaces the folder."""
+    """Write the weights and, beside them, the summary with their sha256; replace the folder."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with replacing_folder(folder) as temporary:
         save_file(tensors, temporary / WEIGHTS_NAME)
@@ -227,7 +236,7 @@ def write_classifier(folder: Path, network: ClassifierNetwork, summary: dict[str
 
 
 def read_classifier(weights: Path) -> tuple[ClassifierNetwork, dict[str, Any]]:
-    """The network in evaluation mode and its summary, from the weights that were written.
+    """Read the network, in evaluation mode, and its summary from a file of weights.
 
     Raises UserError when a file is missing or the two do not belong together.
     """

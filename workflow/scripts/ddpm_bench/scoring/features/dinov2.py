@@ -1,14 +1,14 @@
-"""DINOv2 features (Oquab et al. 2023), from a local safetensors file, as torch-fidelity's are.
+"""DINOv2 features (Oquab et al. 2023) from a local safetensors file, equal to torch-fidelity's.
 
 torch-fidelity's own extractor resizes and normalises the images. Its constructor fetches the
 network through torch.hub; here the network is built by transformers instead, from a file in the
 layout of Hugging Face's facebook/dinov2-small, -base, -large and -giant, which hold the hub's
 weights under other names.
 
-The two differ in one thing. The networks were trained on 37 × 37 patches and are applied to
-16 × 16, for which their position embeddings are interpolated: by the hub with a scale of 16.1 / 37
-(an offset of 0.1 against rounding), by transformers to a size of 16. They are interpolated here,
-once, as the hub does it, so that features are the hub's and torch-fidelity's.
+The two differ in one thing. The networks were trained on 37 × 37 patches and are applied to 16 ×
+16, for which their position embeddings are interpolated: by the hub with a scale of 16.1 / 37 (an
+offset of 0.1 against rounding), by transformers to a size of 16. They are interpolated here, once,
+as the hub does it, so that features are the hub's and torch-fidelity's.
 """
 
 import math
@@ -27,14 +27,17 @@ from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 from ddpm_bench.errors import UserError
 
 PATCH = 14  # pixels
-PATCHES = FeatureExtractorDinoV2.INPUT_IMAGE_SIZE // PATCH  # a side: 16
+PATCHES = FeatureExtractorDinoV2.INPUT_IMAGE_SIZE // PATCH  # of a side: 16
 INTERPOLATION_OFFSET = 0.1  # of the hub's networks
 POSITIONS = "embeddings.position_embeddings"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A DINOv2 network of Oquab et al. 2023; swiglu: the kind of its feed-forward layers."""
+    """Size of a DINOv2 network of Oquab et al. 2023.
+
+    swiglu: whether its feed-forward layers are SwiGLU's.
+    """
 
     width: int
     depth: int
@@ -51,21 +54,23 @@ ARCHITECTURES = {
 
 
 class ClassToken(nn.Module):
-    """Normalised pixels [N, 3, 224, 224] to the layer-normed class token [N, D]."""
+    """Network from normalised pixels [N, 3, 224, 224] to the layer-normed class token [N, D]."""
 
     def __init__(self, network: transformers.Dinov2Model) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Return the class tokens [N, D] of pixels [N, 3, 224, 224]."""
         return self.network(pixels).pooler_output
 
 
 class LocalDinoV2(FeatureExtractorDinoV2):
-    """torch-fidelity's extractor around a network that is given: uint8 [N, 3, H, W] to [N, D]."""
+    """torch-fidelity's extractor around a given network: uint8 [N, 3, H, W] to [N, D]."""
 
     def __init__(self, name: str, network: transformers.Dinov2Model) -> None:
-        FeatureExtractorBase.__init__(self, f"dinov2-{name}", ["dinov2"])  # its own downloads
+        # Not the constructor of FeatureExtractorDinoV2, which downloads the network.
+        FeatureExtractorBase.__init__(self, f"dinov2-{name}", ["dinov2"])
         self.feature_extractor_internal_dtype = torch.float32
         self.model = ClassToken(network)
         self.requires_grad_(False)
@@ -73,7 +78,7 @@ class LocalDinoV2(FeatureExtractorDinoV2):
 
 
 def load_dinov2(name: str, content: bytes, path: Path) -> LocalDinoV2:
-    """The extractor of the architecture `name`, from the content of a safetensors file.
+    """Return the extractor of the architecture `name`, from the content of a safetensors file.
 
     Raises UserError when the file holds other tensors than that network's.
     """
@@ -93,7 +98,10 @@ def load_dinov2(name: str, content: bytes, path: Path) -> LocalDinoV2:
 def _network(
     architecture: Architecture, side: int, tensors: dict[str, Tensor], path: Path, name: str
 ) -> transformers.Dinov2Model:
-    """transformers' network for side × side patches with these tensors, every one of them used."""
+    """Return transformers' network for side × side patches with exactly these tensors.
+
+    Raises UserError when one is missing, unexpected, or of another shape.
+    """
     config = transformers.Dinov2Config(
         hidden_size=architecture.width,
         num_hidden_layers=architecture.depth,
@@ -102,7 +110,8 @@ def _network(
         image_size=PATCH * side,
         patch_size=PATCH,
     )
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # it is checked below
+    # Its warnings are of no use: `found` is checked below.
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     network, found = transformers.Dinov2Model.from_pretrained(
         None,
@@ -123,9 +132,10 @@ def _network(
 
 
 def hub_positions(positions: Tensor) -> Tensor:
-    """Position embeddings [1, 1 + n², D] for 16 × 16 patches, [1, 257, D], as the hub has them.
+    """Interpolate position embeddings [1, 1 + n², D] to 16 × 16 patches, [1, 257, D].
 
-    The first is the class token's. Bicubic; facebookresearch/dinov2, `interpolate_pos_encoding`.
+    They are those of the hub's networks. The first is the class token's. Bicubic;
+    facebookresearch/dinov2, `interpolate_pos_encoding`.
     """
     token, grid = positions[:, :1], positions[:, 1:]
     side = math.isqrt(grid.shape[1])
@@ -139,6 +149,7 @@ def hub_positions(positions: Tensor) -> Tensor:
 
 
 def _other_network(path: Path, name: str, reason: object) -> UserError:
+    """Return the error for a file of another network."""
     return UserError(
         f"{path}: is not the DINOv2 network {name} in Hugging Face's layout ({reason}); use "
         "model.safetensors of facebook/dinov2-small, -base, -large or -giant, and its name: "

@@ -1,4 +1,4 @@
-"""Images to features: the images on disk, and a network's pass over them."""
+"""Passes of a feature network over images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,11 +11,9 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.scoring.features.spaces import FeatureSpace
 
-# Images
-
 
 def _batches(arrays: Sequence[np.ndarray], count: int, size: int) -> Iterator[np.ndarray]:
-    """The first `count` images in batches that do not depend on how they are cut into files."""
+    """Yield the first `count` images in batches that do not depend on the cut into files."""
     parts: list[np.ndarray] = []
     missing = min(size, count)
     for array in arrays:
@@ -29,14 +27,11 @@ def _batches(arrays: Sequence[np.ndarray], count: int, size: int) -> Iterator[np
                 parts, missing = [], min(size, count)
 
 
-# Passes
-
-
 def computing_device(run: ScoreRun) -> torch.device:
-    """The GPU where there is one, else `run.cpus` cores; in float32 proper on both.
+    """Return the GPU if there is one, else the CPU with `run.cpus` threads; both in full float32.
 
-    PyTorch's default rounds the inputs of convolutions on GPUs to 10 bits of mantissa (TF32),
-    which would move scores by more than they may differ from the field's.
+    PyTorch's default rounds the inputs of convolutions on GPUs to 10 bits of mantissa (TF32), which
+    would move scores by more than they may differ from the field's.
     """
     torch.set_num_threads(usable_cores(run.cpus))
     torch.backends.cudnn.allow_tf32 = False
@@ -51,10 +46,10 @@ def extract(
     batch_size: int,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Features [count, D] and logits [count, K], float32, of the first `count` images.
+    """Compute features [count, D] and logits [count, K], float32, of the first `count` images.
 
-    `arrays` hold uint8 images [N, H, W, C]. The logits are None where the network has none. Raises
-    UserError when the network takes other shapes, or gives a feature that is not finite.
+    `arrays` hold uint8 images [N, H, W, C]. The logits are None if the network has none. Raises
+    UserError when the network takes other shapes, or outputs a feature that is not finite.
     """
     shape = arrays[0].shape[1:]
     if space.image_shape is not None and shape != space.image_shape:
@@ -64,25 +59,26 @@ def extract(
         )
     features = np.empty((count, space.dimensions), np.float32)
     logits: np.ndarray | None = None
-    here = 0
+    done = 0
     with tqdm(total=count, desc=f"{space.name} features", unit="image") as progress:
         for images in _batches(arrays, count, batch_size):
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
             batch_features, batch_logits = space.network(pixels)
-            rows = slice(here, here + len(images))
+            rows = slice(done, done + len(images))
             features[rows] = batch_features.cpu().numpy()
-            _check_finite(space, features[rows], here)
+            _check_finite(space, features[rows], done)
             if batch_logits is not None:
-                if logits is None:  # whole at once: a list of batches would need twice the memory
+                if logits is None:  # allocated whole: a list of batches would need twice the memory
                     logits = np.empty((count, batch_logits.shape[1]), np.float32)
                 logits[rows] = batch_logits.cpu().numpy()
-            here += len(images)
+            done += len(images)
             progress.update(len(images))
-    assert here == count
+    assert done == count
     return features, logits
 
 
 def _check_finite(space: FeatureSpace, features: np.ndarray, first: int) -> None:
+    """Raise UserError naming the first image with a feature that is not finite."""
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise UserError(

@@ -1,4 +1,4 @@
-"""The reference: what images are scored against, as features and their statistics on disk."""
+"""References that samples are scored against: features and their statistics, on disk."""
 
 import zipfile
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]
-# In which each package sums its means.
+# Types in which the packages sum their means.
 MEAN_TYPES = {"torch-fidelity": np.float32, "pytorch-fid": np.float64}
-ROWS = 4096  # of features in float64 at a time: 67 MB of 2,048 dimensions
+ROWS = 4096  # converted to float64 at a time: 67 MB for 2,048 dimensions
 
 NOT_READABLE = (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile)
 
@@ -28,24 +28,24 @@ class Reference:
     """Images in a feature space; or the published statistics of some, without their features."""
 
     features: np.ndarray | None  # float32 [N, D]
-    mu: np.ndarray  # float64 [D]; NaN of fewer than two images
-    sigma: np.ndarray  # float64 [D, D]; likewise
-    weights_sha256: str | None  # None: published statistics do not say
+    mu: np.ndarray  # float64 [D]; NaN for fewer than two images
+    sigma: np.ndarray  # float64 [D, D]; NaN for fewer than two images
+    weights_sha256: str | None  # None: published statistics do not name them
     image_shape: tuple[int, ...] | None = None  # H, W, C; None: not known
 
     @property
     def images(self) -> int | None:
-        """Their number; None: published statistics do not say."""
+        """Number of images; None if published statistics do not name it."""
         return None if self.features is None else len(self.features)
 
 
 def feature_statistics(
     features: np.ndarray, backend: Backend = "torch-fidelity"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D, D], float64, of float32 features [N, D]; NaN where N < 2.
+    """Return mean [D] and covariance [D, D], float64, of float32 features [N, D]; NaN if N < 2.
 
-    The mean is summed in float32 because torch-fidelity's is: at 50,000 images the two differ by
-    as much as scores may differ from it; pytorch-fid's is summed in float64. The covariance is
+    The mean is summed in float32 because torch-fidelity's is: at 50,000 images the two differ by as
+    much as scores may differ from it; pytorch-fid's is summed in float64. The covariance is
     numpy.cov's up to rounding, of some rows at a time: numpy.cov would copy all of them twice.
     """
     count, dimensions = features.shape
@@ -63,14 +63,14 @@ def feature_statistics(
 def reference_features(
     stage: FeatureStage, images: Sequence[Path], weights: Path, run: ScoreRun
 ) -> Reference:
-    """The features and statistics of all images of the listed arrays, in order."""
+    """Compute the features and statistics of all images of the listed files, in order."""
     return features_of(stage, open_images(images), weights, run)
 
 
 def features_of(
     stage: FeatureStage, arrays: Sequence[np.ndarray], weights: Path, run: ScoreRun
 ) -> Reference:
-    """The features and statistics of all images in `arrays`, uint8 [N, H, W, C]."""
+    """Compute the features and statistics of all images in `arrays`, uint8 [N, H, W, C]."""
     device = computing_device(run)
     space = open_feature_space(stage, weights, device)
     count = sum(len(array) for array in arrays)
@@ -80,14 +80,14 @@ def features_of(
 
 
 def backend_of(stage: FeatureStage) -> Backend:
-    """Whose features a stage computes, and so whose mean they have."""
+    """Return the package whose features a stage computes, and which therefore sums their mean."""
     return "pytorch-fid" if stage.features == "pytorch-fid" else "torch-fidelity"
 
 
 def join_references(
     references: Sequence[Reference], backend: Backend = "torch-fidelity"
 ) -> Reference:
-    """All images of several references together, in order."""
+    """Join all images of several references, in order."""
     first, *others = references
     if not others:
         return first
@@ -113,7 +113,7 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 
 def read_reference(paths: Sequence[Path], backend: Backend = "torch-fidelity") -> Reference:
-    """Read what `write_reference` wrote; several files, such as train's and eval's, are joined.
+    """Read files of `write_reference`; several, such as train's and eval's, are joined.
 
     Raises UserError when one is something else, or of other weights or images than the first.
     """
@@ -130,9 +130,10 @@ def read_reference(paths: Sequence[Path], backend: Backend = "torch-fidelity") -
 
 
 def _read_one(path: Path) -> Reference:
+    """Read one file of `write_reference`; raise UserError if it is none."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            shape = stored.get("image_shape", ())  # older files
+            shape = stored.get("image_shape", ())  # which older files lack
             return Reference(
                 features=stored["features"],
                 mu=stored["mu"],
@@ -148,7 +149,7 @@ def _read_one(path: Path) -> Reference:
 
 
 def read_statistics(path: Path) -> Reference:
-    """Published statistics, an .npz with mu [D] and sigma [D, D] of Inception's features.
+    """Read published statistics, an .npz with mu [D] and sigma [D, D] of Inception's features.
 
     Raises UserError when it is something else, or when a number is not finite.
     """

@@ -1,9 +1,9 @@
 """Feature spaces: the networks that turn images into features, loaded from checked weights.
 
-`inception`, the network that the field's scores are defined by; `pytorch-fid`, the same network
-after that program's own resize, for FIDs that equal its own; `dinov2` (dinov2.py); `classifier`, a
-small network trained on the dataset's own labels (classifier.py). One pass of `inception` or
-`classifier` gives features and logits, all that the scores need.
+`inception`, the network by which the field's scores are defined; `pytorch-fid`, the same network
+after that program's own resize, for FIDs equal to that program's; `dinov2` (dinov2.py);
+`classifier`, a small network trained on the dataset's own labels (classifier.py). One pass of
+`inception` or `classifier` gives features and logits, all that the scores need.
 """
 
 import hashlib
@@ -18,21 +18,22 @@ from torch import Tensor
 
 from ddpm_bench.config.scoring import DINOV2_DIMENSIONS, PUBLISHED_INCEPTION_URLS, FeatureStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.scoring.features.classifier import read_classifier, to_unit_range
+from ddpm_bench.models.diffusion import to_unit_range
+from ddpm_bench.scoring.features.classifier import read_classifier
 
-# uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
+# From uint8 [N, C, H, W] to features [N, D] and logits [N, K] or None, float32.
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A network that turns images into features and logits, and where it comes from."""
+    """Network that turns images into features and logits, and the origin of its weights."""
 
     name: str  # classifier, inception, inception-<name of other weights>
     network: Network
     dimensions: int
     weights_sha256: str
-    image_shape: tuple[int, int, int] | None = None  # H, W, C it takes; None: any size, C 1 or 3
+    image_shape: tuple[int, int, int] | None = None  # H, W, C of inputs; None: any size, C 1 or 3
     classifier_accuracy: float | None = None  # on held-out images
 
 
@@ -56,10 +57,12 @@ def open_feature_space(stage: FeatureStage, weights: Path, device: torch.device)
 
 
 def _classifier_space(stage: FeatureStage, weights: Path, device: torch.device) -> FeatureSpace:
+    """Load a dataset's classifier."""
     classifier, summary = read_classifier(weights)
     classifier.to(device)
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and logits of uint8 images [N, C, H, W]."""
         return classifier(to_unit_range(images))
 
     size = summary["image_size"]
@@ -74,18 +77,19 @@ def _classifier_space(stage: FeatureStage, weights: Path, device: torch.device) 
 
 
 def repeats_channels(stage: FeatureStage) -> bool:
-    """Whether the network takes three channels only, so that grayscale is repeated to three."""
+    """Return whether grayscale is repeated because the network takes three channels only."""
     return stage.features != "classifier"
 
 
 def _three_channels(images: Tensor) -> Tensor:
-    """[N, 1 or 3, H, W] to [N, 3, H, W]: grayscale is repeated."""
+    """Expand [N, 1 or 3, H, W] to [N, 3, H, W]: grayscale is repeated."""
     return images.expand(-1, 3, -1, -1)
 
 
 def _inception_network(
     stage: FeatureStage, content: bytes, weights: Path, device: torch.device
 ) -> tuple[Network, int]:
+    """Load torch-fidelity's Inception; return it with the dimensions of its features."""
     inception = _fidelity_inception(_inception_tensors(content, weights), weights)
     inception.to(device, memory_format=torch.channels_last)  # up to twice as fast on CPU
 
@@ -98,13 +102,16 @@ def _inception_network(
 def _pytorch_fid_network(
     stage: FeatureStage, content: bytes, weights: Path, device: torch.device
 ) -> tuple[Network, int]:
-    """pytorch-fid's network, given the images as its program gives them: torchvision's ToTensor."""
+    """Load pytorch-fid's Inception; return it with the dimensions of its features.
+
+    It takes images as pytorch-fid's program does: scaled to [0, 1] by torchvision's ToTensor.
+    """
     inception = _pytorch_fid_inception(_inception_tensors(content, weights), weights)
     inception.to(device, memory_format=torch.channels_last)
 
     def network(images: Tensor) -> tuple[Tensor, None]:
         pixels = _three_channels(images).to(torch.float32).div(255)
-        (features,) = inception(pixels)  # it resizes, in PyTorch's way, and scales to [-1, 1]
+        (features,) = inception(pixels)  # which resizes as PyTorch does and scales to [-1, 1]
         return features.flatten(1), None
 
     return network, 2048
@@ -113,6 +120,7 @@ def _pytorch_fid_network(
 def _dinov2_network(
     stage: FeatureStage, content: bytes, weights: Path, device: torch.device
 ) -> tuple[Network, int]:
+    """Load a DINOv2 network; return it with the dimensions of its features."""
     from ddpm_bench.scoring.features.dinov2 import load_dinov2
 
     assert stage.weights_name is not None
@@ -129,7 +137,7 @@ def _dinov2_network(
 
 
 def _checked_bytes(stage: FeatureStage, path: Path) -> bytes:
-    """The file's content, once its sha256 is the pinned one."""
+    """Read a file once its sha256 is the pinned one; raise UserError otherwise."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -155,7 +163,7 @@ def _checked_bytes(stage: FeatureStage, path: Path) -> bytes:
 
 
 def _inception_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    """The tensors in `content`, read by the restricted loader, which runs nothing."""
+    """Load the tensors in `content` with PyTorch's restricted loader, which executes nothing."""
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -167,12 +175,12 @@ def _inception_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _fidelity_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module:
-    """torch-fidelity's Inception with these weights, giving features and logits.
+    """Return torch-fidelity's Inception with these weights; it outputs features and logits.
 
-    Its constructor unpickles without restriction whatever it is given, so it is given a copy that
-    is written here, of what the restricted loader found to be tensors and nothing else.
+    Its constructor unpickles without restriction whatever file it receives, so it receives a copy
+    that is written here, of tensors that the restricted loader has accepted.
     """
-    # Here and not above: this import takes seconds, and classifier features do without it.
+    # Imported here because it takes seconds, and classifier features do not need it.
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     copy = io.BytesIO()
@@ -187,9 +195,10 @@ def _fidelity_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module
 
 
 def _pytorch_fid_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Module:
-    """pytorch-fid's Inception with these weights, giving the features of its last pooling.
+    """Return pytorch-fid's Inception with these weights, up to its last pooling.
 
-    Its constructor downloads the weights; what it calls for that gives it these, for the moment.
+    Its constructor calls a function that downloads the weights; that function is replaced by one
+    that returns these, for the duration of the call.
     """
     from pytorch_fid import inception
 
@@ -204,6 +213,7 @@ def _pytorch_fid_inception(state: dict[str, Tensor], path: Path) -> torch.nn.Mod
 
 
 def _other_network(path: Path, error: Exception) -> UserError:
+    """Return the error for a file of another network."""
     first_line = str(error).splitlines()[0]
     return UserError(
         f"{path}: is not an Inception network in torch-fidelity's layout ({first_line}); "

@@ -1,1 +1,1 @@
-"""From features to scores."""
+"""Metrics from features to scores."""

@@ -1,7 +1,7 @@
-"""All scores of one set of samples from its features and logits.
+"""All scores of one set of samples, from its features and logits.
 
-torch-fidelity's functions, of which most are made, take the generated images first and the real
-ones second; precision and recall, and the draws of KID's subsets, depend on that order.
+Most are torch-fidelity's functions, which take the generated images first and the real ones second;
+precision and recall, and the random subsets of KID, depend on that order.
 """
 
 import math
@@ -21,7 +21,7 @@ from ddpm_bench.scoring.metrics.kid import kernel_distance
 from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
 from ddpm_bench.scoring.metrics.memorising import memorising_scores, nearest_training_images
 
-LARGEST_KID_SUBSET = 1000  # the literature's
+LARGEST_KID_SUBSET = 1000  # as in the literature
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
@@ -36,19 +36,19 @@ SCORE_NAMES = (
 
 @dataclass(frozen=True)
 class References:
-    """What a set of samples is held against, all in its feature space but `fid`."""
+    """References of a set of samples, all in its feature space except `fid`."""
 
     reference: Reference
-    fid: Reference  # the same, or pytorch-fid's pass over it, or published statistics
-    train: np.ndarray | None  # float32 [T, D], features of the images that were trained on
-    heldout: np.ndarray | None  # float32 [M, D], of those that were not; None: nothing is held out
+    fid: Reference  # equal to `reference`, or pytorch-fid's pass over it, or published statistics
+    train: np.ndarray | None  # float32 [T, D], features of the training images
+    heldout: np.ndarray | None  # float32 [M, D], features of the held-out images, if any
 
 
 @dataclass(frozen=True)
 class MetricValues:
-    """The scores of a set of samples, and what has to be known before they are believed."""
+    """Scores of a set of samples, with warnings about them."""
 
-    scores: Scores  # under SCORE_NAMES; None where one cannot be had
+    scores: Scores  # by SCORE_NAMES; None where one cannot be computed
     warnings: list[str]
     nearest: Nearest | None  # None without training images
 
@@ -60,11 +60,11 @@ def measure(
     measuring: ScoreSettings,
     fid_generated: np.ndarray | None = None,
 ) -> MetricValues:
-    """All scores of generated features [N, D] and logits [N, K], float32.
+    """Compute all scores of generated features [N, D] and logits [N, K], float32.
 
-    `fid_generated`: the features of pytorch-fid's pass where FID has that backend. Without logits
-    there is no IS. A score that cannot be had of so few images, or that is not finite, is None with
-    a warning. Raises UserError when features are not finite.
+    fid_generated: the features of pytorch-fid's pass if FID has that backend. Without logits there
+    is no IS. A score that cannot be computed from so few images, or that is not finite, is None
+    with a warning. Raises UserError when features are not finite.
     """
     fid_generated = generated if fid_generated is None else fid_generated
     _refuse_broken_features(generated, logits, fid_generated, against)
@@ -108,7 +108,7 @@ def _refuse_broken_features(
 
 
 def _finite(array: np.ndarray) -> bool:
-    """Whether all values are finite; their sum is not when one of them is not."""
+    """Return whether all values are finite, from their sum: one that is not spoils it."""
     return bool(np.isfinite(array.sum(dtype=np.float64)))
 
 
@@ -116,7 +116,7 @@ Found = tuple[Scores, list[str]]
 
 
 def _frechet(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """FID, Heusel et al. 2017, and its deviation over resamples of the images."""
+    """Compute FID, Heusel et al. 2017, and its standard deviation over resamples of the images."""
     smaller = _smaller(generated, real)
     if smaller < 2:
         return {}, [f"FID needs 2 images on both sides; there are {smaller}"]
@@ -130,12 +130,15 @@ def _frechet(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -
 
 
 def _smaller(generated: np.ndarray, real: Reference) -> int:
-    """Images of the smaller side; of published statistics the number is not known."""
+    """Return the number of images of the smaller side; published statistics do not count."""
     return len(generated) if real.features is None else min(len(generated), len(real.features))
 
 
 def _few_images(generated: np.ndarray, real: Reference) -> list[str]:
-    """A covariance of fewer images than dimensions is rank-deficient, and FID too large."""
+    """Return the warning that a side has fewer images than dimensions.
+
+    Its covariance is then rank-deficient, and FID too large.
+    """
     dimensions = generated.shape[1]
     sides = {"reference": real.features, "set of samples": generated}
     few = [
@@ -151,10 +154,10 @@ def _few_images(generated: np.ndarray, real: Reference) -> list[str]:
 
 
 def _inception_score(logits: np.ndarray | None, measuring: ScoreSettings) -> Found:
-    """IS, Salimans et al. 2016, over parts of the shuffled set.
+    """Compute IS, Salimans et al. 2016, over parts of the shuffled set.
 
-    The shuffle and the parts are those of torch-fidelity, which is given one part at a time: at
-    once, its float64 probabilities of 50,000 images are 1.2 GB.
+    The shuffle and the parts are torch-fidelity's, whose function receives one part at a time: for
+    the whole set, its float64 probabilities of 50,000 images are 1.2 GB.
     """
     if logits is None:
         return {}, []
@@ -174,7 +177,10 @@ def _inception_score(logits: np.ndarray | None, measuring: ScoreSettings) -> Fou
 
 
 def kid_subset_size(measuring: ScoreSettings, generated: int, reference: int) -> int:
-    """Images of each of KID's subsets. Raises UserError when more are asked for than exist."""
+    """Return the number of images in each of KID's subsets.
+
+    Raises UserError when the keys ask for more than there are.
+    """
     size = measuring.kid_subset_size
     if size is None:
         return min(LARGEST_KID_SUBSET, generated, reference)
@@ -187,7 +193,7 @@ def kid_subset_size(measuring: ScoreSettings, generated: int, reference: int) ->
 
 
 def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """KID, over subsets."""
+    """Compute KID over subsets."""
     if real.features is None:
         return {}, []
     smaller = _smaller(generated, real)
@@ -201,7 +207,7 @@ def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) ->
 
 
 def _manifolds(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """The scores that look at which images lie among the k nearest of which."""
+    """Compute the scores of k nearest neighbours: precision, recall, density and coverage."""
     if real.features is None:
         return {}, []
     scores: Scores = {}

@@ -1,4 +1,4 @@
-"""FID from statistics of features, by the function of whichever package it is to be equal to.
+"""FID from statistics of features, computed by the package whose FID it has to equal.
 
 Both compute |mu_1 - mu_2|^2 + Tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), Heusel et al. 2017, in float64.
 """
@@ -20,7 +20,7 @@ FrechetDistance = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], flo
 def fidelity_distance(
     mu_1: np.ndarray, sigma_1: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray
 ) -> float:
-    """torch-fidelity's: the root's trace from the eigenvalues of the product."""
+    """Compute torch-fidelity's distance: the root's trace from the eigenvalues of the product."""
     statistics = {"mu": mu_1, "sigma": sigma_1}, {"mu": mu_2, "sigma": sigma_2}
     return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
 
@@ -28,18 +28,18 @@ def fidelity_distance(
 def pytorch_fid_distance(
     mu_1: np.ndarray, sigma_1: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray
 ) -> float:
-    """pytorch-fid's: the root itself, which takes several times longer.
+    """Compute pytorch-fid's distance: from the matrix root itself, several times slower.
 
-    Where the root is not finite it adds 1e-6 to the diagonals of the covariances, and says so on
-    standard output; where the root comes out complex it raises ValueError, and there is no FID of
-    pytorch-fid's to be equal to: NaN. Between singular covariances, of fewer images than dimensions
-    or of units that never fire, both distances are equal to 1e-8.
+    If the root is not finite, pytorch-fid adds 1e-6 to the diagonals of the covariances and prints
+    a message; if the root is complex it raises ValueError, and the result here is NaN: there is no
+    FID of pytorch-fid's to equal. Between singular covariances, of fewer images than dimensions or
+    of units that are always zero, both distances are equal to 1e-8.
     """
     from pytorch_fid.fid_score import calculate_frechet_distance
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # Of scipy's sqrtm: that 1.18 will not have disp=False (pyproject.toml stays below), and
-        # that a product is singular, as every one of few images is.
+        # sqrtm of scipy warns that 1.18 will not have disp=False (pyproject.toml stays below), and
+        # that a product is singular, as the product of few images always is.
         warnings.simplefilter("ignore")
         try:
             return float(calculate_frechet_distance(mu_1, sigma_1, mu_2, sigma_2))
@@ -54,5 +54,5 @@ DISTANCES: dict[str, FrechetDistance] = {
 
 
 def fid(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, backend: Backend) -> float:
-    """FID of generated features, float32 [N, D] with N > 1, against statistics of real ones."""
+    """Compute FID of generated features, float32 [N, D], N > 1, against statistics of real ones."""
     return DISTANCES[backend](*feature_statistics(features, backend), mu, sigma)

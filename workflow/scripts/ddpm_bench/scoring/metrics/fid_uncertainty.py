@@ -1,4 +1,4 @@
-"""How far FID would move had other images been drawn: a bootstrap over the images of both sides.
+"""Standard deviation of FID over the choice of images, by a bootstrap over both sides.
 
 Fewer images than feature dimensions make FID too large (its covariances are rank-deficient), and a
 resample, which holds about 63% of the images, more so. So only the spread of the resampled FIDs is
@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from ddpm_bench.scoring.features.references import Reference
 
-ROWS_AT_ONCE = 1024  # of a side of many images, in float64
+ROWS_AT_ONCE = 1024  # converted to float64
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """The mean and covariance of images in feature space; the covariance in one of two forms."""
+    """Mean and covariance of images in feature space; the covariance in one of two forms."""
 
     mu: np.ndarray  # float64 [D]
     trace: float  # of the covariance
@@ -30,10 +30,10 @@ class Gaussian:
 def fid_deviation(
     generated: np.ndarray, real: Reference, *, resamples: int, seed: int
 ) -> float | None:
-    """The standard deviation of FID over resamples of the images, drawn with replacement.
+    """Return the standard deviation of FID over resamples of the images, drawn with replacement.
 
-    `generated`: features, float32 [N, D]. Published statistics, of which no images are known, stay
-    as they are. None for fewer than two resamples.
+    generated: features, float32 [N, D]. Published statistics, of which no images are known, are not
+    resampled. None for fewer than two resamples.
     """
     if resamples < 2:
         return None
@@ -45,7 +45,10 @@ def fid_deviation(
 def resampled_fids(
     generated: np.ndarray, real: np.ndarray | Gaussian, *, resamples: int, seed: int
 ) -> Iterator[float]:
-    """FID of each resample; `real`: features [M, D], or a Gaussian that stays as it is."""
+    """Yield FID of each resample.
+
+    real: features [M, D], which are resampled too, or a Gaussian, which is not.
+    """
     random = np.random.default_rng(seed)
     for _ in tqdm(range(resamples), desc="FID bootstrap", unit="resample", leave=False):
         one = gaussian(generated, draw(random, len(generated)))
@@ -54,18 +57,20 @@ def resampled_fids(
 
 
 def draw(random: np.random.Generator, count: int) -> np.ndarray:
-    """How often each of `count` images is in a resample of as many, int64 [count]."""
+    """Draw how often each of `count` images is in a resample of as many, int64 [count]."""
     return np.bincount(random.integers(count, size=count), minlength=count)
 
 
 def published(mu: np.ndarray, sigma: np.ndarray) -> Gaussian:
-    """Statistics mu [D] and sigma [D, D], of which no images are known; factored for all resamples
-    at once."""
+    """Return the Gaussian of statistics mu [D] and sigma [D, D] of which no images are known.
+
+    It is factored once for all resamples.
+    """
     return Gaussian(mu, float(np.trace(sigma)), factor=factored(sigma), sigma=None)
 
 
 def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
-    """The Gaussian of features [N, D], float32, of which the i-th counts `times[i]` times."""
+    """Return the Gaussian of features [N, D], float32; the i-th counts `times[i]` times."""
     present = np.flatnonzero(times)
     weights = times[present].astype(np.float64)
     degrees = weights.sum() - 1
@@ -83,7 +88,7 @@ def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
     for rows, counted in _blocks(features, present, weights):
         rows -= mu
         rows *= np.sqrt(counted / degrees)[:, None]
-        # Half the work of a product: only the upper triangle, added in place.
+        # Half the work of a full product: only the upper triangle, added in place.
         sigma = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=sigma, overwrite_c=True)
     sigma += np.triu(sigma, 1).T
     return Gaussian(mu, float(np.trace(sigma)), factor=None, sigma=sigma)
@@ -92,23 +97,23 @@ def gaussian(features: np.ndarray, times: np.ndarray) -> Gaussian:
 def _blocks(
     features: np.ndarray, present: np.ndarray, weights: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The present rows in float64 [n, D] with their weights [n], a part at a time."""
+    """Yield the present rows in float64 [n, D] with their weights [n], a part at a time."""
     for first in range(0, len(present), ROWS_AT_ONCE):
         part = slice(first, first + ROWS_AT_ONCE)
         yield features[present[part]].astype(np.float64), weights[part]
 
 
 def frechet(one: Gaussian, two: Gaussian) -> float:
-    """The Frechet distance of two Gaussians, Heusel et al. 2017."""
+    """Return the Frechet distance of two Gaussians, Heusel et al. 2017."""
     apart = one.mu - two.mu
     return float(apart @ apart + one.trace + two.trace - 2 * trace_of_root(one, two))
 
 
 def trace_of_root(one: Gaussian, two: Gaussian) -> float:
-    """Tr((S_1 S_2)^(1/2)): the sum of the roots of the eigenvalues of S_1 S_2.
+    """Return Tr((S_1 S_2)^(1/2)): the sum of the roots of the eigenvalues of S_1 S_2.
 
-    With S_1 = A^T A those are, but for zeros, the eigenvalues of A S_2 A^T: symmetric, and as large
-    as A has rows. So few images make a small problem of a large one.
+    With S_1 = A^T A those are, except for zeros, the eigenvalues of A S_2 A^T: symmetric, with as
+    many rows as A. So a problem of few images is small, however many dimensions they have.
     """
     if one.factor is None and two.factor is not None:
         one, two = two, one
@@ -120,7 +125,7 @@ def trace_of_root(one: Gaussian, two: Gaussian) -> float:
 
 
 def factored(sigma: np.ndarray) -> np.ndarray:
-    """A [D, D] with A^T A = sigma, which is positive semi-definite."""
+    """Return A [D, D] with A^T A = sigma, which is positive semi-definite."""
     try:
         return scipy.linalg.cholesky(sigma)
     except scipy.linalg.LinAlgError:  # singular; this takes 20 times as long
@@ -129,7 +134,7 @@ def factored(sigma: np.ndarray) -> np.ndarray:
 
 
 def roots_sum(matrix: np.ndarray) -> float:
-    """The sum of the roots of the eigenvalues of a symmetric positive semi-definite matrix.
+    """Return the sum of the roots of the eigenvalues of a symmetric positive semi-definite matrix.
 
     Eigenvalues that are zero come out as rounding noise of either sign.
     """

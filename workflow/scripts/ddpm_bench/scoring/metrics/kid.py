@@ -1,4 +1,7 @@
-"""KID, Binkowski et al. 2018: the unbiased squared MMD with a cubic kernel, over random subsets."""
+"""KID: the unbiased squared MMD with a cubic kernel, over random subsets.
+
+Binkowski et al. 2018, "Demystifying MMD GANs".
+"""
 
 import numpy as np
 import torch
@@ -10,19 +13,19 @@ from torch_fidelity.metric_kid import (
     mmd2,
 )
 
-# Images of either side up to which the kernel of all pairs is held: 64 MB for each of the three
-# blocks, and twice that while it is made.
+# Largest side, in images, for which the kernel of all pairs is held in memory: 64 MB for each of
+# the three blocks, and twice that while it is computed.
 LARGEST_KERNEL = 4000
 
 
 def kernel_distance(
     generated: np.ndarray, real: np.ndarray, *, subsets: int, size: int, seed: int
 ) -> tuple[float, float]:
-    """Mean and standard deviation over `subsets` pairs of subsets of `size` images, without
-    repeats within a subset, of features [N, D] and [M, D], float32.
+    """Return mean and standard deviation of KID over `subsets` pairs of subsets of `size` images.
 
-    The subsets are torch-fidelity's. Of few images they have most pairs in common, so the kernel of
-    all pairs is computed once: for 1,000 and 1,541 images a fifth of the time, and equal to
+    generated, real: features [N, D] and [M, D], float32. The subsets, without repeats within one,
+    are torch-fidelity's. Subsets of few images have most pairs in common, so the kernel of all
+    pairs is computed once: for 1,000 and 1,541 images a fifth of the time, and equal to
     torch-fidelity's own loop up to the rounding of its float32 sums.
     """
     if max(len(generated), len(real)) > LARGEST_KERNEL:
@@ -48,6 +51,7 @@ def kernel_distance(
 def _by_torch_fidelity(
     generated: np.ndarray, real: np.ndarray, subsets: int, size: int, seed: int
 ) -> tuple[float, float]:
+    """Return mean and standard deviation of KID from torch-fidelity's loop over subsets."""
     found = kid_features_to_metric(
         torch.from_numpy(generated),
         torch.from_numpy(real),

@@ -1,10 +1,11 @@
 """Precision and recall, density and coverage: overlap of the manifolds of two sets of images.
 
-The manifold of a set of images is all that is as near to one of them as its k-th nearest other
-image of the set is. Precision and recall: Kynkäänniemi et al. 2019, "Improved Precision and Recall
-Metric for Assessing Generative Models". Density and coverage, which outliers of either side do not
-spoil: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
-equations 4 and 5, with the open balls of the authors' code (clovaai/generative-evaluation-prdc).
+A point is in the manifold of a set of images if it is as near to one of them as that image's k-th
+nearest other image of the set is. Precision and recall: Kynkäänniemi et al. 2019, "Improved
+Precision and Recall Metric for Assessing Generative Models". Density and coverage, which are robust
+against outliers of either side: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for
+Generative Models", equations 4 and 5, with the open balls of the authors' code
+(clovaai/generative-evaluation-prdc).
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch_fidelity.metric_prc import (
 
 from ddpm_bench.scoring.metrics.neighbours import distance_blocks, neighbour_distance
 
-# Images of either side up to which torch-fidelity's function is used, which holds all distances:
+# Largest side, in images, for torch-fidelity's function, which holds all distances in memory:
 # 100 MB for each pair of sides.
 LARGEST_MATRIX = 5000
 
@@ -25,9 +26,9 @@ LARGEST_MATRIX = 5000
 def precision_and_recall(
     generated: np.ndarray, real: np.ndarray, neighborhood: int
 ) -> tuple[float, float]:
-    """The shares of generated images in the real manifold and of real ones in the generated.
+    """Return the fractions of generated images in the real manifold, and of real in the generated.
 
-    Of features [M, D] and [N, D], float32; k < M and k < N.
+    generated, real: features [M, D] and [N, D], float32; neighborhood: k < M and k < N.
     """
     if max(len(generated), len(real)) > LARGEST_MATRIX:
         return _in_blocks(generated, real, neighborhood)
@@ -41,7 +42,7 @@ def precision_and_recall(
 
 
 def _in_blocks(generated: np.ndarray, real: np.ndarray, neighborhood: int) -> tuple[float, float]:
-    """The same, a block of distances at a time.
+    """Compute precision and recall from a block of distances at a time.
 
     torch-fidelity can do so too (`save_cpu_ram`), with half a gigabyte or twice the time of this.
     """
@@ -58,11 +59,12 @@ def _in_blocks(generated: np.ndarray, real: np.ndarray, neighborhood: int) -> tu
 def density_and_coverage(
     generated: np.ndarray, real: np.ndarray, neighborhood: int
 ) -> tuple[float, float]:
-    """Both scores of generated features [M, D] against real ones [N, D], float32; k < N.
+    """Compute density and coverage of generated features [M, D] against real ones [N, D], float32.
 
-    Each real image has a ball that reaches to its k-th nearest real neighbour. Density is the mean
-    number of balls that a generated image lies in, over k: 1 is expected of the real distribution,
-    and more is possible. Coverage is the share of balls that hold a generated image.
+    Each real image has a ball that reaches to its k-th nearest real neighbour, k < N. Density is
+    the mean number of balls that a generated image lies in, over k: 1 is expected of the real
+    distribution, and more is possible. Coverage is the fraction of balls that hold a generated
+    image.
     """
     radius = torch.from_numpy(neighbour_distance(real, neighborhood))
     inside = 0

@@ -1,7 +1,7 @@
-"""Whether a model draws its training images again: distances to the nearest of them.
+"""Memorisation: distances of generated images to the nearest training images.
 
 A model that has learnt the distribution comes no closer to its training images than other images of
-that distribution do, and the held-out ones are such.
+that distribution do; held-out images are such others.
 """
 
 import numpy as np
@@ -9,13 +9,16 @@ import numpy as np
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.metrics.neighbours import nearest_row
 
-CLOSE_QUANTILE = 0.05  # of held-out distances: what is below it is closer than 95% of them
+CLOSE_QUANTILE = 0.05  # of held-out distances: a distance below it is closer than 95% of them
 
 
 def nearest_training_images(
     generated: np.ndarray, train: np.ndarray, heldout: np.ndarray | None
 ) -> Nearest:
-    """From features, float32, of generated [N, D], training [T, D] and held-out images [M, D]."""
+    """Find the nearest training image of each generated image, and the distances of held-out ones.
+
+    Features, float32, of generated [N, D], training [T, D] and held-out images [M, D].
+    """
     index, distance = nearest_row(generated, train)
     if heldout is None:
         heldout = train[:0]
@@ -23,8 +26,10 @@ def nearest_training_images(
 
 
 def memorising_scores(nearest: Nearest) -> dict[str, float | None]:
-    """The medians of both distances, and how often a generated image is the closer one; what needs
-    held-out images is None without them."""
+    """Return the median distances, and how often a generated image is closer than a held-out one.
+
+    Scores that need held-out images are None without them.
+    """
     generated, heldout = nearest.generated_distance, nearest.heldout_distance
     scores: dict[str, float | None] = dict.fromkeys(
         ("nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share")
@@ -39,10 +44,10 @@ def memorising_scores(nearest: Nearest) -> dict[str, float | None]:
 
 
 def closer_than_heldout(generated: np.ndarray, heldout: np.ndarray) -> float:
-    """P(generated distance < held-out distance) + P(equal) / 2 over all pairs.
+    """Return P(generated distance < held-out distance) + P(equal) / 2 over all pairs.
 
-    The Mann-Whitney statistic over its maximum, as Meehan et al. 2020 ("A Non-Parametric Test to
-    Detect Data-Copying in Generative Models", section 4) test for copying with it: 1/2 without,
+    The Mann-Whitney statistic over its maximum, by which Meehan et al. 2020 ("A Non-Parametric Test
+    to Detect Data-Copying in Generative Models", section 4) test for copying: 1/2 without copying,
     1 when every generated image is closer.
     """
     ordered = np.sort(heldout)

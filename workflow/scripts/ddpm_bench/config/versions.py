@@ -1,0 +1,34 @@
+"""Versions of the stages: the part of a stage's keys that stands for our own code.
+
+A version is raised when a change of our code changes the stage's results, which makes earlier
+results stale; tests/unit/planning/test_stage_versions.py fails when code changes without it.
+"""
+
+VERSIONS = {
+    "fetch": 1,
+    "prepare": 1,
+    "classifier": 1,
+    "train": 2,
+    "encode": 1,
+    "reconstruct": 1,
+    "schedule": 1,
+    "validate": 1,
+    "sample": 3,
+    "grid": 1,
+    "features": 2,
+    "score": 2,
+    "collect": 2,
+    "thin": 1,
+    "plot": 2,
+    "trajectory": 1,
+    "samplers": 1,
+    "compare": 2,
+    "best": 1,
+    "hours": 1,
+    "losses": 1,
+    "bests": 1,
+    "costs": 1,
+    "sweep": 1,
+    "cell": 1,
+    "throughput": 1,
+}
