@@ -76,7 +76,7 @@ def write_on_a_full_disk() -> None:
 
 def test_every_writer_says_that_the_disk_is_full_and_leaves_what_was_there():
     command = in_namespace("mount -t tmpfs -o size=2m none /mnt")
-    code = "import test_disk; test_disk.write_on_a_full_disk()"
+    code = "import test_disk_room; test_disk_room.write_on_a_full_disk()"
     done = subprocess.run(
         [*command, sys.executable, "-c", code],
         capture_output=True,

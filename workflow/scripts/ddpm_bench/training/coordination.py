@@ -1,16 +1,14 @@
 """Decisions that all processes of a training share: what to go on from, when to save and stop."""
 
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 import torch
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 
-from ddpm_bench.errors import STOP_SIGNALS
+from ddpm_bench.machine.signals import on_stop_signals
 from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.ownership import Owner
 
@@ -25,16 +23,15 @@ class StopSignal:
         self.number: int | None = None
 
     def listen(self) -> None:
-        """Note the signals of STOP_SIGNALS from now on, for the rest of the process's life."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._note)
+        """Note signals to stop from now on, for the rest of the process's life."""
+        on_stop_signals(self._note)
 
     @property
     def arrived(self) -> bool:
         """True once a signal has come."""
         return self.number is not None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int) -> None:
         if self.number is None:
             self.number = number
 

@@ -1,8 +1,5 @@
 """The training loop: from a training's last saved state to a job's last step."""
 
-import sys
-from contextlib import suppress
-
 import numpy as np
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED
@@ -50,12 +47,10 @@ def train(
         trainer.begin()
     else:
         restore(folder.states.read(saved), trainer, metrics)
-    began_at = trainer.step
     saver.check_room(len(missing))
-    protocol = StopProtocol(
-        stop or StopSignal(), owner, job.run.save_seconds, accelerator.num_processes
-    )
-    progress = Progress(folder, began_at, job, accelerator, quiet=owner is None)
+    stop, processes = stop or StopSignal(), accelerator.num_processes
+    protocol = StopProtocol(stop, owner, job.run.save_seconds, processes)
+    progress = Progress(folder, trainer.step, job, accelerator, quiet=owner is None)
 
     while trainer.step < job.last:
         # Train one step, and write a row of metrics.csv after some.
@@ -76,16 +71,5 @@ def train(
     protocol.end()
     accelerator.end_training()  # a process group left open can abort the process
     ended = trainer.step == job.last
-    reason = "job ended" if ended else protocol.reason
-    progress.end(reason, trainer.step, executed=trainer.step - began_at)
-    if not ended and owner is not None:
-        _print_stopped(reason, trainer.step)
+    progress.end(trainer.step, stopped=None if ended else protocol.reason)
     return 0 if ended else EXIT_SAVED_AND_STOPPED
-
-
-def _print_stopped(reason: str, step: int) -> None:
-    with suppress(OSError):
-        print(
-            f"{reason}; the state of step {step} is saved, and the same command goes on from it",
-            file=sys.stderr,
-        )

@@ -34,6 +34,7 @@ class Progress:
         """Begin at `step`. Values after it that accelerate's trackers have are undone."""
         self._file = None
         self._trackers: Accelerator | None = None
+        self._first = step
         self._images_per_row = job.stage.train.batch_size * STEPS_PER_ROW
         name = folder.experiment_folder.name
         if not quiet:
@@ -69,15 +70,23 @@ class Progress:
         if self._trackers is not None:
             self._trackers.log({**row, "images_per_second": speed}, step=step)
 
-    def end(self, event: str, step: int, executed: int) -> None:
-        """Close the bar and the file. event: why it ended; executed: the steps of this run."""
+    def end(self, step: int, stopped: str | None) -> None:
+        """Close the bar and the file. stopped: why it ended before the job's last step, or None."""
         with suppress(OSError):
             self._bar.update(step - self._bar.n)
             self._bar.close()
-        self.log(event, step, steps_executed=executed)
-        if self._file is not None:
+        self.log(stopped or "job ended", step, steps_executed=step - self._first)
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.close()
+        if stopped is not None:
             with suppress(OSError):
-                self._file.close()
+                print(
+                    f"{stopped}; the state of step {step} is saved, and the same command goes on "
+                    "from it",
+                    file=sys.stderr,
+                )
 
     def log(self, event: str, step: int, **more: object) -> None:
         """Add a line to progress.jsonl: the time, an event at a step, and further values."""
