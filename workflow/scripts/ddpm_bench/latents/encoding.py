@@ -35,8 +35,10 @@ SPLITS = ("train", "eval")
 
 @dataclass(frozen=True)
 class Scaling:
-    """The mean and standard deviation of each channel of an encoder's latents, over the pixels of
-    all training images."""
+    """The mean and standard deviation of each channel of an encoder's latents.
+
+    Over the pixels of all training images.
+    """
 
     mean: Sequence[float]
     std: Sequence[float]
@@ -58,8 +60,10 @@ class Decoder:
 
     @torch.inference_mode()
     def images(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decode scaled latents, float32 [N, c, h, w], to images float32 [N, C, H, W], in [-1, 1]
-        or a little beyond."""
+        """Decode scaled latents, float32 [N, c, h, w], to images.
+
+        Images are float32 [N, C, H, W], in [-1, 1] or a little beyond.
+        """
         return self.autoencoder.decode(self.scaling.unscaled(latents))
 
 

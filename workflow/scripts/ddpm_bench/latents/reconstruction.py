@@ -89,8 +89,10 @@ def reconstruct(
 
 
 def perplexity(counts: np.ndarray) -> float:
-    """Return exp of the entropy of the codes' shares: the number of codes that are used, if all are
-    used equally often (van den Oord et al. 2017). counts: int64 [codes]."""
+    """Return the number of codes that are used, if all of them are used equally often.
+
+    exp of the entropy of the codes' shares (van den Oord et al. 2017). counts: int64 [codes].
+    """
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -109,8 +111,10 @@ def described(step: int, result: Reconstructed) -> dict[str, Any]:
 
 
 def psnr(mse: float) -> float | None:
-    """Return the peak signal-to-noise ratio, in dB, of a mean squared error of values in [-1, 1],
-    whose peak is 2; None for an error of 0."""
+    """Return the peak signal-to-noise ratio, in dB, of a mean squared error.
+
+    Of values in [-1, 1], whose peak is 2; None for an error of 0.
+    """
     return float(10 * np.log10(4.0 / mse)) if mse > 0 else None
 
 

@@ -188,8 +188,10 @@ def has_a_launcher() -> bool:
 
 
 def die_with_the_launcher() -> None:
-    """Ask the kernel for SIGTERM, on which a training saves and stops, when the process that has
-    started this one dies; on Linux only."""
+    """Ask the kernel for SIGTERM when the process that has started this one dies.
+
+    A training then saves and stops. On Linux only.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

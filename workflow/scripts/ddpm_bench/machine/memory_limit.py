@@ -40,8 +40,11 @@ def share_bytes(asked_mb: int | None, processes: int) -> int | None:
 
 
 def free_bytes() -> int | None:
-    """Return the bytes that this job can still take of the machine, its cgroups and its SLURM job;
-    None where nothing bounds them."""
+    """Return the bytes of memory that this job can still take.
+
+    The least of what the machine, its cgroups and its SLURM job leave; None where nothing bounds
+    them.
+    """
     bounds = [_available(), *_left_in_cgroups(), _of_slurm_job()]
     return min((bound for bound in bounds if bound is not None), default=None)
 
@@ -78,8 +81,10 @@ def _left_in_cgroups(
 
 
 def _left(group: Path, limit: str, usage: str) -> list[int]:
-    """Return the limit less the used bytes, but for files that the kernel can drop; [] without a
-    limit."""
+    """Return the limit less the used bytes, but for files that the kernel can drop.
+
+    [] where there is no limit.
+    """
     try:
         most = int((group / limit).read_text())
         used = int((group / usage).read_text())

@@ -46,7 +46,7 @@ class OutputRelay:
 
     @property
     def tail(self) -> str:
-        """The last output so far."""
+        """Return the last output so far, as text."""
         return self._tail.decode("utf-8", "replace")
 
 

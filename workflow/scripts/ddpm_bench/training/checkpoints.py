@@ -41,8 +41,10 @@ class Checkpoints:
         return self._folder / f"{checkpoint_name(step)}{average}.safetensors"
 
     def copies(self, name: str) -> list[Path]:
-        """Return the paths at which a checkpoint's file lies: published, and in the training's
-        folder; [] where it lies at neither."""
+        """Return the paths of a checkpoint's file: published, and in the training's folder.
+
+        [] where it lies at neither.
+        """
         paths = (self._published / name, self._folder / name)
         return [path for path in paths if path.exists()]
 
@@ -96,8 +98,10 @@ class Checkpoints:
         return entries
 
     def set_published_aside(self, other_training: Path) -> int:
-        """Move all published checkpoints to the folder of the training that has made them, where
-        they may lie already; return their number."""
+        """Move all published checkpoints to another training's folder; return their number.
+
+        That training has made them, so they may lie there already.
+        """
         published = sorted(self._published.glob("step-*.safetensors"))
         for path in published:
             kept = other_training / "checkpoints" / path.name

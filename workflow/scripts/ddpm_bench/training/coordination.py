@@ -28,7 +28,7 @@ class StopSignal:
 
     @property
     def arrived(self) -> bool:
-        """True once a signal has come."""
+        """Return True once a signal has come."""
         return self.number is not None
 
     def _note(self, number: int) -> None:
@@ -58,6 +58,7 @@ class Agreement:
         return answers
 
     def _arrived(self, count: int) -> list[bool]:
+        """Return the answers to the questions of the step before; all no at the first step."""
         if self._under_way is None:
             return [False] * count
         work, votes = self._under_way
@@ -78,7 +79,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Decision:
-    """What all processes do after a step beside its checkpoint: save the state, stop."""
+    """Decision of all processes after a step: to save the state, and to stop."""
 
     save: bool
     stop: bool
@@ -119,7 +120,7 @@ class StopProtocol:
 
     @property
     def reason(self) -> str:
-        """Why a training stopped before its last step, for messages and progress.jsonl."""
+        """Return why a training stopped before its last step, for messages and progress.jsonl."""
         arrived = self._stop.arrived
         return "stopped by a signal" if arrived else "stopped for a trainer that follows"
 
@@ -127,11 +128,11 @@ class StopProtocol:
 def what_is_left(
     folder: TrainingFolder, steps: Sequence[int], sigma_rels: Sequence[float], first: bool
 ) -> tuple[list[int], int | None]:
-    """Return those of `steps` whose checkpoints are missing, and the step of the state to go on
-    from; None to begin at step 0.
+    """Return the steps whose checkpoints are missing, and the step of the state to go on from.
 
-    The first process looks and sends the others the answer: on a shared file system each may see
-    another folder for a while.
+    steps: those of all checkpoints; sigma_rels: the averages of each. The state is None to begin at
+    step 0. The first process looks and sends the others the answer: on a shared file system each
+    may see another folder for a while.
     """
     found: list[tuple[list[int], int | None] | None] = [None]
     if first:

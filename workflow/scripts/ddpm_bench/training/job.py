@@ -155,8 +155,10 @@ def _owned_folder(
 
 
 def train_to_the_end(request: JobRequest) -> Ended:
-    """Train in the processes that the job asks for; send a SLURM job that was warned of its wall
-    time into the queue again."""
+    """Train in the processes that the job asks for.
+
+    A SLURM job that stopped before the end of its wall time is sent into the queue again.
+    """
     try:
         ended = train_in_processes(request)
     except UserError as error:
@@ -207,8 +209,10 @@ def train_here(request: JobRequest) -> Ended:
 
 
 def train_to_the_last_step(request: JobRequest) -> Ended:
-    """Train from the last saved state to the job's last step; the first process writes the files,
-    and the job's manifest at the end."""
+    """Train from the last saved state to the job's last step.
+
+    The first process writes the files, and the job's manifest at the end.
+    """
     from ddpm_bench.training.coordination import StopSignal
     from ddpm_bench.training.folder import TrainingFolder
     from ddpm_bench.training.loop import train
@@ -243,8 +247,10 @@ def with_given_weights(stage: TrainStage, path: str) -> TrainStage:
 
 
 def _decoder_of(request: JobRequest) -> dict[str, Any] | None:
-    """Publish the decoder of the latents that are trained on; return its entry in the manifest,
-    None for pixels."""
+    """Publish the decoder of the latents that are trained on; return its entry in the manifest.
+
+    None for pixels.
+    """
     from ddpm_bench.training.publishing import publish_decoder
 
     if request.what.latents is None:

@@ -1,7 +1,7 @@
-"""Thinning: the weights of checkpoints that are drawn from and scored go, but those worth keeping.
+"""Thinning of checkpoints that are drawn from and scored: only those worth keeping stay on disk.
 
-What goes is recorded first, in training/<fingerprint>/thinned.json, so that it counts as trained
-ever after; a thinning that is killed is finished by the next one.
+Checkpoints to be removed are recorded first, in training/<fingerprint>/thinned.json, so that they
+count as trained ever after; a thinning that is killed is finished by the next one.
 """
 
 import sys
@@ -30,7 +30,7 @@ class Checkpoint:
 
 
 def trained_checkpoints(folder: TrainingFolder) -> list[Checkpoint]:
-    """All checkpoints of a training's finished jobs, by step."""
+    """Return all checkpoints of a training's finished jobs, by step."""
     manifests = map(read_json, (folder.experiment_folder / "training").glob("job-*.json"))
     found = {
         Checkpoint(
@@ -49,7 +49,7 @@ def why_kept(
     evaluation: pd.DataFrame,
     best: pd.DataFrame,
 ) -> dict[Checkpoint, str]:
-    """The checkpoints that stay, each with the first reason; those that are not in it may go.
+    """Return the checkpoints that stay, each with the first reason; all others may be removed.
 
     evaluation, best: the tables evaluation_results.csv and best_scores.csv of the experiment.
     """
@@ -77,6 +77,7 @@ def why_kept(
 
 
 def _sets_drawn_from(checkpoint: Checkpoint, stage: ThinStage) -> list[str]:
+    """Return the names of the sets of samples that draw from a checkpoint."""
     return [
         name
         for name, asked in stage.sets.items()
@@ -114,7 +115,7 @@ def thin_experiment(
 
 
 def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
-    """Remove the weights of all of a training's checkpoints but the kept; returns what there is.
+    """Remove the weights of all of a training's checkpoints but the kept; return a report for JSON.
 
     The files are recorded as removed first and then removed, here and where they are published.
     """

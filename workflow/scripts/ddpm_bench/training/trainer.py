@@ -93,6 +93,7 @@ class Trainer:
         return self.accelerator.reduce(value, reduction="sum") if several else value
 
     def _between_steps(self) -> None:
+        """Let the objective change the network between two steps."""
         self.objective.between_steps(
             self.step,
             lambda count: self.batches.part(self.step, slice(count)),
@@ -101,8 +102,10 @@ class Trainer:
         )
 
     def _share_of_batch(self) -> tuple[torch.Tensor, ...]:
-        """Return this process's images of the next batch, float32 [n, C, H, W], and the tensors
-        [n, ...] that the objective draws for them."""
+        """Return this process's images of the next batch and the objective's draws for them.
+
+        Images are float32 [n, C, H, W], draws tensors [n, ...].
+        """
         images = self.batches.part(self.step, self.share)
         draws = self.objective.draws(self.step, (self.keys.batch_size, *images.shape[1:]))
         return images, *(draw[self.share] for draw in draws)
@@ -128,10 +131,12 @@ class Trainer:
         return total
 
     def _predict(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Run the network as it is trained, at the precision of the keys."""
         with self._autocast():
             return self.model(*inputs)
 
     def _estimate(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Run the network, without its wrapper for several processes, at the same precision."""
         # An autocast of its own: weights cast without gradients must not be used with them.
         with self._autocast():
             return self.network(*inputs)

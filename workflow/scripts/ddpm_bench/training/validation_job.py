@@ -38,6 +38,7 @@ def validate(request: ValidationRequest) -> None:
 
 
 def _write_losses(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write rows of losses as a table."""
     import pandas as pd
 
     from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, write_table
@@ -46,6 +47,7 @@ def _write_losses(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def _losses(request: ValidationRequest) -> list[dict[str, float]]:
+    """Return a row of losses for each checkpoint that is not thinned."""
     # torch is imported after the lease, which decides the GPUs that it sees.
     from ddpm_bench.machine.compute_device import compute_device
     from ddpm_bench.training.manifests import is_thinned, load_checkpoint
