@@ -89,9 +89,10 @@ def reconstruct(
 
 
 def perplexity(counts: np.ndarray) -> float:
-    """Return the number of codes that are used, if all of them are used equally often.
+    """Return the perplexity of the use of codes: exp of the entropy of their shares.
 
-    exp of the entropy of the codes' shares (van den Oord et al. 2017). counts: int64 [codes].
+    It is the number of codes where all are used equally often (van den Oord et al. 2017). counts:
+    int64 [codes].
     """
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))

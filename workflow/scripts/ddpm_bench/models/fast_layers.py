@@ -67,7 +67,7 @@ class BesideMemory(torch.autograd.Function):
 
 
 def _as_images(matrices: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return matrices [N, C, HW] as images [N, C, H, W] in channels_last, which convolve fastest."""
+    """Return matrices [N, C, HW] as images [N, C, H, W] in channels_last, fastest to convolve."""
     return matrices.unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
 
 
