@@ -63,6 +63,17 @@ def boot_id() -> str | None:
         return None
 
 
+def is_this_machine(boot: str | None, host: str) -> bool:
+    """Return True if a process of this boot and host name runs, or ran, on this machine.
+
+    The host name decides where one of the boots is unknown.
+    """
+    here = boot_id()
+    if here is not None and boot is not None:
+        return here == boot
+    return socket.gethostname() == host
+
+
 def start_ticks(process: int) -> int | None:
     """Return the start time of a process in clock ticks after boot (field 22 of its stat).
 

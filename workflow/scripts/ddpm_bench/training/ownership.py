@@ -34,13 +34,13 @@ from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.machine.host import boot_id
+from ddpm_bench.machine.host import boot_id, is_this_machine
 from ddpm_bench.machine.slurm_job import has_left, job_id, node_name
 
 RENEW_SECONDS = 10.0
 MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone
 LEAVE_SECONDS = 600.0  # within which an owner that is asked to leave does
-RELEASED_SECONDS = 10.0  # between an owner's word that it ended and its end
+RELEASED_SECONDS = 10.0  # between an owner's release and its end
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems
 
 
@@ -66,10 +66,7 @@ class Description(BaseModel):
 
     def is_of_this_machine(self) -> bool:
         """Return True if the owner runs, or ran, on this machine in this boot."""
-        here = boot_id()
-        if here is not None and self.boot_id is not None:
-            return here == self.boot_id
-        return socket.gethostname() == self.host
+        return is_this_machine(self.boot_id, self.host)
 
     def is_left_by_its_job(self) -> bool:
         """Return True if SLURM is sure that the owner's job is not on its node (any more)."""
