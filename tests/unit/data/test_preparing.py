@@ -27,10 +27,10 @@ from prepared_images import (
 )
 
 from ddpm_bench import files
+from ddpm_bench.data.decoding_processes import usable_cpus
 from ddpm_bench.data.preparing import folder_labels, held_out
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import read_square
-from ddpm_bench.machine.host import usable_cores
 
 # The table of files
 
@@ -226,7 +226,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path):
 
 def test_no_more_processes_than_cores_are_started():
     cores = len(os.sched_getaffinity(0))
-    assert [usable_cores(1), usable_cores(10_000)] == [1, cores]
+    assert [usable_cpus(1), usable_cpus(10_000)] == [1, cores]
 
 
 def program(tmp_path, output="out", **keys):

@@ -26,7 +26,6 @@ from tqdm import tqdm
 from ddpm_bench.data.standard_datasets import ImageBatch
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import DecodedFile, Square, as_image, read_square, to_square
-from ddpm_bench.machine.host import usable_cores
 
 FILES_PER_TASK = 16
 IMAGES_PER_TASK = 512  # of an array, which are small
@@ -64,6 +63,12 @@ def array_tasks(batches: Iterable[ImageBatch]) -> Iterator[Task]:
             row += len(images)
 
 
+def usable_cpus(asked: int) -> int:
+    """The number of processes to start: no more than there are cores for this one."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return max(1, min(asked, len(affinity(0)) if affinity else os.cpu_count() or 1))
+
+
 def decode_all(
     tasks: Iterable[Task], total: int | None, square: Square, rows: Path, cpus: int
 ) -> list[DecodedFile]:
@@ -75,7 +80,7 @@ def decode_all(
     rows.write_bytes(b"")
     outcomes: list[DecodedFile] = []
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(usable_cores(cpus), mp_context=context, initializer=_start)
+    pool = ProcessPoolExecutor(usable_cpus(cpus), mp_context=context, initializer=_start)
     try:
         with tqdm(desc="decoding", total=total, unit=" images") as progress:
             for found in _in_order(pool, tasks, square, rows, ahead=TASKS_PER_PROCESS * cpus):

@@ -18,7 +18,7 @@ def usable_cores(wanted: int) -> int:
 
     torchrun's processes of one node share its cores. At least 1.
     """
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(wanted, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
