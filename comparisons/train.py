@@ -6,7 +6,7 @@ the same device. Each is a process of its own that lives as long as the benchmar
 (A B A B ...), and the one that waits computes nothing. A turn is some steps that are not measured,
 then `--steps` steps that are, with the device waited for at both ends.
 
-Ours is what a training job runs: ddpm_bench.training.trainer.Trainer and its loop, progress and
+Ours is what a training job runs: ddpm_bench.training.loop.train, progress and
 rows of metrics.csv included, on images that our own fetching and preparing have made of the
 photographs.
 

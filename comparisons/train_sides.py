@@ -1,7 +1,7 @@
 """The sides that a training benchmark compares: ours, the Trainer and diffusers' usual loop.
 
 Each trains without end, with a gate before each step. All that the benchmark knows of
-ddpm_bench.training.trainer stands here: how ours trains, and what its step consists of.
+ddpm_bench.training stands here: how ours trains, and what its step consists of.
 """
 
 import math
@@ -59,14 +59,23 @@ def describe(network) -> dict[str, object]:
 
 def train_ours(work: Training, side: Side, gate: Gate) -> None:
     """The training job of the workflow, with a gate before each step."""
-    from ddpm_bench.training.checkpoints import TrainingFolder
+    import torch
+
+    from ddpm_bench.training import loop
+    from ddpm_bench.training.description import TrainingJob
+    from ddpm_bench.training.folder import TrainingFolder
     from ddpm_bench.training.ownership import owning
-    from ddpm_bench.training.trainer import Trainer, TrainingJob
+    from ddpm_bench.training.trainer import Trainer
 
     class GatedTrainer(Trainer):
-        def train_one_step(self) -> None:
+        def begin(self) -> None:
+            gate.about = describe(self.network)
+            gate.parts = lambda: parts_of_step(self, side.precision)
+            super().begin()
+
+        def train_one_step(self) -> torch.Tensor:
             gate.before_step()
-            super().train_one_step()
+            return super().train_one_step()
 
     how = TrainRun(
         gpus=side.processes,
@@ -82,11 +91,8 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
         if int(os.environ.get("RANK", "0")) == 0:
             owner = held.enter_context(owning(experiment / "training", 10.0))
         folder = TrainingFolder(experiment, "benchmark", owner and owner.check)
-        trainer = GatedTrainer(job, images, folder, owner)
-        gate.about = describe(trainer.network)
-        gate.parts = lambda: parts_of_step(trainer, side.precision)
-        trainer.begin_or_go_on(None)
-        trainer.run(save_at=set())
+        held.enter_context(mock.patch.object(loop, "Trainer", GatedTrainer))
+        loop.train(job, images, folder, owner)
 
 
 def our_stage(work: Training, precision: str) -> TrainStage:
@@ -165,7 +171,7 @@ def step_flop(trainer) -> float:
     # Compiled code would hide its operations.
     with torch.compiler.set_stance("force_eager"), counter:
         Trainer.train_one_step(trainer)  # past the gate
-    return counter.get_total_flops() * trainer.processes
+    return counter.get_total_flops() * trainer.accelerator.num_processes
 
 
 def matrix_rate(precision: str, device) -> float:

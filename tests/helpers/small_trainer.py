@@ -6,9 +6,12 @@ import numpy as np
 import torch
 
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.training.checkpoints import TrainingFolder, fingerprint
+from ddpm_bench.training.accelerator import build_accelerator
+from ddpm_bench.training.description import TrainingJob, fingerprint
+from ddpm_bench.training.folder import TrainingFolder
+from ddpm_bench.training.metrics import Metrics
 from ddpm_bench.training.ownership import owning
-from ddpm_bench.training.trainer import Trainer, TrainingJob
+from ddpm_bench.training.trainer import Trainer
 
 UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
 UNET2D = {
@@ -28,23 +31,26 @@ def small_stage(model: dict = UNET, diffusion: dict | None = None, **train) -> T
 
 
 def small_trainer(
-    folder: Path, stage: TrainStage, images: np.ndarray | None = None, last: int = 10, **run
+    folder: Path, stage: TrainStage, images: np.ndarray | None = None, **run
 ) -> Trainer:
-    """A trainer at step 0 that writes nothing until it is told to."""
+    """A trainer at step 0, which writes nothing."""
     torch.set_num_threads(1)
-    job = TrainingJob(
-        0, last, stage, TrainRun(cpus=1, **run), stage.model_dump_json(exclude_defaults=True)
-    )
+    how = TrainRun(cpus=1, **run)
+    accelerator = build_accelerator(stage.train, how, folder)
     images = random_images() if images is None else images
-    training = TrainingFolder(folder / "small", fingerprint(stage, "images"))
-    trainer = Trainer(job, images, training, None)
-    trainer.begin_or_go_on(None)
+    trainer = Trainer(stage, how, images, accelerator, folder / "compiled")
+    trainer.begin()
     return trainer
+
+
+def metrics_of(trainer: Trainer, folder: Path) -> Metrics:
+    """The metrics of a small trainer, before its first step."""
+    return Metrics(trainer.keys, TrainingFolder(folder / "small", "0" * 16), trainer.accelerator)
 
 
 def run_to_end(folder: Path, stage: TrainStage, last: int = 10, **run) -> TrainingFolder:
     """Run a job with all its files; returns the folder of the training."""
-    from ddpm_bench.training.trainer import train
+    from ddpm_bench.training.loop import train
 
     torch.set_num_threads(1)
     about = stage.model_dump_json(exclude_defaults=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.autoencoder import EncodeStage
 from ddpm_bench.config.training import TrainRun
+from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.machine.gpu_leases import lease
-from ddpm_bench.machine.host import usable_cores
 
 
 def main() -> None:
@@ -29,19 +29,12 @@ def main() -> None:
     options.add_argument("--output", type=Path, required=True, help="folder to write into")
     args = options.parse_args()
     with lease(1):
-        encode(args)
+        # torch is imported after the lease, which decides the GPUs that it sees.
+        from ddpm_bench.latents.encoding import write_latents
 
-
-def encode(args) -> None:
-    # torch is imported after the lease, which decides the GPUs that it sees.
-    import torch
-
-    from ddpm_bench.latents.encoding import write_latents
-
-    torch.set_num_threads(usable_cores(args.how.cpus))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = {"train": args.train, "eval": args.eval}
-    write_latents(args.what.model, args.manifest, args.step, images, device, args.output)
+        images = {"train": args.train, "eval": args.eval}
+        device = compute_device(args.how.cpus)
+        write_latents(args.what.model, args.manifest, args.step, images, device, args.output)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from ddpm_bench.machine.launch import (
     this_share,
 )
 from ddpm_bench.machine.memory_limit import lift_ceiling, stay_below
-from ddpm_bench.machine.process_failures import ProcessFailure, word_file, write_failure
+from ddpm_bench.machine.process_failures import ProcessFailure, failure_file, write_failure
 from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.throughput.cell_environment import as_on_cpus, environment
@@ -168,7 +168,7 @@ def run_cell_process(args) -> int:
         failure = why(error, measuring, ceiling)
         if failure.status != "unsupported":
             traceback.print_exc()
-        write_failure(word_file(folder, int(os.environ["RANK"])), failure)
+        write_failure(failure_file(folder, int(os.environ["RANK"])), failure)
         return 1
     sys.stderr.flush()
     os._exit(0)  # all is written, and the interpreter takes a second to forget torch

@@ -1,18 +1,13 @@
 #!/usr/bin/env python
-"""Let a checkpoint of an autoencoder give images back: the images, their errors, its codes' use."""
+"""Reconstruct images by a checkpoint of an autoencoder; measure the errors and the use of codes."""
 
-import sys
 from pathlib import Path
-
-import numpy as np
-from tqdm import tqdm
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.autoencoder import ReconstructStage
 from ddpm_bench.config.training import TrainRun
-from ddpm_bench.files import replacing, write_json
+from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.machine.gpu_leases import lease
-from ddpm_bench.machine.host import usable_cores
 
 
 def main() -> None:
@@ -30,31 +25,13 @@ def main() -> None:
     options.add_argument("--summary", type=Path, required=True, help="errors and codes, JSON")
     args = options.parse_args()
     with lease(1):
-        give_back(args)
+        # torch is imported after the lease, which decides the GPUs that it sees.
+        from ddpm_bench.latents.reconstruction import write_reconstructions
 
-
-def give_back(args) -> None:
-    # torch is imported after the lease, which decides the GPUs that it sees.
-    import torch
-
-    from ddpm_bench.latents.reconstruction import described, reconstruct
-    from ddpm_bench.models.autoencoder import trained_autoencoder
-    from ddpm_bench.training.manifests import load_checkpoint
-
-    torch.set_num_threads(usable_cores(args.how.cpus))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = np.load(args.images, mmap_mode="r", allow_pickle=False)[: args.what.images]
-    weights = load_checkpoint(args.manifest, args.step)
-    autoencoder = trained_autoencoder(args.what.model, images.shape[3], weights, device)
-    name = f"reconstruct {args.output.parent.name}"
-    with tqdm(total=len(images), desc=name, unit="image", dynamic_ncols=True) as bar:
-        result = reconstruct(autoencoder, images, device, bar.update)
-    summary = described(args.step, result)
-    if summary["warning"]:
-        print(f"warning: {summary['warning']}", file=sys.stderr)
-    with replacing(args.output) as temporary:
-        np.save(temporary, result.images)
-    write_json(args.summary, summary)
+        device = compute_device(args.how.cpus)
+        write_reconstructions(
+            args.what, args.manifest, args.step, args.images, device, args.output, args.summary
+        )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Study:
         entries = []
         for step in (10, 20):
             for sigma_rel in (None, *sigma_rels):
-                file = self.training.checkpoint(step, sigma_rel).name
+                file = self.training.checkpoints.file(step, sigma_rel).name
                 path = self.results / "small" / "checkpoints" / file
                 about = {} if sigma_rel is None else {"ema_sigma_rel": sigma_rel}
                 named = {"step": step, "file": f"checkpoints/{file}", "sha256": sha256(path)}

@@ -14,7 +14,7 @@ from ddpm_bench.machine import gpu_leases
 
 HOLD = """
 import sys, time
-from ddpm_bench.devices import lease
+from ddpm_bench.machine.gpu_leases import lease
 with lease(int(sys.argv[1])) as names:
     print(time.time(), *names, flush=True)
     time.sleep(float(sys.argv[2]))

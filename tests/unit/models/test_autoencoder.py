@@ -3,13 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from small_trainer import difference, random_images, small_stage, small_trainer, weights_after
+from small_trainer import (
+    difference,
+    metrics_of,
+    random_images,
+    small_stage,
+    small_trainer,
+    weights_after,
+)
 from training_runs import Run, assert_same_outcome, kill_at_random, write_dataset
 
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.latents.reconstruction import collapse, described, perplexity, reconstruct
 from ddpm_bench.models.autoencoder import build_autoencoder, reconstruction_losses
-from ddpm_bench.training.checkpoints import TrainingState
+from ddpm_bench.training.saving import restore, tensors_of
+from ddpm_bench.training.states import TrainingState
 
 CPU = torch.device("cpu")
 VQVAE = {
@@ -76,7 +84,7 @@ def test_every_weight_learns_and_the_codebook_too():
 def test_codes_begin_as_latents_and_unused_ones_begin_again(tmp_path):
     trainer = small_trainer(tmp_path, small_stage(VQVAE))
     (codes,) = trainer.objective.network.codebooks.code_weights()
-    latents = trainer.objective.network.encode(trainer._images(slice(8)))
+    latents = trainer.objective.network.encode(trainer.batches.part(0, slice(8)))
     distances = torch.cdist(codes[0], latents.permute(0, 2, 3, 1).reshape(-1, 4))
     assert float(distances.detach().min(dim=1).values.max()) < 1e-3, (
         "each is one of the first latents"
@@ -98,26 +106,33 @@ def test_codes_are_left_alone_where_restarts_are_off(tmp_path):
     assert float(codes.detach()[0, 3:].min()) > 900
 
 
+def learning(weights: dict) -> dict:
+    """The weights that have a gradient.
+
+    A key's bias adds the same to all scores of a query, which softmax takes away again. So its
+    gradient is nothing but rounding, and Adam, which divides by a gradient's size, turns rounding
+    into steps as long as the learning rate allows: they differ with the order of sums.
+    """
+    biases = {name for name in weights if name.endswith("to_k.bias")}
+    assert len(biases) == 2, "of the encoder's attention and of the decoder's"
+    return {name: value for name, value in weights.items() if name not in biases}
+
+
 def test_micro_batches_give_the_weights_of_a_whole_batch(tmp_path):
     whole = weights_after(small_trainer(tmp_path / "whole", small_stage(VQVAE)), 6)
     parts = small_trainer(tmp_path / "parts", small_stage(VQVAE), micro_batch_size=2)
-    assert difference(weights_after(parts, 6), whole) < 1e-5
+    assert difference(learning(weights_after(parts, 6)), learning(whole)) < 1e-5
 
 
 def test_what_is_counted_survives_a_resume_between_restarts(tmp_path):
     """Six steps, of which the state holds two since the last restart, and two more."""
     undisturbed = small_trainer(tmp_path / "one", small_stage(VQVAE))
     weights_after(undisturbed, 6)
-    tensors = {f"model.{name}": value for name, value in undisturbed.parameters.items()}
-    for name, parameter in undisturbed.parameters.items():
-        for key, value in undisturbed.optimizer.moments(parameter).items():
-            tensors[f"{key}.{name}"] = value
-        tensors[f"ema.{name}"] = undisturbed.averages.of[None][name]
-    tensors |= undisturbed.objective.state()
     counters = {"skipped": 0, "skipped_in_a_row": 0, "loss_scale": 1.0, "good_steps": 6.0}
-    copied = {name: value.detach().clone() for name, value in tensors.items()}
+    copied = {name: value.detach().clone() for name, value in tensors_of(undisturbed).items()}
     resumed = small_trainer(tmp_path / "two", small_stage(VQVAE))
-    resumed.begin_or_go_on(TrainingState(6, copied, "", [], counters))
+    state = TrainingState(6, copied, "", [], counters)
+    restore(state, resumed, metrics_of(resumed, tmp_path))
     assert difference(weights_after(resumed, 2), weights_after(undisturbed, 2)) == 0.0
 
 
@@ -141,7 +156,7 @@ def test_two_processes_train_the_weights_of_one(folder):
     one.complete_here(0, 20)
     two = Run(folder, "two", model=VQVAE, train={"learning_rate": 1e-4}, how={"gpus": 2})
     two.complete(0, 20)
-    ours, theirs = two.weights(20), one.weights(20)
+    ours, theirs = learning(two.weights(20)), learning(one.weights(20))
     squares = sum(float(((ours[name] - theirs[name]) ** 2).sum()) for name in theirs)
     assert squares / sum(float((value**2).sum()) for value in theirs.values()) < 1e-10
 

@@ -148,7 +148,7 @@ def test_two_jobs_leave_the_bytes_of_one(tmp_path):
     whole = run_to_end(tmp_path / "whole", stage, last=20)
     run_to_end(tmp_path / "halves", stage, last=10)
     halves = run_to_end(tmp_path / "halves", stage, last=20)
-    assert whole.checkpoint(20).read_bytes() == halves.checkpoint(20).read_bytes()
+    assert whole.checkpoints.file(20).read_bytes() == halves.checkpoints.file(20).read_bytes()
 
 
 def test_two_processes_drop_what_one_does(tmp_path):

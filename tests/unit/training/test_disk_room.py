@@ -17,7 +17,8 @@ from training_runs import Run, write_dataset
 from ddpm_bench import files
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
-from ddpm_bench.training.checkpoints import TrainingFolder, TrainingState, bytes_of
+from ddpm_bench.training.folder import TrainingFolder
+from ddpm_bench.training.states import TrainingState, bytes_of
 
 # Starts train.py on a small disk, fills that disk after the first checkpoint, shows what is left.
 ON_A_SMALL_DISK = """
@@ -75,7 +76,7 @@ def write_on_a_full_disk() -> None:
 
 def test_every_writer_says_that_the_disk_is_full_and_leaves_what_was_there():
     command = in_namespace("mount -t tmpfs -o size=2m none /mnt")
-    code = "import test_disk; test_disk.write_on_a_full_disk()"
+    code = "import test_disk_room; test_disk_room.write_on_a_full_disk()"
     done = subprocess.run(
         [*command, sys.executable, "-c", code],
         capture_output=True,
@@ -118,7 +119,7 @@ def test_a_disk_that_fills_up_stops_training_with_its_last_state_intact(tmp_path
     last = read_json(room.states()[-1] / "state.json")["step"]
     assert 0 < last < 100
     folder = TrainingFolder(room.results, room.states()[-1].parents[1].name)
-    assert folder.latest_valid_step(at_most=100) == last
+    assert folder.states.latest_valid_step(at_most=100) == last
 
     # With room it goes on, and ends as one that had room all the time.
     assert f"going on from the saved state of step {last}" in room.complete(0, 100)
@@ -148,7 +149,7 @@ def test_states_that_are_there_need_no_room(tmp_path, monkeypatch):
     with_free(monkeypatch, 10**9)
     for step, states in ((10, 3), (20, 2), (30, 1), (40, 1)):
         assert f"{states} state" in folder.check_room(1, 4000, bytes_of(tensors))
-        folder.save_state(TrainingState(step, tensors, ""))
+        folder.states.save(TrainingState(step, tensors, ""))
 
 
 def test_a_training_that_does_not_fit_is_refused(tmp_path, monkeypatch):

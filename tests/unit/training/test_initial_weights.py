@@ -27,7 +27,7 @@ def begun_with(folder: Path, weights: dict):
 
 
 def test_training_goes_on_from_a_checkpoint_of_ours(tmp_path):
-    path = run_to_end(tmp_path / "first", small_stage()).checkpoint(10)
+    path = run_to_end(tmp_path / "first", small_stage()).checkpoints.file(10)
     trainer = begun_with(tmp_path / "second", given(path))
     other = small_trainer(tmp_path / "third", small_stage())
     from safetensors.torch import load_file
@@ -79,7 +79,7 @@ def test_training_goes_on_from_the_average_in_a_checkpoint_of_the_trainer(
 
 
 def test_where_the_weights_lie_is_no_part_of_the_training(tmp_path):
-    from ddpm_bench.training.checkpoints import fingerprint
+    from ddpm_bench.training.description import fingerprint
 
     here = small_stage(init_from={"path": "here.pt", "sha256": "0" * 64})
     there = small_stage(init_from={"path": "there.pt", "sha256": "0" * 64})

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
-from small_trainer import difference, small_stage, small_trainer, weights_after
+from small_trainer import difference, metrics_of, small_stage, small_trainer, weights_after
 
 from ddpm_bench.config.training import Optimisation
 from ddpm_bench.errors import UserError
@@ -148,28 +148,30 @@ def test_low_precision_trains_nearly_the_same_model(tmp_path, precision):
 
 def test_skipped_steps_are_counted_and_left_out_of_the_loss(tmp_path):
     trainer = small_trainer(tmp_path, small_stage(precision="fp16"))
+    metrics = metrics_of(trainer, tmp_path)
     before = {name: value.detach().clone() for name, value in trainer.parameters.items()}
     trainer.optimizer.scale.fill_(2.0**40)  # far above what float16 holds
     for _ in range(10):
-        trainer.train_one_step()
-    row = trainer._write_row()
+        metrics.add(trainer.train_one_step())
+    row = metrics.write_row(trainer.step)
     assert row["skipped_steps"] == 10 and math.isnan(row["loss"])
     assert difference(trainer.parameters, before) == 0.0
     trainer.optimizer.scale.fill_(1024.0)
     for _ in range(10):
-        trainer.train_one_step()
-    row = trainer._write_row()
+        metrics.add(trainer.train_one_step())
+    row = metrics.write_row(trainer.step)
     assert row["skipped_steps"] == 10 and math.isfinite(row["loss"])
     assert difference(trainer.parameters, before) > 0
 
 
 def test_too_many_skipped_steps_in_a_row_stop_the_run_with_advice(tmp_path):
     trainer = small_trainer(tmp_path, small_stage(precision="fp16", max_grad_norm=None))
+    metrics = metrics_of(trainer, tmp_path)
     trainer.optimizer.scale.fill_(2.0**60)
     for _ in range(20):
-        trainer.train_one_step()
+        metrics.add(trainer.train_one_step())
     with pytest.raises(UserError) as caught:
-        trainer._gather_losses()
+        metrics.gather(trainer.step)
     message = str(caught.value)
     assert "the gradients of the last 20 steps, up to step 20, were not finite" in message
     assert "learning_rate below 0.001" in message

@@ -23,7 +23,7 @@ from training_runs import Run, wait_until, write_dataset
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, replacing
-from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.ownership import owning, read_description
 
 RENEW_SECONDS = 0.2
@@ -264,7 +264,7 @@ def test_a_stalled_trainer_that_comes_back_overwrites_nothing(tmp_path):
         assert f"going on from the saved state of step {at}" in printed
         folder = TrainingFolder(run.results, run.states()[-1].parents[1].name)
         stopped = run.events("stopped by a signal")[0]["step"]
-        assert folder.latest_valid_step(at_most=10**6) == stopped
+        assert folder.states.latest_valid_step(at_most=10**6) == stopped
     finally:
         for process in (stalled, holder):
             if process is not None and process.poll() is None:

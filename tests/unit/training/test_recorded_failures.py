@@ -20,7 +20,7 @@ from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.launch import Ended
-from ddpm_bench.machine.process_failures import ProcessFailure, word_file, write_failure
+from ddpm_bench.machine.process_failures import ProcessFailure, failure_file, write_failure
 from ddpm_bench.machine.stage_memory import recordable
 from ddpm_bench.machine.watching import outcome_of
 from ddpm_bench.planning import jobs, retries
@@ -158,8 +158,8 @@ def test_what_is_no_result_of_the_keys_stops_as_ever(run):
 
 def test_the_first_cause_of_several_words_is_told(tmp_path):
     lost = ProcessFailure("crashed", "RuntimeError: connection closed by peer", 1.0)
-    write_failure(word_file(tmp_path, 0), lost)
-    write_failure(word_file(tmp_path, 1), ProcessFailure("out of memory", "3 GB more", 2.0))
+    write_failure(failure_file(tmp_path, 0), lost)
+    write_failure(failure_file(tmp_path, 1), ProcessFailure("out of memory", "3 GB more", 2.0))
     assert outcome_of(Ended(2), tmp_path).failure.reason == "3 GB more"
     assert outcome_of(Ended(75, signal.SIGTERM), tmp_path).failure is None
     assert outcome_of(Ended(0), tmp_path).failure is None
@@ -176,16 +176,16 @@ CLOSED = ProcessFailure("crashed", "RuntimeError: Connection closed by peer [127
 
 def test_the_end_of_another_process_is_no_crash_to_record(tmp_path):
     """One ended with an error for the user, and left no word."""
-    write_failure(word_file(tmp_path, 1), CLOSED)
+    write_failure(failure_file(tmp_path, 1), CLOSED)
     assert outcome_of(Ended(2, exit_code=1), tmp_path).failure is None
 
 
 def test_the_kernels_kill_is_named_and_not_what_others_say_of_it(tmp_path):
-    write_failure(word_file(tmp_path, 1), CLOSED)
+    write_failure(failure_file(tmp_path, 1), CLOSED)
     found = outcome_of(Ended(2, exit_code=-9), tmp_path).failure
     assert found.status == "out of memory" and "SIGKILL" in found.reason
     assert "SIGABRT" in outcome_of(Ended(2, exit_code=-6), tmp_path).failure.reason
-    write_failure(word_file(tmp_path, 0), ProcessFailure("out of memory", "3 GB more", 2.0))
+    write_failure(failure_file(tmp_path, 0), ProcessFailure("out of memory", "3 GB more", 2.0))
     assert outcome_of(Ended(2, exit_code=-9), tmp_path).failure.reason == "3 GB more"
 
 

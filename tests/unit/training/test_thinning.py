@@ -10,13 +10,17 @@ import pytest
 import torch
 from fake_results import score, write_score
 from places import SCRIPTS
+from small_trainer import small_stage
 
 from ddpm_bench.config.selection import ThinStage
+from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.report.tables.score_tables import best_scores, evaluation_table, write_table
-from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.training.description import TrainingJob
+from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.manifests import is_thinned, load_checkpoint
+from ddpm_bench.training.publishing import publish_job, set_others_aside
 from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept
 
 STEPS = (10, 20, 30, 40, 50, 60)
@@ -30,11 +34,11 @@ class Study:
         self.results = results
         self.folder = TrainingFolder(results / "digits", "0123456789abcdef")
         self.sigma_rels = sigma_rels
-        self.folder.set_others_aside("{}")
+        set_others_aside(self.folder, "{}")
         for step in STEPS:
             for width in (None, *sigma_rels):
                 weights = {"w": torch.full((100,), float(step))}
-                self.folder.save_checkpoint(step, weights, "{}", width)
+                self.folder.checkpoints.save(step, weights, "{}", width)
         self.manifest = results / "digits" / "training" / "job-00000000-00000060.json"
         self.finish()
         for step in STEPS:
@@ -45,8 +49,9 @@ class Study:
         write_score(self.results, "digits", samples, "classifier", step, score(step / 60, **fid))
 
     def finish(self) -> None:
-        entries = self.folder.finish(0, 60, list(STEPS), self.sigma_rels, "{}")
-        write_json(self.manifest, entries)
+        stage = small_stage(ema_sigma_rels=self.sigma_rels)
+        job = TrainingJob(0, 60, stage, TrainRun(), "{}")
+        write_json(self.manifest, publish_job(self.folder, job, STEPS))
 
     def stage(self, every: int, **sets: dict) -> ThinStage:
         return ThinStage(
@@ -145,9 +150,9 @@ def test_a_larger_every_thins_more_and_a_smaller_one_says_what_is_gone(study):
 def test_what_is_thinned_counts_as_trained_with_the_same_manifest(study):
     before = study.manifest.read_bytes()
     study.thin(100)
-    assert all(study.folder.has_checkpoint(step) for step in STEPS)
-    assert not study.folder.has_checkpoint(70)
-    assert not study.folder.has_checkpoint(10, [0.05]), "an average that was never saved"
+    assert all(study.folder.checkpoints.has(step) for step in STEPS)
+    assert not study.folder.checkpoints.has(70)
+    assert not study.folder.checkpoints.has(10, [0.05]), "an average that was never saved"
     study.manifest.unlink()
     study.finish()
     assert study.manifest.read_bytes() == before
@@ -194,8 +199,10 @@ def test_a_killed_thinning_is_finished_by_the_next(study, tmp_path):
     for files in (1, 2):  # none removed; the first file under one of its two names
         done = subprocess.run([sys.executable, "-c", KILLED, str(files), *program], check=False)
         assert done.returncode == -signal.SIGKILL
-        assert all(study.folder.has_checkpoint(step) for step in STEPS)
-        assert len(read_json(study.folder.thinned_record)) == 3, "recorded before it goes"
+        assert all(study.folder.checkpoints.has(step) for step in STEPS)
+        assert len(read_json(study.folder.checkpoints.thinned_record)) == 3, (
+            "recorded before it goes"
+        )
     done = subprocess.run([sys.executable, *program], check=True, stderr=subprocess.PIPE, text=True)
     assert study.steps_on_disk() == [20, 30, 60]
     report = json.loads(output.read_text())

@@ -10,11 +10,14 @@ from small_trainer import difference, run_to_end, small_stage, small_trainer, we
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.config.training import TrainRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning import stages
 from ddpm_bench.planning.retraining import retrainings
+from ddpm_bench.training.description import TrainingJob
 from ddpm_bench.training.manifests import load_checkpoint
+from ddpm_bench.training.publishing import publish_job
 
 
 def test_tensorboard_shows_what_metrics_csv_holds(tmp_path):
@@ -36,7 +39,7 @@ def test_each_width_of_the_averages_is_saved_with_each_checkpoint_and_found_agai
     stage = small_stage(ema_sigma_rels=[0.05, 0.2])
     folder = run_to_end(tmp_path, stage, last=20)
     manifest = folder.experiment_folder / "training" / "job.json"
-    write_json(manifest, folder.finish(0, 20, [10, 20], stage.train.ema_sigma_rels, "{}"))
+    write_json(manifest, publish_job(folder, TrainingJob(0, 20, stage, TrainRun(), "{}"), [10, 20]))
     found = {width: load_checkpoint(manifest, 20, width) for width in (None, 0.05, 0.2)}
     assert difference(found[0.05], found[0.2]) > 1e-5
     assert difference(found[None], found[0.2]) > 1e-5
@@ -55,8 +58,11 @@ def test_all_that_is_averaged_and_counted_survives_a_resume(tmp_path):
     run_to_end(tmp_path / "halves", stage, last=10)
     halves = run_to_end(tmp_path / "halves", stage, last=20)
     for width in (None, 0.1):
-        assert whole.checkpoint(20, width).read_bytes() == halves.checkpoint(20, width).read_bytes()
-    states = [folder.states / "step-00000020" for folder in (whole, halves)]
+        assert (
+            whole.checkpoints.file(20, width).read_bytes()
+            == halves.checkpoints.file(20, width).read_bytes()
+        )
+    states = [folder.states.path / "step-00000020" for folder in (whole, halves)]
     assert (
         states[0].joinpath("state.json").read_text() == states[1].joinpath("state.json").read_text()
     )
@@ -154,7 +160,7 @@ def test_an_average_that_is_not_kept_cannot_be_sampled(tmp_path):
 
 
 def test_checkpoints_can_be_read_without_us(tmp_path):
-    weights = load_file(run_to_end(tmp_path, small_stage()).checkpoint(10))
+    weights = load_file(run_to_end(tmp_path, small_stage()).checkpoints.file(10))
     assert all(value.dtype == torch.float32 for value in weights.values())
 
 

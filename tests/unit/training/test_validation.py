@@ -18,12 +18,14 @@ from small_trainer import (
     weights_after,
 )
 
-from ddpm_bench.config.training import ValidateStage
+from ddpm_bench.config.training import TrainRun, ValidateStage
 from ddpm_bench.files import write_json
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.randomness import validation_draws, validation_positions
 from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, read_table
+from ddpm_bench.training.description import TrainingJob
 from ddpm_bench.training.manifests import load_checkpoint
+from ddpm_bench.training.publishing import publish_job
 from ddpm_bench.training.validation import Validator
 
 CPU = torch.device("cpu")
@@ -134,7 +136,7 @@ def test_images_are_chosen_once_each_and_not_in_the_order_of_the_dataset():
 def test_memorising_is_seen(tmp_path):
     """A network trained on few images of pure chance can only learn them by heart."""
     held_out, training = np.split(random_images(16), 2)
-    trainer = small_trainer(tmp_path, small_stage(learning_rate=3e-3), training, last=100)
+    trainer = small_trainer(tmp_path, small_stage(learning_rate=3e-3), training)
     validation = Validator(stage(), held_out, training, CPU)
     before = measured(validation, weights())
     assert abs(before["eval_loss"] - before["train_loss"]) < 2 * before["gap_standard_error"]
@@ -148,7 +150,8 @@ def test_the_program_validates_the_checkpoints_of_a_job(tmp_path):
     job = small_stage(checkpoint_every=2, ema_sigma_rels=[0.1])
     folder = run_to_end(tmp_path, job, last=4)
     manifest = tmp_path / "small" / "training" / "job.json"
-    write_json(manifest, folder.finish(0, 4, [2, 4], [0.1], "{}"))
+    finished = TrainingJob(0, 4, job, TrainRun(), "{}")
+    write_json(manifest, publish_job(folder, finished, [2, 4]))
     np.save(tmp_path / "eval.npy", random_images(10))
     np.save(tmp_path / "train.npy", random_images())
     output = tmp_path / "small" / "training" / "validation.csv"

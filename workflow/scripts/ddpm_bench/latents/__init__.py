@@ -1,1 +1,1 @@
-"""Images to latents and back."""
+"""Encoding of images as latents, and their decoding."""

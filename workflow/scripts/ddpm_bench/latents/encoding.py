@@ -1,19 +1,18 @@
-"""A dataset's latents: what an experiment trains on in place of pixels, and how to come back.
+"""Latents of a dataset, on which an experiment trains in place of pixels, and their decoder.
 
     results/<autoencoder>/latents/train.npy, eval.npy    float32 [N, h, w, c], zero mean and unit
                                                          variance in each channel
-                                  summary.json           their mean and scale, checksums, what
-                                                         names them, the autoencoder's keys
+                                  summary.json           their mean and scale, checksums, identity,
+                                                         and the autoencoder's keys
                                   autoencoder.safetensors   its weights
 
-An experiment that trains on them keeps the weights beside its checkpoints, and its manifests say
-where, so that its samples need nothing else.
+An experiment that trains on them keeps the weights beside its checkpoints, and its manifests hold
+their path, so that its samples need nothing else.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,14 +35,16 @@ SPLITS = ("train", "eval")
 
 @dataclass(frozen=True)
 class Scaling:
-    """Of the latents that the encoder puts out: one mean and one standard deviation per channel,
-    over all training images and places."""
+    """The mean and standard deviation of each channel of an encoder's latents.
+
+    Over the pixels of all training images.
+    """
 
     mean: Sequence[float]
     std: Sequence[float]
 
     def unscaled(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents as the decoder takes them: float32 [N, c, h, w]."""
+        """Return scaled latents, float32 [N, c, h, w], in the decoder's own scale."""
         std, mean = (
             torch.tensor(value, device=latents.device)[:, None, None]
             for value in (self.std, self.mean)
@@ -52,14 +53,17 @@ class Scaling:
 
 
 class Decoder:
-    """Scaled latents to images, by the autoencoder that a training's manifest names."""
+    """The decoder of scaled latents that a training's manifest names."""
 
     def __init__(self, autoencoder: AutoencoderNetwork, scaling: Scaling) -> None:
         self.autoencoder, self.scaling = autoencoder, scaling
 
     @torch.inference_mode()
     def images(self, latents: torch.Tensor) -> torch.Tensor:
-        """float32 [N, c, h, w] to float32 [N, C, H, W], in [-1, 1] or a little beyond."""
+        """Decode scaled latents, float32 [N, c, h, w], to images.
+
+        Images are float32 [N, C, H, W], in [-1, 1] or a little beyond.
+        """
         return self.autoencoder.decode(self.scaling.unscaled(latents))
 
 
@@ -71,10 +75,10 @@ def write_latents(
     device: torch.device,
     output: Path,
 ) -> None:
-    """Encode the images of both splits with the weights of a checkpoint, once.
+    """Encode the images of both splits with the weights of a checkpoint and write their latents.
 
-    images: train and eval, uint8 [N, H, W, C], .npy. A channel whose latents are all equal is
-    refused with a UserError: nothing could be learnt from it, and its scale would be infinite.
+    images: train and eval, uint8 [N, H, W, C], .npy. Raises UserError when the latents of a channel
+    are all equal: nothing could be learnt from it, and its scale would be infinite.
     """
     output.mkdir(parents=True, exist_ok=True)
     arrays = {
@@ -122,8 +126,10 @@ def write_latents(
 
 
 def identity(keys: VqVae, weights_sha256: str, images: Path) -> str:
-    """What names latents, wherever they were computed: another GPU's differ in their last bits,
-    and no training should begin anew for that."""
+    """Return a sha256 that names latents by what they are made from, not by their bytes.
+
+    Another GPU's latents differ in their last bits, and no training should begin anew for that.
+    """
     named = {"keys": what_keys(keys), "weights": weights_sha256, "images": sha256(images)}
     return sha256_text(canonical_json(named))
 
@@ -132,7 +138,7 @@ def identity(keys: VqVae, weights_sha256: str, images: Path) -> str:
 def _encoded(
     autoencoder: AutoencoderNetwork, images: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """float32 [N, h, w, c]; N may be 0."""
+    """Return unscaled latents, float32 [N, h, w, c], of images uint8 [N, H, W, C]; N may be 0."""
     with tqdm(total=len(images), desc="encode", unit="image", dynamic_ncols=True) as bar:
         parts = []
         for levels in batches(images):
@@ -146,39 +152,23 @@ def _encoded(
 
 
 def batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Up to BATCH_SIZE images at a time, in memory."""
+    """Yield images in batches of up to BATCH_SIZE, in memory."""
     for start in range(0, len(images), BATCH_SIZE):
         yield np.array(images[start : start + BATCH_SIZE])
 
 
-def publish_decoder(dataset: Path, experiment: Path) -> dict[str, Any]:
-    """Keep the autoencoder of the latents in folder `dataset` with an experiment's checkpoints;
-    returns what its manifests say of it."""
-    summary = read_json(dataset / "summary.json")
-    source = dataset / WEIGHTS
-    if sha256(source) != summary["autoencoder"]["sha256"]:
-        raise UserError(
-            f"{source}: not the weights that encoded these latents (sha256 differs); delete "
-            f"{dataset / 'summary.json'} and run snakemake again: images are encoded anew"
-        )
-    publish(source, experiment / "checkpoints" / WEIGHTS)
-    return {
-        "file": f"checkpoints/{WEIGHTS}",
-        **summary["autoencoder"],
-        "mean": summary["mean"],
-        "std": summary["std"],
-    }
-
-
 def open_decoder(manifest_path: Path, device: torch.device) -> Decoder:
-    """The decoder that a training's manifest names, after a check of its weights' sha256."""
-    said = read_json(manifest_path).get("autoencoder")
+    """Return the decoder that a training's manifest names.
+
+    Raises UserError when it names none, or its weights are missing or have another sha256.
+    """
+    entry = read_json(manifest_path).get("autoencoder")
     remedy = f"delete {manifest_path} and run snakemake again: nothing is trained twice"
-    if said is None:
+    if entry is None:
         raise UserError(f"{manifest_path}: names no autoencoder; {remedy}")
-    path = manifest_path.parent.parent / said["file"]
-    if not path.exists() or sha256(path) != said["sha256"]:
+    path = manifest_path.parent.parent / entry["file"]
+    if not path.exists() or sha256(path) != entry["sha256"]:
         raise UserError(f"{path}: missing, or not what its manifest names (sha256); {remedy}")
-    keys = VqVae.model_validate(said["keys"])
-    autoencoder = trained_autoencoder(keys, said["channels"], load_file(path), device)
-    return Decoder(autoencoder, Scaling(said["mean"], said["std"]))
+    keys = VqVae.model_validate(entry["keys"])
+    autoencoder = trained_autoencoder(keys, entry["channels"], load_file(path), device)
+    return Decoder(autoencoder, Scaling(entry["mean"], entry["std"]))

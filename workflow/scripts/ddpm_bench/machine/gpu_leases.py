@@ -1,10 +1,10 @@
-"""Which GPUs a program may use: local jobs lease theirs, and no two hold the same one.
+"""Leases of GPUs: each local job holds its own, and no two hold the same one.
 
-Snakemake only counts GPUs and tells no job which to take. So a program locks one file per GPU for
-as long as its process lives; the kernel frees a lock when its holder dies, SIGKILL included. All
-GPUs of a job are taken under one allocator lock, so two jobs never wait for each other's half.
-On SLURM the scheduler has chosen: the locks are those of one allocation, so they decide only
-between programs that were started side by side inside it, and nothing outside is waited for.
+Snakemake counts GPUs but assigns none to a job. So a program locks one file per GPU for as long as
+its process lives; the kernel frees a lock when its holder dies, SIGKILL included. All GPUs of a job
+are taken under one allocator lock, so two jobs never wait for each other's half. On SLURM the
+scheduler has chosen: the locks are those of one allocation, so they decide only between programs
+that were started side by side inside it, and nothing outside is waited for.
 """
 
 import itertools
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.5
 
 
 def present_devices() -> list[str]:
-    """The GPUs that this process may use, by index or UUID; none on a machine without GPUs.
+    """Return the GPUs that this process may use, by index or UUID; [] on a machine without GPUs.
 
     DDPM_BENCH_DEVICES (comma-separated names) replaces what the machine has.
     """
@@ -44,12 +44,18 @@ def present_devices() -> list[str]:
 
 
 def _is_device(name: str) -> bool:
-    """CUDA takes the names before the first that is none: -1 hides all, SLURM says NoDevFiles."""
+    """Return True for the name of a GPU.
+
+    CUDA takes the names before the first that is none: -1 hides all, SLURM has NoDevFiles.
+    """
     return name not in ("", "-1", "NoDevFiles")
 
 
 def lock_folder() -> Path:
-    """Where the locks lie: one place for all users of a machine, or one per SLURM job and node."""
+    """Return the folder of the locks: one for all users of a machine, or of a SLURM job's node.
+
+    It lies in DDPM_BENCH_DEVICE_LOCKS, or in the folder for temporary files.
+    """
     job = job_id()
     ours = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}-{node_name() or ''}"
     name = ours if job else "ddpm-bench-devices"
@@ -85,6 +91,7 @@ def lease(count: int) -> Iterator[list[str]]:
 
 
 def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
+    """Lock `count` GPUs; raise UserError where the locks cannot be written."""
     folder = lock_folder()
     try:
         return _wait_for(folder, devices, count, held)
@@ -96,6 +103,7 @@ def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
 
 
 def _wait_for(folder: Path, devices: list[str], count: int, held: ExitStack) -> list[str]:
+    """Lock `count` GPUs as soon as so many are free at once."""
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):  # another user's, who has done so
         # Not sticky: there, the kernel may refuse to open what another user has made.
@@ -128,6 +136,7 @@ def _try_lock(folder: Path, name: str, stack: ExitStack) -> bool:
 
 
 def _holder(folder: Path, name: str) -> str:
+    """Return the holder of a GPU, in words."""
     try:
         return f"process {json.loads((folder / f'{name}.holder').read_text())['pid']}"
     except (OSError, ValueError, KeyError):

@@ -14,14 +14,17 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def usable_cores(wanted: int) -> int:
-    """`wanted` CPU cores, or as many as this process may use, shared among processes of its job."""
+    """Return `wanted`, or the number of CPU cores that this process may use, if that is less.
+
+    torchrun's processes of one node share its cores. At least 1.
+    """
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(wanted, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def processor() -> str:
-    """The CPU's name, as its maker has it."""
+    """Return the CPU's name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -30,7 +33,7 @@ def processor() -> str:
 
 @dataclass(frozen=True)
 class Use:
-    """Where a program computes, and since when: what tells jobs that ran side by side apart."""
+    """The place and time of a program's computation, by which jobs side by side are told apart."""
 
     started: str  # UTC, ISO 8601
     node: str  # SLURM's name of it, or the machine's
@@ -39,6 +42,7 @@ class Use:
 
     @classmethod
     def begin(cls, gpus: list[str]) -> "Use":
+        """Return the use of this process that begins now, with these GPUs."""
         return cls(
             started=datetime.now(UTC).isoformat(),
             node=node_name() or socket.gethostname(),
@@ -47,7 +51,7 @@ class Use:
         )
 
     def until_now(self) -> dict[str, Any]:
-        """As JSON, with `ended` beside `started`."""
+        """Return the use for JSON, which ends now: `ended` beside `started`."""
         return {**asdict(self), "ended": datetime.now(UTC).isoformat()}
 
 
@@ -57,6 +61,17 @@ def boot_id() -> str | None:
         return BOOT_ID.read_text().strip() or None
     except OSError:
         return None
+
+
+def is_this_machine(boot: str | None, host: str) -> bool:
+    """Return True if a process of this boot and host name runs, or ran, on this machine.
+
+    The host name decides where one of the boots is unknown.
+    """
+    here = boot_id()
+    if here is not None and boot is not None:
+        return here == boot
+    return socket.gethostname() == host
 
 
 def start_ticks(process: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Starting one training process per GPU, by torchrun's own agent, on one node or several.
+"""Launch of one training process per GPU, by torchrun's own agent, on one node or several.
 
 On several nodes the program calls itself through `srun`, once per node. In each of these tasks an
 agent starts the node's processes, and they meet at a port of the first node.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 from ddpm_bench.files import read_json, write_json
+from ddpm_bench.machine.signals import on_stop_signals
 from ddpm_bench.machine.slurm_job import job_id, node_address, node_name
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -30,9 +31,10 @@ SAVE_SECONDS = "86400"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended: its exit status, and the signal that stopped it, if one did.
+    """The end of a training: its exit status, and the signal that stopped it, if one did.
 
-    exit_code: of the process that failed first, negative for a signal; None where none is known.
+    exit_code: that of the process that failed first, negative for a signal; None where none is
+    known.
     """
 
     status: int
@@ -42,7 +44,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Share:
-    """Which of several nodes this is, and where all meet."""
+    """One node's part of a launch: its rank among the nodes, and the host and port of the first."""
 
     nodes: int = 1
     rank: int = 0
@@ -50,11 +52,11 @@ class Share:
 
 
 def run_processes(processes: int, cpus: int, command: list[str], share: Share = Share()) -> Ended:
-    """Run a Python program in several processes; returns how the first one here ended.
+    """Run a Python program in several processes; return how the first one here ended.
 
     The agent runs in this process, which holds the leases of the GPUs: they are free when the
-    processes have ended, and not before. A signal to stop is handed on to them, on which they save
-    and leave.
+    processes have ended, and not before. It forwards signals to stop to them, on which they save
+    and end.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -91,6 +93,7 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
 
 
 def _reported(status: Path) -> int:
+    """Return the status that `report_status` has written; 1 where the process ended before."""
     return int(status.read_text()) if status.exists() else 1
 
 
@@ -99,9 +102,9 @@ def run_on_nodes(
 ) -> Ended:
     """Run a Python program that calls `run_share` once on each of a SLURM job's nodes.
 
-    processes: of each node; cpus: of each process. Signals to stop are handed on, and noted in
-    `stopped`: srun sends them too, to the nodes that are left when one has failed. Raises UserError
-    outside SLURM.
+    processes: of each node; cpus: of each process. Signals to stop are forwarded, from now on, and
+    noted in `stopped`: srun sends them too, to the nodes that are left when one has failed. Raises
+    UserError outside SLURM.
     """
     first = node_name()
     if job_id() is None or first is None:
@@ -122,13 +125,12 @@ def run_on_nodes(
             start_new_session=True,
         )
 
-        def forward_signal(number: int, _) -> None:
+        def forward(number: int) -> None:
             if stopped is not None:
                 stopped.append(number)
             step.send_signal(_for_srun(number))
 
-        for number in STOP_SIGNALS:
-            signal.signal(number, forward_signal)
+        on_stop_signals(forward)
         status = step.wait()
         ended = Ended(**read_json(report)) if report.exists() else Ended(1)
     # The first node reports; a failure on another ends the step.
@@ -136,24 +138,24 @@ def run_on_nodes(
 
 
 def _for_srun(number: int) -> int:
-    """srun passes these two on; it ends its step on some of the others."""
+    """Return the signal to send to srun: it forwards two, and ends its step on some others."""
     return number if number in (signal.SIGTERM, signal.SIGUSR1) else signal.SIGTERM
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens."""
+    """Return a port of this machine on which nothing listens."""
     with socket.socket() as listening:
         listening.bind(("", 0))
         return listening.getsockname()[1]
 
 
 def is_share_of_several() -> bool:
-    """Whether this process was started by `run_on_nodes`."""
+    """Return True in a process that `run_on_nodes` has started."""
     return MEETING_POINT in os.environ
 
 
 def run_share(nodes: int, processes: int, cpus: int, command: list[str]) -> int:
-    """The part of one node in `run_on_nodes`; returns the exit status of its task.
+    """Run this node's part of `run_on_nodes`; return the exit status of its task.
 
     A training that was saved and stopped is no failure of the task: srun would kill the others,
     which may still save.
@@ -165,33 +167,39 @@ def run_share(nodes: int, processes: int, cpus: int, command: list[str]) -> int:
 
 
 def this_share(nodes: int) -> Share:
-    """The part of this node, in a task of `run_on_nodes`."""
+    """Return this node's part, in a task of `run_on_nodes`."""
     return Share(nodes, int(os.environ["SLURM_NODEID"]), os.environ[MEETING_POINT])
 
 
 def report_ended(share: Share, ended: Ended) -> None:
-    """Tell `run_on_nodes`, from the first node, how the program ended there."""
+    """Write the end of the program on the first node, for `run_on_nodes` to read."""
     if share.rank == 0:
         write_json(Path(os.environ[ENDED_FILE]), asdict(ended))
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started by `run_processes` or by torchrun."""
+    """Return True in a process that `run_processes` or torchrun has started."""
     return "LOCAL_RANK" in os.environ
 
 
 def has_a_launcher() -> bool:
-    """Whether torchrun, `accelerate launch` or `run_processes` has started this process."""
+    """Return True in a process of torchrun, `accelerate launch` or `run_processes`."""
     return is_one_of_several() or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def die_with_the_launcher() -> None:
-    """Be told to stop, as by a signal to stop, should the process that started this one die."""
+    """Ask the kernel for SIGTERM when the process that has started this one dies.
+
+    A training then saves and stops. On Linux only.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def report_status(status: int) -> None:
-    """Tell the agent, from its first process, how the program ended: it sees only that it did."""
+    """Write the first process's exit status for `run_processes`.
+
+    Its agent learns only that a process has failed, not its status.
+    """
     if STATUS_FILE in os.environ and os.environ.get("LOCAL_RANK") == "0":
         Path(os.environ[STATUS_FILE]).write_text(str(status))

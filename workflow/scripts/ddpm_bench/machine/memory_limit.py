@@ -1,7 +1,7 @@
-"""The memory that a process may take on a machine without GPUs.
+"""A limit on the memory of a process on a machine without GPUs.
 
-What is too large is then an exception in the process that built it, and not the kernel's killer
-among a user's other programs.
+A process that needs more than its limit gets an exception of its own; without one the kernel would
+kill some program of the user's.
 
 RLIMIT_DATA counts private writable memory as it is mapped, used or not: tensors, malloc's arenas as
 they grow, 8 MB for the stack of each thread (gloo has three), and the writable parts of libraries:
@@ -18,22 +18,20 @@ import re
 import resource
 from pathlib import Path
 
+import psutil
+
 from ddpm_bench.files import size_text
+from ddpm_bench.records.log_tails import ALLOCATION_FAILED
 
 SHARE_OF_FREE = 0.9  # of memory; other programs take some meanwhile
-NOTHING_SET = 2**60  # bytes: cgroup v1 says nearly 2^63 where there is no limit
-# Of torch's allocators, cuBLAS and cuDNN, of C++, of glibc's threads and of OpenMP's.
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|ALLOC(?:ATION)?_FAILED|std::bad_alloc"
-    r"|(?:can't|cannot) allocate memory"
-    r"|Thread creation failed|can't start new thread",
-    re.I,
-)
+NOTHING_SET = 2**60  # bytes: cgroup v1 has nearly 2^63 where there is no limit
 
 
 def share_bytes(asked_mb: int | None, processes: int) -> int | None:
-    """What each of a node's processes may take: what is asked for, in megabytes, at most its share
-    of what is free now. None where neither is known."""
+    """Return the bytes that each of a node's processes may take; None where nothing is known.
+
+    They are the megabytes (10^6 bytes) that are asked for, at most its share of what is free now.
+    """
     free = free_bytes()
     bounds = [] if free is None else [int(SHARE_OF_FREE * free / processes)]
     if asked_mb is not None:
@@ -42,24 +40,24 @@ def share_bytes(asked_mb: int | None, processes: int) -> int | None:
 
 
 def free_bytes() -> int | None:
-    """Memory that this job can still take: of the machine, its cgroups and its SLURM job; None on
-    a system that does not say."""
+    """Return the bytes of memory that this job can still take.
+
+    The least of what the machine, its cgroups and its SLURM job leave; None where nothing bounds
+    them.
+    """
     bounds = [_available(), *_left_in_cgroups(), _of_slurm_job()]
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _available() -> int | None:
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
+def _available() -> int:
+    """Return the machine's memory, in bytes, that programs can take without swapping."""
+    return psutil.virtual_memory().available
 
 
 def _left_in_cgroups(
     membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> list[int]:
-    """What each of the cgroups above this process leaves, of version 1 or 2 (cgroups(7))."""
+    """Return the bytes left in each cgroup above this process, of version 1 or 2 (cgroups(7))."""
     left = []
     try:
         lines = membership.read_text().splitlines()
@@ -83,7 +81,10 @@ def _left_in_cgroups(
 
 
 def _left(group: Path, limit: str, usage: str) -> list[int]:
-    """The limit less what is used, but for files that the kernel can drop; [] without a limit."""
+    """Return the limit less the used bytes, but for files that the kernel can drop.
+
+    [] where there is no limit.
+    """
     try:
         most = int((group / limit).read_text())
         used = int((group / usage).read_text())
@@ -96,7 +97,10 @@ def _left(group: Path, limit: str, usage: str) -> list[int]:
 
 
 def _of_slurm_job() -> int | None:
-    """What SLURM gave the job on this node, in its megabytes of 2^20 bytes; None outside."""
+    """Return the bytes that SLURM gave the job on this node; None outside a job.
+
+    SLURM's megabytes have 2^20 bytes.
+    """
     per_node = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # 0: all that the node has
     cores = int(os.environ.get("SLURM_CPUS_ON_NODE", "0"))
     per_node = per_node or int(os.environ.get("SLURM_MEM_PER_CPU", "0")) * cores
@@ -104,7 +108,7 @@ def _of_slurm_job() -> int | None:
 
 
 def stay_below(ceiling: int) -> None:
-    """Let this process take so many bytes of memory, and no more; call it when torch is imported.
+    """Limit this process to so many bytes of memory; to be called when torch is imported.
 
     Raises MemoryError when it has taken more already.
     """
@@ -118,29 +122,49 @@ def stay_below(ceiling: int) -> None:
 
 
 def lift_ceiling() -> None:
-    """Undo `stay_below`: what has failed needs some memory to say so."""
+    """Undo `stay_below`, as a process does that records its failure: that needs some memory."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def resident_bytes() -> int:
-    """The memory that this process has taken and holds."""
+    """Return the bytes of memory that this process holds."""
     return _of_this_process("VmRSS")
 
 
 def _of_this_process(name: str) -> int:
-    """Bytes, by /proc/self/status."""
+    """Return a size of this process in bytes, by its name in /proc/self/status.
+
+    psutil has no VmData of its own: it adds the stack, which RLIMIT_DATA does not count.
+    """
     found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
     assert found is not None, name
     return int(found[1]) * 1024
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or one that it was raised from, says that memory ran out."""
+    """Return True if an exception, or one that has caused it, means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    if isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)):
+    if isinstance(error, RuntimeError) and ALLOCATION_FAILED.search(str(error)):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+
+
+def more_memory(
+    asked: tuple[int | None, str], ceiling: int | None, less: str, beyond_free: str
+) -> str:
+    """Return the remedy of a process that needed more memory, in words.
+
+    asked: the megabytes (10^6 bytes) that it was given, None for no bound, and the name of the
+    key; ceiling: the bytes that it could take; less: how it needs less memory; beyond_free: the
+    reason of a ceiling below what was asked for, with its remedy.
+    """
+    megabytes, key = asked
+    if megabytes is not None and (ceiling is None or ceiling >= megabytes * 10**6):
+        return f"a process may take {megabytes:,} MB ({key}): raise it, or {less}"
+    if ceiling is None:
+        return less
+    return f"a process may take {size_text(ceiling)}, {beyond_free}"

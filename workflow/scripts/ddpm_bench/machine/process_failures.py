@@ -1,6 +1,6 @@
-"""Why processes failed: what they say as they do, or what their end says.
+"""Failures of processes: written by a process that fails, or inferred from its end.
 
-A process that fails leaves its word, a Failure, in a folder that who started it looks into.
+A process that fails writes a ProcessFailure into a folder that its starter reads.
 """
 
 import re
@@ -11,15 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ddpm_bench.files import read_json, size_text, write_json
-from ddpm_bench.machine.memory_limit import OUT_OF_MEMORY
-from ddpm_bench.records.log_tails import last_words
+from ddpm_bench.records.log_tails import ALLOCATION_FAILED, last_words
 
-LAST_LINES = 5  # of what a process printed that was ended by a signal
-GPU_SENTENCES = 3  # what was asked for, how much the GPU has, how much of it is free
+LAST_LINES = 5  # of the output of a process that was ended by a signal
+GPU_SENTENCES = 3  # the memory asked for, that of the GPU, and the free part of it
 LONGEST_REASON = 400  # characters
-# The first of these that any process says is the reason of all.
+# The first of these among the failures of several processes is the reason of all.
 GRAVITY = ("timed out", "unsupported", "out of memory", "diverged", "crashed")
-# What a process says of another's end, in gloo's words and in NCCL's.
+# Messages of gloo and NCCL about the end of another process.
 OF_ANOTHER = re.compile(
     r"connection (?:closed|reset|refused|was)|broken pipe|socket|remote process|ncclRemoteError|"
     r"timed out waiting|watchdog",
@@ -29,7 +28,10 @@ OF_ANOTHER = re.compile(
 
 @dataclass(frozen=True)
 class ProcessFailure:
-    """Why a process failed: one of GRAVITY, and in words. when: seconds since 1970."""
+    """The failure of a process: its kind, one of GRAVITY, and its reason in words.
+
+    when: seconds since 1970.
+    """
 
     status: str
     reason: str
@@ -37,13 +39,15 @@ class ProcessFailure:
 
 
 def is_consequence(failure: ProcessFailure) -> bool:
-    """Whether a crash says no more than that another process has ended."""
+    """Return True for a crash whose reason is only that another process has ended."""
     return failure.status == "crashed" and OF_ANOTHER.search(failure.reason) is not None
 
 
 def gravest(failures: Iterable[ProcessFailure | None]) -> ProcessFailure | None:
-    """The one that explains the others: by its kind, then causes before consequences, then the
-    earliest."""
+    """Return the failure that explains the others; None where there is none.
+
+    By its kind, then causes before consequences, then the earliest.
+    """
 
     def order(failure: ProcessFailure) -> tuple[int, bool, float]:
         consequence = OF_ANOTHER.search(failure.reason) is not None
@@ -52,14 +56,15 @@ def gravest(failures: Iterable[ProcessFailure | None]) -> ProcessFailure | None:
     return min((failure for failure in failures if failure), key=order, default=None)
 
 
-def failure_without_record(status: int, said: str, when: float, log: str = "log") -> ProcessFailure:
-    """What the end of a process says that has left no word.
+def failure_without_record(
+    status: int, output: str, when: float, log: str = "log"
+) -> ProcessFailure:
+    """Return the failure of a process that has written none, by its exit status and last output.
 
-    status: as subprocess has it, negative for a signal; said: the end of what it printed; log:
-    where there is more of it.
+    status: as subprocess has it, negative for a signal; log: the name of the log with all output.
     """
-    lines = [line for line in said.splitlines() if line.strip()]
-    last = last_words(said) or (lines[-1] if lines else "it said nothing")
+    lines = [line for line in output.splitlines() if line.strip()]
+    last = last_words(output) or (lines[-1] if lines else "it said nothing")
     if status == -signal.SIGKILL:
         reason = (
             "killed (SIGKILL), as the kernel does when memory runs out: lower batch_size, or ask "
@@ -68,43 +73,43 @@ def failure_without_record(status: int, said: str, when: float, log: str = "log"
         return ProcessFailure("out of memory", reason, when)
     end = "\n".join(lines[-LAST_LINES:])
     ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-    kind = "out of memory" if OUT_OF_MEMORY.search(end) else "crashed"
+    kind = "out of memory" if ALLOCATION_FAILED.search(end) else "crashed"
     return ProcessFailure(kind, one_line(f"{ended}: {last} (more in the {log})"), when)
 
 
-def word_file(folder: Path, rank: int | str) -> Path:
-    """Where the process of this rank leaves its word."""
+def failure_file(folder: Path, rank: int | str) -> Path:
+    """Return the path at which the process of this rank writes its failure."""
     return folder / f"rank-{rank}.json"
 
 
 def write_failure(path: Path, failure: ProcessFailure) -> None:
-    """Say what has failed, for `read_word`."""
+    """Write a failure as JSON, atomically."""
     write_json(path, asdict(failure))
 
 
-def read_word(path: Path) -> ProcessFailure:
-    """What `leave_word` has said."""
+def read_failure(path: Path) -> ProcessFailure:
+    """Read a failure that `write_failure` has written."""
     return ProcessFailure(**read_json(path))
 
 
 def what_did_not_fit(error: BaseException) -> str:
-    """From the words of torch's allocators, of the CPU or the GPU, or of Python's."""
+    """Return the memory that could not be had, in the words of torch's or Python's allocator."""
     while error.__cause__ is not None:  # a pipeline raises its own from it
         error = error.__cause__
-    said = str(error) or "out of memory"
-    asked = re.search(r"you tried to allocate (\d+) bytes", said)
+    message = str(error) or "out of memory"
+    asked = re.search(r"you tried to allocate (\d+) bytes", message)
     if asked:
         return f"{size_text(int(asked[1]))} more could not be had"
-    sentences = re.split(r"(?<=[.!]) ", one_line(said))
+    sentences = re.split(r"(?<=[.!]) ", one_line(message))
     return " ".join(sentences[:GPU_SENTENCES]).rstrip(".")
 
 
 def first_line(error: BaseException) -> str:
-    """Its type and the first line of what it says."""
+    """Return an exception's type and the first line of its message."""
     return "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
 
 
 def one_line(text: str, longest: int = LONGEST_REASON) -> str:
-    """A text without line breaks, and cut where it is long."""
+    """Return a text without line breaks, cut to `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 3]}..."

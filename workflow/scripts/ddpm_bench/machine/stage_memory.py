@@ -1,5 +1,4 @@
-"""What a process of a stage may take of memory, on GPUs and without, and what it says when it needs
-more."""
+"""The memory that a process of a stage may take, on GPUs and without, and failures to have more."""
 
 import os
 
@@ -7,8 +6,13 @@ import torch
 
 from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
-from ddpm_bench.files import size_text
-from ddpm_bench.machine.memory_limit import is_out_of_memory, lift_ceiling, share_bytes, stay_below
+from ddpm_bench.machine.memory_limit import (
+    is_out_of_memory,
+    lift_ceiling,
+    more_memory,
+    share_bytes,
+    stay_below,
+)
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
     first_line,
@@ -18,7 +22,7 @@ from ddpm_bench.machine.process_failures import (
 
 
 def bound_memory(run: Failing) -> int | None:
-    """Let this process take what its `run` block says; returns the ceiling in bytes, None without.
+    """Bound this process's memory by its `run` block; return the bytes, None without a bound.
 
     To be called when torch is imported and the GPUs are leased. On CPUs a stage whose failure is
     recorded takes at most a share of what is free: what does not fit is then an exception of its
@@ -26,11 +30,10 @@ def bound_memory(run: Failing) -> int | None:
     """
     asked = run.memory_mb_per_process
     if torch.cuda.is_available():
-        if asked is not None:
-            device = int(os.environ.get("LOCAL_RANK", "0"))
-            total = torch.cuda.get_device_properties(device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, asked * 10**6 / total), device)
-        return None if asked is None else asked * 10**6
+        if asked is None:
+            return None
+        bound_gpu_memory(asked, int(os.environ.get("LOCAL_RANK", "0")))
+        return asked * 10**6
     if asked is None and run.on_failure != "record":
         return None
     ceiling = share_bytes(asked, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -39,19 +42,27 @@ def bound_memory(run: Failing) -> int | None:
     return ceiling
 
 
+def bound_gpu_memory(megabytes: int, device: int | torch.device) -> None:
+    """Let this process take so many megabytes (10^6 bytes) of a GPU, at most all of it."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, megabytes * 10**6 / total), device)
+
+
 def recordable(error: BaseException, run: Failing, ceiling: int | None) -> ProcessFailure | None:
-    """The failure that an exception is; None for one that is no result of the keys: a full disk, a
-    file that is missing, another trainer."""
+    """Return the failure that an exception is, to be recorded as a result of the keys.
+
+    None for an exception that is no such result: a full disk, a missing file, another trainer.
+    ceiling: the bytes that `bound_memory` has returned.
+    """
     if isinstance(error, DivergedError):
         return ProcessFailure("diverged", one_line(error.reason))
     if isinstance(error, UserError):
         return None
     if not torch.cuda.is_available():
-        lift_ceiling()  # what has failed needs some memory to say so
+        lift_ceiling()  # to record a failure needs some memory
     if is_out_of_memory(error):
-        return ProcessFailure(
-            "out of memory", f"{what_did_not_fit(error)}; {_remedy(run, ceiling)}"
-        )
+        remedy = _remedy(run, ceiling)
+        return ProcessFailure("out of memory", f"{what_did_not_fit(error)}; {remedy}")
     if isinstance(error, OSError):  # of files: trying again may mend it
         return None
     return ProcessFailure("crashed", f"{one_line(first_line(error))} (traceback in the log)")
@@ -61,12 +72,9 @@ def _remedy(run: Failing, ceiling: int | None) -> str:
     less = "lower batch_size"
     if "micro_batch_size" in type(run).model_fields:
         less = "lower run.micro_batch_size, or set run.activation_checkpointing"
-    asked = run.memory_mb_per_process
-    if asked is not None and (ceiling is None or ceiling >= asked * 10**6):
-        return f"a process may take {asked:,} MB (run.memory_mb_per_process): raise it, or {less}"
-    if ceiling is None:
-        return less
-    return (
-        f"a process may take {size_text(ceiling)}, most of the memory that was free: {less}, or "
-        "end other programs"
+    return more_memory(
+        (run.memory_mb_per_process, "run.memory_mb_per_process"),
+        ceiling,
+        less,
+        f"most of the memory that was free: {less}, or end other programs",
     )

@@ -1,9 +1,9 @@
 """The autoencoder: images to latents, latents to codes, codes to images.
 
 A VQ-VAE (van den Oord et al. 2017, "Neural Discrete Representation Learning"): diffusers' encoder
-and decoder, with codebooks of vector-quantize-pytorch between them. Diffusion takes place in what
-the encoder puts out; the decoder looks codes up first, so small errors of sampling vanish (Rombach
-et al. 2022, section 3.1).
+and decoder, with codebooks of vector-quantize-pytorch between them. Diffusion takes place in the
+encoder's latents; the decoder looks codes up first, so small errors of sampling vanish (Rombach et
+al. 2022, section 3.1).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from ddpm_bench.models.randomness import derived_seed
 
 
 def quantizer_arguments(keys: VqVae) -> dict[str, Any]:
-    """What vector-quantize-pytorch's ResidualVQ is built with to look codes up."""
+    """Return the arguments of vector-quantize-pytorch's ResidualVQ for looking codes up."""
     return {
         "dim": keys.latent_channels,
         "codebook_size": keys.codebook_size,
@@ -31,7 +31,7 @@ def quantizer_arguments(keys: VqVae) -> dict[str, Any]:
 
 
 def decoder_arguments(keys: VqVae, channels: int) -> dict[str, Any]:
-    """What diffusers' Decoder is built with; channels: 1 or 3 of the images."""
+    """Return the arguments of diffusers' Decoder. channels: 1 or 3 of the images."""
     return {
         "in_channels": keys.latent_channels,
         "out_channels": channels,
@@ -41,7 +41,7 @@ def decoder_arguments(keys: VqVae, channels: int) -> dict[str, Any]:
 
 
 def levels(keys: VqVae) -> dict[str, Any]:
-    """What encoder and decoder share."""
+    """Return the arguments that diffusers' Encoder and Decoder share."""
     return {
         "block_out_channels": keys.widths(),
         "layers_per_block": keys.layers_per_block,
@@ -51,12 +51,12 @@ def levels(keys: VqVae) -> dict[str, Any]:
 
 
 class Codebooks(nn.Module):
-    """One codebook, or several in a row that each look up what the ones before leave.
+    """One codebook, or several in a row that each look up the remainder of the ones before.
 
     Codes are parameters and learn by gradients (van den Oord et al. 2017, eq. 3), through the
     lookup by rotation (Fifty et al. 2024); so averages, checkpoints and the sum over processes
-    treat them as any other weight. `counts` says how often each was chosen in training since it was
-    last set to zero: int64 [codebooks, codes], None before the first choice.
+    treat them as any other weight. `counts` holds the number of uses of each code in training since
+    it was last set to zero: int64 [codebooks, codes], None before the first use.
     """
 
     def __init__(self, keys: VqVae) -> None:
@@ -72,9 +72,12 @@ class Codebooks(nn.Module):
 
     @torch.compiler.disable
     def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """latents: [N, C, H, W]. Returns what their codes stand for, float32 [N, C, H, W]; the
-        chosen codes, int64 [N, H, W, codebooks]; and the weighted distance between both, a float32
-        scalar, 0 outside training."""
+        """Look latents [N, C, H, W] up.
+
+        Returns the vectors of their codes, float32 [N, C, H, W]; the codes, int64 [N, H, W,
+        codebooks]; and the weighted distance between latents and vectors, a float32 scalar, 0
+        outside training.
+        """
         images, channels, height, width = latents.shape
         # The nearest code is looked for in float32, whatever the precision around it is.
         with torch.autocast(latents.device.type, enabled=False):
@@ -87,7 +90,7 @@ class Codebooks(nn.Module):
         return found, codes, losses.sum()
 
     def distances(self, latents: torch.Tensor) -> torch.Tensor:
-        """The loss of `forward` in training, of each image: [N, C, H, W] to float32 [N]."""
+        """Return the loss of `forward` in training for each image: [N, C, H, W] to float32 [N]."""
         tokens = self.quantizer.project_in(latents.float().permute(0, 2, 3, 1).flatten(1, 2))
         _, codes, _ = self.forward(latents)
         looked_up = self.quantizer.get_codes_from_indices(codes.flatten(1, 2))
@@ -99,15 +102,16 @@ class Codebooks(nn.Module):
 
     @torch.no_grad()
     def _count(self, codes: torch.Tensor) -> None:
+        """Add the uses of codes, int64 [N, H, W, codebooks], to `counts`."""
         now = code_counts(codes, self.quantizer.codebook_size)
         self.counts = now if self.counts is None else self.counts + now
 
     @torch.no_grad()
     def restart(self, dead: torch.Tensor, latents: torch.Tensor, seed: int) -> None:
-        """Set codes to latents, chosen by chance: those that nothing uses (Dhariwal et al. 2020,
-        section 3.2), or all at the start.
+        """Set unused codes, or all at the start, to latents that are drawn by chance.
 
-        dead: bool [codebooks, codes]; latents: float32 [N, C, H, W].
+        Dhariwal et al. 2020, section 3.2. dead: bool [codebooks, codes], True for those to set;
+        latents: float32 [N, C, H, W].
         """
         vectors = latents.float().permute(0, 2, 3, 1).flatten(0, 2)
         vectors = self.quantizer.project_in(vectors)
@@ -121,19 +125,22 @@ class Codebooks(nn.Module):
             vectors = vectors - codes[torch.cdist(vectors, codes).argmin(dim=1)]
 
     def code_weights(self) -> list[nn.Parameter]:
-        """The codes of each codebook: float32 [1, codes, dimensions]."""
+        """Return the codes of each codebook: float32 [1, codes, dimensions]."""
         return [layer._codebook.embed for layer in self.quantizer.layers]
 
 
 def code_counts(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
-    """How often each code is chosen: int64 [N, H, W, codebooks] to int64 [codebooks, codes]."""
+    """Count the uses of each code: int64 [N, H, W, codebooks] to int64 [codebooks, codes]."""
     return torch.stack(
         [torch.bincount(part.flatten(), minlength=codebook_size) for part in codes.unbind(-1)]
     )
 
 
 class AutoencoderNetwork(nn.Module):
-    """Images float32 [N, C, H, W] in [-1, 1] to latents float32 [N, c, h, w], and back."""
+    """Encoder, codebooks and decoder.
+
+    Images are float32 [N, C, H, W] in [-1, 1], latents float32 [N, c, h, w].
+    """
 
     def __init__(self, keys: VqVae, channels: int) -> None:
         super().__init__()
@@ -148,28 +155,33 @@ class AutoencoderNetwork(nn.Module):
         self.decoder = Decoder(**decoder_arguments(keys, channels))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Latents before their codes are looked up: [N, C, H, W] to [N, c, h, w]."""
+        """Encode images [N, C, H, W] as latents [N, c, h, w], before their codes are looked up."""
         return self.encoder(images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images of the codes nearest to the latents: [N, c, h, w] to [N, C, H, W]."""
+        """Decode latents [N, c, h, w], by the codes nearest to them, to images [N, C, H, W]."""
         return self.decoder(self.codebooks(latents)[0])
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns the reconstructions [N, C, H, W], the chosen codes int64 [N, h, w, codebooks],
-        and the codebooks' loss, a float32 scalar."""
+        """Return the reconstructions of images [N, C, H, W], their codes and the codebooks' loss.
+
+        Codes are int64 [N, h, w, codebooks], the loss is a float32 scalar.
+        """
         found, codes, loss = self.codebooks(self.encode(images))
         return self.decoder(found), codes, loss
 
     def image_losses(self, images: torch.Tensor) -> torch.Tensor:
-        """The training's loss of each image: [N, C, H, W] to float32 [N]."""
+        """Return the training's loss of each image: [N, C, H, W] to float32 [N]."""
         latents = self.encode(images)
         reconstructed = self.decode(latents)
         return reconstruction_losses(reconstructed, images) + self.codebooks.distances(latents)
 
 
 def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> AutoencoderNetwork:
-    """The network with weights drawn from the seed, on the CPU; channels: 1 or 3 of the images."""
+    """Build the network on the CPU, with weights drawn from the seed.
+
+    channels: 1 or 3 of the images.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
         return AutoencoderNetwork(keys, channels)
@@ -178,12 +190,15 @@ def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> AutoencoderN
 def trained_autoencoder(
     keys: VqVae, channels: int, weights: dict[str, torch.Tensor], device: torch.device
 ) -> AutoencoderNetwork:
-    """The network of a checkpoint, to be used and not trained."""
+    """Build the network of a checkpoint, on a device, to be used and not trained."""
     model = build_autoencoder(keys, channels)
     model.load_state_dict(weights)
     return model.to(device).eval()
 
 
 def reconstruction_losses(reconstructed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """The squared error of each image, the mean over its pixels: [N, C, H, W] to float32 [N]."""
+    """Return the squared error of each image, the mean over its pixels.
+
+    Both are [N, C, H, W]; the result is float32 [N].
+    """
     return F.mse_loss(reconstructed.float(), images, reduction="none").mean(dim=(1, 2, 3))

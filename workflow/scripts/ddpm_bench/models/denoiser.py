@@ -1,7 +1,7 @@
 """The denoising networks, built from their keys.
 
 All take noised images [N, C, H, W], times [N] and, with self-conditioning, an estimate of the image
-[N, C, H, W] (zeros without one), and give a prediction [N, C, H, W].
+[N, C, H, W] (zeros without one), and return a prediction [N, C, H, W].
 """
 
 import functools
@@ -21,9 +21,10 @@ BLOCKS = (package.ResnetBlock, package.LinearAttention, package.Attention)
 
 
 def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
-    """The network with weights drawn from the seed.
+    """Build the network of some keys, with weights drawn from the seed.
 
-    Weights are drawn on the CPU, so that they are the same on all hardware.
+    Weights are drawn on the CPU, so that they are the same on all hardware. channels: of the images
+    or latents.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
@@ -47,7 +48,7 @@ def _build_unet(keys: Unet, channels: int) -> DenoisingUnet:
 
 
 def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
-    """What denoising-diffusion-pytorch's Unet is built with."""
+    """Return the arguments of denoising-diffusion-pytorch's Unet."""
     return {
         "dim": keys.dim,
         "dim_mults": keys.dim_mults,
@@ -60,8 +61,10 @@ def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
 
 
 def draw_orthogonal_weights(model: nn.Module) -> None:
-    """Make the weights of every convolution and linear layer, as matrices [out, in x kernel],
-    orthogonal (Saxe et al. 2014), and their biases zero."""
+    """Make the weights of every convolution and linear layer orthogonal, and their biases zero.
+
+    A convolution's weights are a matrix [out, in x kernel] (Saxe et al. 2014).
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(module.weight)
@@ -71,10 +74,10 @@ def draw_orthogonal_weights(model: nn.Module) -> None:
 
 @torch.no_grad()
 def zero_residual_branches(model: nn.Module) -> None:
-    """Let every residual branch begin as zero, so that the network begins shallow.
+    """Make every residual branch zero, so that the network begins shallow.
 
-    Where a branch ends in a normalisation its gain is set to 0 (Goyal et al. 2017, section 5.1:
-    the gradient of a norm at zero input would explode), else its last layer (Ho et al. 2020).
+    Where a branch ends in a normalisation its gain is set to 0 (Goyal et al. 2017, section 5.1: the
+    gradient of a norm at zero input would explode), else its last layer (Ho et al. 2020).
     """
     for block in _residual_blocks(model):
         if isinstance(block, package.ResnetBlock):
@@ -88,13 +91,14 @@ def zero_residual_branches(model: nn.Module) -> None:
 
 
 def _last_layer(block: nn.Module) -> nn.Module:
+    """Return the layer that ends the residual branch of a block of UNet2DModel."""
     from ddpm_bench.models.unet2d import last_layer
 
     return last_layer(block)
 
 
 def _residual_blocks(model: nn.Module) -> list[nn.Module]:
-    """The residual and attention blocks of one of our networks."""
+    """Return the residual and attention blocks of one of our networks."""
     if isinstance(model, DenoisingUnet):
         return [module for module in model.modules() if isinstance(module, BLOCKS)]
     from ddpm_bench.models import unet2d
@@ -103,7 +107,9 @@ def _residual_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Compute the activations inside residual and attention blocks again in the backward pass
-    rather than keep them (Chen et al. 2016); results stay the same."""
+    """Compute activations inside residual and attention blocks anew in the backward pass.
+
+    They are not kept, which saves memory (Chen et al. 2016); results stay the same.
+    """
     for block in _residual_blocks(model):
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)

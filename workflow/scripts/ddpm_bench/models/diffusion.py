@@ -14,7 +14,7 @@ from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the loss needs of q(x_t | x_0), one value per timestep: float32 [T]."""
+    """The values of q(x_t | x_0) that the loss needs, one per timestep: float32 [T]."""
 
     objective: str
     betas: torch.Tensor
@@ -24,11 +24,12 @@ class Schedule:
 
     @property
     def timesteps(self) -> int:
+        """Return T."""
         return len(self.betas)
 
 
 def noise_schedule(keys: Diffusion) -> torch.Tensor:
-    """The variances beta_1 .. beta_T of the forward process: float64 [T], in (0, 1).
+    """Return the variances beta_1 .. beta_T of the forward process: float64 [T], in (0, 1).
 
     linear: Ho et al. 2020; scaled_linear: linear in the square root, Rombach et al. 2022; cosine:
     Nichol & Dhariwal 2021; sigmoid: Jabri et al. 2022; both as denoising-diffusion-pytorch does.
@@ -46,7 +47,7 @@ def noise_schedule(keys: Diffusion) -> torch.Tensor:
 def build_schedule(
     keys: Diffusion, device: torch.device, min_snr_gamma: float | None = None
 ) -> Schedule:
-    """The schedule with the weight of each timestep's error in the loss.
+    """Return the schedule with the weight of each timestep's error in the loss.
 
     Weights turn the error of any objective into that of the noise up to a factor: 1 for eps, SNR
     for x_0, SNR / (SNR + 1) for v, as in denoising-diffusion-pytorch; with `min_snr_gamma` SNR is
@@ -72,27 +73,29 @@ def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]; latents, float32 [N, h, w, c], keep
-    their values."""
+    """Return images uint8 [N, H, W, C] as float32 [N, C, H, W] in [-1, 1].
+
+    Latents, float32 [N, h, w, c], become [N, c, h, w] and keep their values.
+    """
     images = images.permute(0, 3, 1, 2)
     return images if images.is_floating_point() else to_unit_range(images)
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """float32 [N, C, H, W], clipped to [-1, 1], to uint8 [N, H, W, C]."""
+    """Return images float32 [N, C, H, W], clipped to [-1, 1], as uint8 [N, H, W, C]."""
     levels = (images.clamp(-1.0, 1.0) + 1.0) * 127.5
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _at(values: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-    """The schedule's values [T] at the times [N], to multiply images with: [N, 1, 1, 1]."""
+    """Return a schedule's values [T] at the times [N], to multiply images with: [N, 1, 1, 1]."""
     return values[times][:, None, None, None]
 
 
 def diffuse(
     schedule: Schedule, images: torch.Tensor, times: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4)."""
+    """Return x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4)."""
     signal = _at(schedule.sqrt_alphas_cumprod, times)
     return signal * images + _at(schedule.sqrt_one_minus_alphas_cumprod, times) * noise
 
@@ -100,7 +103,10 @@ def diffuse(
 def target(
     schedule: Schedule, images: torch.Tensor, times: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """What the network should predict: eps, x_0, or v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0."""
+    """Return the tensor that the network should predict: [N, C, H, W].
+
+    It is eps, x_0, or v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans & Ho 2022).
+    """
     if schedule.objective == "pred_noise":
         return noise
     if schedule.objective == "pred_x0":
@@ -112,7 +118,7 @@ def target(
 def estimated_image(
     schedule: Schedule, noised: torch.Tensor, times: torch.Tensor, prediction: torch.Tensor
 ) -> torch.Tensor:
-    """x_0 as the prediction for x_t implies it."""
+    """Return x_0, [N, C, H, W], as the prediction for x_t implies it."""
     signal = _at(schedule.sqrt_alphas_cumprod, times)
     spread = _at(schedule.sqrt_one_minus_alphas_cumprod, times)
     return implied_image(schedule.objective, noised, signal, spread, prediction)
@@ -125,8 +131,11 @@ def implied_image(
     spread: torch.Tensor | float,
     prediction: torch.Tensor,
 ) -> torch.Tensor:
-    """x_0 of noised = signal x_0 + spread eps: (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Ho et
-    al. 2020, eq. 4), or sqrt(abar_t) x_t - sqrt(1 - abar_t) v (Salimans & Ho 2022, appendix D)."""
+    """Return x_0 as the prediction for noised = signal x_0 + spread eps implies it.
+
+    From eps: (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Ho et al. 2020, eq. 4); from v:
+    sqrt(abar_t) x_t - sqrt(1 - abar_t) v (Salimans & Ho 2022, appendix D).
+    """
     if objective == "pred_x0":
         return prediction
     if objective == "pred_noise":
@@ -142,7 +151,7 @@ def image_losses(
     noise: torch.Tensor,
     estimator: torch.nn.Module | None = None,
 ) -> torch.Tensor:
-    """The weighted squared error of each image, the mean over its pixels: float32 [N].
+    """Return the weighted squared error of each image, the mean over its pixels: float32 [N].
 
     estimator: the network that first estimates the image, for the model to see (self-conditioning,
     Chen et al. 2022, algorithm 1); None where it sees nothing.

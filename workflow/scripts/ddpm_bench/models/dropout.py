@@ -1,9 +1,9 @@
 """Dropout whose masks are a pure function of the seed, the step, the layer and the image.
 
 Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting"; in
-residual blocks as Ho et al. 2020, appendix B, have it. There is no generator to save: a training
-that goes on, with other processes or micro-batches too, drops what it would have dropped, and so
-does a forward pass that is computed again in the backward pass.
+residual blocks as in Ho et al. 2020, appendix B. There is no generator to save: a training that
+goes on, with other processes or micro-batches too, drops the elements that it would have dropped,
+and so does a forward pass that is computed again in the backward pass.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ IMAGES_PER_DRAW = 32
 
 
 class DropoutPosition:
-    """Where a training stands, as all dropout layers of its network see it.
+    """The seed, step and image that all dropout layers of a network draw their masks for.
 
     In a tensor, int64 [3] on the CPU: compiled code takes it as an input and is not compiled again
     for each step.
@@ -29,7 +29,10 @@ class DropoutPosition:
         self.values = torch.zeros(3, dtype=torch.int64)
 
     def seek(self, seed: int, step: int, first: int) -> None:
-        """The next forward pass is of a step's images from position `first` of the whole batch."""
+        """Set the position of the next forward pass.
+
+        It is of a step's images from number `first` of the whole batch.
+        """
         for index, value in enumerate((seed, step, first)):
             self.values[index] = value
 
@@ -45,7 +48,7 @@ class Dropout(nn.Module):
         self.rate, self.layer, self.place = rate, layer, place
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: [n, C, H, W], images that follow each other in the batch."""
+        """Drop elements of x, [n, C, H, W], images that follow each other in the batch."""
         if not self.training:
             return x
         sizes = [len(x), *x.shape[2:], x.shape[1]]
@@ -58,7 +61,7 @@ class Dropout(nn.Module):
 def kept_elements(
     place: torch.Tensor, layer: int, sizes: Sequence[int], rate: float, device: torch.device
 ) -> torch.Tensor:
-    """Which elements stay, each with probability 1 - rate: bool [n, H, W, C].
+    """Draw the elements that stay, each with probability 1 - rate: bool [n, H, W, C].
 
     place: int64 [3], seed, step and the position in the batch of the first of the n images.
     """
@@ -80,7 +83,7 @@ def _(
 
 
 def _drawn(seed: int, shape: list[int], device: torch.device) -> torch.Tensor:
-    """Uniform in [0, 1): float32 [IMAGES_PER_DRAW, *shape]."""
+    """Draw numbers that are uniform in [0, 1): float32 [IMAGES_PER_DRAW, *shape]."""
     generator = torch.Generator(device)
     generator.manual_seed(seed)
     return torch.rand((IMAGES_PER_DRAW, *shape), generator=generator, device=device)
@@ -97,6 +100,9 @@ def replace_dropout(network: nn.Module) -> None:
 
 
 def dropout_position(network: nn.Module) -> DropoutPosition:
-    """What the dropout layers of a network look at; where there are none, nobody does."""
+    """Return the position that the dropout layers of a network share.
+
+    One without effect for a network that has none.
+    """
     layers = (item for item in network.modules() if isinstance(item, Dropout))
     return next((layer.place for layer in layers), DropoutPosition())

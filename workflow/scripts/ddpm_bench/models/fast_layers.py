@@ -1,11 +1,11 @@
-"""The blocks of denoising-diffusion-pytorch's U-Net as CPUs compute them faster.
+"""Faster computation, on CPUs, of the blocks of denoising-diffusion-pytorch's U-Net.
 
 Parameters and mathematics are the package's; only the order of sums differs. Two things cost much
 there. Attention moves its tensors between memory layouts: here projections are matrix products
 [out, in] x [in, pixels] for each image, whose results lie as the next product reads them. And under
 autocast the float32 gains of norms turn activations into float32, which the next convolution turns
-back: here activations keep their type, and a norm keeps only its input for the backward pass.
-On GPUs torch.compile sees to the same.
+back: here activations keep their type, and a norm keeps only its input for the backward pass. On
+GPUs torch.compile has the same effect.
 """
 
 import functools
@@ -18,7 +18,7 @@ from torch import nn
 
 
 class ScaledNorm(torch.autograd.Function):
-    """gain * x / |x|, with |x| the norm over channels: RMSNorm, whose gain has its sqrt(channels).
+    """A norm over channels: gain * x / |x|, the package's RMSNorm with sqrt(channels) in the gain.
 
     x: [N, C, H, W]; gain: float32 [1 or N, C, 1, 1].
     """
@@ -67,11 +67,12 @@ class BesideMemory(torch.autograd.Function):
 
 
 def _as_images(matrices: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[N, C, HW] -> [N, C, H, W] in channels_last, as convolutions are computed fastest."""
+    """Return matrices [N, C, HW] as images [N, C, H, W] in channels_last, fastest to convolve."""
     return matrices.unflatten(2, (height, width)).contiguous(memory_format=torch.channels_last)
 
 
 def rms_norm(norm: package.RMSNorm, x: torch.Tensor) -> torch.Tensor:
+    """Compute the package's RMSNorm: [N, C, H, W] to [N, C, H, W]."""
     return ScaledNorm.apply(x, norm.g * norm.scale)
 
 
@@ -80,7 +81,7 @@ def block(
     x: torch.Tensor,
     scale_shift: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Convolution, norm, scale and shift by the time embedding, SiLU, dropout."""
+    """Compute the package's Block: convolution, norm, scale and shift by time, SiLU, dropout."""
     x = self.proj(x)
     gain = self.norm.g * self.norm.scale
     if scale_shift is None:
@@ -93,8 +94,11 @@ def block(
 def _projections(
     self: package.LinearAttention | package.Attention, x: torch.Tensor, memory: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries [N, heads x d, HW], keys and values [N, heads x d, HW + m], the last m from memory:
-    [2, heads, d, m]."""
+    """Return queries, keys and values, those with columns from memory beside the pixels.
+
+    Queries: [N, heads x d, HW]; keys and values: [N, heads x d, HW + m], the last m from memory:
+    [2, heads, d, m].
+    """
     images, channels = x.shape[:2]
     beside = BesideMemory.apply(x, memory.shape[-1])
     for_queries, for_keys, for_values = self.to_qkv.weight.to(x.dtype).flatten(1).chunk(3)
@@ -108,17 +112,17 @@ def _projections(
 
 
 def _each(matrix: torch.Tensor, images: int) -> torch.Tensor:
-    """The same matrix for each image: [N, out, in]."""
+    """Return a matrix for each image, without a copy: [N, out, in]."""
     return matrix.expand(images, *matrix.shape)
 
 
 def _by_head(projection: torch.Tensor, heads: int) -> torch.Tensor:
-    """[N, heads x d, pixels] -> [N x heads, d, pixels]."""
+    """Split projections by heads: [N, heads x d, pixels] -> [N x heads, d, pixels]."""
     return projection.unflatten(1, (heads, -1)).flatten(0, 1)
 
 
 def _output(layer: nn.Conv2d, heads: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The output projection of [N x heads, d, HW] as images in the shape of `like`."""
+    """Return the output projection of [N x heads, d, HW] as images in the shape of `like`."""
     images, _, height, width = like.shape
     weight = layer.weight.to(heads.dtype).flatten(1)
     projected = torch.bmm(_each(weight, images), heads.reshape(images, weight.shape[1], -1))
@@ -126,7 +130,10 @@ def _output(layer: nn.Conv2d, heads: torch.Tensor, like: torch.Tensor) -> torch.
 
 
 def linear_attention(self: package.LinearAttention, x: torch.Tensor) -> torch.Tensor:
-    """Shen et al. 2021, "Efficient Attention"; softmax over d for queries, over pixels for keys."""
+    """Compute the package's LinearAttention: [N, C, H, W] to [N, C, H, W].
+
+    Shen et al. 2021, "Efficient Attention"; softmax over d for queries, over pixels for keys.
+    """
     x = _in_compute_type(self.norm(x))
     with torch.autocast(x.device.type, enabled=False):
         queries, keys, values = _projections(self, x, self.mem_kv)
@@ -138,11 +145,11 @@ def linear_attention(self: package.LinearAttention, x: torch.Tensor) -> torch.Te
 
 
 def linear_attention_drawing(self: package.LinearAttention, x: torch.Tensor) -> torch.Tensor:
-    """The same with fewer operations, for who needs no gradients: values and output projection act
-    on the small matrices between keys and queries, not on the pixels.
+    """Compute LinearAttention with fewer operations, where no gradients are needed.
 
-    For a head out = W_out (V K^T) Q with V = W_values x, so V K^T = W_values (x K^T), and W_out
-    (V K^T) is [C, d]: two products over the pixels instead of four.
+    Values and output projection act on the small matrices between keys and queries, not on the
+    pixels. For a head out = W_out (V K^T) Q with V = W_values x, so V K^T = W_values (x K^T), and
+    W_out (V K^T) is [C, d]: two products over the pixels instead of four.
     """
     x = _in_compute_type(self.norm(x))
     with torch.autocast(x.device.type, enabled=False):
@@ -166,7 +173,7 @@ def linear_attention_drawing(self: package.LinearAttention, x: torch.Tensor) -> 
 
 
 def full_attention(self: package.Attention, x: torch.Tensor) -> torch.Tensor:
-    """Vaswani et al. 2017, eq. 1."""
+    """Compute the package's Attention (Vaswani et al. 2017, eq. 1): [N, C, H, W] to the same."""
     x = _in_compute_type(self.norm(x))
     with torch.autocast(x.device.type, enabled=False):
         memory = self.mem_kv.transpose(-1, -2)
@@ -179,6 +186,7 @@ def full_attention(self: package.Attention, x: torch.Tensor) -> torch.Tensor:
 
 
 def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in the type that autocast computes in."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
@@ -195,7 +203,7 @@ FORWARD_DRAWING = {**FORWARD, package.LinearAttention: linear_attention_drawing}
 
 
 def compute_for_cpu(model: nn.Module, forward: dict[type, Callable] = FORWARD) -> nn.Module:
-    """Let the blocks of a network of denoising-diffusion-pytorch be computed as above."""
+    """Replace the forward passes of a network's blocks by those above; return the network."""
     for module in model.modules():
         if type(module) in forward:
             module.forward = functools.partial(forward[type(module)], module)
@@ -203,8 +211,11 @@ def compute_for_cpu(model: nn.Module, forward: dict[type, Callable] = FORWARD) -
 
 
 def in_channels_last(model: nn.Module) -> nn.Module:
-    """Lay the weights of convolutions out as they are computed fastest; results stay the same up to
-    the order of sums. Other parameters keep their strides, which their gradients have too."""
+    """Lay the weights of convolutions out in the fastest order; return the network.
+
+    Results stay the same up to the order of sums. Other parameters keep their strides, which their
+    gradients have too.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)

@@ -25,7 +25,7 @@ STREAMS = {
 
 
 def derived_seed(seed: int, stream: str, *counters: int) -> int:
-    """A 63-bit seed that depends on the arguments alone.
+    """Return a 63-bit seed that depends on the arguments alone.
 
     numpy's SeedSequence is stable across versions and platforms (its documentation promises so).
     """
@@ -34,34 +34,43 @@ def derived_seed(seed: int, stream: str, *counters: int) -> int:
 
 
 def _epoch_generator(seed: int, stream: str, epoch: int) -> np.random.RandomState:
-    """RandomState's streams are frozen by numpy's policy (NEP 19), unlike Generator's."""
+    """Return the generator of an epoch.
+
+    RandomState's streams are frozen by numpy's policy (NEP 19), unlike Generator's.
+    """
     entropy = np.random.SeedSequence([seed, STREAMS[stream], epoch])
     return np.random.RandomState(entropy.generate_state(4))
 
 
 @functools.lru_cache(maxsize=2)  # a batch touches at most two epochs unless the dataset is tiny
 def epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
-    """The order in which an epoch visits the images: a permutation, int64 [images]."""
+    """Return the order in which an epoch visits the images: a permutation, int64 [images]."""
     return _epoch_generator(seed, "image order", epoch).permutation(images)
 
 
 @functools.lru_cache(maxsize=2)
 def epoch_flips(seed: int, epoch: int, images: int) -> np.ndarray:
-    """Which of the images that an epoch visits are mirrored, in the order of its visits: bool
-    [images], half of them by chance."""
+    """Return True for images that an epoch mirrors, half of them by chance: bool [images].
+
+    In the order of the epoch's visits.
+    """
     return _epoch_generator(seed, "flips", epoch).randint(0, 2, images).astype(bool)
 
 
 def batch_positions(seed: int, images_seen: int, count: int, images: int) -> np.ndarray:
-    """Positions in the dataset of the `count` images after the first `images_seen`, int64 [count].
+    """Return the positions in the dataset of a batch's images: int64 [count].
 
-    Every image is seen once per epoch; a batch may end one epoch and begin the next.
+    The batch follows the first `images_seen` images of the training. Every image is seen once per
+    epoch; a batch may end one epoch and begin the next.
     """
     return _over_epochs(epoch_order, seed, images_seen, count, images).astype(np.int64)
 
 
 def batch_flips(seed: int, images_seen: int, count: int, images: int) -> np.ndarray:
-    """Which of the same images are mirrored: bool [count]."""
+    """Return True for images of a batch that are mirrored: bool [count].
+
+    For the images of `batch_positions` with the same arguments.
+    """
     return _over_epochs(epoch_flips, seed, images_seen, count, images).astype(bool)
 
 
@@ -72,7 +81,7 @@ def _over_epochs(
     count: int,
     images: int,
 ) -> np.ndarray:
-    """What `of_epoch` gives for the `count` images after the first `images_seen`."""
+    """Return the values of `of_epoch` for the `count` images after the first `images_seen`."""
     epochs, offsets = np.divmod(np.arange(images_seen, images_seen + count), images)
     parts = [
         of_epoch(seed, int(epoch), images)[offsets[epochs == epoch]] for epoch in np.unique(epochs)
@@ -88,12 +97,12 @@ def step_draws(
     device: torch.device,
     offset_noise: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise and timesteps of one training step, of the whole global batch.
+    """Draw noise and timesteps of one training step, for the whole global batch.
 
     Every process draws all of it and takes its slice. Returns noise, float32 `shape` [N, C, H, W],
     standard normal, plus `offset_noise` times one standard normal value per image and channel
-    (Guttenberg 2023, "Diffusion with offset noise"); and timesteps, int64 [N], uniform over
-    0 .. timesteps - 1.
+    (Guttenberg 2023, "Diffusion with offset noise"); and timesteps, int64 [N], uniform over 0 ..
+    timesteps - 1.
     """
     generator = torch.Generator(device)
     generator.manual_seed(derived_seed(seed, "training step", step))
@@ -106,18 +115,20 @@ def step_draws(
 
 
 def sees_estimate(seed: int, step: int) -> bool:
-    """Whether the network sees its own estimate at a training step: at half of them, by chance
-    (self-conditioning, Chen et al. 2022, algorithm 1)."""
+    """Return True at the training steps at which the network sees its own estimate.
+
+    Half of them, by chance (self-conditioning, Chen et al. 2022, algorithm 1).
+    """
     return derived_seed(seed, "self-conditioning", step) % 2 == 1
 
 
 def image_generator(seed: int, image: int) -> torch.Generator:
-    """The generator of image number `image` of a set: on the CPU, the same on all hardware."""
+    """Return the generator of image number `image` of a set, on the CPU, for all hardware."""
     return torch.Generator().manual_seed(derived_seed(seed, "sample", image))
 
 
 def validation_positions(seed: int, images: int, count: int) -> np.ndarray:
-    """Which `count` of a split's `images` are validated on: int64 [count], each once, by chance.
+    """Draw the `count` of a split's `images` that are validated on: int64 [count], each once.
 
     In the order of the draw, so that neither they nor their timesteps follow the order of the
     dataset, in which a label's images stand together.
@@ -128,7 +139,7 @@ def validation_positions(seed: int, images: int, count: int) -> np.ndarray:
 def validation_draws(
     seed: int, positions: range, images: int, timesteps: int, shape: tuple[int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise and timesteps of the images at `positions` of `images` that are validated on.
+    """Draw noise and timesteps of the images at `positions` of `images` that are validated on.
 
     Each is a pure function of the seed and its position. Returns noise, float32 [n, C, H, W],
     standard normal; and timesteps, int64 [n], stratified: that of position i is uniform over the

@@ -1,4 +1,4 @@
-"""diffusers' UNet2DModel as one of our networks. Imported by who asks for it: it takes a second."""
+"""diffusers' UNet2DModel as one of our networks. Its import takes a second."""
 
 from typing import Any
 
@@ -19,6 +19,11 @@ class ImageUnet2d(UNet2DModel):
     def forward(
         self, images: torch.Tensor, times: torch.Tensor, estimate: torch.Tensor | None = None
     ) -> torch.Tensor:
+        """Return a prediction [N, C, H, W] for noised images [N, C, H, W] at times [N].
+
+        estimate: of the images, [N, C, H, W], for a network with self-conditioning; zeros without
+        one.
+        """
         if self.config.in_channels > self.config.out_channels:
             estimate = torch.zeros_like(images) if estimate is None else estimate
             images = torch.cat((estimate, images), dim=1)
@@ -26,11 +31,12 @@ class ImageUnet2d(UNet2DModel):
 
 
 def build_unet2d(keys: Unet2d, channels: int) -> ImageUnet2d:
+    """Build the network, with torch's own random weights."""
     return ImageUnet2d(**unet2d_arguments(keys, channels))
 
 
 def unet2d_arguments(keys: Unet2d, channels: int) -> dict[str, Any]:
-    """What diffusers' UNet2DModel is built with."""
+    """Return the arguments of diffusers' UNet2DModel."""
     attentive = [level in keys.attention_levels for level in range(len(keys.block_out_channels))]
     return {
         "in_channels": channels * (2 if keys.self_condition else 1),
@@ -46,5 +52,5 @@ def unet2d_arguments(keys: Unet2d, channels: int) -> dict[str, Any]:
 
 
 def last_layer(block: nn.Module) -> nn.Module:
-    """The layer that ends the residual branch of one of BLOCKS."""
+    """Return the layer that ends the residual branch of one of BLOCKS."""
     return block.conv2 if isinstance(block, ResnetBlock2D) else block.to_out[0]

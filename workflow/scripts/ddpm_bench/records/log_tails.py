@@ -11,6 +11,13 @@ TAIL_BYTES = 65536
 OUT_OF_MEMORY = re.compile(
     r"out of memory handler|oom[-_]kill|OOM killed|exceeded (?:job |step )?memory limit", re.I
 )
+# Of torch's allocators, cuBLAS and cuDNN, of C++, of glibc's threads and of OpenMP's.
+ALLOCATION_FAILED = re.compile(
+    r"out of memory|not enough memory|ALLOC(?:ATION)?_FAILED|std::bad_alloc"
+    r"|(?:can't|cannot) allocate memory"
+    r"|Thread creation failed|can't start new thread",
+    re.I,
+)
 
 
 def log_tail(path: Path) -> str:

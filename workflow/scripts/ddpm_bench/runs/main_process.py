@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.machine.host import boot_id, start_ticks
+from ddpm_bench.machine.host import boot_id, is_this_machine, start_ticks
 
 # Options of snakemake under which no job runs.
 WITHOUT_JOBS = (
@@ -44,10 +44,7 @@ class MainProcess:
     experiments: tuple[str, ...]  # that it works on
 
     def is_of_this_machine(self) -> bool:
-        here = boot_id()
-        if here is not None and self.boot_id is not None:
-            return here == self.boot_id
-        return socket.gethostname() == self.host
+        return is_this_machine(self.boot_id, self.host)
 
     def lives(self) -> bool:
         """Whether the process is there; to be asked on its own machine alone."""

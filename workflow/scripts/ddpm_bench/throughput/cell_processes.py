@@ -26,10 +26,10 @@ from ddpm_bench.errors import STOP_SIGNALS
 from ddpm_bench.machine.launch import Share, run_on_nodes
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
+    failure_file,
     failure_without_record,
     gravest,
-    read_word,
-    word_file,
+    read_failure,
 )
 from ddpm_bench.records.log_tails import TAIL_BYTES
 
@@ -162,7 +162,7 @@ class Worker:
     """One process of a cell; what it prints goes on to our stderr, and its end is kept."""
 
     def __init__(self, launch: Launch, local_rank: int) -> None:
-        self._word = word_file(launch.folder, launch.share.rank * launch.processes + local_rank)
+        self._word = failure_file(launch.folder, launch.share.rank * launch.processes + local_rank)
         self._tail = b""
         self._ended_by_itself: float | None = None  # seconds since 1970
         self._process = subprocess.Popen(
@@ -209,7 +209,7 @@ class Worker:
     def failure(self) -> ProcessFailure | None:
         """Its word, or what its end says; None where it ended well, or was ended by us."""
         if self._word.exists():
-            return read_word(self._word)
+            return read_failure(self._word)
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
         said = self._tail.decode("utf-8", "replace")
@@ -251,7 +251,7 @@ def run_nodes(stage: CellStage, minutes: float, folder: Path) -> NodeOutcome:
         limit.cancel()
     if stopped and not too_late.is_set():
         return NodeOutcome(signal=stopped[0])
-    said = gravest(read_word(path) for path in folder.glob(word_of_node(folder, "*").name))
+    said = gravest(read_failure(path) for path in folder.glob(word_of_node(folder, "*").name))
     if said is None and too_late.is_set():
         said = ProcessFailure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
     if said is None and ended.signal is not None:

@@ -1,4 +1,4 @@
-"""What a training runs on: processes, threads, the device's fast paths, compiled code."""
+"""The setup of a training's process: its device, threads, fast paths and compiled code."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from ddpm_bench.machine.host import usable_cores
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
-    """accelerate's view of this process and the others of the training.
+    """Set torch up for a training; return accelerate's object for this process and the others.
 
     folder: where trackers write. Raises UserError when the batch does not divide over processes.
     """
@@ -42,7 +42,10 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
 
 
 def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
-    """Whether to use torch.compile; with `auto` on GPUs, where Triton finds what it needs."""
+    """Return True if torch.compile is to be used.
+
+    With `auto` on GPUs, where Triton has a C compiler and Python's headers.
+    """
     if run.compile != "auto" or device.type != "cuda":
         return run.compile is True
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
@@ -53,5 +56,8 @@ def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
 
 
 def keep_compiled_code(place: Path) -> None:
-    """Let the next job find what torch.compile has made: on a cluster /tmp is gone by then."""
+    """Let torch.compile keep its code in a folder for the next job.
+
+    Its own folder is below /tmp, which is gone by then on a cluster.
+    """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place.absolute()))

@@ -1,4 +1,4 @@
-"""Averages of the weights over training, which samples are drawn from."""
+"""Averages of the weights over training, from which samples are drawn."""
 
 import functools
 
@@ -10,27 +10,32 @@ Weights = dict[str, torch.Tensor]
 
 
 def exponential_decay(ema_decay: float, step: int) -> float:
-    """The decay of the exponential moving average at a step, counted from 1, with a short memory at
-    first: min(ema_decay, (1 + n) / (10 + n)), the warm-up of TensorFlow's ExponentialMovingAverage,
-    so that the random first weights are soon forgotten."""
+    """Return the decay of the exponential moving average at a step, counted from 1.
+
+    It is min(ema_decay, (1 + n) / (10 + n)), the warm-up of TensorFlow's ExponentialMovingAverage:
+    a short memory at first, so that the random first weights are soon forgotten.
+    """
     return min(ema_decay, (1 + step) / (10 + step))
 
 
 @functools.cache
 def power_exponent(sigma_rel: float) -> float:
-    """gamma of the power-function average whose profile t**gamma has the relative width sigma_rel.
+    """Return the exponent gamma of the power-function average with the relative width sigma_rel.
 
-    sigma_rel = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)) (Karras et al. 2024, "Analyzing and
-    Improving the Training Dynamics of Diffusion Models", eq. 3 and appendix C), solved for gamma:
-    the largest root of gamma^3 + 7 gamma^2 + (16 - s) gamma + (12 - s), s = sigma_rel**-2.
+    Its profile is t**gamma. sigma_rel = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)) (Karras et
+    al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models", eq. 3 and
+    appendix C), solved for gamma: the largest root of gamma^3 + 7 gamma^2 + (16 - s) gamma + (12 -
+    s), s = sigma_rel**-2.
     """
     s = sigma_rel**-2
     return float(np.roots([1, 7, 16 - s, 12 - s]).real.max())
 
 
 def power_decay(sigma_rel: float, step: int) -> float:
-    """The decay of a power-function average at a step, counted from 1: (1 - 1/t)**(gamma + 1)
-    (Karras et al. 2024, eq. 2)."""
+    """Return the decay of a power-function average at a step, counted from 1.
+
+    It is (1 - 1/t)**(gamma + 1) (Karras et al. 2024, eq. 2).
+    """
     return (1 - 1 / step) ** (power_exponent(sigma_rel) + 1)
 
 
@@ -50,7 +55,7 @@ class Averages:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as they are after a step, counted from 1."""
+        """Add the weights after a step, counted from 1, to all averages."""
         current = list(self._weights.values())
         for width, average in self.of.items():
             if width is None:

@@ -1,4 +1,4 @@
-"""Given weights to begin with: ours, or those of denoising-diffusion-pytorch's Trainer."""
+"""Given weights that a training begins with: ours, or of denoising-diffusion-pytorch's Trainer."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ MOST_NAMED = 3
 def given_weights(
     given: GivenWeights, parameters: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """The weights of a file, by the names of `parameters` and in their shapes, on the CPU.
+    """Return the weights of a file, by the names of `parameters` and in their shapes, on the CPU.
 
-    Raises UserError when the file is missing, is not the one that the checksum names, is no
-    checkpoint, or holds another network.
+    Raises UserError when the file is missing, has another checksum, is no checkpoint, or holds
+    another network.
     """
     path = Path(given.path)
     key = f"train.init_from.path = {given.path!r}"
@@ -56,7 +56,7 @@ def _shape(tensor: torch.Tensor | None) -> str:
 
 
 def _trainers_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The network's parameters in a checkpoint of the Trainer, the averaged ones if it has them."""
+    """Return the network's parameters in a file of the Trainer, averaged ones if it has them."""
     # Its checksum is the user's word; no code in it is run all the same.
     content = torch.load(path, map_location="cpu", weights_only=True)
     for block, prefix in PLACES:

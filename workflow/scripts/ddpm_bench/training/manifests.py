@@ -1,4 +1,4 @@
-"""Reading what manifests of training jobs say of checkpoints."""
+"""Reading of the checkpoints that manifests of training jobs name."""
 
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,22 @@ from ddpm_bench.files import read_json, sha256
 
 
 def average_name(sigma_rel: float | None) -> str:
-    """ema, or ema-0.05 for the power-function average of this width."""
+    """Return the name of an average in files: ema, or ema-0.05 for a power-function one.
+
+    sigma_rel: the width of the power-function average; None for the one of train.ema_decay.
+    """
     return "ema" if sigma_rel is None else f"ema-{sigma_rel:g}"
 
 
 def read_thinned(record: Path) -> dict[str, dict[str, Any]]:
+    """Return the checkpoints that `keep` has removed, by file name; {} where there is no record."""
     return read_json(record) if record.exists() else {}
 
 
 def checkpoint_entry(
     manifest_path: Path, step: int, sigma_rel: float | None = None
 ) -> dict[str, Any]:
-    """What a manifest says of a step's averaged weights: their file and its sha256.
+    """Return a manifest's entry of a step's averaged weights: step, file, sha256.
 
     Raises UserError when it has no such checkpoint.
     """
@@ -43,12 +47,15 @@ def checkpoint_entry(
 def load_checkpoint(
     manifest_path: Path, step: int, sigma_rel: float | None = None
 ) -> dict[str, torch.Tensor]:
-    """The averaged weights that a manifest names for a step: `checkpoint_file` read."""
+    """Return the averaged weights that a manifest names for a step: float32, by name, on the CPU.
+
+    Raises UserError as `checkpoint_file` does.
+    """
     return load_file(checkpoint_file(manifest_path, step, sigma_rel))
 
 
 def checkpoint_file(manifest_path: Path, step: int, sigma_rel: float | None = None) -> Path:
-    """The file of averaged weights that a manifest names for a step, after a check of its sha256.
+    """Return the file of averaged weights that a manifest names for a step; check its sha256.
 
     sigma_rel: the width of the average; None for the one of train.ema_decay. Raises UserError when
     the manifest has no such checkpoint, or the file is thinned, missing or changed.
@@ -70,13 +77,14 @@ def checkpoint_file(manifest_path: Path, step: int, sigma_rel: float | None = No
 
 
 def is_thinned(manifest_path: Path, step: int, sigma_rel: float | None = None) -> bool:
-    """Whether `keep` has removed the weights that a manifest names for a step."""
+    """Return True if `keep` has removed the weights that a manifest names for a step."""
     name = Path(checkpoint_entry(manifest_path, step, sigma_rel)["file"]).name
     training = manifest_path.parent / read_json(manifest_path)["fingerprint"]
     return name in read_thinned(training / "thinned.json")
 
 
 def _thinned_away(path: Path, step: int, sigma_rel: float | None) -> str:
+    """Return the error of weights that `keep` has removed, with the steps that are left."""
     average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
     there = [
         str(int(found.name.removeprefix("step-")[:8]))

@@ -1,7 +1,7 @@
-"""What a step of training minimises: the error of a denoising network, or of an autoencoder.
+"""Objectives of training: the error of a denoising network, or of an autoencoder.
 
-The training loop asks an objective for its network, for what is drawn by chance at a step, and for
-the mean loss of a part of a batch; all else (processes, saving, resuming) is the same for both.
+The training loop asks an objective for its network, for the random draws of a step, and for the
+mean loss of a part of a batch; all else (processes, saving, resuming) is the same for both.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,15 @@ COUNTS = "codebook_counts"  # in a saved state
 
 
 class Objective:
-    """What all objectives answer; images are float32 [N, C, H, W] in [-1, 1], or latents."""
+    """Base of all objectives. Images are float32 [N, C, H, W] in [-1, 1], or latents."""
 
     network: nn.Module
 
     def draws(self, step: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
-        """What is drawn for a step's whole global batch of this shape: tensors [N, ...]."""
+        """Return the random draws of a step for its whole global batch.
+
+        shape: of the batch, [N, C, H, W]. Each draw is a tensor [N, ...].
+        """
         return ()
 
     def loss(
@@ -41,8 +44,11 @@ class Objective:
         images: torch.Tensor,
         *draws: torch.Tensor,
     ) -> torch.Tensor:
-        """The mean loss of a part of the batch, a float32 scalar. predict: the network as it is
-        trained; estimate: the same for a look without gradients."""
+        """Return the mean loss of a part of the batch, a float32 scalar.
+
+        predict: the network as it is trained; estimate: the network for a look without gradients;
+        draws: the part of those of `draws`.
+        """
         raise NotImplementedError
 
     def between_steps(
@@ -52,22 +58,24 @@ class Objective:
         averages: Averages,
         total: Total,
     ) -> None:
-        """After `step` steps, 0 before the first. images_at: the first so many images of the next
-        global batch."""
+        """Change the network after `step` steps, 0 before the first, where the objective does so.
+
+        images_at: returns the first so many images of the next global batch.
+        """
 
     def gather(self, total: Total, first: bool) -> None:
-        """Bring together what each process counts, in the first one: called in all of them."""
+        """Sum the counts of all processes in the first one; called in all of them."""
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a resumed training needs beside weights and moments."""
+        """Return the tensors that a resumed training needs beside weights and moments, by name."""
         return {}
 
     def restore(self, tensors: dict[str, torch.Tensor], first: bool) -> None:
-        """Take over what `state` gave; `first`: whether this is the first process."""
+        """Take over the tensors of `state`. first: True in the first process."""
 
 
 def objective_of(stage: TrainStage, channels: int, device: torch.device) -> Objective:
-    """The objective of a stage, with the first weights of its network, on the CPU.
+    """Return the objective of a stage, with the first weights of its network, on the CPU.
 
     channels: of the images or latents that are trained on.
     """
@@ -76,14 +84,17 @@ def objective_of(stage: TrainStage, channels: int, device: torch.device) -> Obje
 
 
 def as_in_the_first(values: torch.Tensor) -> None:
-    """Give all processes the first one's values: what each has computed by itself may differ in its
-    last bits, and nothing else would ever make it the same again."""
+    """Overwrite a tensor in all processes with the first one's.
+
+    Values that each process has computed by itself may differ in their last bits, and nothing else
+    would ever make them equal again.
+    """
     if dist.is_initialized():
         dist.broadcast(values, src=0)
 
 
 class Denoising(Objective):
-    """The weighted squared error of a prediction for noised images (diffusion.py)."""
+    """The weighted squared error of a prediction for noised images (models/diffusion.py)."""
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:
         assert not isinstance(stage.model, VqVae)
@@ -93,7 +104,7 @@ class Denoising(Objective):
         self.schedule = diffusion.build_schedule(stage.diffusion, device, stage.train.min_snr_gamma)
 
     def draws(self, step: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
-        """Noise, float32 [N, C, H, W], and times, int64 [N]."""
+        """Return noise, float32 [N, C, H, W], and times, int64 [N]."""
         return step_draws(
             self._keys.seed,
             step,
@@ -120,12 +131,11 @@ class Denoising(Objective):
 
 
 class Reconstruction(Objective):
-    """The squared error of an autoencoder's images, and the distance of latents to their codes (van
-    den Oord et al. 2017, eq. 3).
+    """The squared error of an autoencoder's images, and the distance of latents to their codes.
 
-    Codes begin as latents of the first batch, and those that go unused become latents of the batch
-    at hand: pure functions of the seed, the step and the weights, so that a resumed training, or
-    one with other processes, restarts the same.
+    Van den Oord et al. 2017, eq. 3. Codes begin as latents of the first batch, and those that go
+    unused become latents of the batch at hand: pure functions of the seed, the step and the
+    weights, so that a resumed training, or one with other processes, restarts the same codes.
     """
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:
@@ -173,6 +183,10 @@ class Reconstruction(Objective):
     def _restart(
         self, step: int, dead: torch.Tensor, images: torch.Tensor, averages: Averages
     ) -> None:
+        """Set unused codes, and their averages, to latents of some images.
+
+        dead: bool [codebooks, codes]; images: float32 [N, C, H, W].
+        """
         latents = self.network.encode(images)
         seed = derived_seed(self._keys.seed, "codebooks", step)
         self._codebooks.restart(dead, latents, seed)

@@ -1,6 +1,6 @@
 """Learning rate, optimiser and loss scaling: one step from gradients to weights.
 
-Nothing here waits for the device: whether a step is skipped is decided there.
+Nothing here waits for the device: it is decided there if a step is skipped.
 """
 
 import math
@@ -17,7 +17,7 @@ FIRST_SCALE, SCALE_STEP, STEPS_TO_GROW = 2.0**16, 2.0, 2000
 
 
 def learning_rate(keys: Optimisation, step: int) -> float:
-    """The learning rate of the step after `step` steps, a pure function of the two.
+    """Return the learning rate of the step after `step` steps, a pure function of the two.
 
     cosine: Loshchilov & Hutter 2017, eq. 5 without restarts; one-cycle: Smith & Topin 2018 with
     cosine annealing and constant betas, as torch's OneCycleLR.
@@ -38,15 +38,17 @@ def learning_rate(keys: Optimisation, step: int) -> float:
 
 
 def _annealed(start: float, end: float, part: float) -> float:
-    """From start (part 0) to end (part 1) along half a cosine."""
+    """Return the value at a part, 0 to 1, of the way from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
 def next_scale(
     scale: torch.Tensor, good_steps: torch.Tensor, skipped: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss scaling after a step (Micikevicius et al. 2018): the scale, and the steps since it last
-    changed. All are scalars on the device; skipped: bool."""
+    """Return the loss scale after a step, and the number of steps since it last changed.
+
+    Micikevicius et al. 2018. All are float32 scalars on the device; skipped: bool.
+    """
     good = torch.where(skipped, 0.0, good_steps + 1)
     grows = good >= STEPS_TO_GROW
     factor = torch.where(skipped, 1 / SCALE_STEP, torch.where(grows, SCALE_STEP, 1.0))
@@ -81,10 +83,10 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, step: int) -> torch.Tensor:
-        """Update the weights with the gradients of `scale` times the loss, and forget these.
+        """Update the weights with the gradients of `scale` times the loss, and drop these.
 
-        step: how many came before. Returns the norm of the gradients before clipping, a float32
-        scalar on the device; one that is not finite says that the step was skipped.
+        step: the number of steps before. Returns the norm of the gradients before clipping, a
+        float32 scalar on the device; it is not finite where the step was skipped.
         """
         gradients = [item.grad for item in self._parameters if item.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / self.scale
@@ -101,7 +103,7 @@ class Optimizer:
         return norm
 
     def moments(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
-        """exp_avg and exp_avg_sq of a parameter; zeros before the first step."""
+        """Return exp_avg and exp_avg_sq of a parameter, by name; zeros before the first step."""
         state = self.adam.state[parameter]
         names = ("exp_avg", "exp_avg_sq")
         return {name: state[name] if state else torch.zeros_like(parameter) for name in names}
@@ -109,7 +111,7 @@ class Optimizer:
     def restore(
         self, parameter: torch.nn.Parameter, moments: dict[str, torch.Tensor], steps: int
     ) -> None:
-        """Take over a parameter's moments after `steps` steps that were not skipped."""
+        """Set a parameter's moments to those after `steps` steps that were not skipped."""
         # In the parameter's own memory layout, which the fused kernel relies on.
         laid_out = {
             name: torch.empty_like(parameter).copy_(value) for name, value in moments.items()

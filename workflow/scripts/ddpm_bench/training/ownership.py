@@ -34,18 +34,18 @@ from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.machine.host import boot_id
+from ddpm_bench.machine.host import boot_id, is_this_machine
 from ddpm_bench.machine.slurm_job import has_left, job_id, node_name
 
 RENEW_SECONDS = 10.0
 MISSED_RENEWALS = 9  # after so many an owner on another machine counts as gone
 LEAVE_SECONDS = 600.0  # within which an owner that is asked to leave does
-RELEASED_SECONDS = 10.0  # between an owner's word that it ended and its end
+RELEASED_SECONDS = 10.0  # between an owner's release and its end
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems
 
 
 class Description(BaseModel):
-    """What owner.json says; a file of an older version says less."""
+    """The content of owner.json; a file of an older version has fewer keys."""
 
     token: str
     host: str
@@ -58,20 +58,18 @@ class Description(BaseModel):
     released: bool = False
 
     def who(self, folder: Path) -> str:
-        """The owner in words: process, host, SLURM job, since when, when it was last heard of."""
+        """Return the owner in words: process, host, SLURM job, its start and its last heartbeat."""
         job = f", SLURM job {self.slurm_job}" if self.slurm_job else ""
         renewed = last_renewal(folder, self.token)
         heard = f", last renewed {renewed}" if renewed else ""
         return f"process {self.process} on {self.host}{job}, since {self.since}{heard}"
 
     def is_of_this_machine(self) -> bool:
-        here = boot_id()
-        if here is not None and self.boot_id is not None:
-            return here == self.boot_id
-        return socket.gethostname() == self.host
+        """Return True if the owner runs, or ran, on this machine in this boot."""
+        return is_this_machine(self.boot_id, self.host)
 
     def is_left_by_its_job(self) -> bool:
-        """Whether SLURM says that its job is not where it runs (any more)."""
+        """Return True if SLURM is sure that the owner's job is not on its node (any more)."""
         return has_left(self.slurm_job, self.slurm_node)
 
 
@@ -119,7 +117,7 @@ class Owner:
             )
 
     def _renew(self) -> None:
-        """Write this owner's heartbeat, which a new owner removes: then it is not made again."""
+        """Write this owner's heartbeat every few seconds, until a new owner removes it."""
         while not self._ended.wait(self.description.renew_seconds):
             self.asked_to_leave = self.asked_to_leave or self._leave.exists()
             try:
@@ -131,7 +129,7 @@ class Owner:
                 continue  # a file system that does not answer now may do so later
 
     def release(self) -> None:
-        """Say that nobody owns the experiment now, unless another trainer does."""
+        """Mark the experiment as owned by nobody, unless another trainer has taken it over."""
         self._ended.set()
         self._thread.join()
         named = read_description(self._folder)
@@ -144,11 +142,11 @@ class Owner:
 
 @contextmanager
 def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner]:
-    """Own a training folder until the block ends. Raises UserError naming who holds it.
+    """Own a training folder until the block ends. Raises UserError with its holder, if it has one.
 
-    A holder that its SLURM job has left is asked to leave, and waited for.
-    renew_seconds: how often the owner shows that it lives. Where its machine cannot be asked, nine
-    times that without a sign are taken for its end.
+    A holder that its SLURM job has left is asked to save and end, and waited for. renew_seconds:
+    the time between an owner's heartbeats. Where its machine cannot be asked, nine times that
+    without one are taken for its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "owner.lock", fallback_to_soft=False)
@@ -172,7 +170,10 @@ def owning(folder: Path, renew_seconds: float = RENEW_SECONDS) -> Iterator[Owner
 
 @contextmanager
 def _locked(lock: FileLock, folder: Path) -> Iterator[bool]:
-    """Hold a lock; gives whether the file system has locks. Raises UserError when it is held."""
+    """Hold a lock until the block ends; yields True if the file system has locks.
+
+    Raises UserError when another holds it.
+    """
     try:
         _acquire(lock, folder)
     except OSError as error:
@@ -187,7 +188,10 @@ def _locked(lock: FileLock, folder: Path) -> Iterator[bool]:
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
-    """Take a lock, from whoever is on the way out. Raises UserError when another holds it."""
+    """Take a lock, and wait for a holder that is about to end.
+
+    Raises UserError when another holds it.
+    """
     try:
         lock.acquire(timeout=0)
         return
@@ -217,8 +221,10 @@ def _ask_to_leave(folder: Path, holder: Description) -> None:
 
 
 def _watch(folder: Path, holder: Description) -> None:
-    """Return once a holder has shown no sign of life for long. Raises UserError when it does, and
-    has no reason to leave, or does not."""
+    """Return once a holder has had no heartbeat for long.
+
+    Raises UserError when it has one, and has no reason to end, or does not.
+    """
     left = holder.is_left_by_its_job()
     if left:
         _ask_to_leave(folder, holder)
@@ -251,6 +257,7 @@ def _watch(folder: Path, holder: Description) -> None:
 
 
 def _held(folder: Path, holder: Description | None) -> str:
+    """Return the error of a folder that another trainer holds."""
     who = "a trainer that has not said who it is" if holder is None else holder.who(folder)
     return (
         f"{folder} is being trained by {who}; wait for it to end, or stop it, "
@@ -259,7 +266,7 @@ def _held(folder: Path, holder: Description | None) -> str:
 
 
 def read_description(folder: Path) -> Description | None:
-    """What owner.json says; None where it is missing or damaged."""
+    """Return the content of owner.json; None where it is missing or damaged."""
     try:
         return Description.model_validate(json.loads((folder / "owner.json").read_bytes()))
     except (OSError, ValueError, ValidationError):
@@ -267,7 +274,7 @@ def read_description(folder: Path) -> Description | None:
 
 
 def last_renewal(folder: Path, token: str) -> str:
-    """When an owner last showed that it lives, ISO 8601; empty where it has left no sign."""
+    """Return the time of an owner's last heartbeat, ISO 8601; empty where there is none."""
     return _read(_heartbeat(folder, token))
 
 

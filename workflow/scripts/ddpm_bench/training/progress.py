@@ -1,4 +1,4 @@
-"""How a training stands, for whoever watches: a bar, progress.jsonl, TensorBoard."""
+"""Progress of a training for people: a bar, progress.jsonl, TensorBoard."""
 
 import json
 import math
@@ -6,30 +6,44 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.training.description import TrainingJob
+from ddpm_bench.training.folder import TrainingFolder
+from ddpm_bench.training.metrics import STEPS_PER_ROW
+from ddpm_bench.training.publishing import publish_progress
 
 
 class Progress:
-    """Times and speed, kept out of metrics.csv. What cannot be written here stops no training."""
+    """Times and speeds of a training, kept out of metrics.csv: they differ from run to run.
+
+    An error in writing them stops no training. quiet: show and write nothing, as all processes but
+    the first do.
+    """
 
     def __init__(
-        self, folder: TrainingFolder, step: int, last: int, run: dict[str, Any], quiet: bool
+        self,
+        folder: TrainingFolder,
+        step: int,
+        job: TrainingJob,
+        accelerator: Accelerator,
+        quiet: bool,
     ) -> None:
-        """run: how the job is run, for whoever reads the speed later."""
+        """Begin at `step`. Values after it that accelerate's trackers have are undone."""
         self._file = None
         self._trackers: Accelerator | None = None
+        self._first = step
+        self._images_per_row = job.stage.train.batch_size * STEPS_PER_ROW
+        name = folder.experiment_folder.name
         if not quiet:
             self._file = (folder.path / "progress.jsonl").open("a", encoding="utf-8")
-            folder.publish_progress()
+            publish_progress(folder)
         self._bar = tqdm(
-            total=last,
+            total=job.last,
             initial=step,
-            desc=f"train {folder.experiment_folder.name}",
+            desc=f"train {name}",
             unit="step",
             disable=quiet,
             mininterval=1.0,
@@ -38,36 +52,44 @@ class Progress:
         self._since = time.monotonic()
         if step and not quiet:
             self._bar.write(f"going on from the saved state of step {step}", file=sys.stderr)
+        run = job.run.model_dump(mode="json", exclude_defaults=True)  # for readers of the speed
         self.log("resumed" if step else "started", step, run=run)
+        if job.run.tracker is not None:
+            accelerator.init_trackers(name, init_kwargs={"tensorboard": {"purge_step": step}})
+            self._trackers = accelerator
 
-    def track(self, accelerator: Accelerator, name: str, step: int) -> None:
-        """Show values to accelerate's trackers too; what they have after `step` is undone."""
-        purge = {"tensorboard": {"purge_step": step}}
-        accelerator.init_trackers(name, init_kwargs=purge)
-        self._trackers = accelerator
-
-    def show(self, step: int, values: dict[str, float], images: int) -> None:
-        """values: of the newest row of metrics.csv; images: trained on since the last call."""
+    def show(self, step: int, row: dict[str, float]) -> None:
+        """Show the newest row of metrics.csv, and the speed since the one before."""
         now = time.monotonic()
-        speed, self._since = round(images / (now - self._since), 3), now
+        speed, self._since = round(self._images_per_row / (now - self._since), 3), now
         with suppress(OSError):  # a terminal that is gone is no reason to stop training
-            self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+            self._bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
             self._bar.update(step - self._bar.n)
-        loss = values["loss"] if math.isfinite(values["loss"]) else None
+        loss = row["loss"] if math.isfinite(row["loss"]) else None
         self.log("trained", step, loss=loss, images_per_second=speed)
         if self._trackers is not None:
-            self._trackers.log({**values, "images_per_second": speed}, step=step)
+            self._trackers.log({**row, "images_per_second": speed}, step=step)
 
-    def end(self, event: str, step: int, executed: int) -> None:
+    def end(self, step: int, stopped: str | None) -> None:
+        """Close the bar and the file. stopped: why it ended before the job's last step, or None."""
         with suppress(OSError):
             self._bar.update(step - self._bar.n)
             self._bar.close()
-        self.log(event, step, steps_executed=executed)
-        if self._file is not None:
+        self.log(stopped or "job ended", step, steps_executed=step - self._first)
+        if self._file is None:
+            return
+        with suppress(OSError):
+            self._file.close()
+        if stopped is not None:
             with suppress(OSError):
-                self._file.close()
+                print(
+                    f"{stopped}; the state of step {step} is saved, and the same command goes on "
+                    "from it",
+                    file=sys.stderr,
+                )
 
     def log(self, event: str, step: int, **more: object) -> None:
+        """Add a line to progress.jsonl: the time, an event at a step, and further values."""
         if self._file is None:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,9 +1,10 @@
-"""Thinning: the weights of checkpoints that are drawn from and scored go, but those worth keeping.
+"""Thinning of checkpoints that are drawn from and scored: only those worth keeping stay on disk.
 
-What goes is recorded first, in training/<fingerprint>/thinned.json, so that it counts as trained
-ever after; a thinning that is killed is finished by the next one.
+Checkpoints to be removed are recorded first, in training/<fingerprint>/thinned.json, so that they
+count as trained ever after; a thinning that is killed is finished by the next one.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pandas as pd
 
 from ddpm_bench.config.selection import ThinStage
-from ddpm_bench.files import read_json, write_json
-from ddpm_bench.training.checkpoints import TrainingFolder
+from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
+from ddpm_bench.training.folder import TrainingFolder
+from ddpm_bench.training.ownership import owning
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Checkpoint:
 
 
 def trained_checkpoints(folder: TrainingFolder) -> list[Checkpoint]:
-    """All checkpoints of a training's finished jobs, by step."""
+    """Return all checkpoints of a training's finished jobs, by step."""
     manifests = map(read_json, (folder.experiment_folder / "training").glob("job-*.json"))
     found = {
         Checkpoint(
@@ -46,7 +49,7 @@ def why_kept(
     evaluation: pd.DataFrame,
     best: pd.DataFrame,
 ) -> dict[Checkpoint, str]:
-    """The checkpoints that stay, each with the first reason; those that are not in it may go.
+    """Return the checkpoints that stay, each with the first reason; all others may be removed.
 
     evaluation, best: the tables evaluation_results.csv and best_scores.csv of the experiment.
     """
@@ -74,6 +77,7 @@ def why_kept(
 
 
 def _sets_drawn_from(checkpoint: Checkpoint, stage: ThinStage) -> list[str]:
+    """Return the names of the sets of samples that draw from a checkpoint."""
     return [
         name
         for name, asked in stage.sets.items()
@@ -81,25 +85,54 @@ def _sets_drawn_from(checkpoint: Checkpoint, stage: ThinStage) -> list[str]:
     ]
 
 
+def thin_experiment(
+    stage: ThinStage, experiment: Path, evaluation: Path, best: Path, output: Path
+) -> None:
+    """Thin the checkpoints of an experiment's training; write the report and print its numbers.
+
+    evaluation, best: evaluation_results.csv and best_scores.csv. Raises UserError while the
+    experiment is being trained.
+    """
+    scores = read_table(evaluation, EVALUATION_COLUMNS)
+    best_scores = read_table(best, BEST_COLUMNS)
+    training = experiment / "training"
+    with owning(training) as owner:
+        name = read_json(training / "current.json")["fingerprint"]
+        folder = TrainingFolder(experiment, name, owner.check)
+        kept = why_kept(trained_checkpoints(folder), stage, scores, best_scores)
+        report = thin(folder, kept)
+        write_json(output, report)
+    print(
+        f"{len(report['removed'])} checkpoints are removed, {len(report['kept'])} stay; "
+        f"{size_text(report['bytes_freed'])} are freed",
+        file=sys.stderr,
+    )
+    if gone := report["removed_before_but_asked_for_now"]:
+        print(
+            f"`keep` would keep {', '.join(gone)}, which were removed before and do not come back",
+            file=sys.stderr,
+        )
+
+
 def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
-    """Remove the weights of all of a training's checkpoints but the kept; returns what there is.
+    """Remove the weights of all of a training's checkpoints but the kept; return a report for JSON.
 
     The files are recorded as removed first and then removed, here and where they are published.
     """
-    checkpoints = trained_checkpoints(folder)
+    checkpoints, on_disk = trained_checkpoints(folder), folder.checkpoints.copies
     going = [checkpoint for checkpoint in checkpoints if checkpoint not in kept]
     record = {
-        name: entry for name, entry in folder.thinned().items() if not _files(folder, name)
+        name: entry for name, entry in folder.checkpoints.thinned().items() if not on_disk(name)
     }  # a thinning that was killed may have recorded more than it removed
     for checkpoint in going:
-        if files := _files(folder, checkpoint.name):
+        if files := on_disk(checkpoint.name):
             sizes = {status.st_ino: status.st_size for status in map(Path.stat, files)}
             entry = {"step": checkpoint.step, "sha256": checkpoint.sha256}
             record[checkpoint.name] = {**entry, "bytes": sum(sizes.values())}
     folder.check()
-    write_json(folder.thinned_record, record)
+    write_json(folder.checkpoints.thinned_record, record)
     for checkpoint in going:
-        for path in _files(folder, checkpoint.name):
+        for path in on_disk(checkpoint.name):
             path.unlink()
     return {
         "fingerprint": folder.name,
@@ -116,9 +149,3 @@ def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
         ],
         "bytes_freed": sum(entry["bytes"] for entry in record.values()),
     }
-
-
-def _files(folder: TrainingFolder, name: str) -> list[Path]:
-    """The names under which a checkpoint lies on disk: published, and in its training's folder."""
-    paths = (folder.experiment_folder / "checkpoints" / name, folder.path / "checkpoints" / name)
-    return [path for path in paths if path.exists()]

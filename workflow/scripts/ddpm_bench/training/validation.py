@@ -59,12 +59,12 @@ class Validator:
     def row(
         self, step: int, weights: dict[str, torch.Tensor], done: Callable[[int], object]
     ) -> dict[str, float]:
-        """The losses of a checkpoint, as a row of tables.VALIDATION_COLUMNS.
+        """Return the losses of a checkpoint, as a row of score_tables.VALIDATION_COLUMNS.
 
-        weights: parameters by name, on the CPU. `done` is told of each batch how many images of a
-        split it had. gap_standard_error is that of eval_loss - train_loss over the choice of
-        images, from the differences within pairs that share timestep and noise. It takes them for
-        independent draws; timesteps are stratified, so it is rather too large than too small.
+        weights: parameters by name, on the CPU. `done` is called with the number of images of each
+        batch. gap_standard_error is that of eval_loss - train_loss over the choice of images, from
+        the differences within pairs that share timestep and noise. It takes them for independent
+        draws; timesteps are stratified, so it is rather too large than too small.
         """
         self._model.load_state_dict(weights)
         batches = []
@@ -83,8 +83,10 @@ class Validator:
 
     @torch.inference_mode()
     def losses(self, positions: range) -> np.ndarray:
-        """The training's loss, computed in float32, of the images at `positions` of both splits:
-        float64 [2, n], held-out images first."""
+        """Return the losses of the images at `positions` of both splits: float64 [2, n].
+
+        Held-out images come first. It is the training's loss, computed in float32.
+        """
         losses = []
         for split in self._splits:
             levels = torch.from_numpy(split[positions.start : positions.stop])
@@ -93,7 +95,7 @@ class Validator:
         return torch.stack(losses).double().cpu().numpy()
 
     def _of_noise(self, images: torch.Tensor, positions: range) -> torch.Tensor:
-        """Of a denoising network: float32 [N], for images [N, C, H, W]."""
+        """Return the losses of a denoising network, float32 [N], for images [N, C, H, W]."""
         stage = self._stage
         noise, times = validation_draws(
             stage.validation.seed,
@@ -106,5 +108,5 @@ class Validator:
         return image_losses(self._schedule, self._model, images, times, noise, self._estimator)
 
     def _of_codes(self, images: torch.Tensor, _: range) -> torch.Tensor:
-        """The same of an autoencoder, which sees no noise."""
+        """Return the losses of an autoencoder, float32 [N], which sees no noise."""
         return self._model.image_losses(images)

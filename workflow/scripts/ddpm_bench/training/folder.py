@@ -1,0 +1,74 @@
+"""The folder of a training: its states, its checkpoints, and the room that they take.
+
+    results/<experiment>/training/<fingerprint>/    state/, checkpoints/, thinned.json,
+                                                    metrics.csv and progress.jsonl
+    results/<experiment>/training/compiled/         code that torch.compile has made
+
+Another configuration has another fingerprint (description.py), so it trains in a folder of its own
+and nothing trained is ever deleted.
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ddpm_bench.errors import UserError
+from ddpm_bench.files import allowed, room, size_text
+from ddpm_bench.training.checkpoints import Checkpoints
+from ddpm_bench.training.states import STATES_KEPT, SavedStates
+
+
+class TrainingFolder:
+    """The folder of one training (one fingerprint) of an experiment.
+
+    `check` is called before anything in it appears under its name, and prevents that by raising.
+    """
+
+    def __init__(
+        self, experiment_folder: Path, name: str, check: Callable[[], None] = allowed
+    ) -> None:
+        self.experiment_folder = experiment_folder
+        self.name = name
+        self.check = check
+        self.path = experiment_folder / "training" / name
+        self.compiled = experiment_folder / "training" / "compiled"
+        self.states = SavedStates(self.path / "state", check)
+        self.checkpoints = Checkpoints(self.path, experiment_folder / "checkpoints", check)
+
+    def remove_leftovers(self) -> None:
+        """Remove half-written files of a process that was killed; for the owner alone."""
+        ours, safetensors = ".*.partial*", ".tmp*"  # it writes under a name of its own first
+        for place, name in itertools.product(("training", "checkpoints"), (ours, safetensors)):
+            for leftover in list((self.experiment_folder / place).rglob(name)):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+    def check_room(self, checkpoints: int, checkpoint_bytes: int, state_bytes: int) -> str:
+        """Return a line on the bytes that a job will write and those that are free.
+
+        States that lie there already need no room. checkpoints: the number of files of averaged
+        weights that are still to be written, of checkpoint_bytes each; state_bytes: of each state.
+        Raises UserError when they do not fit.
+        """
+        states = STATES_KEPT + 1 - min(STATES_KEPT, len(self.states.folders()))
+        parts = [(checkpoints, "checkpoint", checkpoint_bytes), (states, "state", state_bytes)]
+        listing = " and ".join(
+            f"{count} {name}{'s' if count > 1 else ''} of {size_text(size)}"
+            for count, name, size in parts
+            if count
+        )
+        needed, free = sum(count * size for count, _, size in parts), room(self.path)
+        if needed > free:
+            raise UserError(
+                f"{self.experiment_folder} has no room for this training: {listing} take "
+                f"{size_text(needed)} in all and {size_text(free)} are free. Make room, or set "
+                "results_dir to a folder on a larger disk, or make fewer checkpoints with a larger "
+                "train.checkpoint_every; `keep` thins those that are scored"
+            )
+        return (
+            f"disk: {listing}, {size_text(needed)} in all; {size_text(free)} are free in "
+            f"{self.experiment_folder}"
+        )
