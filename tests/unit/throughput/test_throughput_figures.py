@@ -21,7 +21,8 @@ from ddpm_bench.throughput.report.batch_figures import (
     throughput_figures,
     throughput_vs_batch,
 )
-from ddpm_bench.throughput.report.figure_style import STATUS_MARKERS, STRATEGY_COLOURS, drawn_cells
+from ddpm_bench.throughput.report.drawn_cells import drawn_cells
+from ddpm_bench.throughput.report.figure_style import STATUS_MARKERS, STRATEGY_COLOURS
 from ddpm_bench.throughput.report.scaling_figures import communication_share, scaling_efficiency
 from ddpm_bench.throughput.report.tables import throughput_table
 
