@@ -1,4 +1,4 @@
-"""What a process of a cell may take on a machine without GPUs."""
+"""Memory limit of a cell's processes on a machine without GPUs."""
 
 from pathlib import Path
 
