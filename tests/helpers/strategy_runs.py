@@ -237,7 +237,7 @@ def scaled_steps() -> dict:
 
 
 def shares() -> dict:
-    """Return the share of time in all-reduces before which the second process waits 100 ms."""
+    """Return the share of time in all-reduces for which the second process waits 100 ms."""
     values = torch.ones(1000)
 
     def step() -> None:
