@@ -93,7 +93,7 @@ def arguments() -> argparse.Namespace:
 
 
 @dataclass
-class Work:
+class Scoring:
     """Images on disk that all sides score, and the settings of all sides."""
 
     folder: Path
@@ -123,7 +123,7 @@ class Turn:
 # Images
 
 
-def prepare(args: argparse.Namespace, folder: Path) -> Work:
+def prepare(args: argparse.Namespace, folder: Path) -> Scoring:
     """Write the reference and each checkpoint's images as an array and as PNG files."""
     suffixes = (".jpg", ".jpeg", ".png")
     files = sorted(file for file in args.images.rglob("*") if file.suffix.lower() in suffixes)
@@ -147,7 +147,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Work:
         name = f"images-000000-{generated - 1:06}.npy"
         write_images(folder / f"checkpoint-{checkpoint}", name, images)
     weights, digest = weights_of(args, folder)
-    return Work(
+    return Scoring(
         folder=folder,
         checkpoints=args.checkpoints,
         generated=generated,
@@ -193,7 +193,7 @@ def weights_of(args: argparse.Namespace, folder: Path) -> tuple[Path, str]:
 # The sides
 
 
-def program(work: Work, turn: Turn, *command: str | Path) -> str:
+def program(work: Scoring, turn: Turn, *command: str | Path) -> str:
     """Run a program, add its time and memory to the turn, and return its output.
 
     Raises UserError if it fails.
@@ -225,7 +225,7 @@ def program(work: Work, turn: Turn, *command: str | Path) -> str:
     return printed
 
 
-def ours(work: Work) -> Turn:
+def ours(work: Scoring) -> Turn:
     """Score with the workflow's programs: the reference once, then each checkpoint."""
     turn = Turn()
     features = {"version": 1, "features": "inception", "weights_sha256": work.weights_sha256}
@@ -254,7 +254,7 @@ def ours(work: Work) -> Turn:
     return turn
 
 
-def pytorch_fid(work: Work) -> Turn:
+def pytorch_fid(work: Scoring) -> Turn:
     """Score each checkpoint with the program of pytorch-fid."""
     turn = Turn()
     for checkpoint in range(work.checkpoints):
@@ -266,7 +266,7 @@ def pytorch_fid(work: Work) -> Turn:
     return turn
 
 
-def torch_fidelity(work: Work) -> Turn:
+def torch_fidelity(work: Scoring) -> Turn:
     """Score each checkpoint with the program of torch-fidelity."""
     turn = Turn()
     for checkpoint in range(work.checkpoints):
@@ -368,7 +368,7 @@ def memory(args: argparse.Namespace, folder: Path) -> dict[str, object]:
         part = images[first : first + 1000]
         part[:] = random.integers(0, 256, part.shape)
     images.flush()
-    work = Work(folder, 0, 0, len(images), folder, "", args.batch_size, args.threads)
+    work = Scoring(folder, 0, 0, len(images), folder, "", args.batch_size, args.threads)
     turn = Turn()
     program(
         *(work, turn, SCRIPTS / "reference_features.py", "--images", folder / "train.npy"),

@@ -27,6 +27,7 @@ from ddpm_bench.throughput.report.figure_style import (
     write_legend,
 )
 from ddpm_bench.throughput.report.panels import (
+    NOTHING,
     band_inches,
     band_rows,
     draw_band,
@@ -186,7 +187,7 @@ def draw_panel(
     if cells[quantity.value].notna().any():
         draw_curves(axes, cells, quantity)
     elif not failed:
-        write_in_place_of_curves(axes, "No cell of these could be measured.")
+        write_in_place_of_curves(axes, NOTHING)
     if failed:
         draw_band(axes, failed, "batch_size", height, top)
     where = processes_text(first["processes"], first["nodes"])

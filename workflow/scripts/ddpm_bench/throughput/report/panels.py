@@ -17,6 +17,7 @@ from ddpm_bench.throughput.report.figure_style import (
     status_size,
 )
 
+NOTHING = "None of these cells could be measured."
 LOG_FROM_RATIO = 8  # largest over smallest value from which an axis is logarithmic
 TICKS = 8  # labelled on an axis of doublings, at most
 LEVEL_DIGITS = 15  # digits of all tick labels together, above which they are rotated

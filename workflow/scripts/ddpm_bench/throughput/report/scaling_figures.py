@@ -15,9 +15,8 @@ from ddpm_bench.throughput.report.figure_style import (
     strategy_handles,
     write_legend,
 )
-from ddpm_bench.throughput.report.panels import band_inches
+from ddpm_bench.throughput.report.panels import NOTHING, band_inches
 from ddpm_bench.throughput.report.scaling_panels import (
-    NOTHING,
     Quantity,
     ScalingPanel,
     on_fewest_nodes,
@@ -27,11 +26,11 @@ PANEL_INCHES = 2.9  # height of a panel without its band
 
 WEAK = Quantity(
     "weak_efficiency", "weak efficiency: over single at the same batch per process",
-    "No cell single with the batch of one process was measured here.", perfect=1.0,
+    "No single with the same batch per process was measured.", perfect=1.0,
 )  # fmt: skip
 STRONG = Quantity(
     "strong_efficiency", "strong efficiency: over single at the same global batch",
-    "No cell single with the global batch was measured here.", perfect=1.0,
+    "No single with the same global batch was measured.", perfect=1.0,
 )  # fmt: skip
 SHARE = Quantity(
     "communication_share", "communication, share of a step's time", NOTHING, percent=True

@@ -19,6 +19,7 @@ from ddpm_bench.throughput.report.figure_style import (
     status_size,
 )
 from ddpm_bench.throughput.report.panels import (
+    NOTHING,
     band_rows,
     draw_band,
     scale_doublings,
@@ -27,7 +28,6 @@ from ddpm_bench.throughput.report.panels import (
     write_titles,
 )
 
-NOTHING = "No cell of these could be measured."
 GROUP_WIDTH = 0.82  # of the bars of a strategy; strategies are 1 apart
 EFFICIENCIES = ("weak_efficiency", "strong_efficiency")
 
@@ -78,7 +78,8 @@ class ScalingPanel:
                 perfect = {"color": "0.25", "linewidth": 1.6, "linestyle": (0, (5, 3)), "zorder": 1}
                 axes.axhline(quantity.perfect, **perfect)
             alone = int((~has_value & is_ok).sum())
-            note = f"{alone} cell{'s' if alone > 1 else ''} without that single" if alone else ""
+            if alone:
+                note = f"{alone} cell{'s have' if alone > 1 else ' has'} no single to compare with"
         log = ", log axis" if axes.get_yscale() == "log" else ""
         if quantity.percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
