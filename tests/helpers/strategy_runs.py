@@ -28,7 +28,7 @@ from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.throughput.communication import CountedBytes, communication_share
 from ddpm_bench.throughput.measurement import measure
 from ddpm_bench.throughput.strategies.build import StrategyTrainer, build_trainer
-from ddpm_bench.throughput.strategies.trainers import LossScaler, StrategyTrainer
+from ddpm_bench.throughput.strategies.trainers import LossScaler
 from ddpm_bench.throughput.workloads.build import build_workload
 from ddpm_bench.throughput.workloads.workload import Workload
 

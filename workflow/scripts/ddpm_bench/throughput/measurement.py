@@ -21,7 +21,7 @@ from ddpm_bench.throughput.step_times import (
     peak_memory_bytes,
     reset_peak_memory,
 )
-from ddpm_bench.throughput.strategies.build import build_trainer
+from ddpm_bench.throughput.strategies.build import StrategyTrainer, build_trainer
 from ddpm_bench.throughput.workloads.build import build_workload
 
 PROFILED_STEPS = 3
@@ -97,7 +97,7 @@ class _CellInProcess:
         self._sample = workload.sample
         self._parameters = sum(parameter.numel() for parameter in workload.model.parameters())
         # The other processes' shares of the workload are freed when this function returns.
-        self._trainer = build_trainer(stage, workload, device)
+        self._trainer: StrategyTrainer = build_trainer(stage, workload, device)
 
     def measurement(self) -> Measurement | None:
         """Run all repetitions and return their measurement; None in all processes but the first."""
