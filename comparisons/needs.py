@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Peak memory of the programs that jobs run, on the CPU, and the coefficients of needs.py from it.
+"""Measure the peak memory of the programs that jobs run, and fit the coefficients of estimates.
 
-Each program runs as the workflow runs it, at several sizes. The peak is that of the resident set of
-its largest process, which on a machine without GPUs holds all that a GPU's memory would. Printed
-are a row for each run and, fitted to them by least squares with no coefficient below zero, the
-coefficients that stand in ddpm_bench/planning/resource_estimates.py: `base`, of a program that
-has its modules imported;
-`weights`, bytes for each byte of the network's copies; `activations` and `attention`, bytes for
-each element of network_size.py and image of a forward pass.
+Each program runs on the CPU as the workflow runs it, at several sizes. The peak is that of the
+resident set of its largest process, which on a machine without GPUs includes what would lie in a
+GPU's memory. It prints a row for each run and the coefficients of
+ddpm_bench/planning/resource_estimates.py, fitted to the rows by least squares with none below zero:
+`base`, the memory of a program after its imports; `weights`, bytes for each byte of the network's
+weights; `activations` and `attention`, bytes for each byte of them (counted by network_size.py) and
+each image of a forward pass.
 
 The last line is one JSON object: the coefficients, the largest ratio of a measured peak to a fitted
-one, what was measured and on which machine.
+one, the settings and the machine.
 """
 
 import argparse
@@ -70,27 +70,28 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Run:
-    """One run: what it took, and the terms that its memory should be made of, in bytes."""
+    """One run of a program: its peak memory, and the terms that should add up to it."""
 
     program: str
     about: str
-    peak: int
-    terms: dict[str, float]
+    peak: int  # bytes
+    terms: dict[str, float]  # bytes, or a count, by the name of the coefficient
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--threads", type=int, default=1, help="CPU threads of each program")
     options.add_argument("--images", type=Path, help="folder of photographs, to measure Inception")
     options.add_argument("--compile", action="store_true", help="torch.compile too: minutes")
-    options.add_argument("--passes", type=int, default=len(PASSES), help="of the list, at most")
+    options.add_argument("--passes", type=int, default=len(PASSES), help="number of PASSES to run")
     return options.parse_args()
 
 
 def peak_memory(*command: str | Path, threads: int) -> int:
-    """Bytes of the resident set of a program of ours, at its largest. Raises UserError."""
+    """Run a program; return its peak resident set in bytes. Raises UserError if it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -108,7 +109,7 @@ def peak_memory(*command: str | Path, threads: int) -> int:
 
 
 def training_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """A training and a drawing of one batch from it, for each of PASSES."""
+    """Measure a training of two steps, and sampling one batch from it, for each of PASSES."""
     for number, (name, size, batch) in enumerate(PASSES[: given.passes]):
         here = folder / str(number)
         dataset = random_dataset(here / "dataset", size)
@@ -157,7 +158,7 @@ def training_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def compiling_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """A training with torch.compile, with all processes that it starts, less one without."""
+    """Measure what torch.compile adds to a training, with all processes that it starts."""
     if not given.compile:
         return
     dataset = random_dataset(folder / "dataset", 16)
@@ -176,8 +177,10 @@ def compiling_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def peak_of_all(*command: str | Path) -> int:
-    """Bytes of the resident sets of a program and of all that it has started, looked at ten times a
-    second. Raises UserError."""
+    """Run a program; return the peak sum of its and its children's resident sets, in bytes.
+
+    They are read ten times a second. Raises UserError if the program fails.
+    """
     program = psutil.Popen([sys.executable, *map(str, command)], stderr=subprocess.DEVNULL)
     peak = 0
     while program.poll() is None:
@@ -194,6 +197,7 @@ def peak_of_all(*command: str | Path) -> int:
 
 
 def random_dataset(folder: Path, size: int) -> Path:
+    """Write 256 random images, uint8 [256, size, size, CHANNELS], as a prepared dataset."""
     folder.mkdir(parents=True)
     images = np.random.default_rng(0).integers(0, 256, (256, size, size, CHANNELS), np.uint8)
     np.save(folder / "train.npy", images)
@@ -202,6 +206,7 @@ def random_dataset(folder: Path, size: int) -> Path:
 
 
 def text(**keys: object) -> str:
+    """Return the keys as JSON."""
     return json.dumps(keys)
 
 
@@ -209,8 +214,11 @@ def text(**keys: object) -> str:
 
 
 def scoring_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """Features of a reference and scores of as many images: a random classifier's, which has as
-    many dimensions as asked for, on images of 8 pixels, where the network itself needs little."""
+    """Measure the features of a reference and the scores of as many images, for each of SCORED.
+
+    Features are those of a random classifier with as many dimensions as needed, on images of 8x8
+    pixels, for which the network itself needs little memory.
+    """
     for features, images in SCORED:
         here = folder / f"{features}-{images}"
         here.mkdir(parents=True)
@@ -244,6 +252,7 @@ def scoring_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def random_classifier(folder: Path, features: int) -> Path:
+    """Write a classifier with random weights and return the path of its weights."""
     from ddpm_bench.scoring.features.classifier import (
         WEIGHTS_NAME,
         ClassifierNetwork,
@@ -257,16 +266,16 @@ def random_classifier(folder: Path, features: int) -> Path:
     return folder / WEIGHTS_NAME
 
 
-# The rest, of which one number each is needed
+# The other programs, each with one coefficient
 
 
 def inception_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """Features by an untrained Inception: its tensors are those of the published one."""
+    """Measure features of an untrained Inception, whose tensors have the published one's sizes."""
     if given.images is None:
         return
     folder.mkdir(parents=True)
     weights, images = folder / "inception.pth", folder / "train.npy"
-    make = ROOT / "tests" / "inception_weights.py"
+    make = ROOT / "tests" / "helpers" / "inception_weights.py"
     subprocess.run(
         [sys.executable, make, "--images", given.images, "--output", weights], check=True
     )
@@ -282,7 +291,7 @@ def inception_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def decoding_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """A process that decodes one photograph of so many megapixels."""
+    """Measure the preparation of one photograph of 1, 16 and 64 megapixels."""
     from PIL import Image
 
     for megapixels in (1, 16, 64):
@@ -310,7 +319,7 @@ def decoding_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
 
 
 def small_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
-    """The largest of the programs that draw, and the snakemake that a job starts."""
+    """Measure the largest program that draws figures, and the snakemake that a job starts."""
     folder.mkdir(parents=True)
     files = []
     for step in range(75):
@@ -328,11 +337,14 @@ def small_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
     yield Run("snakemake", "of the demo", peak, {"base": 1})
 
 
-# What comes of it
+# Fit
 
 
 def fitted(runs: list[Run]) -> tuple[dict[str, float], list[float]]:
-    """Coefficients by name, none below zero, and each run's measured peak over the fitted one."""
+    """Fit the coefficients, none below zero.
+
+    Returns them by name, and the ratio of the measured peak to the fitted one for each run.
+    """
     names = list(runs[0].terms)
     table = np.array([[run.terms[name] for name in names] for run in runs])
     peaks = np.array([run.peak for run in runs], float)
@@ -345,6 +357,7 @@ def fitted(runs: list[Run]) -> tuple[dict[str, float], list[float]]:
 
 
 def main() -> None:
+    """Run all programs, and print their peak memory and the fit."""
     given = arguments()
     kinds: tuple[Callable[..., Iterator[Run]], ...] = (
         *(small_runs, decoding_runs, inception_runs),

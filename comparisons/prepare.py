@@ -1,11 +1,13 @@
 #!/usr/bin/env python
-"""Preparing a folder of photographs: ours against torchvision's Resize and CenterCrop in a loop.
+"""Compare the preparation of a folder of photographs with a loop around torchvision's transforms.
 
-The peer is what users write by hand: open each file with Pillow, convert to RGB, torchvision's
-antialiased Resize (bicubic) and CenterCrop, stack, np.save. Ours does what a dataset of the
-workflow gets: decoding in processes, the checks, the split, images.csv, the preview. Pairs are
-interleaved.
-The last line is one JSON object; `ratio` is ours over the peer, above 1 is faster.
+The peer is the loop that users write by hand: open each file with Pillow, convert it to RGB, apply
+torchvision's antialiased Resize (bicubic) and CenterCrop, stack, np.save. This project's side does
+all that a dataset of the workflow needs: decoding in several processes, checks, the split,
+images.csv and the preview. Runs of both sides alternate.
+
+The last line is one JSON object; `ratio` is the peer's seconds over this project's: above 1, this
+project is faster.
 """
 
 import argparse
@@ -30,8 +32,8 @@ from ddpm_bench.files import write_json
 
 
 def by_hand(files: list[Path], size: int, output: Path) -> None:
-    """The loop that users write."""
-    # Not above: our decoding processes import this file anew, and have no use for torchvision.
+    """Prepare photographs with the loop that users write."""
+    # Not at the top: the decoding processes import this file, and do not need torchvision.
     from torchvision.transforms import v2
 
     bicubic = v2.InterpolationMode.BICUBIC
@@ -46,7 +48,7 @@ def by_hand(files: list[Path], size: int, output: Path) -> None:
 
 
 def ours(source: Folder, size: int, cpus: int, output: Path) -> None:
-    """Fetch (checksums of all files) and prepare, as the two rules do."""
+    """Fetch (with checksums of all files) and prepare, as the two rules of the workflow do."""
     marker = output / "fetched.json"
     write_json(marker, fetch(source, output / "unused"))
     stage = PrepareStage(version=1, kind="folder", include=source.include, image_size=size)
@@ -54,6 +56,7 @@ def ours(source: Folder, size: int, cpus: int, output: Path) -> None:
 
 
 def seconds(run, *arguments) -> float:
+    """Return the seconds that a function takes, called with a temporary folder as last argument."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         run(*arguments, Path(folder))
@@ -61,6 +64,7 @@ def seconds(run, *arguments) -> float:
 
 
 def main() -> None:
+    """Measure pairs of runs and print their ratio."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,7 +83,7 @@ def main() -> None:
         pairs.append((peer, seconds(ours, source, args.image_size, cpus)))
     ratios = [peer / our for peer, our in pairs]
     result = {
-        "benchmark": "prepare",
+        "comparison": "prepare",
         "ratio_median": round(statistics.median(ratios), 3),
         "ratio_min": round(min(ratios), 3),
         "ratio_max": round(max(ratios), 3),

@@ -1,20 +1,21 @@
 #!/usr/bin/env python
-"""Sampling: ours against GaussianDiffusion.sample of denoising-diffusion-pytorch.
+"""Compare sampling with GaussianDiffusion.sample of denoising-diffusion-pytorch.
 
-Both sides draw by the same network with the same weights in the same number of DDIM steps, with the
-same batch and threads on the same device; they give the same images from the same noise, as a test
-shows. Each is a process of its own; they take turns (A B A B ...), and the one that waits computes
-nothing. A turn is `--batches` batches from noise to bytes on the CPU.
+Both sides sample from the same network with the same weights in the same number of DDIM steps, with
+the same batch size and threads on the same device; a test shows that the same noise gives the same
+images. Each side is a process of its own; they take turns (A B A B ...), and the one that waits
+computes nothing. A turn is `--batches` batches, from noise to bytes on the CPU.
 
-Where ours is in bf16 the peer runs in float32, its default, and in bf16 too, as a third side.
+If this project's side is in bf16, the peer runs in float32, its default, and as a third side in
+bf16.
 
-    --demo results   instead: on the last checkpoint of the demo's finished run in this folder, 20
-                     steps of dpmsolver++ against 1,000 of ddpm, and the FID of both (features of
-                     the demo's classifier, against its training images). Both sides are ours, in
-                     one process; they take turns, a batch each.
+    --demo results   Compare instead, on the last checkpoint of the demo's finished run in this
+                     folder, 20 steps of dpmsolver++ with 1,000 of ddpm, and the FID of both
+                     (features of the demo's classifier, against its training images). Both are
+                     this project's samplers, in one process; they take turns, a batch each.
 
-Ratios are our images per second over the peer's: above 1, ours is faster. Peak memory is that of a
-side's process, in MB of 10^6 bytes. The last line is one JSON object.
+Ratios are this project's images per second over the peer's: above 1, this project is faster. Peak
+memory is that of a side's process, in MB of 10^6 bytes. The last line is one JSON object.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-# Not torch: on Linux a process inherits the peak memory of the one that starts it.
+# No torch here: on Linux a process inherits the peak memory of the one that starts it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from sample_sides import Sampling
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
@@ -39,46 +40,50 @@ FEWEST_PAIRS = 3
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cores = len(os.sched_getaffinity(0))
     add = options.add_argument
-    add("--precision", choices=("fp32", "bf16"), default="bf16", help="ours (bf16)")
+    precisions = ("fp32", "bf16")
+    add("--precision", choices=precisions, default="bf16", help="of this project's side (bf16)")
     add("--image-size", type=int, default=32, help="pixels (32)")
     add("--batch-size", type=int, default=64, help="images (64)")
     add("--dim", type=int, default=32, help="channels of the first level (32)")
     add("--dim-mults", type=int, nargs="+", default=[1, 2, 4], help="of each level (1 2 4)")
-    add("--sampling-steps", type=int, default=50, help="of DDIM, for an image (50)")
+    add("--sampling-steps", type=int, default=50, help="DDIM steps for an image (50)")
     add("--pairs", type=int, default=5, help=f"turns of each side, at least {FEWEST_PAIRS} (5)")
-    add("--batches", type=int, default=1, help="measured in each turn (1)")
-    add("--threads", type=int, default=cores, help=f"of each side ({cores})")
+    add("--batches", type=int, default=1, help="batches measured in each turn (1)")
+    add("--threads", type=int, default=cores, help=f"threads of each side ({cores})")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
     add("--demo", type=Path, metavar="RESULTS", help="results folder of the demo's finished run")
     return options.parse_args()
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises UserError for what could only fail later."""
+    """Raise UserError for options with which a side would fail."""
     names = ("image_size", "batch_size", "dim", "sampling_steps", "batches", "threads")
     for name in names:
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
     if args.pairs < FEWEST_PAIRS:
-        raise UserError(f"--pairs {args.pairs}: fewer than {FEWEST_PAIRS} tell too little")
+        raise UserError(f"--pairs {args.pairs}: must be at least {FEWEST_PAIRS}")
     multiple = 2 ** (len(args.dim_mults) - 1)
     if args.image_size % multiple:
         raise UserError(f"--image-size {args.image_size}: must be a multiple of {multiple}")
 
 
 def sides_of(precision: str) -> list[Side]:
+    """Return the sides to compare."""
     sides = [Side("ours", "ours", precision), Side("peer", "package", "fp32")]
     if precision != "fp32":
         sides.append(Side("peer_like_for_like", "package", precision))
     return sides
 
 
-def described(sides: list[Running], args: argparse.Namespace) -> dict[str, object]:
+def settings(sides: list[Running], args: argparse.Namespace) -> dict[str, object]:
+    """Return the options, versions and machine for the JSON line."""
     packages = ("torch", "denoising-diffusion-pytorch", "diffusers")
     cores = len(os.sched_getaffinity(0))
     names = ("image_size", "batch_size", "dim", "dim_mults", "sampling_steps", "pairs", "batches")
@@ -93,6 +98,7 @@ def described(sides: list[Running], args: argparse.Namespace) -> dict[str, objec
 
 
 def main() -> None:
+    """Run the comparison and print its result."""
     args = arguments()
     check(args)
     load = load_before()
@@ -114,9 +120,9 @@ def main() -> None:
                 for side in sides_of(args.precision)
             ]
             rounds = in_turns(sides, args.pairs, 0, args.batches)
-            result = {**compared(sides, rounds), **described(sides, args)}
+            result = {**compared(sides, rounds), **settings(sides, args)}
         print_speeds(result)
-    print(json.dumps({"benchmark": "sample", **result, "load_before": round(load, 2)}))
+    print(json.dumps({"comparison": "sample", **result, "load_before": round(load, 2)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Few steps of a good solver against many of the first one, on the demo's trained model."""
+"""Comparison of few steps of dpmsolver++ with many of ddpm, on the demo's trained model."""
 
 import statistics
 import sys
@@ -29,13 +29,14 @@ MANY = {"scheduler": "ddpm", "steps": 1000}
 
 @dataclass
 class Drawer:
-    """A way to draw, and what it has given so far."""
+    """A sampler, with its images and its times so far."""
 
     sampler: Sampler
     images: list[torch.Tensor] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def draw(self, start: int, count: int) -> None:
+        """Sample the images `start` to `start + count` - 1 and keep them with their time."""
         began = time.perf_counter()
         images = self.sampler.draw(start, count)
         self.seconds.append(time.perf_counter() - began)
@@ -45,7 +46,10 @@ class Drawer:
 def compare_on_the_demo(
     results: Path, threads: int, images: int = IMAGES, few: dict = FEW, many: dict = MANY
 ) -> dict[str, object]:
-    """Time ratio and FIDs of two ways to draw from the demo's last checkpoint."""
+    """Return the time ratio and the FIDs of two samplers on the demo's last checkpoint.
+
+    few, many: keys of `drawing`. Raises UserError without a finished demo in `results`.
+    """
     torch.set_num_threads(threads)
     config = read_config(CONFIG).model_copy(update={"results_dir": str(results)})
     ways = {"few": few, "many": many}
@@ -67,9 +71,9 @@ def compare_on_the_demo(
 
 
 def draw_in_turns(drawers: dict[str, Drawer], images: int) -> None:
-    """Let each draw so many images, a batch in each turn."""
+    """Sample so many images by each sampler, a batch in each turn."""
     size = min(images, BATCH)
-    for drawer in drawers.values():  # what is made at the first evaluation counts for none
+    for drawer in drawers.values():  # the first evaluation is slower and is not timed
         next(drawer.sampler.denoise(0, size))
     for start in range(0, images, size):
         for name, drawer in drawers.items():
@@ -78,8 +82,8 @@ def draw_in_turns(drawers: dict[str, Drawer], images: int) -> None:
 
 
 def qualities(drawers: dict[str, Drawer], dataset: Path, images: int) -> dict[str, object]:
-    """Each way's seconds per image, and its FID against the training images in the features of the
-    dataset's classifier."""
+    """Return each sampler's seconds per image and its FID against the training images, in features
+    of the dataset's classifier."""
     classifier, summary = read_classifier(dataset / "classifier" / "classifier.safetensors")
     reference = torch.from_numpy(np.load(dataset / "train.npy", allow_pickle=False))
     result = {"classifier_accuracy": summary["accuracy_eval"]}
@@ -96,7 +100,10 @@ def qualities(drawers: dict[str, Drawer], dataset: Path, images: int) -> dict[st
 
 
 def demo_sampler(config: Config, drawing: dict) -> Sampler:
-    """The demo's last checkpoint, drawn from in another way. Raises UserError without one."""
+    """Return a sampler of the demo's last checkpoint with other keys of `drawing`.
+
+    Raises UserError without a checkpoint.
+    """
     step = config.experiments[EXPERIMENT].train.steps
     manifest = Path(jobs.manifest_of_checkpoint(config, EXPERIMENT, step))
     if not manifest.exists():
@@ -110,7 +117,7 @@ def demo_sampler(config: Config, drawing: dict) -> Sampler:
 def frechet_distance(
     classifier: ClassifierNetwork, generated: torch.Tensor, real: torch.Tensor
 ) -> float:
-    """FID of images, uint8 [N, H, W, C], in the classifier's features."""
+    """Return the FID of images, uint8 [N, H, W, C], in the classifier's features."""
     generated_statistics, real_statistics = (
         feature_statistics(classifier, images) for images in (generated, real)
     )
@@ -122,7 +129,7 @@ def frechet_distance(
 def feature_statistics(
     classifier: ClassifierNetwork, images: torch.Tensor
 ) -> dict[str, np.ndarray]:
-    """Mean and covariance of images' features, in float64."""
+    """Return the mean and the covariance of images' features, in float64."""
     batches = images.permute(0, 3, 1, 2).split(256)
     features = torch.cat([classifier(to_unit_range(batch))[0] for batch in batches])
     values = features.double().numpy()

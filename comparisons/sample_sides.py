@@ -1,7 +1,7 @@
-"""The sides that a sampling benchmark compares: ours, and GaussianDiffusion.sample.
+"""Sides of the sampling comparison: this project's sampler, and GaussianDiffusion.sample.
 
-Each draws batches of images without end, by a network of the same weights, with a gate before each
-batch.
+Each samples batches of images without end, with a gate before each batch. The networks have the
+same weights.
 """
 
 import sys
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
-# Not torch, which each side imports for itself: the benchmark's own process does without.
+# No torch here: each side imports it in its process, and the comparing process does not need it.
 from turns import Gate, Side, serve_side
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What all sides do."""
+    """Work of all sides of the sampling comparison."""
 
     folder: str
     image_size: int
@@ -29,6 +29,7 @@ class Sampling:
 
 
 def our_stage(work: Sampling, precision: str):
+    """Return the keys of the sampling stage."""
     from ddpm_bench.config.sampling import SampleStage
 
     drawing = {"scheduler": "ddim", "steps": work.sampling_steps, "batch_size": work.batch_size}
@@ -43,6 +44,7 @@ def our_stage(work: Sampling, precision: str):
 
 
 def device_of(work: Sampling):
+    """Set the number of threads and return the torch device."""
     import torch
 
     torch.set_num_threads(work.threads)
@@ -51,7 +53,7 @@ def device_of(work: Sampling):
 
 
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
-    """What a job of the workflow does for each batch: images from noise to bytes."""
+    """Sample batches as a job of the workflow does, from noise to bytes."""
     from ddpm_bench.models.denoiser import build_model
     from ddpm_bench.sampling.sampler import Sampler, device_name
 
@@ -66,7 +68,8 @@ def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
 
 
 def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
-    """denoising-diffusion-pytorch as its users call it, with the same objective and schedule."""
+    """Sample batches with denoising-diffusion-pytorch as its users call it, with the same objective
+    and schedule."""
     import torch
     from denoising_diffusion_pytorch import GaussianDiffusion
 
@@ -92,6 +95,7 @@ def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:
 
 
 def about(network, device: str) -> dict[str, object]:
+    """Return the size of the network and the device, for the answers of a gate."""
     return {"parameters": sum(value.numel() for value in network.parameters()), "device": device}
 
 

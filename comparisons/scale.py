@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""What many experiments cost Snakemake, the scheduler and the login node, without running any.
+"""Measure the load of many experiments on Snakemake, the scheduler and the login node.
 
-Writes configs of the 75,000-step study (a checkpoint each 1,000 steps, jobs of 5,000 steps, samples
-and scores of every checkpoint), has Snakemake plan them with the SLURM profile, and prints jobs by
-rule, the seconds until the graph of jobs stands (what a run waits for before its first sbatch) and
-those of a whole dry run, calls of sbatch, and queue polls per hour. No SLURM is needed.
+Nothing is run, and no SLURM is needed. The program writes configs of the 75,000-step study (a
+checkpoint each 1,000 steps, jobs of 5,000 steps, samples and scores of every checkpoint), plans
+them by Snakemake with the SLURM profile, and prints the jobs by rule, the seconds until the graph
+of jobs is built (a run waits for it before its first sbatch) and those of a whole dry run, the
+calls of sbatch, and the queue polls per hour.
 
-Polls follow the plugin's schedule, read from its source: one squeue for all jobs after 40 s when a
-job has just ended, and 10 s later each time that none has, up to 180 s.
+Polls follow the schedule in the source of snakemake-executor-plugin-slurm: one squeue for all jobs
+40 s after a poll that found a job ended, and 10 s later each time that none has, up to 180 s.
 
 The last line is one JSON object.
 """
@@ -39,7 +40,10 @@ SHORTEST_POLL, LONGEST_POLL = 40, 180  # seconds, of snakemake-executor-plugin-s
 
 
 def study(experiments: int, sets: int, per_job: int) -> dict[str, object]:
-    """A config of equal experiments that differ in their seeds."""
+    """Return a config of experiments that differ only in their seeds.
+
+    sets: sets of samples of each; per_job: checkpoints per job of sampling and scoring.
+    """
     together = {"checkpoints_per_job": per_job} if per_job > 1 else {}
     one = {
         "dataset": "digits",
@@ -72,14 +76,17 @@ def study(experiments: int, sets: int, per_job: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of a command: by the clock, and of one core."""
+    """Duration of a command: elapsed time, and processor time of all cores, in seconds."""
 
     wall: float
     cpu: float
 
 
 def timed(folder: Path, config: dict[str, object], *options: str) -> tuple[str, Seconds]:
-    """What Snakemake prints for a config, with the SLURM profile. Raises UserError."""
+    """Run Snakemake on a config with the SLURM profile; return its output and its duration.
+
+    Raises UserError if it fails.
+    """
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
@@ -96,7 +103,7 @@ def timed(folder: Path, config: dict[str, object], *options: str) -> tuple[str, 
 
 
 def local_rules() -> set[str]:
-    """Rules that run where the workflow was started, by the Snakefile."""
+    """Return the rules that run where the workflow was started, read from the Snakefile."""
     text = (ROOT / "Snakefile").read_text()
     found = re.search(r"localrules:\n((?:    \w+,\n)+)", text)
     assert found is not None
@@ -104,7 +111,7 @@ def local_rules() -> set[str]:
 
 
 def submissions(jobs: dict[str, int], per_job: int) -> int:
-    """Calls of sbatch: one for each job, or for as many as share one."""
+    """Return the number of calls of sbatch: one for each job, or for each group of `per_job`."""
     return sum(
         -(-count // per_job) if rule in ("sample", "score") else count
         for rule, count in jobs.items()
@@ -113,10 +120,13 @@ def submissions(jobs: dict[str, int], per_job: int) -> int:
 
 
 def main() -> None:
+    """Plan each study and print its load."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--studies", type=int, default=len(STUDIES), help="of the list, at most")
+    options.add_argument(
+        "--studies", type=int, default=len(STUDIES), help="number of STUDIES to plan"
+    )
     given = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     found = []
@@ -146,7 +156,8 @@ def main() -> None:
         print("  " + ", ".join(f"{rule} {count:,}" for rule, count in sorted(jobs.items())))
     polls = [3600 // LONGEST_POLL, 3600 // SHORTEST_POLL]
     print(
-        f"queue polls per hour: {polls[0]} while no job ends to {polls[1]} while some always does"
+        f"queue polls per hour: from {polls[0]} while no job ends to {polls[1]} while jobs keep "
+        "ending"
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
     summary = {"processor": processor(), "polls_per_hour": polls, "peak_megabytes": round(peak)}

@@ -1,31 +1,32 @@
 #!/usr/bin/env python
-"""Scoring checkpoints: ours against the programs of pytorch-fid and torch-fidelity.
+"""Compare scoring with the programs of pytorch-fid and torch-fidelity.
 
-Five checkpoints of 1,000 images at 64x64 are scored against 1,541 images, all times --scale. The
-peers are run as people run them, once for each checkpoint on two folders of PNG files:
+Five checkpoints of 1,000 images at 64x64 are scored against 1,541 images, both numbers times
+--scale. The peers run as their users run them, once for each checkpoint on two folders of PNG
+files:
 
     python -m pytorch_fid generated reference
     fidelity --fid --kid --isc --prc --feature-extractor inception-v3-compat ...
 
-Ours is what the workflow runs: reference_features.py once, then score.py for each checkpoint, on
-the arrays that sampling writes. It gives FID with its deviation, IS, KID, precision, recall,
-density, coverage and distances to training images; torch-fidelity's program gives FID, IS, KID,
-precision and recall; pytorch-fid's gives FID after a resize of its own, which ours gives only when
-asked.
+This project's side is what the workflow runs: reference_features.py once, then score.py for each
+checkpoint, on the arrays that sampling writes. It computes FID with its deviation, IS, KID,
+precision, recall, density, coverage and distances to training images; torch-fidelity's program
+computes FID, IS, KID, precision and recall; pytorch-fid's computes FID after its own resize, which
+this project does only with `fid_backend: pytorch-fid`.
 
-Both sides have the same images, batch, threads and weights, in float32 on the CPU, and every
-program starts anew: imports are part of what users wait for. Sides take turns. The reference is of
-photographs; the generated images are other crops of them under noise, less from checkpoint to
-checkpoint. Without --weights a random Inception is calibrated on --images; its scores mean nothing,
-but they are equal or not.
+All sides have the same images, batch, threads and weights, in float32 on the CPU, and every program
+is a new process: users wait for its imports too. Sides take turns. The reference is photographs;
+the generated images are other crops of them under noise, less from checkpoint to checkpoint.
+Without --weights a random Inception is calibrated on --images; its scores have no meaning, but can
+be compared for equality.
 
-Ratios are the peers' seconds over ours: above 1, ours is faster; both peers together, then each
-alone. Peak memory is that of the largest process, in MB of 10^6 bytes. The differences are the
-largest relative ones of any checkpoint's scores to torch-fidelity's.
+Ratios are the peers' seconds over this project's, of both peers together and of each alone: above
+1, this project is faster. Peak memory is that of the largest process, in MB of 10^6 bytes.
+Differences are the largest relative differences of any checkpoint's scores from torch-fidelity's.
 
---memory measures, instead, the peak memory of reference_features.py on --memory-images images: a
-random classifier of 2,048 features, as many as Inception has, passes over images of 16x16, so all
-that grows with the number of images is there, and Inception's own tensors are not.
+--memory measures instead the peak memory of reference_features.py on --memory-images images. A
+random classifier of 2,048 features, as many as Inception has, passes over images of 16x16: that
+includes all memory that grows with the number of images, and leaves out Inception's own tensors.
 
 The last line is one JSON object.
 """
@@ -58,7 +59,7 @@ from ddpm_bench.machine.host import processor
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
 GENERATED, REFERENCE = 1000, 1541
-CACHED_NAMES = (  # under which the peers keep the downloaded weights
+CACHED_NAMES = (  # file names under which the peers keep the downloaded weights
     "pt_inception-2015-12-05-6726825d.pth",
     "weights-inception-2015-12-05-6726825d.pth",
 )
@@ -72,27 +73,28 @@ THEIR_NAMES = {
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cores = len(os.sched_getaffinity(0))
     add = options.add_argument
     add("--images", type=Path, required=True, help="folder of photographs")
-    add("--weights", type=Path, help="Inception's; a random calibrated one without it")
-    add("--scale", type=float, default=0.1, help="of both numbers of images (0.1)")
+    add("--weights", type=Path, help="weights of Inception; without them a random calibrated one")
+    add("--scale", type=float, default=0.1, help="factor of both numbers of images (0.1)")
     add("--pairs", type=int, default=5, help="turns of each side (5)")
-    add("--checkpoints", type=int, default=5, help="scored in each turn (5)")
+    add("--checkpoints", type=int, default=5, help="checkpoints scored in each turn (5)")
     add("--image-size", type=int, default=64, help="pixels (64)")
     add("--batch-size", type=int, default=16, help="images per forward pass (16)")
-    add("--threads", type=int, default=cores, help=f"of each process ({cores})")
+    add("--threads", type=int, default=cores, help=f"threads of each process ({cores})")
     add("--memory", action="store_true", help="measure peak memory of many images instead")
     add("--memory-images", type=int, default=50_000, help="how many (50000)")
     return options.parse_args()
 
 
 @dataclass
-class Work:
-    """What both sides score, on disk."""
+class Scoring:
+    """Images on disk that all sides score, and the settings of all sides."""
 
     folder: Path
     checkpoints: int
@@ -105,22 +107,23 @@ class Work:
 
     @property
     def kid_subset_size(self) -> int:
+        """Images per subset of KID."""
         return min(1000, self.generated, self.reference)
 
 
 @dataclass
 class Turn:
-    """What a side needed, and what it found for each checkpoint."""
+    """Time and memory of a side, and its scores of each checkpoint."""
 
     seconds: float = 0.0
     peak_memory: int = 0  # bytes
     scores: list[dict[str, float]] = field(default_factory=list)
 
 
-# What is scored
+# Images
 
 
-def prepare(args: argparse.Namespace, folder: Path) -> Work:
+def prepare(args: argparse.Namespace, folder: Path) -> Scoring:
     """Write the reference and each checkpoint's images as an array and as PNG files."""
     suffixes = (".jpg", ".jpeg", ".png")
     files = sorted(file for file in args.images.rglob("*") if file.suffix.lower() in suffixes)
@@ -144,7 +147,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Work:
         name = f"images-000000-{generated - 1:06}.npy"
         write_images(folder / f"checkpoint-{checkpoint}", name, images)
     weights, digest = weights_of(args, folder)
-    return Work(
+    return Scoring(
         folder=folder,
         checkpoints=args.checkpoints,
         generated=generated,
@@ -157,6 +160,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Work:
 
 
 def photographs(files: list[Path], size: int) -> np.ndarray:
+    """Read photographs as squares, uint8 [N, size, size, 3]; unreadable files are left out."""
     square = Square(image_size=size, channels=3)
     return np.stack(
         [pixels for file in files if (pixels := read_square(file, square)[1]) is not None]
@@ -164,6 +168,7 @@ def photographs(files: list[Path], size: int) -> np.ndarray:
 
 
 def write_images(folder: Path, name: str, images: np.ndarray) -> None:
+    """Write images, uint8 [N, H, W, 3], as one array and as a folder of PNG files."""
     (folder / "png").mkdir(parents=True)
     np.save(folder / name, images)
     for index, image in enumerate(images):
@@ -171,15 +176,13 @@ def write_images(folder: Path, name: str, images: np.ndarray) -> None:
 
 
 def weights_of(args: argparse.Namespace, folder: Path) -> tuple[Path, str]:
-    """The weights where the peers' programs look for them, and their sha256."""
+    """Put the weights where the peers' programs look for them; return their path and sha256."""
     cache = folder / "torch" / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     weights = cache / CACHED_NAMES[0]
     if args.weights is None:
-        make = [
-            sys.executable,
-            ROOT / "tests" / "inception_weights.py",
-        ]  # a process: torch's memory
+        # A process of its own: a process inherits the peak memory of the one that starts it.
+        make = [sys.executable, ROOT / "tests" / "helpers" / "inception_weights.py"]
         subprocess.run([*make, "--images", args.images, "--output", weights], check=True)
     else:
         weights.write_bytes(args.weights.read_bytes())
@@ -190,8 +193,11 @@ def weights_of(args: argparse.Namespace, folder: Path) -> tuple[Path, str]:
 # The sides
 
 
-def program(work: Work, turn: Turn, *command: str | Path) -> str:
-    """Run a program, count its time and memory, and return what it prints."""
+def program(work: Scoring, turn: Turn, *command: str | Path) -> str:
+    """Run a program, add its time and memory to the turn, and return its output.
+
+    Raises UserError if it fails.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(work.threads),
@@ -210,7 +216,7 @@ def program(work: Work, turn: Turn, *command: str | Path) -> str:
         )
         assert process.stdout is not None
         printed = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)  # of it and its loader processes the largest
+        _, status, used = os.wait4(process.pid, 0)  # with its loader processes
         process.returncode = os.waitstatus_to_exitcode(status)
     turn.seconds += time.perf_counter() - began
     turn.peak_memory = max(turn.peak_memory, used.ru_maxrss * 1024)
@@ -219,8 +225,8 @@ def program(work: Work, turn: Turn, *command: str | Path) -> str:
     return printed
 
 
-def ours(work: Work) -> Turn:
-    """The workflow's programs: the reference once, then each checkpoint."""
+def ours(work: Scoring) -> Turn:
+    """Score with the workflow's programs: the reference once, then each checkpoint."""
     turn = Turn()
     features = {"version": 1, "features": "inception", "weights_sha256": work.weights_sha256}
     if work.weights_sha256 != PUBLISHED_INCEPTION_SHA256:
@@ -248,7 +254,8 @@ def ours(work: Work) -> Turn:
     return turn
 
 
-def pytorch_fid(work: Work) -> Turn:
+def pytorch_fid(work: Scoring) -> Turn:
+    """Score each checkpoint with the program of pytorch-fid."""
     turn = Turn()
     for checkpoint in range(work.checkpoints):
         printed = program(
@@ -259,7 +266,8 @@ def pytorch_fid(work: Work) -> Turn:
     return turn
 
 
-def torch_fidelity(work: Work) -> Turn:
+def torch_fidelity(work: Scoring) -> Turn:
+    """Score each checkpoint with the program of torch-fidelity."""
     turn = Turn()
     for checkpoint in range(work.checkpoints):
         printed = program(
@@ -277,11 +285,11 @@ def torch_fidelity(work: Work) -> Turn:
 SIDES = {"ours": ours, "pytorch_fid": pytorch_fid, "torch_fidelity": torch_fidelity}
 
 
-# Comparing
+# Comparison
 
 
 def compared(rounds: list[dict[str, Turn]]) -> dict[str, object]:
-    """Ratios of the peers' seconds to ours, and how far our scores are from torch-fidelity's."""
+    """Return ratios of seconds, and relative differences of scores from torch-fidelity's."""
     result: dict[str, object] = {}
     peers = {
         "": ("pytorch_fid", "torch_fidelity"),
@@ -314,6 +322,7 @@ def compared(rounds: list[dict[str, Turn]]) -> dict[str, object]:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Let the sides score in turns and return the result."""
     work = prepare(args, folder)
     rounds = []
     for index in range(args.pairs):
@@ -349,7 +358,7 @@ write_classifier(Path(sys.argv[1]), network, keys | {"accuracy_eval": 0.1})
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """The peak memory of reference_features.py on many images."""
+    """Return the peak memory of reference_features.py on many images."""
     command = [sys.executable, "-c", CLASSIFIER, folder / "classifier"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(SCRIPTS)})
     shape = (args.memory_images, 16, 16, 3)
@@ -359,7 +368,7 @@ def memory(args: argparse.Namespace, folder: Path) -> dict[str, object]:
         part = images[first : first + 1000]
         part[:] = random.integers(0, 256, part.shape)
     images.flush()
-    work = Work(folder, 0, 0, len(images), folder, "", args.batch_size, args.threads)
+    work = Scoring(folder, 0, 0, len(images), folder, "", args.batch_size, args.threads)
     turn = Turn()
     program(
         *(work, turn, SCRIPTS / "reference_features.py", "--images", folder / "train.npy"),
@@ -378,13 +387,14 @@ def memory(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
+    """Run the comparison, or the measurement of memory, and print its result."""
     args = arguments()
     load = load_before()
     with tempfile.TemporaryDirectory() as folder:
         found = (memory if args.memory else measure)(args, Path(folder))
     packages = ("torch", "torch-fidelity", "pytorch-fid", "numpy", "scipy")
     result = {
-        "benchmark": "score",
+        "comparison": "score",
         **found,
         "batch_size": args.batch_size,
         "threads": args.threads,

@@ -1,19 +1,18 @@
 #!/usr/bin/env python
-"""The throughput benchmark's own steps against a plain training loop, as a user writes it.
+"""Compare a step of the throughput benchmark with that of a plain training loop.
 
     --strategy single      one process; the loop is plain PyTorch
     --strategy ddp         --processes processes; the loop's model is in DistributedDataParallel
 
-Both sides train the same network of torchvision on random images, with Adam (fused), at the same
-batch size, precision and threads. They live in the same processes, started as a cell's are, and
-take turns: some steps that are not measured, then `--steps` that are, each step by itself. Their
-order changes from round to round. A second loop has its model and images in channels_last, as a
-user may lay them out who has read of it.
+All sides train the same network of torchvision on random images, with fused Adam, at the same batch
+size, precision and threads. They share the same processes, started as a cell's are, and take turns:
+some steps that are not measured, then `--steps` steps that are, each timed alone. Their order
+changes from round to round. A second plain loop has its model and images in channels_last.
 
-Ratios are our images per second over the loop's, both at the median step of a turn: above 1, ours
-is faster. `ratio_processor_time` holds the seconds of a CPU against each other that the turns took
-in the first process: what other programs do at the same time changes it less. The last line is one
-JSON object.
+Ratios are this project's images per second over the loop's, both at the median step of a turn:
+above 1, this project is faster. `ratio_processor_time` compares the processor seconds that the
+turns took in the first process, which other programs on the machine influence less. The last line
+is one JSON object.
 """
 
 import argparse
@@ -44,37 +43,34 @@ from ddpm_bench.throughput.cell_processes import LAUNCHER, Launch, run_workers
 CLASSES = 10
 LEARNING_RATE = 1e-4
 LONGEST_MINUTES = 60.0
-RESULT = "DDPM_BENCH_RESULT"  # where the first process leaves what was measured
+RESULT = "DDPM_BENCH_RESULT"  # names the path where the first process writes the result
 KINDS = ("median", "min", "max")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = options.add_argument
     steps = 50 if present_devices() else 10
-    add("--strategy", choices=("single", "ddp"), default="single", help="ours, the loop's (single)")
-    add("--processes", type=int, default=1, help="of ddp (1)")
+    add("--strategy", choices=("single", "ddp"), default="single", help="of all sides (single)")
+    add("--processes", type=int, default=1, help="processes of ddp (1)")
     add("--model", choices=("resnet18", "resnet50"), default="resnet18", help="(resnet18)")
     add("--batch-size", type=int, default=32, help="images of a step for each process (32)")
     add("--image-size", type=int, default=32, help="pixels (32)")
     add("--precision", choices=PRECISIONS, default="fp32", help="of all sides (fp32)")
-    add(
-        "--pairs",
-        type=int,
-        default=12,
-        help="rounds of turns; multiples of six see all orders (12)",
-    )
-    add("--steps", type=int, default=steps, help=f"measured in each turn ({steps})")
+    rounds = "rounds of turns; in multiples of six, all orders are equally frequent (12)"
+    add("--pairs", type=int, default=12, help=rounds)
+    add("--steps", type=int, default=steps, help=f"steps measured in each turn ({steps})")
     add("--warm-up", type=int, default=2, help="steps before them (2)")
-    add("--threads", type=int, default=1, help="of each process (1)")
+    add("--threads", type=int, default=1, help="threads of each process (1)")
     return options.parse_args()
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises UserError for what could only fail later."""
+    """Raise UserError for options with which the processes would fail."""
     for name in ("processes", "batch_size", "image_size", "pairs", "steps", "warm_up", "threads"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
@@ -83,6 +79,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Start the processes and print their result; in one of them, measure."""
     args = arguments()
     if LAUNCHER in os.environ:
         die_with_the_launcher()
@@ -106,7 +103,7 @@ def main() -> None:
             sys.exit(128 + outcome.signal)
         if outcome.failure is not None:
             raise UserError(f"a process {outcome.failure.status}: {outcome.failure.reason}")
-        result = {**read_json(Path(os.environ[RESULT])), **described(args, load)}
+        result = {**read_json(Path(os.environ[RESULT])), **settings(args, load)}
     for name in ("ours", "peer", "peer_channels_last"):
         print(f"{name.replace('_', ' ')}: {result[f'images_per_second_{name}']} images/s")
     for key in ("ratio", "ratio_channels_last", "ratio_processor_time"):
@@ -116,10 +113,11 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def described(args: argparse.Namespace, load: float) -> dict[str, object]:
+def settings(args: argparse.Namespace, load: float) -> dict[str, object]:
+    """Return the options, versions and machine for the JSON line."""
     cores = len(os.sched_getaffinity(0))
     return {
-        "benchmark": "throughput",
+        "comparison": "throughput",
         **vars(args),
         "load_before": round(load, 2),
         **{name: importlib.metadata.version(name) for name in ("torch", "torchvision")},
@@ -128,7 +126,7 @@ def described(args: argparse.Namespace, load: float) -> dict[str, object]:
 
 
 def take_turns(args: argparse.Namespace) -> None:
-    """What each process does: builds all sides, and lets them take turns."""
+    """Build all sides in this process and let them take turns."""
     import torch
     import torch.distributed as dist
 
@@ -149,7 +147,7 @@ def take_turns(args: argparse.Namespace) -> None:
 
 
 def prepared_device(threads: int):
-    """This process's GPU, or the CPU, with the fast paths that a cell has, for all sides."""
+    """Set threads, TF32 and cuDNN as a cell does; return this process's GPU, or the CPU."""
     import torch
 
     torch.set_num_threads(threads)
@@ -163,7 +161,7 @@ def prepared_device(threads: int):
 
 
 def ours(args: argparse.Namespace, device) -> Callable[[], object]:
-    """A step of a measured cell."""
+    """Return the step function of a measured cell."""
     from ddpm_bench.throughput.strategies.build import build_trainer
     from ddpm_bench.throughput.workloads.build import build_workload
 
@@ -177,7 +175,10 @@ def ours(args: argparse.Namespace, device) -> Callable[[], object]:
 
 
 def plain_loop(args: argparse.Namespace, device, layout) -> Callable[[], None]:
-    """The body of the loop that a user writes with PyTorch's own documentation at hand."""
+    """Return the step function of a loop written after PyTorch's documentation.
+
+    layout: the torch.memory_format of the model and the images.
+    """
     import torch
     import torchvision
     from torch.nn.parallel import DistributedDataParallel
@@ -207,13 +208,16 @@ def plain_loop(args: argparse.Namespace, device, layout) -> Callable[[], None]:
     return step
 
 
-Round = dict[str, float]  # of each side
+Round = dict[str, float]  # a value for each side
 
 
 def one_round(
     args: argparse.Namespace, sides: dict[str, Callable], number: int, device
 ) -> tuple[Round, Round]:
-    """Of each turn, images per second at its median step, and per second of the processor."""
+    """Measure one turn of each side.
+
+    Returns images per second at the median step, and images per second of processor time.
+    """
     import torch.distributed as dist
 
     from ddpm_bench.throughput.step_times import milliseconds_of_steps
@@ -237,7 +241,7 @@ def one_round(
 
 
 def measured(rounds: list[tuple[Round, Round]], device) -> dict[str, object]:
-    """What has been measured, under the names of the JSON line."""
+    """Return the measured values under their names in the JSON line."""
     import torch
 
     speeds = [round_speeds for round_speeds, _ in rounds]

@@ -1,27 +1,28 @@
 #!/usr/bin/env python
-"""Training: ours against denoising-diffusion-pytorch's Trainer, or against diffusers' usual loop.
+"""Compare training with denoising-diffusion-pytorch's Trainer, or with a usual loop of diffusers.
 
-Both sides train the same network on the same photographs, with the same batch size and threads on
-the same device. Each is a process of its own that lives as long as the benchmark; they take turns
+All sides train the same network on the same photographs, with the same batch size and threads on
+the same device. Each is a process of its own that runs as long as the comparison; they take turns
 (A B A B ...), and the one that waits computes nothing. A turn is some steps that are not measured,
-then `--steps` steps that are, with the device waited for at both ends.
+then `--steps` steps that are, with the device synchronised at both ends.
 
-Ours is what a training job runs: ddpm_bench.training.loop.train, progress and
-rows of metrics.csv included, on images that our own fetching and preparing have made of the
-photographs.
+This project's side is what a training job runs: ddpm_bench.training.loop.train, with
+progress and rows of metrics.csv, on images that the workflow's fetching and preparing have
+made of the photographs.
 
     --peer trainer     Trainer of denoising-diffusion-pytorch with its defaults: it decodes the
                        photographs at each step, in as many loader processes as the machine has
-                       cores; it samples and saves at no step here, and takes no FID.
-    --peer diffusers   the unconditional loop that accelerate's users write around UNet2DModel, with
+                       cores; here it never samples, saves or computes FID.
+    --peer diffusers   The unconditional loop that accelerate's users write around UNet2DModel, with
                        averaged weights; photographs are decoded in the training process.
-    --peer ours        ours in one process: --processes 2 --peer ours tells what a second one gives.
+    --peer ours        This project in one process: --processes 2 --peer ours shows what a second
+                       process brings.
 
-Where the precisions of the sides differ, the peer runs in ours too, as a third that takes turns.
-Ratios are our images per second over the peer's: above 1, ours is faster. Peak memory is that of a
-side's process (the largest, where it has several), in MB of 10^6 bytes, without the peer's loader
-processes. The time to the first step counts from the start of the process to that step's end.
-The last line is one JSON object.
+Where the sides' precisions differ, the peer also runs in this project's, as a third side. Ratios
+are this project's images per second over the peer's: above 1, this project is faster. Peak memory
+is that of a side's process (the largest, where it has several), in MB of 10^6 bytes, without the
+peer's loader processes. The time to the first step is from the start of the process to the end of
+that step. The last line is one JSON object.
 """
 
 import argparse
@@ -34,7 +35,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-# Not torch: on Linux a process inherits the peak memory of the one that starts it.
+# No torch here: on Linux a process inherits the peak memory of the one that starts it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from train_sides import PROGRAMS, SUFFIXES, Training, photographs, serve
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
@@ -48,11 +49,12 @@ from ddpm_bench.files import write_json
 from ddpm_bench.machine.gpu_leases import present_devices
 from ddpm_bench.machine.host import processor
 
-FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # that the Trainer takes
+FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # minimums of the Trainer
 FEWEST_PAIRS = 5
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,43 +63,49 @@ def arguments() -> argparse.Namespace:
     steps = 200 if present_devices() else 20
     add = options.add_argument
     add("--images", type=Path, required=True, help="folder of photographs")
-    add("--precision", choices=precisions, default="bf16", help="ours (bf16)")
-    add("--peer", choices=sorted(PROGRAMS), default="trainer", help="whom with (trainer)")
-    add("--peer-precision", choices=precisions, help="the peer's (fp32, its default)")
+    add("--precision", choices=precisions, default="bf16", help="of this project's side (bf16)")
+    add("--peer", choices=sorted(PROGRAMS), default="trainer", help="the other side (trainer)")
+    add("--peer-precision", choices=precisions, help="of the peer (fp32, its default)")
     add("--image-size", type=int, default=32, help="pixels (32)")
     add("--batch-size", type=int, default=16, help="images per step, over all processes (16)")
     add("--dim", type=int, default=32, help="channels of the first level (32)")
     add("--dim-mults", type=int, nargs="+", default=[1, 2, 4], help="of each level (1 2 4)")
     add("--pairs", type=int, default=5, help=f"turns of each side, at least {FEWEST_PAIRS} (5)")
-    add("--steps", type=int, default=steps, help=f"measured in each turn ({steps} here)")
+    add("--steps", type=int, default=steps, help=f"steps measured in each turn ({steps} here)")
     add(
         "--warm-up",
         type=int,
         default=2 * (os.cpu_count() or 1) + 1,
-        help="steps before them, at least the batches that the peer may have loaded while it "
-        "waited: two of each loader process (one more than these)",
+        help="steps before them, at least as many as the batches that the peer can load while it "
+        "waits, two for each loader process (one more than these)",
     )
     add("--threads", type=int, default=cores, help=f"of each side, all processes ({cores})")
-    add("--processes", type=int, default=1, help="ours, which share the threads (1)")
+    add("--processes", type=int, default=1, help="of this project; they share the threads (1)")
     add(
         "--compile",
         choices=("auto", "on", "off"),
         default="auto",
-        help="torch.compile ours; auto, as the config has it: on GPUs only (auto)",
+        help="use torch.compile in this project; auto, the config's default: on GPUs only (auto)",
     )
-    add("--profile", action="store_true", help="also what our step consists of, and FLOP/s")
+    add(
+        "--profile",
+        action="store_true",
+        help="also measure the parts of this project's step, and its FLOP/s",
+    )
     return options.parse_args()
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises UserError for what could only fail later."""
+    """Raise UserError for options with which a side would fail."""
     for name in ("image_size", "batch_size", "dim", "steps", "threads", "processes"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
     if args.pairs < FEWEST_PAIRS:
-        raise UserError(f"--pairs {args.pairs}: fewer than {FEWEST_PAIRS} tell too little")
+        raise UserError(f"--pairs {args.pairs}: must be at least {FEWEST_PAIRS}")
     if args.warm_up < 1:
-        raise UserError(f"--warm-up {args.warm_up}: the first step is never measured; at least 1")
+        raise UserError(
+            f"--warm-up {args.warm_up}: must be at least 1, the first step is never measured"
+        )
     found = len(photographs(args.images))
     fewest, fewest_per_step = (FEWEST_IMAGES, FEWEST_PER_STEP) if args.peer == "trainer" else (1, 1)
     if found < fewest:
@@ -106,7 +114,9 @@ def check(args: argparse.Namespace) -> None:
             f"at least {fewest} are needed"
         )
     if args.batch_size < fewest_per_step:
-        raise UserError(f"--batch-size {args.batch_size}: the Trainer takes {fewest_per_step} up")
+        raise UserError(
+            f"--batch-size {args.batch_size}: the Trainer needs at least {fewest_per_step}"
+        )
     multiple = 2 ** (len(args.dim_mults) - 1)
     if args.image_size % multiple:
         raise UserError(f"--image-size {args.image_size}: must be a multiple of {multiple}")
@@ -117,7 +127,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def prepared_images(args: argparse.Namespace, folder: Path) -> Path:
-    """The folder of the images as our training reads them, made of the photographs."""
+    """Fetch and prepare the photographs as the workflow does; return the dataset's folder."""
     include = [f"**/*.{suffix}" for suffix in SUFFIXES]
     source = Folder(kind="folder", path=str(args.images), include=include)
     write_json(folder / "fetched.json", fetch(source, folder / "unused"))
@@ -127,6 +137,7 @@ def prepared_images(args: argparse.Namespace, folder: Path) -> Path:
 
 
 def sides_of(args: argparse.Namespace) -> list[Side]:
+    """Return the sides to compare."""
     usual = args.precision if args.peer == "ours" else "fp32"
     other = args.peer_precision or usual
     sides = [
@@ -139,25 +150,29 @@ def sides_of(args: argparse.Namespace) -> list[Side]:
 
 
 def profile(ours: Running, args: argparse.Namespace, seconds_per_step: float) -> dict[str, float]:
-    """The parts of our step, in milliseconds and as shares, and the FLOP/s that it reaches."""
+    """Return the parts of this project's step, in milliseconds and as shares, and its FLOP/s."""
     answer = ours.ask(args.warm_up, args.steps, parts=True)
     parts = answer["parts"]
     flop, rate = parts.pop("step_flop"), parts.pop("matrix_flop_per_second")
     parts["other"] = answer["seconds"] - sum(parts.values())
-    # The loss is noising, its own formula and the release of the graph: of both passes.
+    # "loss" is noising, the formula of the loss and freeing the graph: part of both passes.
     outside = [name for name in parts if name not in ("forward", "loss", "backward", "optimizer")]
     result = {f"ms_{name}": round(1e3 * parts[name] / args.steps, 3) for name in parts}
     result["ms_step_watched"] = round(1e3 * answer["seconds"] / args.steps, 3)
     result["ms_step"] = round(1e3 * seconds_per_step, 3)
     share = sum(parts[name] for name in outside) / answer["seconds"]
-    result["share_outside"] = round(share, 4)  # of forward, backward and optimiser
+    result["share_outside"] = round(share, 4)  # outside forward, backward and optimiser
     result["gflop_per_step"] = round(flop / 1e9, 4)
     result["tflop_per_second"] = round(flop / seconds_per_step / 1e12, 4)
     result["tflop_per_second_of_matrix_products"] = round(rate / 1e12, 4)
     return result
 
 
-def described(sides: list[Running], args: argparse.Namespace, images: int) -> dict[str, object]:
+def settings(sides: list[Running], args: argparse.Namespace, images: int) -> dict[str, object]:
+    """Return the options, versions and machine for the JSON line.
+
+    Raises UserError if the sides' networks have different sizes.
+    """
     packages = ("torch", "accelerate", "denoising-diffusion-pytorch", "diffusers")
     cores = len(os.sched_getaffinity(0))
     counts = {running.side.name: running.first["parameters"] for running in sides}
@@ -183,6 +198,7 @@ def described(sides: list[Running], args: argparse.Namespace, images: int) -> di
 
 
 def print_parts(result: dict[str, object]) -> None:
+    """Print the parts of a step, if they were measured."""
     if "share_outside" in result:
         parts = {name: value for name, value in result.items() if name.startswith("ms_")}
         print(", ".join(f"{name.removeprefix('ms_')} {value} ms" for name, value in parts.items()))
@@ -194,6 +210,7 @@ def print_parts(result: dict[str, object]) -> None:
 
 
 def main() -> None:
+    """Run the comparison and print its result; in the process of a side, train."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(sys.argv[2])
     args = arguments()
@@ -214,9 +231,9 @@ def main() -> None:
         )
         command = [sys.executable, __file__, "--serve"]
         sides = [running.enter_context(Running(side, work, command)) for side in sides_of(args)]
-        about = described(sides, args, len(photographs(args.images)))
+        about = settings(sides, args, len(photographs(args.images)))
         rounds = in_turns(sides, args.pairs, args.warm_up, args.steps)
-        result = {"benchmark": "train", **compared(sides, rounds), **about}
+        result = {"comparison": "train", **compared(sides, rounds), **about}
         result["load_before"] = round(load, 2)
         if args.profile:
             speed = statistics.median(speeds["ours"] for speeds in rounds)

@@ -1,7 +1,7 @@
-"""The sides that a training benchmark compares: ours, the Trainer and diffusers' usual loop.
+"""Sides of the training comparison: this project's training, the Trainer, and a loop of diffusers.
 
-Each trains without end, with a gate before each step. All that the benchmark knows of
-ddpm_bench.training stands here: how ours trains, and what its step consists of.
+Each trains without end, with a gate before each step. All code of the comparison that depends on
+ddpm_bench.training is in this file: starting a training, and the parts of its step.
 """
 
 import math
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-# Not torch, which each side imports for itself: the benchmark's own process does without.
+# No torch here: each side imports it in its process, and the comparing process does not need it.
 import numpy as np
 from turns import Gate, Side, serve_side, synchronize
 
@@ -23,7 +23,7 @@ from ddpm_bench.config.training import TrainRun, TrainStage
 
 @dataclass(frozen=True)
 class Training:
-    """What all sides do."""
+    """Work of all sides of the training comparison."""
 
     images: str
     prepared: str
@@ -37,16 +37,18 @@ class Training:
     compile: bool | str
 
 
-SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # that the Trainer's Dataset reads
-BEYOND_THE_RUN = 10**9  # steps
+SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # files that the Trainer's Dataset reads
+BEYOND_THE_RUN = 10**9  # steps, or seconds, that no comparison reaches
 MATRIX_SECONDS = 1.0
 
 
 def photographs(folder: Path) -> list[Path]:
+    """Return the photographs in a folder and its sub-folders, sorted."""
     return sorted(path for suffix in SUFFIXES for path in folder.glob(f"**/*.{suffix}"))
 
 
 def describe(network) -> dict[str, object]:
+    """Return the size of the network and the device, for the answers of a gate."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -58,7 +60,7 @@ def describe(network) -> dict[str, object]:
 
 
 def train_ours(work: Training, side: Side, gate: Gate) -> None:
-    """The training job of the workflow, with a gate before each step."""
+    """Train as a job of the workflow does, with a gate before each step."""
     import torch
 
     from ddpm_bench.training import loop
@@ -90,12 +92,13 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
         owner = None
         if int(os.environ.get("RANK", "0")) == 0:
             owner = held.enter_context(owning(experiment / "training", 10.0))
-        folder = TrainingFolder(experiment, "benchmark", owner and owner.check)
+        folder = TrainingFolder(experiment, "comparison", owner and owner.check)
         held.enter_context(mock.patch.object(loop, "Trainer", GatedTrainer))
         loop.train(job, images, folder, owner)
 
 
 def our_stage(work: Training, precision: str) -> TrainStage:
+    """Return the keys of the training stage."""
     network = {"name": "unet", "dim": work.dim, "dim_mults": work.dim_mults}
     if work.network == "unet2d":
         network = {"name": "unet2d", **unet2d_keys(work)}
@@ -109,7 +112,8 @@ def our_stage(work: Training, precision: str) -> TrainStage:
 
 
 def unet2d_keys(work: Training) -> dict[str, object]:
-    """Attention on the last level but one, as in accelerate's example."""
+    """Return the keys of a UNet2DModel with attention on the last level but one, as in accelerate's
+    example."""
     return {
         "block_out_channels": [work.dim * multiple for multiple in work.dim_mults],
         "attention_levels": [max(0, len(work.dim_mults) - 2)],
@@ -119,11 +123,11 @@ def unet2d_keys(work: Training) -> dict[str, object]:
 
 @contextmanager
 def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
-    """Fills in the seconds that the parts of our steps take inside the block, and at its end the
-    floating point operations of a step and the device's rate in matrix products.
+    """Measure the seconds that the parts of this project's steps take inside the block.
 
-    The device is waited for at both ends of each part: on a GPU they take longer than they do
-    when they follow each other unwatched.
+    When the block ends, the floating point operations of a step and the device's rate in matrix
+    products are added. The device is synchronised at both ends of each part: on a GPU, parts take
+    longer than they do without it.
     """
     import torch
 
@@ -161,7 +165,7 @@ def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
 
 
 def step_flop(trainer) -> float:
-    """Floating point operations of forward and backward pass of one step, in all processes."""
+    """Return the floating point operations of one step, forward and backward, in all processes."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -175,7 +179,8 @@ def step_flop(trainer) -> float:
 
 
 def matrix_rate(precision: str, device) -> float:
-    """Floating point operations per second of a large matrix product: the best of many."""
+    """Return the highest rate, of many trials, of a large matrix product, in operations per
+    second."""
     import torch
 
     size = 8192 if device.type == "cuda" else 2048
@@ -193,7 +198,7 @@ def matrix_rate(precision: str, device) -> float:
 
 
 def train_with_trainer(work: Training, side: Side, gate: Gate) -> None:
-    """denoising-diffusion-pytorch as its users call it, with a gate before each batch."""
+    """Train with denoising-diffusion-pytorch as users call it, with a gate before each batch."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
     network = Unet(dim=work.dim, dim_mults=work.dim_mults)
@@ -214,13 +219,14 @@ def train_with_trainer(work: Training, side: Side, gate: Gate) -> None:
 
 
 def gated(batches: Iterator, gate: Gate) -> Iterator:
+    """Yield batches, each after the gate has let it pass."""
     while True:
         gate.before_step()
         yield next(batches)
 
 
 def train_with_diffusers(work: Training, side: Side, gate: Gate) -> None:
-    """The usual loop around UNet2DModel: what accelerate's unconditional example does."""
+    """Train UNet2DModel with the loop of accelerate's unconditional example."""
     import torch
     from accelerate import Accelerator
     from diffusers import DDPMScheduler
@@ -261,6 +267,7 @@ def train_with_diffusers(work: Training, side: Side, gate: Gate) -> None:
 
 
 def peer_unet2d(work: Training):
+    """Return the UNet2DModel that this project's side trains too."""
     from diffusers import UNet2DModel
 
     keys = unet2d_keys(work)
@@ -279,7 +286,7 @@ def peer_unet2d(work: Training):
 
 
 class Photographs:
-    """A dataset of photographs, float32 [C, H, W] in [-1, 1], mirrored by chance."""
+    """Dataset of photographs, float32 [C, H, W] in [-1, 1], randomly mirrored."""
 
     def __init__(self, folder: str, size: int) -> None:
         import torch
@@ -308,6 +315,7 @@ class Photographs:
 
 
 def without_end(loader) -> Iterator:
+    """Yield the batches of a loader again and again."""
     while True:
         yield from loader
 
@@ -320,5 +328,5 @@ PROGRAMS = {
 
 
 def serve(text: str) -> None:
-    """Be the process of a side, until stdin ends."""
+    """Run as the process of a side until stdin ends; text: of `turns.Running`."""
     serve_side(text, Training, PROGRAMS)

@@ -1,9 +1,9 @@
-"""The sides of a benchmark of training or sampling, and how they take turns.
+"""Sides of a comparison of training or sampling, and their turns.
 
-A side is one or more processes that work as long as the benchmark lasts. `Running` starts them and
-asks, as a line of JSON on their stdin, for some steps; the `Gate` in each process lets its loop
-take these, waits, and answers on stdout with the seconds that they took and the peak memory. A step
-is one of training, or the drawing of one batch of images.
+A side is one or more processes that run as long as the comparison. `Running` starts them and
+requests steps by a line of JSON on their stdin. The `Gate` in each process lets its loop take so
+many steps, then holds it, and answers on stdout with the seconds that they took and the peak
+memory. A step is one training step, or the sampling of one batch of images.
 """
 
 import json
@@ -22,12 +22,12 @@ from typing import Protocol
 
 from ddpm_bench.errors import UserError
 
-SECONDS_TO_LEAVE = 60
-MOST_LOAD = 0.5  # cores, of other programs
+SECONDS_TO_END = 60
+MOST_LOAD = 0.5  # cores that other programs use, from which a warning is printed
 
 
 class Work(Protocol):
-    """What all sides do; a dataclass of texts and numbers."""
+    """Work of all sides; a dataclass of texts and numbers."""
 
     folder: str
     batch_size: int
@@ -36,7 +36,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Side:
-    """Who does it, and how."""
+    """One side of a comparison: its program, precision and number of processes."""
 
     name: str
     program: str
@@ -45,10 +45,13 @@ class Side:
 
 
 class Running:
-    """A side at work: its processes, which are asked all the same things."""
+    """Running processes of a side, which all get the same requests."""
 
     def __init__(self, side: Side, work: Work, command: list[str]) -> None:
-        """`command` starts a process of the side when work and side, as JSON, are its last word."""
+        """Prepare a side.
+
+        command: starts a process of the side, with work and side as JSON in its last argument.
+        """
         self.side, self._work, self._command = side, work, command
         self._log = Path(work.folder, f"{side.name}.log")
         self._processes: list[subprocess.Popen] = []
@@ -75,6 +78,7 @@ class Running:
         return self
 
     def _environment(self, rank: int, port: int) -> dict[str, str]:
+        """Return the environment variables of one process, with torchrun's for several."""
         count = self.side.processes
         environment = {
             **os.environ,
@@ -88,7 +92,10 @@ class Running:
         return environment
 
     def ask(self, warm_up: int, steps: int, parts: bool = False) -> dict:
-        """Let it work; returns its answer, the largest figures of all its processes."""
+        """Request steps and return the answer, with the largest numbers of all processes.
+
+        parts: also measure the parts of a step. Raises UserError if a process has ended.
+        """
         request = json.dumps({"warm_up": warm_up, "steps": steps, "parts": parts}) + "\n"
         for process in self._processes:
             try:
@@ -106,20 +113,22 @@ class Running:
         return first
 
     def images_per_second(self, warm_up: int, steps: int) -> float:
+        """Request steps and return their speed."""
         self.last = self.ask(warm_up, steps)
         return steps * self._work.batch_size / self.last["seconds"]
 
     def _failure(self) -> UserError:
+        """Return an error with the last lines of the log."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        said = "\n".join(lines[-15:])
-        return UserError(f"the process of {self.side.name} ({self.side.program}) ended:\n{said}")
+        last = "\n".join(lines[-15:])
+        return UserError(f"the process of {self.side.name} ({self.side.program}) ended:\n{last}")
 
     def __exit__(self, *exception) -> None:
         for process in self._processes:
             process.stdin.close()
         for process in self._processes:
             try:
-                process.wait(SECONDS_TO_LEAVE if exception[0] is None else 1)
+                process.wait(SECONDS_TO_END if exception[0] is None else 1)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -127,9 +136,9 @@ class Running:
 
 
 class Gate:
-    """Lets a loop take the steps that are asked for on stdin, and wait in between.
+    """Gate that lets a loop take the steps that are requested on stdin, and holds it in between.
 
-    A loop calls `before_step` before each step, so what is measured is the loop as it is.
+    A loop calls `before_step` before each step and is otherwise unchanged.
     """
 
     def __init__(self, reply) -> None:
@@ -139,10 +148,12 @@ class Gate:
         self.parts: Callable[[], object] = nullcontext  # measures what a step consists of
 
     def before_step(self) -> None:
+        """Return when the next step is requested; raise SystemExit when stdin has ended."""
         if next(self._steps, "no more") == "no more":
             raise SystemExit(0)
 
     def _serve(self) -> Iterator[None]:
+        """Yield once for each step of each request, and answer the requests."""
         for line in sys.stdin:
             request = json.loads(line)
             for _ in range(request["warm_up"]):
@@ -157,6 +168,7 @@ class Gate:
             self._answer(seconds=seconds, parts=parts, **self.about)
 
     def _answer(self, **answer) -> None:
+        """Write an answer with the peak memory of this process, in MB of 10^6 bytes."""
         import torch
 
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -168,19 +180,21 @@ class Gate:
 
 
 def serve_side(text: str, kind: type[Work], programs: dict[str, Callable]) -> None:
-    """Be the process of a side, until stdin ends.
+    """Run as the process of a side until stdin ends.
 
-    text: work and side, as `Running` gives them; kind: the dataclass of the work.
+    text: work and side as JSON, from `Running`; kind: the dataclass of the work; programs: the loop
+    of each program.
     """
     keys = json.loads(text)
     keys["work"]["dim_mults"] = tuple(keys["work"]["dim_mults"])
     reply = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps output of libraries out of answers
     side = Side(**keys["side"])
     programs[side.program](kind(**keys["work"]), side, Gate(reply))
 
 
 def synchronize() -> None:
+    """Wait until the GPU, if there is one, has finished its work."""
     import torch
 
     if torch.cuda.is_available():
@@ -188,19 +202,19 @@ def synchronize() -> None:
 
 
 def load_before() -> float:
-    """The cores that other programs keep busy; warns of too many."""
+    """Return the number of cores that other programs use, and print a warning if it is high."""
     load = os.getloadavg()[0]
     if load > MOST_LOAD:
         print(
-            f"warning: other programs keep {load:.1f} cores busy (load of the last minute): "
-            "threads then wait for each other, and what is measured tells little",
+            f"warning: other programs use {load:.1f} cores (load of the last minute): threads then "
+            "wait for each other, and the measurements are unreliable",
             file=sys.stderr,
         )
     return load
 
 
 def in_turns(sides: list[Running], pairs: int, warm_up: int, steps: int) -> list[dict[str, float]]:
-    """Images per second of each side in each round of turns."""
+    """Measure rounds of turns; return the images per second of each side in each round."""
     rounds = []
     for number in range(1, pairs + 1):
         speeds = {running.side.name: running.images_per_second(warm_up, steps) for running in sides}
@@ -211,14 +225,15 @@ def in_turns(sides: list[Running], pairs: int, warm_up: int, steps: int) -> list
 
 
 def ratios(rounds: list[dict[str, float]], peer: str) -> dict[str, float]:
-    """Of our images per second to the peer's: median, smallest and largest."""
+    """Return the ratio of this project's images per second to the peer's: median, smallest and
+    largest over all rounds."""
     values = [speeds["ours"] / speeds[peer] for speeds in rounds]
     kinds = {"median": statistics.median, "min": min, "max": max}
     return {kind: round(function(values), 3) for kind, function in kinds.items()}
 
 
 def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, object]:
-    """What has been measured, under the names of the JSON line."""
+    """Return the measured values under their names in the JSON line."""
     result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
     for running in sides:
         name = running.side.name
@@ -237,7 +252,7 @@ def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, 
 
 
 def print_speeds(result: dict[str, object]) -> None:
-    """The lines of a result that are for people: each side, and the ratios."""
+    """Print a result as text: a line for each side, and the ratios."""
     for name in ("ours", "peer", "peer_like_for_like"):
         if f"images_per_second_{name}" not in result:
             continue

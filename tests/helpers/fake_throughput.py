@@ -59,7 +59,7 @@ def write_records(folder: Path, records: Iterable[CellRecord]) -> list[Path]:
 
 
 def record(cell: Cell, environment: Environment = GPU, limit_mb: float = math.inf) -> CellRecord:
-    """What a cell's program would leave; a cell that takes more than limit_mb does not fit."""
+    """Return a cell's record; a cell that needs more than limit_mb is out of memory."""
     environment = environment.model_copy(
         update={
             "devices": cell.world if environment.cuda else 0,

@@ -90,7 +90,7 @@ class MeasuredCell:
         return CellRecord.model_validate_json(self.output.read_text())
 
     def left_over(self) -> list[Path]:
-        """What lies beside the record."""
+        """Return the files beside the record."""
         return [path for path in self.output.parent.iterdir() if path != self.output]
 
 

@@ -55,7 +55,7 @@ def stage_of(
 
 
 def with_seed(build: Callable[..., Workload]) -> Callable[..., Workload]:
-    """The same weights and data at every call, in every process."""
+    """Let a function build equal weights and data at every call, in every process."""
 
     @functools.wraps(build)
     def built(samples: int = SAMPLES) -> Workload:
@@ -143,7 +143,7 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What some steps of a workload are run with."""
+    """Settings of some steps of a workload."""
 
     workload: str
     strategy: str
@@ -165,7 +165,7 @@ class Run:
         )
 
     def trainer(self) -> StrategyTrainer:
-        """Of this process, one of several."""
+        """Return the trainer of this process, one of several."""
         stage = self.stage(self.strategy, PROCESSES)
         return build_trainer(stage, WORKLOADS[self.workload](self.samples), CPU)
 
@@ -204,7 +204,7 @@ RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, SEVERAL_BUCKETS, *S
 
 
 def losses(trainer: StrategyTrainer, steps: int = STEPS) -> list[float | None]:
-    """Of the steps, in this process."""
+    """Return the losses of the steps in this process."""
     seen = [trainer.step() for _ in range(steps)]
     return [None if loss is None else loss.item() for loss in seen]
 
@@ -237,7 +237,7 @@ def scaled_steps() -> dict:
 
 
 def shares() -> dict:
-    """Of the time, what goes into all-reduces for which the second process waits 100 ms."""
+    """Return the share of time in all-reduces for which the second process waits 100 ms."""
     values = torch.ones(1000)
 
     def step() -> None:
@@ -251,7 +251,7 @@ def shares() -> dict:
 
 
 def measured(strategy: str, port: str) -> dict | None:
-    """What `measure` gives in this process, which meets the others at a port of its own."""
+    """Measure in this process, which meets the others at a port of their own."""
     os.environ["MASTER_PORT"] = port
     measurement = measure(stage_of(strategy, PROCESSES, **MEASURED))
     return None if measurement is None else measurement.model_dump()

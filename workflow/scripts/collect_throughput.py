@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Collect the cells of the throughput benchmark into two tables: all repetitions, and a summary.
 
-Cells that are not ok are rows without numbers.
+A cell that is not ok has a row without numbers.
 """
 
 from pathlib import Path
@@ -14,12 +14,13 @@ from ddpm_bench.throughput.report.tables import read_records, summary, throughpu
 
 
 def main() -> None:
+    """Write both tables."""
     arguments = parser(__doc__)
     arguments.add_argument(
         "--what", type=keys(TablesStage), required=True, help="JSON: version and grid"
     )
     arguments.add_argument(
-        "--cells", type=Path, required=True, help="folder of what measure_cell.py left of them"
+        "--cells", type=Path, required=True, help="folder of the records of measure_cell.py"
     )
     arguments.add_argument("--throughput", type=Path, required=True, help="CSV of all repetitions")
     arguments.add_argument("--summary", type=Path, required=True, help="CSV with a row per cell")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Draw the throughput benchmark: speed and memory against batch size, scaling, communication."""
+"""Draw the figures of the throughput benchmark: speed and memory against batch size, scaling,
+communication."""
 
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ddpm_bench.throughput.report.tables import THROUGHPUT_COLUMNS, read_through
 
 
 def main() -> None:
+    """Write all figures as PNG files."""
     arguments = parser(__doc__)
     arguments.add_argument("--what", type=keys(FiguresStage), required=True, help="JSON: version")
     arguments.add_argument("--throughput", type=Path, required=True, help="CSV of all repetitions")

@@ -1,4 +1,4 @@
-"""The benchmark of sampling, run as its users run it, on a small network."""
+"""The comparison of sampling, run as its users run it, on a small network."""
 
 import json
 import subprocess
@@ -18,18 +18,18 @@ from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.sampling.solvers import fresh_noise
 from ddpm_bench.scoring.features.classifier import ClassifierNetwork, write_classifier
 
-BENCHMARKS = REPOSITORY / "comparisons"
+COMPARISONS = REPOSITORY / "comparisons"
 SMALL = ["--image-size", "8", "--dim", "8", "--dim-mults", "1", "2", "--batch-size", "2"]
 
 
-def benchmark(*options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, BENCHMARKS / "sample.py", *options]
+def comparison(*options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, COMPARISONS / "sample.py", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.mark.long
 def test_both_sides_are_measured_in_turns():
-    done = benchmark(
+    done = comparison(
         *SMALL, "--precision", "fp32", "--sampling-steps", "2", "--pairs", "3", "--threads", "1"
     )
     assert done.returncode == 0, done.stderr
@@ -50,14 +50,14 @@ def test_both_sides_are_measured_in_turns():
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, complaint):
-    done = benchmark(*options)
+    done = comparison(*options)
     assert done.returncode == 2
     assert complaint in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("steps", [5, 50])
 def test_both_sides_draw_the_same_images_from_the_same_noise(monkeypatch, steps):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(COMPARISONS)
     from denoising_diffusion_pytorch import GaussianDiffusion
     from sample_sides import Sampling, our_stage
 
@@ -79,10 +79,10 @@ def test_both_sides_draw_the_same_images_from_the_same_noise(monkeypatch, steps)
 
 
 def test_few_steps_and_many_are_compared_on_the_demo(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(COMPARISONS)
     from sample_demo import EXPERIMENT, compare_on_the_demo, demo_sampler
 
-    config = read_config(BENCHMARKS.parent / "config" / "config.yaml")
+    config = read_config(COMPARISONS.parent / "config" / "config.yaml")
     keys = config.experiments[EXPERIMENT]
     here = config.model_copy(update={"results_dir": str(tmp_path)})
     with pytest.raises(UserError, match="run `make demo` first"):

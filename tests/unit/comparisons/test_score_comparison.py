@@ -1,4 +1,4 @@
-"""The benchmark of scoring, run as its users run it, on a few images."""
+"""The comparison of scoring, run as its users run it, on a few images."""
 
 import json
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
-BENCHMARK = REPOSITORY / "comparisons" / "score.py"
+PROGRAM = REPOSITORY / "comparisons" / "score.py"
 
 
-def benchmark(*options: str | Path) -> dict:
-    command = [sys.executable, BENCHMARK, *options, "--threads", "1"]
+def comparison(*options: str | Path) -> dict:
+    command = [sys.executable, PROGRAM, *options, "--threads", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])
@@ -20,7 +20,7 @@ def benchmark(*options: str | Path) -> dict:
 
 @pytest.mark.long
 def test_it_compares_our_scores_with_torch_fidelitys_and_all_times(sysu_shape):
-    found = benchmark(
+    found = comparison(
         "--images", sysu_shape, "--scale", "0.01", "--checkpoints", "1", "--pairs", "1"
     )
     for score in ("fid", "is_mean", "kid_mean", "precision", "recall"):
@@ -34,7 +34,7 @@ def test_it_compares_our_scores_with_torch_fidelitys_and_all_times(sysu_shape):
 @pytest.mark.long
 def test_memory_grows_by_little_more_than_the_features(sysu_shape):
     few, many = (
-        benchmark("--images", sysu_shape, "--memory", "--memory-images", str(count))
+        comparison("--images", sysu_shape, "--memory", "--memory-images", str(count))
         for count in (500, 10_500)
     )
     features = 10_000 * 2048 * 4 / 1e6

@@ -1,4 +1,4 @@
-"""The benchmark of a cell's steps against a plain loop, run as its users run it."""
+"""The comparison of a cell's steps against a plain loop, run as its users run it."""
 
 import json
 import subprocess
@@ -6,17 +6,17 @@ import sys
 
 from places import REPOSITORY
 
-BENCHMARK = REPOSITORY / "comparisons" / "throughput.py"
+PROGRAM = REPOSITORY / "comparisons" / "throughput.py"
 SMALL = ["--batch-size", "2", "--steps", "1", "--warm-up", "1", "--pairs", "2"]
 
 
-def benchmark(*options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, BENCHMARK, *SMALL, *options]
+def comparison(*options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, PROGRAM, *SMALL, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_both_sides_take_turns():
-    done = benchmark("--strategy", "ddp")
+    done = comparison("--strategy", "ddp")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["ratio_min"] <= found["ratio_median"] <= found["ratio_max"]
@@ -28,6 +28,6 @@ def test_both_sides_take_turns():
 
 
 def test_one_process_cannot_be_several():
-    done = benchmark("--processes", "2")
+    done = comparison("--processes", "2")
     assert done.returncode == 2
     assert "add --strategy ddp" in done.stderr

@@ -1,4 +1,4 @@
-"""The benchmark of training, run as its users run it, on a small network."""
+"""The comparison of training, run as its users run it, on a small network."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from places import REPOSITORY
 
-BENCHMARK = REPOSITORY / "comparisons" / "train.py"
+PROGRAM = REPOSITORY / "comparisons" / "train.py"
 SMALL = ["--image-size", "8", "--dim", "8", "--dim-mults", "1", "2"]
 SHORT = ["--steps", "2", "--warm-up", "1", "--threads", "1"]
 
@@ -25,13 +25,13 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
-def benchmark(images: Path, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, BENCHMARK, "--images", images, *options]
+def comparison(images: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, PROGRAM, "--images", images, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def result(images: Path, *options: str) -> dict:
-    done = benchmark(images, *SMALL, *SHORT, *options)
+    done = comparison(images, *SMALL, *SHORT, *options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -75,13 +75,13 @@ def test_the_usual_loop_of_diffusers_trains_the_same_network(images):
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(images, options, complaint):
-    done = benchmark(images, *options)
+    done = comparison(images, *options)
     assert done.returncode == 2
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_a_folder_with_too_few_photographs_is_named(tmp_path):
-    done = benchmark(tmp_path)
+    done = comparison(tmp_path)
     assert done.returncode == 2
     assert f"--images {tmp_path}: 0 files" in done.stderr

@@ -1,4 +1,4 @@
-"""What a process of a cell may take on a machine without GPUs."""
+"""Memory limit of a cell's processes on a machine without GPUs."""
 
 from pathlib import Path
 
@@ -7,8 +7,7 @@ from measured_cells import MeasuredCell
 
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.machine import memory_limit
-from ddpm_bench.machine.memory_limit import free_bytes, is_out_of_memory
-from ddpm_bench.throughput.cell_failures import ceiling_bytes
+from ddpm_bench.machine.memory_limit import free_bytes, is_out_of_memory, share_bytes
 
 GB = 10**9
 
@@ -28,17 +27,17 @@ def free(monkeypatch):
 
 def test_processes_share_what_is_free_and_leave_some(free):
     free(10 * GB)
-    one, two = (ceiling_bytes(CellMeasuring(), count) for count in (1, 2))
+    one, two = (share_bytes(CellMeasuring().memory_mb_per_process, count) for count in (1, 2))
     assert 0.5 * 10 * GB < one < 10 * GB
     assert two == one // 2
 
 
 def test_what_the_config_says_is_given_unless_less_is_free(free):
-    asked = CellMeasuring(memory_mb_per_process=3000)
+    asked = CellMeasuring(memory_mb_per_process=3000).memory_mb_per_process
     free(10 * GB)
-    assert ceiling_bytes(asked, 2) == 3 * GB
+    assert share_bytes(asked, 2) == 3 * GB
     free(4 * GB)
-    assert ceiling_bytes(asked, 2) < 2 * GB
+    assert share_bytes(asked, 2) < 2 * GB
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_measurement_is_recorded_with_its_environment(tmp_path):
 FAILURES = {
     "an exception": ("raise ValueError('a matter\\nof two lines')", "crashed", "a matter"),
     "unsupported": (
-        "from ddpm_bench.planning.benchmark_cells import UnsupportedError\n"
+        "from ddpm_bench.planning.benchmark_cells import UnsupportedError; "
         "raise UnsupportedError('no such cut')",
         "unsupported",
         "no such cut",

@@ -1,4 +1,4 @@
-"""What `measure` gives of a cell: enough steps, honest times, memory, and who waits for whom."""
+"""Measurement of a cell: enough steps, true times, memory, and waits between processes."""
 
 import functools
 import os

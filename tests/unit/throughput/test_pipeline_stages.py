@@ -57,7 +57,7 @@ def gradients(workload: Workload, output: torch.Tensor) -> list[torch.Tensor]:
 
 
 def in_turn(stages: list[nn.Module], inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """What the stages give; what passes between them is checked as torch's stages need it."""
+    """Run stages one after the other; check that torch's stages can send what passes between."""
     state = inputs
     for stage in stages:
         state = stage(*state)

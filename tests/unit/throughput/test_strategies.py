@@ -119,7 +119,7 @@ class Regression:
             self.losses += strategy_runs.losses(trainer, 1)
 
     def bounds(self, errors: Iterator[float]) -> list[float]:
-        """How far the losses of a run can be away whose gradient is wrong by a known norm.
+        """Bounds on the losses' deviation in a run whose gradient is wrong by a known norm.
 
         With v' = m v + g, w' = w - a v' (momentum m, rate a), g linear in w with curvature L: the
         two runs differ by |dv'| <= m |dv| + L |dw| + error and |dw'| <= |dw| + a |dv'|, and the

@@ -21,7 +21,8 @@ from ddpm_bench.throughput.report.batch_figures import (
     throughput_figures,
     throughput_vs_batch,
 )
-from ddpm_bench.throughput.report.figure_style import STATUS_MARKERS, STRATEGY_COLOURS, drawn_cells
+from ddpm_bench.throughput.report.drawn_cells import drawn_cells
+from ddpm_bench.throughput.report.figure_style import STATUS_MARKERS, STRATEGY_COLOURS
 from ddpm_bench.throughput.report.scaling_figures import communication_share, scaling_efficiency
 from ddpm_bench.throughput.report.tables import throughput_table
 
@@ -213,13 +214,13 @@ def test_efficiencies_are_lines_against_processes_with_open_marks_on_more_nodes(
 def test_cells_whose_single_was_not_measured_are_counted():
     grid = benchmark(["unet"], strategies=["single", "ddp"], processes=[1, 2], baselines=False)
     figure = scaling_efficiency(drawn(grid))
-    assert "without that single" not in texts(panel(figure, "weak efficiency"))
-    assert "No cell single with the global batch" in " ".join(
+    assert "no single to compare with" not in texts(panel(figure, "weak efficiency"))
+    assert "No single with the same global batch" in " ".join(
         texts(panel(figure, "strong efficiency")).split()
     )
     grid = grid.model_copy(update={"batch_size": (16, 32)})
     strong = panel(scaling_efficiency(drawn(grid)), "strong efficiency")
-    assert "1 cell without that single" in texts(strong)
+    assert "1 cell has no single to compare with" in texts(strong)
 
 
 def test_a_line_breaks_where_a_cell_was_not_measured():

@@ -1,4 +1,4 @@
-"""What a terminal shows of the throughput benchmark."""
+"""Summary of the throughput benchmark for a terminal."""
 
 import json
 from pathlib import Path

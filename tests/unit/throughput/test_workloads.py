@@ -1,4 +1,4 @@
-"""What the throughput benchmark trains is the same in every process, and can be trained."""
+"""Workloads of the throughput benchmark: equal in every process, and trainable."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
-"""Where and with what a cell is measured, found out without torch: cells that are known not to run
-cost nothing."""
+"""The hardware and the versions with which a cell is measured.
+
+All of it is found without importing torch, so that a cell that is known not to run costs nothing.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -14,12 +16,16 @@ from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.machine.host import Use, processor
 from ddpm_bench.records.cell_record import Environment
 
-PACKAGES = ("torchvision", "transformers", "diffusers", "denoising_diffusion_pytorch")  # of models
-ANSWER_SECONDS = 10.0
+# Packages that models come from; their versions are recorded.
+PACKAGES = ("torchvision", "transformers", "diffusers", "denoising_diffusion_pytorch")
+ANSWER_SECONDS = 10.0  # time limit of each external command
 
 
 def environment(stage: CellStage, use: Use) -> Environment:
-    """What there is for a cell; use: begun with the GPUs that its processes on this node have."""
+    """Return the hardware and the versions that a cell is about to be measured with.
+
+    use: begun with the GPUs that the cell's processes on this node have.
+    """
     cell, cpu = stage.cell, processor()
     torch, cuda = torch_version()
     return Environment(
@@ -40,22 +46,24 @@ def environment(stage: CellStage, use: Use) -> Environment:
     )
 
 
-def as_on_cpus(stage: CellStage, found: Environment) -> Environment:
-    """The same where torch had no use for the GPUs, because it was built without CUDA."""
+def on_cpus(stage: CellStage, found: Environment) -> Environment:
+    """Return an environment without its GPUs, for a torch that was built without CUDA."""
     without = {"device": found.processor, "devices": 0, "cuda": None, "nccl": None}
     return found.model_copy(update={**without, "backend": backend(stage, False)})
 
 
 def backend(stage: CellStage, on_gpus: bool) -> str:
-    """What processes exchange tensors by; `single` does without."""
+    """Return the library through which processes exchange tensors; "none" for `single`."""
     if stage.cell.strategy == "single":
         return "none"
     return "nccl" if on_gpus else "gloo"
 
 
 def torch_version() -> tuple[str, str | None]:
-    """The versions of torch and of the CUDA that it was built with, None without: as its own
-    version.py has them, which is read alone."""
+    """Return the versions of torch and of the CUDA that it was built with, None without CUDA.
+
+    They are read from torch's version.py, which runs without importing torch.
+    """
     found = importlib.util.find_spec("torch")
     file = Path(found.origin).with_name("version.py") if found and found.origin else None
     if file is None or not file.exists():
@@ -65,7 +73,8 @@ def torch_version() -> tuple[str, str | None]:
 
 
 def nccl_version() -> str | None:
-    """Of the NCCL that is installed with torch; None where it has come in another way."""
+    """Return the version of the NCCL wheel that torch uses, or None if NCCL was installed
+    differently."""
     for package in ("nvidia-nccl-cu13", "nvidia-nccl-cu12"):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(package)
@@ -73,22 +82,25 @@ def nccl_version() -> str | None:
 
 
 def gpu_name(device: str) -> str:
-    """What the driver calls a GPU, given its index or UUID."""
+    """Return the driver's name of a GPU, given its index or UUID; "GPU <device>" if unknown."""
     query = ("nvidia-smi", f"--id={device}", "--query-gpu=name", "--format=csv,noheader")
-    return _said(*query) or f"GPU {device}"
+    return _output(*query) or f"GPU {device}"
 
 
 def git_commit(project: Path) -> str | None:
-    """The commit of a project, with "-dirty" where tracked files differ from it; None where its
-    folder is no git repository of its own."""
+    """Return the commit of a project, with "-dirty" where tracked files differ from it.
+
+    None where its folder is no git repository of its own.
+    """
     if not (project / ".git").exists():
         return None
     describe = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    return _said("git", "--no-optional-locks", "-C", str(project), *describe) or None
+    return _output("git", "--no-optional-locks", "-C", str(project), *describe) or None
 
 
-def _said(*command: str) -> str:
-    """What a command prints; nothing where it is missing, fails or takes too long."""
+def _output(*command: str) -> str:
+    """Return the output of a command; "" where it is missing, fails or takes too long."""
+
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False

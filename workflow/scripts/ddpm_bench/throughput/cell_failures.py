@@ -1,11 +1,11 @@
-"""Why a cell has no measurement, in words with a remedy."""
+"""Reasons why a cell has no measurement, each with a remedy."""
 
 import time
 
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import size_text
-from ddpm_bench.machine.memory_limit import is_out_of_memory, share_bytes
+from ddpm_bench.machine.memory_limit import is_out_of_memory
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
     first_line,
@@ -16,14 +16,11 @@ from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.records.cell_record import Status
 
 
-def ceiling_bytes(measuring: CellMeasuring, processes: int) -> int | None:
-    """What each of a node's processes may take on a machine without GPUs: what the config says, at
-    most its share of what is free now. None where neither is known."""
-    return share_bytes(measuring.memory_mb_per_process, processes)
+def memory_remedy(measuring: CellMeasuring, ceiling: int | None) -> str:
+    """Return the advice for a process that ran out of memory.
 
-
-def how_to_give_more(measuring: CellMeasuring, ceiling: int | None) -> str:
-    """The remedy of a process that needed more than this ceiling, or than its GPU has."""
+    ceiling: its limit in bytes on CPUs; None on a GPU, or where there was no limit.
+    """
     asked = measuring.memory_mb_per_process
     if asked is not None and (ceiling is None or ceiling >= asked * 10**6):
         return (
@@ -38,14 +35,20 @@ def how_to_give_more(measuring: CellMeasuring, ceiling: int | None) -> str:
     )
 
 
-def why(error: BaseException, measuring: CellMeasuring, ceiling: int | None) -> ProcessFailure:
-    """The kind of an exception and its reason, in one line."""
+def failure_of(
+    error: BaseException, measuring: CellMeasuring, ceiling: int | None
+) -> ProcessFailure:
+    """Return the kind of a failure and its reason in one line, from an exception.
+
+    ceiling: the memory limit of the process, in bytes; None without one.
+    """
     now = time.time()
     if isinstance(error, UnsupportedError | UserError):
         kind: Status = "unsupported" if isinstance(error, UnsupportedError) else "crashed"
         return ProcessFailure(kind, one_line(str(error)), now)
     if is_out_of_memory(error):
-        remedy = how_to_give_more(measuring, ceiling)
+        remedy = memory_remedy(measuring, ceiling)
+
         return ProcessFailure("out of memory", f"{what_did_not_fit(error)}; {remedy}", now)
     reason = f"{one_line(first_line(error))} (traceback in the cell's log)"
     return ProcessFailure("crashed", reason, now)

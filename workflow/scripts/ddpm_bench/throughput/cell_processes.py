@@ -1,12 +1,12 @@
-"""The processes of a cell: started, watched, and ended together.
+"""Processes of a cell: started, watched, and ended together.
 
-torchrun's agent would import torch, and says of a failed process only that it failed. So processes
-are started here, with the environment variables that torchrun gives (RANK, WORLD_SIZE, ...). Each
-leads a session of its own and is killed with all that it has started: nothing is saved in them, so
-there is nothing to wait for.
+torchrun's agent would import torch, and it reports of a failed process only that it failed. So
+processes are started here, with the environment variables that torchrun sets (RANK, WORLD_SIZE,
+...). Each leads a session of its own and is killed with all that it has started: they save nothing,
+so there is no need to wait for them.
 
-The word of one that fails (process_words.py) ends the others, which would wait for it in a
-collective operation for ever.
+A process that fails records why (process_failures.py). Its record ends the other processes, which
+would otherwise wait for it for ever in a collective operation.
 """
 
 import os
@@ -33,19 +33,20 @@ from ddpm_bench.machine.process_failures import (
 )
 from ddpm_bench.records.log_tails import TAIL_BYTES
 
-LOOK_SECONDS = 0.05
-# One that fails takes the connections of the others down: their words may come before its own.
-SECONDS_TO_SPEAK = 2.0
+POLL_SECONDS = 0.05
+# A process that fails closes the connections of the others: they may record their failures first.
+SECONDS_FOR_OTHER_FAILURES = 2.0
 CELL_FOLDER = "DDPM_BENCH_CELL_FOLDER"
-LAUNCHER = "DDPM_BENCH_CELL_LAUNCHER"  # the process id of who started this process of a cell
+LAUNCHER = "DDPM_BENCH_CELL_LAUNCHER"  # process id of the program that started this process
 CEILING = "DDPM_BENCH_CELL_CEILING_BYTES"
 
 
 @dataclass(frozen=True)
 class NodeOutcome:
-    """How the processes of a node ended; signal: what asked to stop, of STOP_SIGNALS.
+    """End of a node's processes: no failure, a failure, or a signal to stop.
 
-    With both, the failure came first.
+    signal: the number of the signal, one of STOP_SIGNALS. Where both are set, the failure came
+    first.
     """
 
     failure: ProcessFailure | None = None
@@ -54,22 +55,23 @@ class NodeOutcome:
 
 @dataclass(frozen=True)
 class Launch:
-    """What is started on a node: `processes` times the same Python program."""
+    """Start parameters of a node's processes, which all run the same Python program."""
 
     command: list[str]  # the program and its arguments
     processes: int
-    cpus: int  # of each
-    minutes: float
-    folder: Path  # where words are left
-    ceiling_bytes: int | None = None  # of memory, of each
-    on_cpus: bool = False  # GPUs that were not leased are not used, whatever torch sees of them
+    cpus: int  # cores of each process
+    minutes: float  # time limit of all
+    folder: Path  # where processes record their failures
+    ceiling_bytes: int | None = None  # memory limit of each process
+    on_cpus: bool = False  # hides GPUs from the processes: none were leased for them
     share: Share = field(default_factory=Share)
 
 
 def run_workers(launch: Launch) -> NodeOutcome:
-    """Start the processes of this node and wait until all have ended; none is left afterwards.
+    """Start the processes of this node, wait until all have ended and return how they did.
 
-    A failure of one, the time limit or a signal to stop ends them all.
+    A failure of one process, the time limit or a signal to stop ends them all; no process is left
+    when this returns.
     """
     deadline = time.monotonic() + 60 * launch.minutes
     with _caught_signals() as caught, _started(launch) as workers:
@@ -77,21 +79,22 @@ def run_workers(launch: Launch) -> NodeOutcome:
             if caught:
                 return NodeOutcome(signal=caught[0])
             if time.monotonic() > deadline:
-                return NodeOutcome(_too_long(launch.minutes))
+                return NodeOutcome(_timeout_failure(launch.minutes))
             if any(worker.failed() for worker in workers):
-                time.sleep(LOOK_SECONDS)
-                if caught:  # SLURM's signals go to the processes as well as to us
+                time.sleep(POLL_SECONDS)
+                if caught:  # SLURM sends signals to the processes as well as to this one
                     return NodeOutcome(signal=caught[0])
-                _let_others_speak(workers)
+                _wait_for_other_failures(workers)
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         for worker in workers:
             worker.end()
         failure = gravest(worker.failure() for worker in workers)
         return NodeOutcome(failure, caught[0] if caught else None)
 
 
-def _too_long(minutes: float) -> ProcessFailure:
+def _timeout_failure(minutes: float) -> ProcessFailure:
+    """Return the failure of a cell that reached its time limit."""
     return ProcessFailure(
         "timed out",
         f"not measured after {minutes:g} minutes (benchmark.run.minutes_per_cell): raise it and "
@@ -100,19 +103,19 @@ def _too_long(minutes: float) -> ProcessFailure:
     )
 
 
-def _let_others_speak(workers: list["Worker"]) -> None:
-    """Wait a little for words that may be the cause of what has been said."""
-    until = time.monotonic() + SECONDS_TO_SPEAK
+def _wait_for_other_failures(workers: list["Worker"]) -> None:
+    """Wait a little for failures of other processes, which may have caused the first one seen."""
+    until = time.monotonic() + SECONDS_FOR_OTHER_FAILURES
     while any(worker.runs() for worker in workers) and time.monotonic() < until:
         found = gravest(worker.failure() for worker in workers)
         if found and found.status != "crashed":
             return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def _caught_signals() -> Iterator[list[int]]:
-    """The signals to stop that have come since, in their order."""
+    """Collect the signals to stop that arrive inside the block, in their order."""
     caught: list[int] = []
 
     def catch(number: int, _: FrameType | None) -> None:
@@ -128,6 +131,7 @@ def _caught_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _started(launch: Launch) -> Iterator[list["Worker"]]:
+    """Start the processes of a node; end those that still run when the block ends."""
     with ExitStack() as ended:
         workers = []
         for local_rank in range(launch.processes):
@@ -137,7 +141,7 @@ def _started(launch: Launch) -> Iterator[list["Worker"]]:
 
 
 def worker_environment(launch: Launch, local_rank: int) -> dict[str, str]:
-    """The environment of one process: torchrun's variables, where there are several, and ours."""
+    """Return the environment variables of one process: torchrun's, and those of this module."""
     nodes, here = launch.share.nodes, launch.processes
     host, _, port = launch.share.meeting_point.rpartition(":")
     ours = {
@@ -159,10 +163,14 @@ def worker_environment(launch: Launch, local_rank: int) -> dict[str, str]:
 
 
 class Worker:
-    """One process of a cell; what it prints goes on to our stderr, and its end is kept."""
+    """One process of a cell; its output is relayed to this program's stderr, the last of it kept.
+
+    local_rank: the number of the process on this node, from 0.
+    """
 
     def __init__(self, launch: Launch, local_rank: int) -> None:
-        self._word = failure_file(launch.folder, launch.share.rank * launch.processes + local_rank)
+        rank = launch.share.rank * launch.processes + local_rank
+        self._failure_file = failure_file(launch.folder, rank)
         self._tail = b""
         self._ended_by_itself: float | None = None  # seconds since 1970
         self._process = subprocess.Popen(
@@ -173,53 +181,57 @@ class Worker:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._listener = threading.Thread(target=self._pass_on, daemon=True)
-        self._listener.start()
+        self._relay = threading.Thread(target=self._relay_output, daemon=True)
+        self._relay.start()
 
-    def _pass_on(self) -> None:
+    def _relay_output(self) -> None:
+        """Copy the output to stderr in whole lines, so that those of several processes stay apart,
+        and keep its last TAIL_BYTES."""
         assert self._process.stdout is not None
-        begun = b""  # a line: what processes print at the same time would run into each other
+        unfinished = b""  # the line that has no end yet
         while printed := os.read(self._process.stdout.fileno(), 65536):
             self._tail = (self._tail + printed)[-TAIL_BYTES:]
-            begun += printed
-            end = max(begun.rfind(b"\n"), begun.rfind(b"\r")) + 1
-            _print(begun[:end])
-            begun = begun[end:]
-        _print(begun)
+            unfinished += printed
+            end = max(unfinished.rfind(b"\n"), unfinished.rfind(b"\r")) + 1
+            _print(unfinished[:end])
+            unfinished = unfinished[end:]
+        _print(unfinished)
 
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Return true while the process has not ended."""
         if self._process.poll() is None:
             return True
         self._ended_by_itself = self._ended_by_itself or time.time()
         return False
 
     def failed(self) -> bool:
-        """Whether it has ended badly, by itself, or is about to."""
-        return self._word.exists() or (not self.runs() and self._process.returncode != 0)
+        """Return true if the process has recorded a failure or has ended with an error."""
+        return self._failure_file.exists() or (not self.runs() and self._process.returncode != 0)
 
     def end(self) -> None:
-        """Kill it and all that it has started, and hear what it said last."""
+        """Kill the process and all that it has started, and read the rest of its output."""
         self.runs()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._listener.join(1)
+        self._relay.join(1)
 
     def failure(self) -> ProcessFailure | None:
-        """Its word, or what its end says; None where it ended well, or was ended by us."""
-        if self._word.exists():
-            return read_failure(self._word)
+        """Return the failure that the process recorded, or one made from its exit status and its
+        last output; None where it succeeded or `end` ended it."""
+        if self._failure_file.exists():
+            return read_failure(self._failure_file)
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
-        said = self._tail.decode("utf-8", "replace")
+        printed = self._tail.decode("utf-8", "replace")
         return failure_without_record(
-            self._process.returncode, said, self._ended_by_itself, "cell's log"
+            self._process.returncode, printed, self._ended_by_itself, "cell's log"
         )
 
 
 def _print(text: bytes) -> None:
-    with suppress(OSError, ValueError):  # nobody reads it any more
+    """Write to stderr, unless it has been closed."""
+    with suppress(OSError, ValueError):
         sys.stderr.buffer.write(text)
         sys.stderr.buffer.flush()
 
@@ -228,19 +240,20 @@ SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin an
 
 
 def run_nodes(stage: CellStage, minutes: float, folder: Path) -> NodeOutcome:
-    """Run this program once on each node of a cell; the words that they leave say how it went.
+    """Run this program once on each node of a cell and return how it ended.
 
-    minutes: of the cell. Raises UserError outside a SLURM job.
+    minutes: time limit of the cell. folder: where nodes record their failures; all nodes see it.
+    Raises UserError outside a SLURM job.
     """
     cell = stage.cell
     os.environ[CELL_FOLDER] = str(folder)
     too_late = threading.Event()
 
-    def stop() -> None:  # as on a signal to stop, which run_on_nodes hands on
+    def stop() -> None:  # run_on_nodes forwards this signal to srun
         too_late.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    # The nodes keep the time themselves; this is for a srun that never gets to start them.
+    # The nodes keep the time limit themselves; this one is for an srun that never starts them.
     limit = threading.Timer(60 * minutes + SECONDS_TO_REACH_NODES, stop)
     limit.daemon = True
     limit.start()
@@ -251,18 +264,20 @@ def run_nodes(stage: CellStage, minutes: float, folder: Path) -> NodeOutcome:
         limit.cancel()
     if stopped and not too_late.is_set():
         return NodeOutcome(signal=stopped[0])
-    said = gravest(read_failure(path) for path in folder.glob(word_of_node(folder, "*").name))
-    if said is None and too_late.is_set():
-        said = ProcessFailure("timed out", f"srun did not start and end {cell.nodes} nodes in time")
-    if said is None and ended.signal is not None:
+    files = folder.glob(node_failure_file(folder, "*").name)
+    failure = gravest(read_failure(path) for path in files)
+    if failure is None and too_late.is_set():
+        reason = f"srun did not start and end {cell.nodes} nodes in time"
+        failure = ProcessFailure("timed out", reason)
+    if failure is None and ended.signal is not None:
         return NodeOutcome(signal=ended.signal)
-    if said is None and ended.status:
-        said = ProcessFailure(
+    if failure is None and ended.status:
+        failure = ProcessFailure(
             "crashed", f"srun ended with status {ended.status} (more in the cell's log)"
         )
-    return NodeOutcome(said)
+    return NodeOutcome(failure)
 
 
-def word_of_node(folder: Path, rank: int | str) -> Path:
-    """Where a node leaves why its processes failed."""
+def node_failure_file(folder: Path, rank: int | str) -> Path:
+    """Return the path where a node records why its processes failed."""
     return folder / f"node-{rank}.json"

@@ -1,8 +1,11 @@
-"""What the processes of a training send each other: how many bytes, and for which part of the time.
+"""Communication between the processes of a training: bytes sent, and share of the time.
 
-Bytes are those that ring algorithms send; of n processes each sends, for S bytes: all-reduce
-2(n-1)/n S; all-gather to S, reduce-scatter of S and broadcast (n-1)/n S; point to point S. (NVIDIA
-nccl-tests, doc/PERFORMANCE.md, bus bandwidth.)
+Bytes are counted as ring algorithms send them. Each of n processes sends, for S bytes: 2(n-1)/n S
+in an all-reduce of S; (n-1)/n S in an all-gather to S, a reduce-scatter of S and a broadcast of S;
+S in a message to one process. (NVIDIA nccl-tests, doc/PERFORMANCE.md, bus bandwidth.)
+
+torch's own CommDebugMode (2.14) counts calls and not bytes, and raises in models with in-place
+activations.
 """
 
 import math
@@ -18,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from ddpm_bench.throughput.step_times import synchronise
 
 NAMESPACES = ("c10d", "_c10d_functional")
-# Of each operation: the argument whose bytes count, and how often one process sends (n-1)/n of
-# them; None: sent once to one process.
+# For each operation: the argument whose bytes count, and how often one process sends (n-1)/n of
+# them; None where they are sent once, to one process.
 COUNTED = {
     "c10d::allreduce_": ("tensors", 2),
     "c10d::allreduce_coalesced_": ("tensors", 2),
@@ -33,18 +36,18 @@ COUNTED = {
     "c10d::send": ("tensors", None),
 }
 SENDS_NOTHING = {"c10d::recv_", "c10d::recv_any_source_", "c10d::barrier", "c10d::check_for_nan"}
-KINDS_ON_CPU, KINDS_ON_CUDA = "gloo:", "nccl"  # how the profiler's names of transfers begin
+KINDS_ON_CPU, KINDS_ON_CUDA = "gloo:", "nccl"  # prefixes of transfers in the profiler's events
 
 
 class CountedBytes(TorchDispatchMode):
-    """Counts what this process sends while the block runs: `sent`, in bytes."""
+    """Counter of the bytes that this process sends inside the block: `sent`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sent = 0.0
 
     def __enter__(self) -> Self:
-        # Modes see one thread, and PowerSGD goes on to reduce in threads of gloo.
+        # A mode sees one thread only, and PowerSGD starts further all-reduces in threads of gloo.
         self._all_reduce = dist.all_reduce
         dist.all_reduce = self._in_any_thread
         return super().__enter__()
@@ -54,6 +57,7 @@ class CountedBytes(TorchDispatchMode):
         dist.all_reduce = self._all_reduce
 
     def _in_any_thread(self, *args: Any, **kwargs: Any) -> Any:
+        """Run dist.all_reduce, counted in threads that the mode does not see, too."""
         if _get_current_dispatch_mode() is not None:
             return self._all_reduce(*args, **kwargs)
         with _OtherThread(self):
@@ -67,7 +71,7 @@ class CountedBytes(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
     def count(self, operation: Any, args: tuple) -> None:
-        """Add what this process sends in one operation."""
+        """Add the bytes that this process sends in one operation."""
         schema = operation._schema
         if schema.name in SENDS_NOTHING:
             return
@@ -80,7 +84,7 @@ class CountedBytes(TorchDispatchMode):
 
 
 class _OtherThread(TorchDispatchMode):
-    """Hands what happens in another thread on to the mode of the first."""
+    """Mode of another thread that forwards its operations to the counter of the first."""
 
     def __init__(self, mode: CountedBytes) -> None:
         super().__init__()
@@ -93,6 +97,7 @@ class _OtherThread(TorchDispatchMode):
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    """Yield all tensors of nested lists."""
     if isinstance(value, torch.Tensor):
         yield value
     else:
@@ -101,19 +106,21 @@ def _tensors(value: Any) -> Iterable[torch.Tensor]:
 
 
 def communication_share(step: Callable[[], Any], steps: int, device: torch.device) -> float:
-    """The part of the time of some steps in which this process has some transfer under way, 0 to 1:
-    those that hide behind computation count too, and so does waiting for the other side. NaN where
-    the profiler has seen nothing of a GPU's transfers."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its lines are not for our users
+    """Return the share of the time of some steps in which this process has a transfer under way.
+
+    From 0 to 1. Transfers that overlap with computation count too, and so does the wait for the
+    other side. NaN where the profiler has recorded none of a GPU's transfers.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no lines of the profiler in the cell's log
     on_cuda = device.type == "cuda"
     kinds = torch.profiler.ProfilerActivity
-    # Threads of gloo begin transfers as well. On GPUs nothing is noted of the CPU: that would keep
-    # it from launching kernels as fast as it does.
+    # Threads of gloo begin transfers as well. On GPUs no CPU events are recorded: recording them
+    # slows the launch of kernels.
     config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
     with torch.profiler.profile(
         activities=[kinds.CUDA if on_cuda else kinds.CPU], experimental_config=config
     ) as profile:
-        dist.barrier()  # profilers take their time to begin, and would be waited for
+        dist.barrier()  # profilers start at different times, and the wait would count
         synchronise(device)
         begun = time.time_ns()  # the profiler's clock
         for _ in range(steps):
@@ -133,7 +140,8 @@ def communication_share(step: Callable[[], Any], steps: int, device: torch.devic
 
 
 def union_length(intervals: Iterable[tuple[int, int]]) -> int:
-    """The length of what intervals (start, end), of times from 0 on, cover together."""
+    """Return the length that intervals (start, end), of times from 0 on, cover together."""
+
     covered, reached = 0, 0
     for start, end in sorted(intervals):
         covered += max(0, end - max(start, reached))

@@ -1,4 +1,4 @@
-"""The measurement of one cell of the throughput benchmark: what each of its processes does."""
+"""Measurement of one cell of the throughput benchmark, in each of the cell's processes."""
 
 import math
 import os
@@ -25,8 +25,8 @@ from ddpm_bench.throughput.strategies.build import StrategyTrainer, build_traine
 from ddpm_bench.throughput.workloads.build import build_workload
 
 PROFILED_STEPS = 3
-# What torch remarks on networks of ours: gradients of 1x1 convolutions with two names for one
-# layout, and views that nothing is written into.
+# Harmless warnings of torch about the project's networks: gradients of 1x1 convolutions with two
+# names for one layout, and views that nothing is written into.
 IGNORED_WARNINGS = (
     "Grad strides do not match bucket view strides",
     "FSDP2-wrapped module .* returned a view",
@@ -34,22 +34,22 @@ IGNORED_WARNINGS = (
 
 
 def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement | None:
-    """Measure a cell; to be called in each of its processes, as torchrun starts them.
+    """Measure a cell, called in each of its processes with torchrun's environment variables.
 
     images: uint8 [N, H, W, C] to train on in place of random ones. Returns None in all processes
-    but the first. Raises UnsupportedError where the cell cannot be had; whatever torch raises, of
-    memory that ran out too, is passed on.
+    but the first. Raises UnsupportedError where the combination cannot be built, and whatever torch
+    raises, out-of-memory errors too.
     """
     device = _prepared_device(stage.measuring)
     with warnings.catch_warnings(), _process_group(stage.cell.strategy, device):
         if not isinstance(stage.network, OwnModel):
             for message in IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", message)
-        return _Cell(stage, images, device).measurement()
+        return _CellInProcess(stage, images, device).measurement()
 
 
 def _prepared_device(measuring: CellMeasuring) -> torch.device:
-    """The GPU of this process, or the CPU: with the threads and fast paths of a training."""
+    """Set threads, TF32 and cuDNN as a training does; return this process's GPU, or the CPU."""
     torch.set_num_threads(usable_cores(measuring.cpus))
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -66,8 +66,10 @@ def _prepared_device(measuring: CellMeasuring) -> torch.device:
 
 @contextmanager
 def _process_group(strategy: str, device: torch.device) -> Iterator[None]:
-    """The processes of the cell, until the block ends; one process may be the only one of its
-    group, which all strategies but `single` need."""
+    """Join the process group of the cell until the block ends.
+
+    All strategies but `single` need a group, of one process if need be.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 and strategy == "single":
         yield
@@ -78,13 +80,13 @@ def _process_group(strategy: str, device: torch.device) -> Iterator[None]:
         "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None, **alone
     )
     yield
-    # After success only: NCCL would wait here for others that wait for this process, and what was
-    # raised must be told for the launcher to end them all.
+    # After success only: NCCL would wait here for processes that wait for this one, and an
+    # exception must reach the launcher, which ends them all.
     dist.destroy_process_group()
 
 
-class _Cell:
-    """A cell under measurement, as one of its processes sees it."""
+class _CellInProcess:
+    """One process's part of a cell under measurement."""
 
     def __init__(self, stage: CellStage, images: np.ndarray | None, device: torch.device) -> None:
         cell = stage.cell
@@ -94,16 +96,17 @@ class _Cell:
         workload = build_workload(stage.network, stage.measuring, cell.global_batch, images)
         self._sample = workload.sample
         self._parameters = sum(parameter.numel() for parameter in workload.model.parameters())
-        # What is not this process's share is forgotten with the workload.
+        # The other processes' shares of the workload are freed when this function returns.
         self._trainer: StrategyTrainer = build_trainer(stage, workload, device)
 
     def measurement(self) -> Measurement | None:
+        """Run all repetitions and return their measurement; None in all processes but the first."""
         losses, sent, expected_ms = self._warm_up()
         repetitions = []
         for number in range(1, self._measuring.repetitions + 1):
             repetitions.append(self._repetition(expected_ms))
             expected_ms = repetitions[-1].step_ms_median
-            self._tell(number, repetitions[-1])
+            self._print(number, repetitions[-1])
         share = 0.0
         if self._world > 1:
             share = communication_share(self._trainer.step, PROFILED_STEPS, self._device)
@@ -123,8 +126,8 @@ class _Cell:
         )
 
     def _warm_up(self) -> tuple[list[float], float, float]:
-        """The losses of the warm-up steps, the bytes that are sent in the last of them, and the
-        milliseconds of the one before, in the process where they are most."""
+        """Run the warm-up steps; return their losses, the bytes sent in the last of them and the
+        milliseconds of the one before, both of the process with the most."""
         seen: list[torch.Tensor | None] = []
         count = self._measuring.warmup_steps
         for _ in range(count - 2):
@@ -133,20 +136,23 @@ class _Cell:
         with CountedBytes() as counted:
             seen.append(self._trainer.step())
         sent, expected_ms = self._over_processes(dist.ReduceOp.MAX, counted.sent, times[0])
-        # All processes see a loss, or the last of a pipeline does.
+        # All processes have a loss, or only the last of a pipeline has.
         sees = seen[0] is not None
         ours = [loss.item() for loss in seen] if sees else [0.0] * count
         *losses, seeing = self._over_processes(dist.ReduceOp.SUM, *ours, float(sees))
         return [loss / seeing for loss in losses], sent, expected_ms
 
     def _repetition(self, expected_ms: float) -> Repetition:
-        """Steps until there are enough of them and they took long enough, in all processes."""
+        """Run steps until their number and their seconds are enough, in all processes alike.
+
+        expected_ms: of a step, to choose how many to run at a time.
+        """
         wanted, least = self._measuring.seconds, self._measuring.steps
         reset_peak_memory(self._device)
         step_ms: list[float] = []
         seconds = 0.0
         while len(step_ms) < least or seconds < wanted:
-            # What is missing is the same in all processes, which so do the same number of steps.
+            # Times are reduced over processes, so that all run the same number of steps.
             missing = math.ceil((wanted - seconds) * 1e3 / expected_ms)
             times, took = self._timed_steps(max(least - len(step_ms), missing, 1))
             step_ms += times
@@ -165,14 +171,16 @@ class _Cell:
         )
 
     def _timed_steps(self, count: int) -> tuple[list[float], float]:
-        """Milliseconds of each of some steps, and the seconds of all: of the slowest process."""
+        """Return the milliseconds of each of `count` steps and the seconds of all, both of the
+        slowest process."""
         if self._world > 1:
             dist.barrier()
         times, seconds = milliseconds_of_steps(self._trainer.step, count, self._device)
         *times, seconds = self._over_processes(dist.ReduceOp.MAX, *times, seconds)
         return times, seconds
 
-    def _tell(self, number: int, measured: Repetition) -> None:
+    def _print(self, number: int, measured: Repetition) -> None:
+        """Print a line about a repetition, in the first process only."""
         if self._is_first:
             print(
                 f"repetition {number} of {self._measuring.repetitions}: {measured.steps} steps, "
@@ -183,14 +191,15 @@ class _Cell:
             )
 
     def _over_processes(self, operation: dist.ReduceOp, *values: float) -> list[float]:
-        """Each value, reduced over the processes."""
+        """Reduce each value over the processes, in float64."""
         numbers = torch.tensor(values, dtype=torch.float64, device=self._device)
         if self._world > 1:
             dist.all_reduce(numbers, operation)
         return numbers.tolist()
 
     def _by_rank(self, value: int) -> tuple[int, ...]:
-        """The value of each process."""
+        """Return the value of each process, ordered by rank."""
+
         rank = dist.get_rank() if dist.is_initialized() else 0
         ours = [value if place == rank else 0 for place in range(self._world)]
         return tuple(int(item) for item in self._over_processes(dist.ReduceOp.SUM, *ours))

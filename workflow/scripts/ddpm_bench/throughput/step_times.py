@@ -1,4 +1,4 @@
-"""How long steps take, and how much memory, on a GPU or a CPU."""
+"""Times of steps and peak memory, on a GPU or a CPU."""
 
 import itertools
 import resource
@@ -12,11 +12,11 @@ import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # proc(5): the peak of resident memory falls to what it is now
+RESET_PEAK = "5"  # proc(5): sets the peak of resident memory to its present value
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it."""
+    """Wait until the device has finished all work that was queued on it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -24,10 +24,10 @@ def synchronise(device: torch.device) -> None:
 def milliseconds_of_steps(
     step: Callable[[], Any], count: int, device: torch.device
 ) -> tuple[list[float], float]:
-    """Call `step` so often; returns the milliseconds of each, and the seconds of all.
+    """Call `step` `count` times; return the milliseconds of each call and the seconds of all.
 
-    The device is idle before and after. Between steps nothing waits for a GPU: it notes itself
-    when it passes from one to the next.
+    The device is idle before and after. Between steps nothing waits for a GPU: events on its stream
+    mark the boundaries of steps.
     """
     synchronise(device)
     begun = time.perf_counter()
@@ -41,7 +41,7 @@ def milliseconds_of_steps(
 
 
 def _mark(device: torch.device) -> torch.cuda.Event | float:
-    """Now, on the device's own clock."""
+    """Return a mark of the present on the device's own clock."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -50,14 +50,17 @@ def _mark(device: torch.device) -> torch.cuda.Event | float:
 
 
 def _between(start: torch.cuda.Event | float, end: torch.cuda.Event | float) -> float:
-    """Milliseconds between two marks that have passed."""
+    """Return the milliseconds between two marks that have passed."""
     if isinstance(start, float):
         return (end - start) * 1e3
     return start.elapsed_time(end)
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Forget the most memory that was in use; a kernel that cannot keeps that of the whole life."""
+    """Set the peak of used memory to its present value.
+
+    On kernels that cannot reset the peak of a process, it stays that of its whole life.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -66,8 +69,12 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory in use since the last reset: of a GPU what torch has allocated for tensors,
-    of a CPU the resident memory of this process."""
+    """Return the peak of used memory since the last reset, in bytes.
+
+    On a GPU, of the memory that torch has allocated for tensors; on a CPU, of the resident memory
+    of this process.
+    """
+
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if STATUS.exists():

@@ -1,7 +1,7 @@
 """Cells that cannot be measured, as far as it is known before torch is imported.
 
-What depends on the model itself (where it can be cut, what its blocks are) its builders say, with
-an UnsupportedError.
+Limits of a model itself (where it can be cut, for one) are found when it is built, and raise an
+UnsupportedError there.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ddpm_bench.config.training import divisors
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine offers, and whether a SLURM job can bring others in."""
+    """Resources of this machine; in a SLURM job, a cell can use other machines too."""
 
     gpus: int
     cores: int
@@ -20,11 +20,16 @@ class Machine:
 
 
 def known_reason(stage: CellStage, machine: Machine) -> str | None:
-    """Why a cell cannot be measured here, with what to do about it; None when nothing is known."""
-    return _of_strategy(stage, machine) or of_pipeline(stage) or _of_machine(stage, machine)
+    """Return why a cell cannot be measured here, and the remedy; None if no reason is known."""
+    return (
+        _strategy_reason(stage, machine)
+        or pipeline_reason(stage)
+        or _machine_reason(stage, machine)
+    )
 
 
-def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
+def _strategy_reason(stage: CellStage, machine: Machine) -> str | None:
+    """Return why a strategy cannot run with these processes or on this machine; None otherwise."""
     cell = stage.cell
     if cell.strategy == "single" and cell.world > 1:
         return f"single is one process and not {cell.world}: ddp shares a batch among several"
@@ -36,8 +41,8 @@ def _of_strategy(stage: CellStage, machine: Machine) -> str | None:
     return None
 
 
-def of_pipeline(stage: CellStage) -> str | None:
-    """Why a pipeline cannot run with its network or its micro-batches; None otherwise."""
+def pipeline_reason(stage: CellStage) -> str | None:
+    """Return why a pipeline cannot run with its network or its micro-batches; None otherwise."""
     cell, pieces = stage.cell, stage.measuring.micro_batches
     if cell.strategy not in PIPELINES:
         return None
@@ -59,7 +64,8 @@ def of_pipeline(stage: CellStage) -> str | None:
     return None
 
 
-def _of_machine(stage: CellStage, machine: Machine) -> str | None:
+def _machine_reason(stage: CellStage, machine: Machine) -> str | None:
+    """Return why this machine is too small for a cell; None otherwise."""
     cell, cpus = stage.cell, stage.measuring.cpus
     if cell.nodes > 1 and not machine.in_slurm_job:
         return (
@@ -71,7 +77,8 @@ def _of_machine(stage: CellStage, machine: Machine) -> str | None:
             f"{cell.processes} processes need a GPU each and this machine offers {machine.gpus}: "
             "lower processes, or widen CUDA_VISIBLE_DEVICES"
         )
-    # A job on several nodes has its cores counted by SLURM.
+    # SLURM checks the cores of a job on several nodes.
+
     if not machine.gpus and cell.nodes == 1 and cell.processes * cpus > machine.cores:
         return (
             f"processes = {cell.processes} x cpus = {cpus} need {cell.processes * cpus} CPU cores "

@@ -1,6 +1,7 @@
-"""The figures of the throughput benchmark: speed and memory against the batch of a process."""
+"""Figures of speed and memory against the batch of a process."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,37 +10,56 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style, number
+from ddpm_bench.throughput.report.drawn_cells import (
+    drawn_cells,
+    nothing_measured,
+    processes_text,
+    sample_text,
+)
 from ddpm_bench.throughput.report.figure_style import (
     PRECISION_DASHES,
     PRECISION_MARKERS,
     STRATEGY_COLOURS,
-    band_inches,
-    band_rows,
-    draw_band,
-    drawn_cells,
     in_strategy_order,
-    name_panel,
-    nothing_measured,
     precision_handles,
-    processes_text,
-    sample_text,
-    say_in_panel,
-    scale_doublings,
-    scale_values,
     status_handles,
     strategy_handles,
     write_legend,
 )
+from ddpm_bench.throughput.report.panels import (
+    NOTHING,
+    band_inches,
+    band_rows,
+    draw_band,
+    scale_doublings,
+    scale_values,
+    write_in_place_of_curves,
+    write_titles,
+)
 from ddpm_bench.throughput.report.scaling_figures import communication_share, scaling_efficiency
 
-PANEL_INCHES = 3.2  # height of what a panel draws, without its band
+PANEL_INCHES = 3.2  # height of a panel without its band
 WIDTHS = {1: PANEL_WIDTH, 2: PANEL_WIDTH + 1.5, 3: 18.0, 4: 22.0}  # inches, by panels side by side
 MEMORY_TEXTS = {"GPU, allocated": "MB of a GPU", "process, resident": "MB of a process"}
-FEW = 2  # points of a panel that have their values beside them
+FEW = 2  # points of a panel up to which their values are written beside them
+
+
+@dataclass(frozen=True)
+class BatchQuantity:
+    """Columns of the quantity that is drawn against batch size: its value, and its error bar's
+    ends."""
+
+    value: str
+    low: str
+    high: str
+
+
+SPEED = BatchQuantity("samples_per_second", "slow", "fast")
+MEMORY = BatchQuantity("peak_memory_mb", "peak_memory_mb", "peak_memory_mb")
 
 
 def throughput_figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """The figures of throughput_table.throughput_table, each under its file name."""
+    """Yield the figures of tables.throughput_table, each with its file name."""
     cells = drawn_cells(table)
     yield "throughput_vs_batch.png", throughput_vs_batch(cells)
     yield "scaling_efficiency.png", scaling_efficiency(cells)
@@ -48,20 +68,23 @@ def throughput_figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def throughput_vs_batch(cells: pd.DataFrame) -> Figure:
-    """Samples per second of all processes against samples of each; cells: of drawn_cells.
+    """Draw samples per second of all processes against samples of each.
 
-    A panel for each model and number of processes and nodes. Cells that are not ok are marks in a
-    band at the foot.
+    There is a panel for each model and number of processes and nodes. Cells that are not ok are
+    marks in a band at the foot. cells: of drawn_cells.drawn_cells.
     """
     title = "Throughput against batch size"
     if not (cells["status"] == "ok").any():
         return empty_figure(title, nothing_measured(cells))
     marked = cells.assign(fails=cells["status"] != "ok")
-    return panels_of_batches(marked, title, ("samples_per_second", "slow", "fast"), top=False)
+    return panels_of_batches(marked, title, SPEED, top=False)
 
 
 def memory_vs_batch(cells: pd.DataFrame) -> Figure:
-    """Peak memory of a process against its batch; at the top the first batches that did not fit."""
+    """Draw the peak memory of a process against its batch.
+
+    At the top are marks of the first batches that did not fit. cells: of drawn_cells.drawn_cells.
+    """
     title = "Memory against batch size"
     if not cells["status"].isin(["ok", "out of memory"]).any():
         return empty_figure(title, nothing_measured(cells))
@@ -69,17 +92,15 @@ def memory_vs_batch(cells: pd.DataFrame) -> Figure:
     curve = ["panel", "strategy", "precision", "processes", "nodes"]
     first = full.groupby(curve)["batch_size"].idxmin()
     marked = cells.assign(fails=cells.index.isin(first))
-    columns = ("peak_memory_mb", "peak_memory_mb", "peak_memory_mb")
-    return panels_of_batches(marked, title, columns, top=True)
+    return panels_of_batches(marked, title, MEMORY, top=True)
 
 
 def panels_of_batches(
-    cells: pd.DataFrame, title: str, columns: tuple[str, str, str], top: bool
+    cells: pd.DataFrame, title: str, quantity: BatchQuantity, top: bool
 ) -> Figure:
-    """Panels by model and by processes, with one y axis for all of a model.
+    """Draw panels by model and by processes, with one y axis for all panels of a model.
 
-    cells: with `fails`, which marks the cells of bands; columns: of the value, and of the ends of
-    its bar; top: whether the bands stand at the top.
+    cells: with the flag `fails` of the cells in bands; top: bands are at the top of the panels.
     """
     models = [rows for _, rows in cells.groupby("panel", sort=False)]
     across, width = layout(cells)
@@ -97,12 +118,12 @@ def panels_of_batches(
         figure.suptitle(title, fontsize=21, fontweight="bold")
         grid = figure.subplots(len(rows), across, squeeze=False, height_ratios=heights)
         for places, (model, panels), band in zip(grid, rows, bands, strict=True):
-            limits = value_limits(model, columns)
+            limits, share = value_limits(model, quantity), band / (PANEL_INCHES + band)
             for axes, panel in zip(places, panels, strict=False):
-                draw_panel(axes, panel, columns, limits, band / (PANEL_INCHES + band), top)
+                draw_panel(axes, panel, quantity, limits=limits, band=share, top=top)
             for axes in places[len(panels) :]:
                 axes.remove()
-        shown = cells[cells["fails"] | cells[columns[0]].notna()]
+        shown = cells[cells["fails"] | cells[quantity.value].notna()]
         blocks = {
             "strategy": strategy_handles(shown["strategy"]),
             "precision": precision_handles(shown["precision"]),
@@ -115,9 +136,10 @@ def panels_of_batches(
 
 
 def layout(cells: pd.DataFrame) -> tuple[int, float]:
-    """How many panels stand side by side, and the figure's width in inches.
+    """Return how many panels stand side by side, and the figure's width in inches.
 
-    With several nodes a row is of one number of nodes, and a column of processes of a node.
+    With several nodes, each row has one number of nodes and each column one number of processes of
+    a node.
     """
     settings = cells[["panel", "nodes", "processes"]].drop_duplicates()
     most = settings.groupby("panel").size().max()
@@ -127,14 +149,14 @@ def layout(cells: pd.DataFrame) -> tuple[int, float]:
     return across, WIDTHS[across]
 
 
-def value_limits(cells: pd.DataFrame, columns: tuple[str, str, str]) -> tuple[float, float]:
-    """The lowest and the highest that is drawn; 0 and 1 where nothing is."""
-    low, high = cells[columns[1]].min(), cells[columns[2]].max()
+def value_limits(cells: pd.DataFrame, quantity: BatchQuantity) -> tuple[float, float]:
+    """Return the lowest and the highest value drawn; 0 and 1 where there is none."""
+    low, high = cells[quantity.low].min(), cells[quantity.high].max()
     return (0.0, 1.0) if pd.isna(high) else (low, high)
 
 
 def value_label(axes: Axes, cells: pd.DataFrame, column: str) -> str:
-    """What a y axis shows, in which unit."""
+    """Return the label of a y axis: quantity, unit and kind of scale."""
     log = ", log axis" if axes.get_yscale() == "log" else ""
     if column == "samples_per_second":
         return f"{sample_text(cells)} per second{log}"
@@ -145,32 +167,40 @@ def value_label(axes: Axes, cells: pd.DataFrame, column: str) -> str:
 def draw_panel(
     axes: Axes,
     cells: pd.DataFrame,
-    columns: tuple[str, str, str],
+    quantity: BatchQuantity,
+    *,
     limits: tuple[float, float],
     band: float,
     top: bool,
 ) -> None:
-    """Curves of a value against batch size, and the band of cells that have none."""
+    """Draw curves of a quantity against batch size, and the band of failed cells.
+
+    limits: the lowest and highest value of the y axis; band: the band's share of the panel's height
+    if it has one; top: the band is at the top.
+    """
     first, failed = cells.iloc[0], band_rows(cells, "precision", "batch_size")
     height = band if failed else 0.0
-    shown = cells[cells["fails"] | cells[columns[0]].notna()]
+    shown = cells[cells["fails"] | cells[quantity.value].notna()]
     scale_doublings(axes, (cells if shown.empty else shown)["batch_size"])
-    scale_values(axes, *limits, 0 if top else height, height if top else 0)
-    if cells[columns[0]].notna().any():
-        draw_curves(axes, cells, columns)
+    below, above = (0, height) if top else (height, 0)
+    scale_values(axes, *limits, below=below, above=above)
+    if cells[quantity.value].notna().any():
+        draw_curves(axes, cells, quantity)
     elif not failed:
-        say_in_panel(axes, "No cell of these could be measured.")
+        write_in_place_of_curves(axes, NOTHING)
     if failed:
         draw_band(axes, failed, "batch_size", height, top)
     where = processes_text(first["processes"], first["nodes"])
-    name_panel(axes, f"{first['panel']}, {where}", value_label(axes, cells, columns[0]))
+    write_titles(axes, f"{first['panel']}, {where}", value_label(axes, cells, quantity.value))
     axes.set(xlabel="batch of each process", ylabel="")
 
 
-def draw_curves(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str]) -> None:
-    """A line for each strategy and precision, which breaks where a cell has no value; strategies
-    stand a little apart, so that none hides another."""
-    middle, low, high = columns
+def draw_curves(axes: Axes, cells: pd.DataFrame, quantity: BatchQuantity) -> None:
+    """Draw a line for each strategy and precision, interrupted where a cell has no value.
+
+    Strategies are set a little apart, so that none hides another.
+    """
+    middle, low, high = quantity.value, quantity.low, quantity.high
     ordered = cells.sort_values(["strategy", "precision", "batch_size"])
     missing = ordered[middle].isna()
     drawn = ordered.assign(stretch=missing.cumsum())[~missing]
@@ -194,7 +224,7 @@ def draw_curves(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str]) 
 
 
 def apart(rows: pd.DataFrame) -> np.ndarray:
-    """Factors of batch size that set strategies apart, the more the fewer batches there are."""
+    """Return factors of batch size that set strategies apart, wider where there are few batches."""
     names = in_strategy_order(rows["strategy"])
     octaves = (0.5 if rows["batch_size"].nunique() <= 3 else 0.25) * min(1, (len(names) - 1) / 4)
     offsets = dict(zip(names, np.linspace(-octaves / 2, octaves / 2, len(names)), strict=True))

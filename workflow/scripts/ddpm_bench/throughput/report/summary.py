@@ -1,4 +1,4 @@
-"""What the throughput benchmark has found, for a terminal: its cells, and where everything lies."""
+"""Results of the throughput benchmark as text for a terminal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +20,10 @@ REASONS_SHOWN = 5  # of each status
 
 
 def throughput_summary(config: Config, command: str) -> Iterator[str]:
-    """Lines for each model and hardware, then of cells that are not ok, then where the files are.
+    """Yield lines about each model and hardware, about cells that are not ok, and the paths of the
+    files.
 
-    command: what would measure the cells that are missing.
+    command: the command that measures the cells that are missing.
     """
     folder = Path(config.results_dir, "benchmark")
     if config.benchmark is None:
@@ -46,7 +47,7 @@ def throughput_summary(config: Config, command: str) -> Iterator[str]:
 
 
 def model_lines(rows: pd.DataFrame) -> Iterator[str]:
-    """The cells of one model on one kind of hardware; the fastest of each setting starred."""
+    """Yield the table of one model on one kind of hardware, the fastest of each setting starred."""
     first = rows.iloc[0]
     cores = f"{first['cpus']} core{'s' if first['cpus'] > 1 else ''}"
     yield f"{first['model']} on {first['device']}, {cores} per process"
@@ -81,22 +82,22 @@ def model_lines(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def number_text(value: float) -> str:
-    """Three significant digits, of large numbers all that stand before the point: 2,416, 35.0."""
+    """Return three significant digits, or all digits before the point: 35.0, 2,416."""
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def share_text(value: float) -> str:
-    """An efficiency with two decimals; "-" where there is none."""
+    """Return an efficiency with two decimals; "-" where there is none."""
     return "-" if pd.isna(value) else f"{value:.2f}"
 
 
 def percent_text(value: float) -> str:
-    """As 12.3%; "-" where it is not known."""
+    """Return a share as a percentage such as 12.3%; "-" where it is not known."""
     return "-" if pd.isna(value) else f"{value:.1%}"
 
 
 def failure_lines(failed: pd.DataFrame) -> Iterator[str]:
-    """Cells that are not ok: their counts by status and reason, the most frequent first."""
+    """Yield counts of cells that are not ok by status and reason, the most frequent first."""
     for status, rows in failed.groupby("status", sort=False):
         yield f"{status}: {count_text(len(rows))}"
         reasons = rows["reason"].value_counts(sort=True)
@@ -110,7 +111,7 @@ def failure_lines(failed: pd.DataFrame) -> Iterator[str]:
 
 
 def missing_lines(config: Config, found: pd.DataFrame, command: str) -> Iterator[str]:
-    """How many cells of the config the table lacks, where it lacks some."""
+    """Yield the number of cells of the config that the table lacks, if it lacks some."""
     measured = set(found[CELL].itertuples(index=False, name=None))
     wanted = [tuple(cell.model_dump().values()) for cell in cells(config.benchmark)]
     missing = sum(cell not in measured for cell in wanted)
@@ -119,4 +120,5 @@ def missing_lines(config: Config, found: pd.DataFrame, command: str) -> Iterator
 
 
 def count_text(count: int) -> str:
+    """Return a text such as "1 cell" or "1,200 cells"."""
     return f"{count:,} cell{'s' if count != 1 else ''}"

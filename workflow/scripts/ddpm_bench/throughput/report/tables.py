@@ -1,4 +1,4 @@
-"""The tables of the throughput benchmark: every repetition, and a row for each cell."""
+"""Tables of the throughput benchmark: one of all repetitions, one with a row for each cell."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -12,9 +12,9 @@ from ddpm_bench.records.cell_record import CellRecord, Environment
 from ddpm_bench.report.tables.score_tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
-# Speeds compare on one kind of device with as many cores, nowhere else.
+# Speeds compare only on one kind of device with as many cores.
 HARDWARE = ["device", "cpus"]
-# What stays the same where strategies are held against each other.
+# Columns that are equal where strategies are compared with each other.
 SETTING = ["model", *HARDWARE, "precision", "batch_size", "processes", "nodes"]
 REPETITION_COLUMNS = [
     *("samples_per_second", "step_ms_median", "step_ms_q1", "step_ms_q3", "steps", "seconds"),
@@ -59,7 +59,7 @@ KINDS = Kinds(
 
 
 def read_records(files: list[Path]) -> list[CellRecord]:
-    """What the programs of cells have left; raises UserError where that cannot be read."""
+    """Read the records of cells; raises UserError where one cannot be read."""
     records = []
     for path in files:
         try:
@@ -73,16 +73,16 @@ def read_records(files: list[Path]) -> list[CellRecord]:
 
 
 def throughput_table(records: list[CellRecord]) -> pd.DataFrame:
-    """A row per repetition; of a cell that is not ok one row, whose numbers are empty.
+    """Return a table with a row per repetition; a cell that is not ok has one row without numbers.
 
     Weak efficiency: samples per second of each process, over those of the cell `single` with the
     same model, precision and batch per process. There the problem grows with the processes
-    (Gustafson 1988, Reevaluating Amdahl's law). Strong efficiency: the same, over `single` at the
-    cell's global batch: the problem stays, and is divided (Amdahl 1967, Validity of the single
-    processor approach). 1: each process is as fast as if it were alone. `single` is taken at the
-    median of its repetitions, on the same device with as many cores; where that was not measured
-    the efficiency is empty. Rows of `single` are held against themselves: they scatter around 1 as
-    far as repetitions do.
+    (Gustafson 1988, Reevaluating Amdahl's law). Strong efficiency: the same ratio, over `single`
+    with the cell's global batch. There the problem stays as it is and is divided (Amdahl 1967,
+    Validity of the single processor approach). At 1 each process is as fast as if it ran alone.
+    `single` counts with the median of its repetitions, on the same device with as many cores; where
+    that was not measured the efficiency is empty. Rows of `single` are compared with their own
+    median, so they scatter around 1 as far as repetitions do.
     """
     rows = [row for record in records for row in _rows(record)]
     table = in_order(typed(pd.DataFrame(rows, columns=THROUGHPUT_COLUMNS), KINDS))
@@ -92,7 +92,7 @@ def throughput_table(records: list[CellRecord]) -> pd.DataFrame:
 
 
 def _rows(record: CellRecord) -> list[dict[str, Any]]:
-    """The rows of one cell."""
+    """Return the rows of one cell."""
     cell, measured = record.cell, record.measurement
     same = {
         **cell.model_dump(),
@@ -114,24 +114,24 @@ def _rows(record: CellRecord) -> list[dict[str, Any]]:
 
 
 def _efficiency(table: pd.DataFrame, batch: str) -> pd.Series:
-    """Of each row, against `single` at the batch that this column names."""
+    """Return the efficiency of each row, over `single` at the batch that this column names."""
     same = ["model", "precision", *HARDWARE]
-    alone = table[table["strategy"] == "single"]  # which is one process, or unsupported
+    alone = table[table["strategy"] == "single"]  # one process; rows of more are unsupported
     speeds = alone.groupby([*same, "batch_size"])["samples_per_second"].median()
-    held_against = table[[*same, batch]].merge(
+    baseline = table[[*same, batch]].merge(
         speeds.rename("alone").reset_index(), how="left",
         left_on=[*same, batch], right_on=[*same, "batch_size"],
     )["alone"]  # fmt: skip
-    return table["samples_per_second"] / (world(table) * held_against)
+    return table["samples_per_second"] / (world(table) * baseline)
 
 
 def world(table: pd.DataFrame) -> pd.Series:
-    """Processes of all nodes, of each row."""
+    """Return the number of processes on all nodes, for each row."""
     return (table["processes"] * table["nodes"]).astype("int64")
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Models as they come; within one, strategies of the same setting are neighbours."""
+    """Sort rows: models in their present order, and strategies of one setting side by side."""
     orders = {
         "model": list(dict.fromkeys(table["model"])),
         "strategy": list(get_args(Strategy)),
@@ -150,9 +150,10 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell: medians over its repetitions, the lowest and the highest throughput of one.
+    """Return a row per cell: medians over its repetitions, and their lowest and highest throughput.
 
-    fastest: of two strategies or more that were measured in the same setting.
+    The column `fastest` marks the fastest of two or more strategies that were measured in the same
+    setting.
     """
     rows = [_cell_row(rows) for _, rows in table.groupby([*CELL, *HARDWARE], sort=False)]
     cells = typed(pd.DataFrame(rows, columns=SUMMARY_COLUMNS), KINDS)
@@ -164,7 +165,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell_row(rows: pd.DataFrame) -> dict[str, Any]:
-    """The summary of one cell; rows: its repetitions."""
+    """Return the summary of one cell; rows: its repetitions."""
+
     speeds = rows["samples_per_second"]
     sent = rows["sent_bytes_per_step"].iloc[0]
     medians = [*REPETITION_COLUMNS, *EFFICIENCIES, "communication_share"]

@@ -1,6 +1,7 @@
-"""The strategies of the throughput benchmark: which trainer each is.
+"""Choice of the trainer for each strategy of the throughput benchmark.
 
-What a strategy alone needs of torch is imported with it: a second that the other cells save.
+Parts of torch that only one strategy needs are imported with it, which saves the other cells a
+second.
 """
 
 from dataclasses import replace
@@ -22,11 +23,13 @@ from ddpm_bench.throughput.workloads.workload import Workload
 def build_trainer(
     stage: CellStage, workload: Workload, device: torch.device, micro_batches: int = 1
 ) -> StrategyTrainer:
-    """The trainer of this process; all but `single` need the default process group.
+    """Return the trainer of this process; all strategies but `single` need the default process
+    group.
 
-    workload: with the global batch, on the CPU; its model is taken over. micro_batches: pieces of
-    the batch whose mean gradient `single` takes; a model with BatchNorm learns as in so many
-    processes. Raises UnsupportedError, with the reason, where a strategy cannot be had.
+    workload: with the global batch, on the CPU; its model is trained in place. micro_batches:
+    pieces of the batch over whose gradients `single` averages; a model with BatchNorm then learns
+    as in so many processes. Raises UnsupportedError, with the reason, where the model or the
+    backend does not allow the strategy.
     """
     strategy = stage.cell.strategy
     if stays_as_built(stage, device):
@@ -54,7 +57,8 @@ def build_trainer(
 
 
 def _cut(workload: Workload, count: int) -> list[Workload]:
-    """The batch in `count` equal pieces."""
+    """Cut the batch into `count` equal pieces."""
     size, rest = divmod(len(workload.targets), count)
-    assert rest == 0, "a mean of means is the mean over pieces of one size only"
+    assert rest == 0, "a mean of means equals the mean only over pieces of equal size"
+
     return [workload.share(piece * size, (piece + 1) * size) for piece in range(count)]

@@ -1,5 +1,5 @@
-"""A model of which each process holds a shard of every weight: torch's fully_shard (Zhao et al.
-2023, PyTorch FSDP)."""
+"""Fully sharded models: each process holds a shard of every weight (torch's fully_shard; Zhao et
+al. 2023, PyTorch FSDP)."""
 
 import torch
 import torch.distributed as dist
@@ -14,12 +14,16 @@ from ddpm_bench.throughput.workloads.workload import Workload
 
 
 def sharded(stage: CellStage, workload: Workload, device: torch.device) -> nn.Module:
-    """The model with every weight cut over the processes; the blocks of `shards` and the rest are
-    gathered where they are computed, in 16 bits if they are computed so."""
+    """Shard every weight of the model over the processes and return the model.
+
+    Each block of `workload.shards`, and the rest of the model, is gathered while it is computed; in
+    16 bits if it is computed in 16 bits.
+    """
     model = placed(stage, workload.model, device)
     with_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
-    # BatchNorm keeps its weights and statistics in 32 bits: such models are gathered so, and
-    # autocast alone computes in 16. Inputs stay as they are: autocast knows which to cast.
+    # BatchNorm keeps its weights and statistics in 32 bits: models with it are gathered in 32 bits,
+    # and autocast alone computes in 16. Inputs are not cast here: autocast casts where it should.
+
     policy = MixedPrecisionPolicy(
         param_dtype=None if with_batch_norm else LOW_PRECISION.get(stage.cell.precision),
         reduce_dtype=torch.float32,

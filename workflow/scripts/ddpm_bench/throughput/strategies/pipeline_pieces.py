@@ -1,8 +1,8 @@
-"""Models as the consecutive pieces that stages of a pipeline are made of.
+"""Consecutive pieces of models, from which the stages of a pipeline are made.
 
-A piece is a module that takes the tensors that the piece before returns. The first takes what the
-model takes; the last returns what the model returns. Pieces hold the model's own modules, so that
-its parameters are theirs.
+A piece is a module that takes the tensors that the piece before it returns. The first takes the
+model's inputs; the last returns the model's output. Pieces hold the model's own modules, and so its
+parameters.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from ddpm_bench.planning.benchmark_cells import UnsupportedError
 
 
 def model_pieces(model: nn.Module) -> list[nn.Module]:
-    """The finest pieces that a model is cut into. Raises UnsupportedError, with the reason."""
+    """Cut a model into its smallest pieces.
+
+    Raises UnsupportedError, with the reason, for a model that cannot be cut.
+    """
     if _only_calls_in_turn(model):
         return list(_children_in_turn(model))
     if isinstance(model, DenoisingUnet):
@@ -35,12 +38,16 @@ def model_pieces(model: nn.Module) -> list[nn.Module]:
 
 
 def _only_calls_in_turn(model: nn.Module) -> bool:
-    """A Sequential whose class or forward is the user's may do more."""
+    """Return true for a Sequential that only calls its children one after the other.
+
+    A subclass, or one with a forward function of the user's, may do more.
+    """
     plain = isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
     return plain and "forward" not in vars(model)
 
 
 def _children_in_turn(model: nn.Sequential) -> Iterator[nn.Module]:
+    """Yield the children of nested Sequentials in the order of their calls."""
     for child in model:
         if _only_calls_in_turn(child):
             yield from _children_in_turn(child)
@@ -49,7 +56,7 @@ def _children_in_turn(model: nn.Sequential) -> Iterator[nn.Module]:
 
 
 def _pieces_of_resnet(model: nn.Module) -> list[nn.Module]:
-    """torchvision's ResNet: stem, residual blocks, classifier."""
+    """Cut torchvision's ResNet: stem, residual blocks, classifier."""
     levels = (model.layer1, model.layer2, model.layer3, model.layer4)
     return [
         nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool),
@@ -59,9 +66,9 @@ def _pieces_of_resnet(model: nn.Module) -> list[nn.Module]:
 
 
 class Stem(nn.Module):
-    """(noised images, times, ...) -> (x, embedded times): what the first piece of a U-Net does.
+    """First piece of a U-Net: (noised images, times, ...) -> (x, embedded times).
 
-    Float embeddings cross the boundaries of stages in place of times, which have no gradient.
+    Stages pass on the embedded times, which are floats; the times themselves have no gradient.
     """
 
     def __init__(self, first: nn.Module, embed_times: nn.Module, estimates: bool) -> None:
@@ -78,7 +85,7 @@ class Stem(nn.Module):
 
 
 class Timed(nn.Module):
-    """A layer of (x, embedded times), as all layers of a Step are called."""
+    """Layer called with (x, embedded times), as all layers of a Step are."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -89,11 +96,15 @@ class Timed(nn.Module):
 
 
 class Untimed(Timed):
+    """Layer that takes x alone and ignores the embedded times."""
+
     def forward(self, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
         return self.layer(x)
 
 
 class Residual(Timed):
+    """Layer of x alone whose output is added to x."""
+
     def forward(self, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
         return self.layer(x) + x
 
@@ -101,20 +112,20 @@ class Residual(Timed):
 class Step(nn.Module):
     """Layers of a U-Net between two places where stages may be cut.
 
-    Takes and gives (x, embedded times, *skips), the youngest skip last. A skip is laid down by the
-    step that reads it as its input, not by the one that makes it: so no tensor crosses a boundary
+    Takes and returns (x, embedded times, *skips), the newest skip last. A skip is added by the step
+    that has it as its input, not by the step that computes it, so that no tensor crosses a boundary
     twice, as output and as skip.
     """
 
-    def __init__(self, *layers: Timed, lays_skip: bool = False, takes_skip: bool = False) -> None:
+    def __init__(self, *layers: Timed, adds_skip: bool = False, takes_skip: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.lays_skip, self.takes_skip = lays_skip, takes_skip
+        self.adds_skip, self.takes_skip = adds_skip, takes_skip
 
     def forward(
         self, x: torch.Tensor, embedded: torch.Tensor, *skips: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        if self.lays_skip:
+        if self.adds_skip:
             skips = (*skips, x)
         if self.takes_skip:
             x = torch.cat((x, skips[-1]), dim=1)
@@ -125,7 +136,7 @@ class Step(nn.Module):
 
 
 class Head(nn.Module):
-    """The last step of a U-Net, and the layers from its output to the prediction."""
+    """Last step of a U-Net, and the layers from its output to the prediction."""
 
     def __init__(self, step: Step, *layers: nn.Module) -> None:
         super().__init__()
@@ -137,14 +148,17 @@ class Head(nn.Module):
 
 
 def _pieces_of_unet(model: DenoisingUnet) -> list[nn.Module]:
-    """denoising-diffusion-pytorch's U-Net: two residual blocks a level, the second with attention,
-    each followed by a skip; one more skip after the first convolution."""
+    """Cut denoising-diffusion-pytorch's U-Net.
+
+    It has two residual blocks a level, the second with attention, each followed by a skip, and one
+    more skip after the first convolution.
+    """
     pieces = [Stem(model.init_conv, model.time_mlp, model.self_condition)]
     for first, second, attention, downsample in model.downs:
         pieces += [
-            Step(Timed(first), lays_skip=len(pieces) == 1),
-            Step(Timed(second), Residual(attention), lays_skip=True),
-            Step(Untimed(downsample), lays_skip=True),
+            Step(Timed(first), adds_skip=len(pieces) == 1),
+            Step(Timed(second), Residual(attention), adds_skip=True),
+            Step(Untimed(downsample), adds_skip=True),
         ]
     pieces += [
         Step(Timed(model.mid_block1), Residual(model.mid_attn)),
@@ -161,7 +175,7 @@ def _pieces_of_unet(model: DenoisingUnet) -> list[nn.Module]:
 
 
 class EmbeddedTimes(nn.Module):
-    """The sinusoids of times, then the two layers that diffusers puts on them."""
+    """Time embedding of diffusers: sinusoids, then two layers."""
 
     def __init__(self, sinusoids: nn.Module, layers: nn.Module) -> None:
         super().__init__()
@@ -172,16 +186,16 @@ class EmbeddedTimes(nn.Module):
 
 
 def _pieces_of_unet2d(model: nn.Module) -> list[nn.Module]:
-    """diffusers' UNet2DModel: every layer but those of the middle and of resampling up is followed
-    by a skip."""
+    """Cut diffusers' UNet2DModel, in which a skip follows every layer but those of the middle and
+    of upsampling."""
     embed = EmbeddedTimes(model.time_proj, model.time_embedding)
     estimates = model.config.in_channels > model.config.out_channels
     pieces = [Stem(model.conv_in, embed, estimates)]
     for level in model.down_blocks:
-        pieces += [Step(*layers, lays_skip=True) for layers in _layers(level)]
-        pieces += [Step(Untimed(item), lays_skip=True) for item in level.downsamplers or ()]
+        pieces += [Step(*layers, adds_skip=True) for layers in _layers(level)]
+        pieces += [Step(Untimed(item), adds_skip=True) for item in level.downsamplers or ()]
     middle = model.mid_block
-    pieces.append(Step(Timed(middle.resnets[0]), lays_skip=True))
+    pieces.append(Step(Timed(middle.resnets[0]), adds_skip=True))
     for attention, resnet in zip(middle.attentions, middle.resnets[1:], strict=True):
         attends = () if attention is None else (Untimed(attention),)
         pieces.append(Step(*attends, Timed(resnet)))
@@ -193,7 +207,8 @@ def _pieces_of_unet2d(model: nn.Module) -> list[nn.Module]:
 
 
 def _layers(level: nn.Module) -> list[tuple[Timed, ...]]:
-    """The residual layers of a level, each with its attention where the level has it."""
+    """Return the residual layers of a level, each with its attention where the level has it."""
+
     attentions = getattr(level, "attentions", None) or [None] * len(level.resnets)
     return [
         (Timed(resnet),) if attention is None else (Timed(resnet), Untimed(attention))

@@ -1,4 +1,4 @@
-"""A model as consecutive stages, for torch.distributed.pipelining to run."""
+"""Consecutive stages of a model, for torch.distributed.pipelining."""
 
 import functools
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.strategies.pipeline_pieces import model_pieces
 from ddpm_bench.throughput.workloads.workload import Workload
 
-# What reading and updating a weight costs, in operations of a forward pass. By operations alone the
-# dearer of two stages of resnet50 took 67% of the time (batch 32 at 32x32, one CPU core), with this
-# 54%: its last level has most weights and few pixels.
+# Cost of reading and updating a weight, in operations of a forward pass. Cut by operations alone,
+# the slower of two stages of resnet50 took 67% of the time (batch 32 at 32x32, one CPU core), with
+# this cost 54%: the last level has most of the weights and few pixels.
 OPERATIONS_PER_WEIGHT = 200
 
-CHANNELS_LAST = (0, 2, 3, 1)  # of images [N, C, H, W]
+CHANNELS_LAST = (0, 2, 3, 1)  # order of dimensions of images [N, C, H, W]
 
 
-class _Depart(torch.autograd.Function):
-    """A tensor with its dimensions in another order, dense: of images in channels_last a view."""
+class _ToDense(torch.autograd.Function):
+    """Permutation of dimensions into a dense tensor; for images in channels_last a view."""
 
     @staticmethod
     def forward(context, x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
@@ -34,13 +34,13 @@ class _Depart(torch.autograd.Function):
         return gradient.permute(_inverse(context.order)), None
 
 
-class _Arrive(torch.autograd.Function):
-    """The way back, whose gradient is dense."""
+class _FromDense(torch.autograd.Function):
+    """Inverse permutation of dimensions, with a dense gradient."""
 
     @staticmethod
     def forward(context, x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
         context.order = order
-        # A layer of the user's may overwrite what it gets, which must not be a view then.
+        # A layer of the user's may write into its input, which must not be a view then.
         return x.permute(_inverse(order)) if order == CHANNELS_LAST else x.clone()
 
     @staticmethod
@@ -49,6 +49,7 @@ class _Arrive(torch.autograd.Function):
 
 
 def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the inverse permutation."""
     return tuple(order.index(dimension) for dimension in range(len(order)))
 
 
@@ -56,9 +57,9 @@ class Stage(nn.Module):
     """Pieces of a model that one process computes.
 
     Takes the tensors that the stage before returns, as arguments; returns a tensor, or a tuple of
-    them. What passes between processes is dense, and so are its gradients: gloo sends nothing else,
-    and receivers read what comes with the strides of the first step. Where `channels_last`, images
-    pass as [N, H, W, C], so that this layout is kept without copies.
+    them. Tensors between processes are dense, and so are their gradients: gloo sends no others, and
+    receivers read with the strides of the first step. With `channels_last`, images pass as
+    [N, H, W, C], which keeps this layout without copies.
     """
 
     def __init__(
@@ -70,29 +71,32 @@ class Stage(nn.Module):
 
     def forward(self, *state: torch.Tensor) -> Any:
         if not self.first:
-            state = tuple(_Arrive.apply(tensor, self._order(tensor)) for tensor in state)
+            state = tuple(_FromDense.apply(tensor, self._order(tensor)) for tensor in state)
         for piece in self.pieces:
             state = _as_tuple(piece(*state))
         if not self.last:
-            state = tuple(_Depart.apply(tensor, self._order(tensor)) for tensor in state)
+            state = tuple(_ToDense.apply(tensor, self._order(tensor)) for tensor in state)
         return state[0] if len(state) == 1 else state
 
     def _order(self, tensor: torch.Tensor) -> tuple[int, ...]:
+        """Return the order of dimensions in which a tensor passes between processes."""
         if self.channels_last and tensor.ndim == 4:
             return CHANNELS_LAST
         return tuple(range(tensor.ndim))
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return a tuple as it is, and anything else as a tuple of one."""
     return value if isinstance(value, tuple) else (value,)
 
 
 def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
-    """The model as `count` stages, the dearest as cheap as can be, by operations of a forward pass
-    and by weights; all processes cut alike, because nothing is timed.
+    """Cut a model into `count` stages whose most expensive one costs as little as possible.
 
-    They share the model's parameters, and one after the other compute what it does. Raises
-    UnsupportedError, with the reason, where the model cannot be cut so.
+    Costs count the operations of a forward pass, and the weights; all processes find the same cut,
+    because nothing is timed. The stages hold the model's own parameters and, one after the other,
+    compute the model's output. Raises UnsupportedError, with the reason, where the model cannot be
+    cut into so many.
     """
     groups, costs = _divisible(workload, model_pieces(workload.model))
     if count > len(groups):
@@ -101,7 +105,7 @@ def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
             f"x nodes to {len(groups)} or fewer"
         )
     sizes = balanced(tuple(costs), count)
-    # Layers of the user's may count on dense tensors.
+    # Layers of users may rely on dense tensors.
     own = isinstance(workload.model, nn.Sequential)
     in_channels_last = not own and any(
         item.ndim == 4 and item.is_contiguous(memory_format=torch.channels_last)
@@ -121,10 +125,10 @@ def pipeline_stages(workload: Workload, count: int) -> list[nn.Module]:
 def _divisible(
     workload: Workload, pieces: list[nn.Module]
 ) -> tuple[list[list[nn.Module]], list[int]]:
-    """The pieces in the smallest groups that can be stages, and what each costs a batch.
+    """Join pieces into the smallest groups that can be stages; return them and their costs.
 
-    A group has parameters to train, and gets float tensors that need a gradient: what torch's
-    stages send each other.
+    A group has trainable parameters, and its inputs are float tensors that need a gradient, which
+    is what torch's stages can send to each other. Costs are of a batch, in operations.
     """
     device = next(workload.model.parameters()).device
     samples = len(workload.targets)
@@ -150,10 +154,12 @@ def _divisible(
 
 
 def _can_be_sent(value: Any) -> bool:
+    """Return true for a value that torch's pipeline stages can pass on."""
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.requires_grad
 
 
 def _check_that_one_tensor_passes(child: nn.Module, state: tuple[Any, ...]) -> None:
+    """Raise UnsupportedError unless a child of a Sequential returns a single tensor."""
     if len(state) != 1 or not isinstance(state[0], torch.Tensor):
         raise UnsupportedError(
             f"a {type(child).__name__} in a torch.nn.Sequential gives no single tensor, which is "
@@ -163,7 +169,8 @@ def _check_that_one_tensor_passes(child: nn.Module, state: tuple[Any, ...]) -> N
 
 @contextmanager
 def _without_traces(model: nn.Module) -> Iterator[None]:
-    """Running the model leaves running statistics and the random generator as they were."""
+    """Restore the random generator and training modes when the block ends; meanwhile the model is
+    in evaluation mode, so that running statistics do not change."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -176,22 +183,28 @@ def _without_traces(model: nn.Module) -> Iterator[None]:
 
 @functools.cache
 def balanced(costs: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """The sizes of `count` consecutive parts of at least one item each, whose dearest is cheapest;
-    of equal ones that whose first part is smallest."""
+    """Return the sizes of `count` consecutive parts whose most expensive one costs the least.
+
+    Each part has at least one item. Among equally good cuts, the first part is as small as it can
+    be.
+    """
     if count == 1:
         return (len(costs),)
     ways = [
         (first, *balanced(costs[first:], count - 1)) for first in range(1, len(costs) - count + 2)
     ]
-    return min(ways, key=lambda sizes: _dearest(costs, sizes))
+    return min(ways, key=lambda sizes: _highest_cost(costs, sizes))
 
 
-def _dearest(costs: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+def _highest_cost(costs: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    """Return the cost of the most expensive of consecutive parts of these sizes."""
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
     return max(sum(costs[end - size : end]) for end, size in zip(ends, sizes, strict=True))
 
 
 def _check_that_nothing_is_shared(stages: list[nn.Module]) -> None:
+    """Raise UnsupportedError if two stages use the same parameter."""
+
     owner: dict[int, int] = {}
     for index, stage in enumerate(stages):
         for name, parameter in stage.named_parameters():

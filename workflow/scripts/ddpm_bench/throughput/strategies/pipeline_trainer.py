@@ -1,7 +1,7 @@
-"""Trainers of pipelines: each process holds one of the consecutive stages of a model.
+"""Pipeline training: each process holds one of the consecutive stages of a model.
 
-GPipe (Huang et al. 2019) runs the forward passes of all micro-batches, then the backward ones; 1F1B
-(Narayanan et al. 2019) has them take turns. Both are torch.distributed.pipelining's.
+GPipe (Huang et al. 2019) runs the forward passes of all micro-batches, then the backward passes;
+1F1B (Narayanan et al. 2019) alternates them. Both schedules are torch.distributed.pipelining's.
 """
 
 import torch
@@ -13,19 +13,21 @@ from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.strategies.pipeline_stages import pipeline_stages
 from ddpm_bench.throughput.strategies.trainers import Autocast, StrategyTrainer, placed
-from ddpm_bench.throughput.unsupported import of_pipeline
+from ddpm_bench.throughput.unsupported import pipeline_reason
 from ddpm_bench.throughput.workloads.workload import Workload
 
 SCHEDULES = {"pipeline-gpipe": ScheduleGPipe, "pipeline-1f1b": Schedule1F1B}
 
 
 class PipelineTrainer(StrategyTrainer):
-    """One of the consecutive stages of a model, and with the last its loss (torch's
-    distributed.pipelining): the first is given the global batch, cut into micro-batches."""
+    """Trainer of one pipeline stage (torch.distributed.pipelining).
+
+    The first stage takes the global batch, cut into micro-batches; the last computes the loss.
+    """
 
     def __init__(self, stage: CellStage, workload: Workload, device: torch.device) -> None:
         rank, world = dist.get_rank(), dist.get_world_size()
-        reason = of_pipeline(stage)
+        reason = pipeline_reason(stage)
         if reason is not None:
             raise UnsupportedError(reason)
         part = placed(stage, pipeline_stages(workload, world)[rank], device)
@@ -40,12 +42,13 @@ class PipelineTrainer(StrategyTrainer):
         )
 
     def _scaled_loss(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a micro-batch, a scalar, times the loss scale."""
         with self._autocast():
             return self._scaler.scaled(self._loss(output, targets))
 
     def step(self) -> torch.Tensor | None:
         self._optimizer.zero_grad(set_to_none=True)
-        losses: list[torch.Tensor] = []  # of the micro-batches, scaled
+        losses: list[torch.Tensor] = []  # scaled, one for each micro-batch
         last = {} if self._targets is None else {"target": self._targets, "losses": losses}
         self._schedule.step(*self._inputs, **last, return_outputs=False)
         scale = self._scaler.scale
@@ -54,8 +57,7 @@ class PipelineTrainer(StrategyTrainer):
 
 
 class _Autocasting(nn.Module):
-    """A stage in its precision: schedules call forward and backward passes in turns, and autocast
-    is for the forward ones only."""
+    """Pipeline stage whose forward pass, and only that, runs under autocast."""
 
     def __init__(self, stage: nn.Module, autocast: Autocast) -> None:
         super().__init__()

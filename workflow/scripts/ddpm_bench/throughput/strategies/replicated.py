@@ -1,6 +1,6 @@
-"""A model that each process holds whole, by DistributedDataParallel (Li et al. 2020).
+"""Replicated models: each process holds the whole model (DistributedDataParallel; Li et al. 2020).
 
-Gradients travel as they are, in 16 bits, or as low-rank factors (PowerSGD, Vogels et al. 2019).
+Gradients are sent in full, in 16 bits, or as low-rank factors (PowerSGD, Vogels et al. 2019).
 """
 
 import torch
@@ -14,13 +14,16 @@ from ddpm_bench.config.benchmark import STEPS_BEFORE_COMPRESSION, CellStage
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.strategies.trainers import placed
 
-# Of PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero and is no NaN.
+# For PowerSGD's orthogonalisation: a gradient that is zero everywhere stays zero, not NaN.
 POWERSGD_EPSILON = 1e-8
-ONE_BUCKET_MB = 2**20  # of DDP: more than any model has
+ONE_BUCKET_MB = 2**20  # size of DDP's buckets, larger than any model
 
 
 def replicated(stage: CellStage, model: nn.Module, device: torch.device) -> DistributedDataParallel:
-    """The whole model in every process; gradients travel in the form that the strategy names."""
+    """Wrap the model in DistributedDataParallel, with the strategy's compression of gradients.
+
+    Raises UnsupportedError where the backend or the precision does not allow that compression.
+    """
     strategy, gloo = stage.cell.strategy, dist.get_backend() == "gloo"
     if strategy == "ddp-bf16" and dist.get_backend() != "nccl":
         raise UnsupportedError(
@@ -32,9 +35,10 @@ def replicated(stage: CellStage, model: nn.Module, device: torch.device) -> Dist
             "powersgd carries over what it left out of each gradient, and under the loss scaling "
             "of fp16 an overflow would stay in it for ever; take bf16"
         )
-    # PowerSGD begins further all-reduces in gloo's threads, as earlier ones end. With a second
-    # bucket under way each process begins them in an order of its own: one is taken for another,
-    # or all wait for ever.
+    # PowerSGD begins further all-reduces in gloo's threads as earlier ones end. With a second
+    # bucket under way, processes begin them in different orders: one is mistaken for another, or
+    # all wait for ever.
+
     one_bucket = {"bucket_cap_mb": ONE_BUCKET_MB} if strategy == "powersgd" and gloo else {}
     devices = None if device.type == "cpu" else [device]
     model = placed(stage, model, device)

@@ -1,7 +1,7 @@
-"""One optimiser step, over and over: what all strategies of the throughput benchmark share.
+"""Trainers of the throughput benchmark: the optimiser step that all strategies share.
 
-A trainer takes this process's share of a global batch to its device once, and trains on it at every
-step: loading data is no part of what is measured.
+A trainer copies this process's share of the global batch to its device once and trains on it at
+every step, so that loading data is not part of the measurement.
 """
 
 from abc import ABC, abstractmethod
@@ -18,13 +18,18 @@ from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.throughput.workloads.workload import Workload
 from ddpm_bench.training.optimizer import FIRST_SCALE, next_scale
 
+LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SGD_MOMENTUM = 0.9
+# fully_shard needs contiguous weights; powersgd views gradients as matrices in their memory order.
+CONTIGUOUS = ("fsdp", "powersgd")
+
 
 class LossScaler:
     """Dynamic loss scaling (Micikevicius et al. 2018): all processes skip a step, or none does.
 
-    torch's ShardedGradScaler would do, but not with the fused Adam of sharded weights (torch 2.14).
-    Where `enabled` is false the scale stays 1 and no step is skipped. agreeing: each process sees
-    the gradients of its part of the model only, so they have to ask each other.
+    torch's ShardedGradScaler does not work with the fused Adam of sharded weights (torch 2.14).
+    Where `enabled` is false the scale stays 1 and no step is skipped. agreeing: each process has
+    the gradients of its part of the model only, so that the decision is reduced over processes.
     """
 
     def __init__(self, device: torch.device, enabled: bool, agreeing: bool) -> None:
@@ -34,7 +39,7 @@ class LossScaler:
         self._good_steps = torch.zeros((), device=device)  # since the scale last changed
 
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
-        """What to call backward() on."""
+        """Return the loss times the scale, on which to call backward()."""
         return loss * self.scale if self._enabled else loss
 
     @torch.no_grad()
@@ -48,7 +53,7 @@ class LossScaler:
         if self._agreeing:
             dist.all_reduce(skipped, dist.ReduceOp.MAX)
         if optimizer.defaults["fused"]:
-            # The fused kernels divide by grad_scale and leave all as it is where found_inf is 1.
+            # The fused kernels divide by grad_scale, and change nothing where found_inf is 1.
             optimizer.grad_scale, optimizer.found_inf = self.scale, skipped
             optimizer.step()
         elif not skipped:
@@ -58,7 +63,7 @@ class LossScaler:
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> Iterable[torch.Tensor]:
-    """Of this process: its shards of sharded weights."""
+    """Yield the gradients that this process holds, of sharded weights its shards."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None:
@@ -66,19 +71,13 @@ def _gradients(optimizer: torch.optim.Optimizer) -> Iterable[torch.Tensor]:
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """What this process holds of a tensor."""
+    """Return the part of a tensor that this process holds, or the tensor if it is not sharded."""
     # A DTensor; its class takes half a second to import.
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
-SGD_MOMENTUM = 0.9
-# fully_shard refuses weights that lie otherwise; powersgd takes gradients for matrices as they lie.
-CONTIGUOUS = ("fsdp", "powersgd")
-
-
 class StrategyTrainer(ABC):
-    """Trains on one batch; `parameter_bytes` is what this process holds of the weights."""
+    """Trainer on one batch; `parameter_bytes` counts the weights that this process holds."""
 
     def __init__(
         self,
@@ -87,7 +86,11 @@ class StrategyTrainer(ABC):
         device: torch.device,
         parted: bool = False,
     ) -> None:
-        """parted: each process holds a part of the model only."""
+        """Build the optimiser, the loss scaler and autocast.
+
+        parameters: those that this process holds; parted: each process holds only a part of the
+        model.
+        """
         held = list(parameters)
         sharded = any(local(item) is not item for item in held)
         self._optimizer = build_optimizer(stage.measuring, held, fused_sgd=not sharded)
@@ -98,12 +101,15 @@ class StrategyTrainer(ABC):
 
     @abstractmethod
     def step(self) -> torch.Tensor | None:
-        """One optimiser step. Returns the loss before it, a scalar on the device: the mean over
-        the samples of this process, or None where a pipeline's process sees no loss."""
+        """Take one optimiser step and return the loss before it.
+
+        The loss is a scalar on the device, the mean over the samples of this process; None in the
+        processes of a pipeline that compute no loss.
+        """
 
 
 class Autocast:
-    """Makes the contexts in which a model and its loss are computed: torch.autocast."""
+    """Factory of torch.autocast contexts, in which a model and its loss are computed."""
 
     def __init__(self, device: torch.device, precision: str) -> None:
         self._device = device.type
@@ -116,7 +122,10 @@ class Autocast:
 def build_optimizer(
     measuring: CellMeasuring, parameters: list[nn.Parameter], fused_sgd: bool = True
 ) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum, in one kernel for all weights where torch has one."""
+    """Build Adam or SGD with momentum, fused into one kernel for all weights where torch can.
+
+    Raises UnsupportedError where this process holds no parameters.
+    """
     if not parameters:
         raise UnsupportedError("a process would hold no weights: use fewer processes")
     if measuring.optimizer == "adam":
@@ -127,9 +136,10 @@ def build_optimizer(
 
 
 class WholeModelTrainer(StrategyTrainer):
-    """A loop as it is written by hand; `model` may be one that DDP wraps or fully_shard cut.
+    """Trainer that calls one model, which may be wrapped by DDP or cut by fully_shard.
 
-    parts: what the gradient of a step is the mean of, computed one after the other.
+    parts: pieces of the batch, computed one after the other; a step takes the mean of their
+    gradients.
     """
 
     def __init__(
@@ -159,7 +169,10 @@ class WholeModelTrainer(StrategyTrainer):
 
 
 def placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Module:
-    """On the device, and laid out as a training lays it out; models of users stay as they are."""
+    """Move a model to the device, in the memory layout that a training uses.
+
+    Models of users keep their layout.
+    """
     if stage.cell.strategy in CONTIGUOUS:
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()
@@ -174,14 +187,15 @@ def placed(stage: CellStage, model: nn.Module, device: torch.device) -> nn.Modul
 
 
 def stays_as_built(stage: CellStage, device: torch.device) -> bool:
-    """Whether a model trains faster with its weights as they were built than in channels_last.
+    """Return true for models that train faster in the layout they were built in.
 
-    Resnets on CPUs do, at least on small images: resnet18 on 32x32 in fp32 on one thread took 109
-    and 125 ms a step at batch 32, 55 and 75 ms at batch 8.
+    Resnets on CPUs do, at least on small images: a step of resnet18 on 32x32 in fp32 on one thread
+    took 109 ms as built and 125 ms in channels_last at batch 32, 55 and 75 ms at batch 8.
     """
     return isinstance(stage.network, Resnet) and device.type == "cpu"
 
 
 def _copied(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterable[torch.Tensor]:
-    """On the device, in memory of their own: what is a share does not hold the whole batch."""
+    """Copy tensors to the device; a copy of a share does not keep the whole batch in memory."""
+
     return (tensor.to(device, copy=True) for tensor in tensors)

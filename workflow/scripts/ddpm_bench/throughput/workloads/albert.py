@@ -1,5 +1,7 @@
-"""ALBERT of transformers for the throughput benchmark. Imported by who asks for it: it takes
-seconds."""
+"""ALBERT of transformers for the throughput benchmark.
+
+transformers takes seconds to import, so this module is imported only where it is used.
+"""
 
 import torch
 from transformers import AlbertConfig, AlbertForMaskedLM
@@ -8,18 +10,19 @@ from ddpm_bench.config.benchmark import Albert
 
 
 class MaskedLanguageModel(AlbertForMaskedLM):
-    """Takes tokens, int64 [N, length]; gives logits [N, length, vocabulary]."""
+    """ALBERT that maps tokens, int64 [N, length], to logits [N, length, vocabulary]."""
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().forward(input_ids=tokens).logits
 
 
 def build_albert(keys: Albert) -> MaskedLanguageModel:
-    """With weights drawn from torch's global generator, in training mode.
+    """Build the model in training mode, with weights drawn from torch's global generator.
 
-    Without dropout, whose draws would differ between strategies, and without the pooler, which no
-    loss over tokens reaches.
+    It has no dropout, whose draws would differ between strategies, and no pooler, which gets no
+    gradient from a loss over tokens.
     """
+
     config = AlbertConfig(
         vocab_size=keys.vocabulary,
         embedding_size=keys.embedding_size,

@@ -1,7 +1,7 @@
-"""What a cell of the throughput benchmark trains: a model, a batch and a loss.
+"""Workloads of the throughput benchmark, one for each kind of network.
 
-Built on the CPU from the seed alone, so that every process of a cell has the same model and the
-same global batch, of which it takes its share.
+They are built on the CPU from the seed alone, so that every process of a cell has the same model
+and the same global batch, of which it takes its share.
 """
 
 import numpy as np
@@ -14,20 +14,20 @@ from ddpm_bench.models import diffusion
 from ddpm_bench.models.randomness import derived_seed
 from ddpm_bench.throughput.workloads.workload import Workload
 
-MASKED = 0.15  # of the tokens of a sequence (Devlin et al. 2019, section 3.1)
+MASKED = 0.15  # share of the tokens of a sequence (Devlin et al. 2019, section 3.1)
 
 
 def build_workload(
     network: Network, measuring: CellMeasuring, samples: int, images: np.ndarray | None = None
 ) -> Workload:
-    """A network with a batch of `samples`, on the CPU, from `measuring.seed`.
+    """Build a network with a batch of `samples` and a loss, on the CPU, from `measuring.seed`.
 
-    images: uint8 [N, H, W, C], to take in place of random ones, from the first on, over again where
-    N < samples. The global generator is left as it was. Raises UserError for a model of the user's
-    that cannot be trained.
+    images: uint8 [N, H, W, C] to use in place of random ones, from the first on, repeated where
+    N < samples. torch's global generator keeps its state. Raises UserError for a user's model that
+    cannot be trained.
 
-    Weights are contiguous, as fully_shard needs them; memory_layout.py lays them out as the other
-    strategies compute them faster. Images are in channels_last.
+    Weights are contiguous, as fully_shard needs them; models/fast_layers.py lays them out for the
+    other strategies. Images are in channels_last.
     """
     if isinstance(network, OwnModel):
         from ddpm_bench.throughput.workloads.own_model import own_workload
@@ -44,12 +44,12 @@ def build_workload(
 
 
 def _generator(seed: int, use: int) -> torch.Generator:
-    """Each use draws from a stream of its own: 0, what the model sees; 1, its labels."""
+    """Return the random generator of one use: 0 for the model's inputs, 1 for labels."""
     return torch.Generator().manual_seed(derived_seed(seed, "sample", use))
 
 
 def _pictures(measuring: CellMeasuring, samples: int, images: np.ndarray | None) -> torch.Tensor:
-    """Float32 [samples, C, H, W] in [-1, 1], in channels_last."""
+    """Return images, float32 [samples, C, H, W] in [-1, 1], in channels_last."""
     if images is None:
         size = measuring.image_size
         shape = (samples, size, size, measuring.channels)
@@ -61,7 +61,7 @@ def _pictures(measuring: CellMeasuring, samples: int, images: np.ndarray | None)
 
 
 def _resnet(network: Resnet, measuring: CellMeasuring, pictures: torch.Tensor) -> Workload:
-    """Labels drawn at random, learnt with cross entropy."""
+    """Build a resnet of torchvision that learns random labels with cross entropy."""
     import torchvision
 
     channels = pictures.shape[1]
@@ -88,10 +88,10 @@ def _resnet(network: Resnet, measuring: CellMeasuring, pictures: torch.Tensor) -
 
 
 def _albert(network: Albert, seed: int, samples: int) -> Workload:
-    """Random tokens, some of them masked, learnt at every position.
+    """Build ALBERT, which learns random tokens at every position, some of them masked.
 
-    The last token of the vocabulary is the mask: with random weights any can be. No shards: the
-    weights of the one layer are used again and again, so that all are gathered at once.
+    The last token of the vocabulary serves as the mask; with random weights any token can. There
+    are no shards: the one layer's weights are used again and again, so all are gathered at once.
     """
     from ddpm_bench.throughput.workloads.albert import build_albert
 
@@ -107,5 +107,6 @@ def _albert(network: Albert, seed: int, samples: int) -> Workload:
 
 
 def _token_error(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of logits [N, length, vocabulary] and tokens [N, length]."""
+    """Return the mean cross entropy of logits [N, length, vocabulary] and tokens [N, length]."""
+
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())

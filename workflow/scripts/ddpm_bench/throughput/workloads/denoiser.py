@@ -1,4 +1,4 @@
-"""What the benchmark trains of denoising networks: both U-Nets, as experiments build them."""
+"""Workloads of denoising networks: both U-Nets, as experiments build them."""
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,11 @@ from ddpm_bench.throughput.workloads.workload import Workload
 
 
 def denoiser_workload(network: Model, seed: int, pictures: torch.Tensor) -> Workload:
-    """Ho et al. 2020, eq. 14: the squared error of the noise, at a random time for each image.
+    """Build a denoising network that predicts the noise in images, at a random time for each.
 
-    With self-conditioning the network gets no estimate, as in half of a training's steps.
+    The loss is the squared error of the noise (Ho et al. 2020, eq. 14). pictures: float32
+    [N, C, H, W] in [-1, 1]. With self-conditioning the network gets no estimate, as in half of the
+    steps of a training.
     """
     schedule = diffusion.build_schedule(
         Diffusion(objective="pred_noise", beta_schedule="linear"), torch.device("cpu")
@@ -35,11 +37,14 @@ def denoiser_workload(network: Model, seed: int, pictures: torch.Tensor) -> Work
 
 
 def _blocks(model: nn.Module) -> tuple[nn.Module, ...]:
-    """Residual and attention blocks of our U-Net; levels of diffusers'."""
+    """Return the blocks to shard: residual and attention blocks of denoising-diffusion-pytorch's
+    U-Net, levels of diffusers'."""
     if isinstance(model, DenoisingUnet):
         return tuple(module for module in model.modules() if isinstance(module, BLOCKS))
     return (*model.down_blocks, model.mid_block, *model.up_blocks)
 
 
 def _squared_error(prediction: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error in float32."""
+
     return F.mse_loss(prediction.float(), noise)

@@ -1,6 +1,7 @@
-"""A user's own model for the throughput benchmark: a function in a Python file of theirs.
+"""Users' own models for the throughput benchmark, built by a function in a Python file.
 
-What it returns is checked before anything is measured, and each error says what to change.
+The model, batch and loss are checked before anything is measured, and each error message names what
+to change.
 """
 
 import importlib.util
@@ -21,30 +22,31 @@ from ddpm_bench.machine.memory_limit import is_out_of_memory
 from ddpm_bench.models.randomness import derived_seed
 from ddpm_bench.throughput.workloads.workload import Workload
 
-MODULE = "ddpm_bench_own_model"  # no name that a user's file would import
+MODULE = "ddpm_bench_own_model"  # a name that no user's file imports
 RETURNS = "return (model, (inputs, targets), loss), as docs/benchmark.md shows"
 
 Result = TypeVar("Result")
 
 
 def own_workload(network: OwnModel, seed: int, samples: int) -> Workload:
-    """The model, batch and loss that the user's function returns for this many samples.
+    """Return the model, batch and loss that the user's function builds for this many samples.
 
-    torch's generator is seeded before the file is executed, and put back after it. Raises UserError
-    that names the file, and the line of an exception in it.
+    torch's generator is seeded before the file is executed and restored afterwards. Raises a
+    UserError that names the file, and the line of an exception in it.
     """
-    with _beside(network), torch.random.fork_rng(devices=[]):
+    with _imports_beside(network), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "weights"))
         function = _function(network)
-        returned = _of_user(network, lambda: function(samples))
+        returned = _call_user_code(network, lambda: function(samples))
         workload = _workload(network, returned, samples)
         _check_loss(network, workload)
     return workload
 
 
 @contextmanager
-def _beside(network: OwnModel) -> Iterator[None]:
-    """Let the user's file import those beside it; ours and installed packages come first."""
+def _imports_beside(network: OwnModel) -> Iterator[None]:
+    """Let the user's file import files beside it; the project's modules and installed packages are
+    found first."""
     folder = str(Path(network.path).resolve().parent)
     sys.path.append(folder)
     try:
@@ -54,6 +56,7 @@ def _beside(network: OwnModel) -> Iterator[None]:
 
 
 def _function(network: OwnModel) -> Callable[[int], Any]:
+    """Execute the user's file and return its function; raise UserError where there is none."""
     path = Path(network.path)
     if not path.is_file():
         raise UserError(
@@ -65,7 +68,7 @@ def _function(network: OwnModel) -> Callable[[int], Any]:
         raise UserError(f"{path} is no Python file: its name must end with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module  # dataclasses look their module up by its name
-    _of_user(network, lambda: spec.loader.exec_module(module))
+    _call_user_code(network, lambda: spec.loader.exec_module(module))
     function = getattr(module, network.function, None)
     if not callable(function):
         raise UserError(
@@ -75,10 +78,10 @@ def _function(network: OwnModel) -> Callable[[int], Any]:
     return function
 
 
-def _of_user(network: OwnModel, work: Callable[[], Result]) -> Result:
-    """What `work` returns; an exception in it names the last line of the user's file.
+def _call_user_code(network: OwnModel, work: Callable[[], Result]) -> Result:
+    """Return the result of `work`; raise its exceptions as UserError with the line in the file.
 
-    Memory that runs out is passed on as it is: it is an outcome of the benchmark.
+    Out-of-memory errors are raised unchanged: they are an outcome of the benchmark.
     """
     try:
         return work()
@@ -90,6 +93,7 @@ def _of_user(network: OwnModel, work: Callable[[], Result]) -> Result:
 
 
 def _last_line(network: OwnModel, error: BaseException) -> str:
+    """Return "file:line" of the last line of the user's file that an exception passed through."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{error.filename}:{error.lineno}"
     path = Path(network.path).resolve()
@@ -99,7 +103,7 @@ def _last_line(network: OwnModel, error: BaseException) -> str:
 
 
 def _workload(network: OwnModel, returned: Any, samples: int) -> Workload:
-    """The parts of what was returned, checked but for the loss's value."""
+    """Check the types and shapes that the user's function returned; return them as a workload."""
     made = f"{network.path}: {network.function}({samples})"
     if not isinstance(returned, tuple) or len(returned) != 3:
         raise UserError(f"{made} returned {_described(returned)}: {RETURNS}")
@@ -127,6 +131,7 @@ def _workload(network: OwnModel, returned: Any, samples: int) -> Workload:
 
 
 def _check_tensor(what: str, tensor: Any, samples: int) -> None:
+    """Raise UserError unless this is a CPU tensor [samples, ...] without gradient."""
     if not isinstance(tensor, torch.Tensor):
         raise UserError(f"{what} hold {_described(tensor)}, not a tensor")
     if tensor.ndim == 0 or len(tensor) != samples:
@@ -139,10 +144,13 @@ def _check_tensor(what: str, tensor: Any, samples: int) -> None:
 
 
 def _check_loss(network: OwnModel, workload: Workload) -> None:
-    """Tries the model on two samples at most; running statistics are put back."""
+    """Raise UserError unless the loss of two samples at most is a float scalar with a gradient.
+
+    Running statistics of the model are restored.
+    """
     few = workload.share(0, 2)
     buffers = {name: value.clone() for name, value in workload.model.named_buffers()}
-    value = _of_user(network, lambda: few.loss(workload.model(*few.inputs), few.targets))
+    value = _call_user_code(network, lambda: few.loss(workload.model(*few.inputs), few.targets))
     for name, buffer in workload.model.named_buffers():
         buffer.copy_(buffers[name])
     what = f"{network.path}: the loss of {network.function}"
@@ -156,6 +164,7 @@ def _check_loss(network: OwnModel, workload: Workload) -> None:
 
 
 def _described(value: Any) -> str:
+    """Describe the type and size of a value for an error message."""
     if isinstance(value, torch.Tensor):
         return f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):
@@ -164,9 +173,10 @@ def _described(value: Any) -> str:
 
 
 def _shards(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The model's children that have parameters of their own; of lists of modules, their items.
+    """Return the model's children that have parameters of their own; of lists of modules, their
+    items.
 
-    What shares a parameter with another child stays with the whole.
+    Children that share a parameter with another are left out, and stay with the whole model.
     """
     children = list(_called(model))
     owners: dict[int, int] = {}
@@ -183,6 +193,8 @@ def _shards(model: nn.Module) -> tuple[nn.Module, ...]:
 
 
 def _called(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the children of a model, and the items of its lists and dicts of modules."""
+
     for child in model.children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):
             yield from _called(child)

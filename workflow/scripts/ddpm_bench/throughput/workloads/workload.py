@@ -1,4 +1,4 @@
-"""A model, its batch and its loss, as a cell of the benchmark trains them."""
+"""Workload of a cell of the throughput benchmark: a model, its batch and its loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Workload:
-    """A model with a batch to train on.
+    """Model with a batch to train on.
 
-    inputs: what the model is called with, each [samples, ...]; targets: [samples, ...]; loss: takes
-    the model's output and the targets, gives the mean over samples (a scalar). shards: the blocks
-    that fully_shard gathers one at a time, beside the whole.
+    inputs: the arguments of the model, each [samples, ...]; targets: [samples, ...]; loss: maps the
+    model's output and the targets to the mean over samples, a scalar; sample: the name of what is
+    counted; shards: the blocks that fully_shard gathers one at a time, beside the whole model.
     """
 
     model: nn.Module
@@ -25,6 +25,7 @@ class Workload:
     shards: tuple[nn.Module, ...] = ()
 
     def share(self, start: int, stop: int) -> "Workload":
-        """With these samples of the batch only."""
+        """Return the workload with samples `start` to `stop` - 1 of the batch only."""
+
         inputs = tuple(tensor[start:stop] for tensor in self.inputs)
         return replace(self, inputs=inputs, targets=self.targets[start:stop])
