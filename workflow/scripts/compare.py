@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Join the tables of all experiments, and draw their scores against training steps together.
+"""Join the tables of all experiments, and draw their scores together against training steps.
 
-What is of different datasets, feature spaces or references gets panels of its own.
+Scores of different datasets, feature spaces or references get panels of their own.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show the generated images that are closest to training images, and how close all of them are."""
+"""Draw the generated images closest to training images, and the distances of all of them."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show what an autoencoder gives back, and how it uses its codes.
+"""Draw the reconstructions of an autoencoder, their errors and the use of its codes.
 
 Writes into the output folder: reconstructions.png, Codebooks_vs_TrainingSteps.png and
 reconstructions.csv.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compare the samplers of an experiment at one checkpoint: quality against seconds per image.
 
-Also how many steps each sampler takes to come within 5% of its best.
+A second table has the number of steps that each sampler needs to come within 5% of its best.
 """
 
 from pathlib import Path

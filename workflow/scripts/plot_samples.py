@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show the samples of all checkpoints, drawn from the same noise: side by side, and animated."""
+"""Draw the samples of all checkpoints from the same noise: side by side, and as an animation."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Show how a few images of a set come from noise: an animation over the solver's steps.
+"""Draw an animation over the solver's steps from noise to the first images of a set.
 
-Above the images as they are, below the estimates of the clean ones. They are the first of the set.
-With `on_failure: record` of --how a drawing that fails is a picture that says why.
+The upper row shows the images at each step, the lower row the estimates of the clean images. With
+`on_failure: record` in --how, a drawing that fails is replaced by a picture with the reason.
 """
 
 import traceback

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Join what the members of a sweep came to: a tidy table, a ranking with its uncertainty, figures.
+"""Write the table, the ranking with its uncertainty and the figures of a sweep.
 
 The members follow from the keys of --what; their scores, losses and failures lie under --results.
 """

@@ -1,5 +1,7 @@
-"""The generated images that are closest to training images, beside those, and how close they all
-are compared with images that were held out of training."""
+"""The figure of the generated images closest to training images, with the distances of all images.
+
+Distances of held-out images are drawn for comparison.
+"""
 
 import textwrap
 from pathlib import Path
@@ -23,7 +25,7 @@ CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts wha
 
 
 def closest_title(path: Path) -> str:
-    """What a figure says it is of: <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
+    """Return a figure's title from <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
     *_, experiment, _, score, samples, name = path.absolute().parts
     step = int(name.removeprefix("step-").partition(".")[0])
     return (
@@ -34,10 +36,13 @@ def closest_title(path: Path) -> str:
 def closest_pairs(
     distances: Nearest, samples: list[Path], train: Path
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """The closest pairs of a generated image and its nearest training image, both uint8
-    [H, W, C], with their distance; the closest first, of equal ones the earlier image.
+    """Return the generated images with the smallest distances, each with its nearest training
+    image.
 
-    samples: the files of the set, in order; train: the prepared training images.
+    Each pair is (generated, training, distance): two uint8 arrays [H, W, C] and a float; the
+    closest first, of equal distances the earlier image. samples: the files of the set, in order;
+    train: the prepared training images. Raises UserError if the files do not belong to these
+    distances.
     """
     generated, trained = [open_sample_file(path) for path in samples], open_sample_file(train)
     there, scored = sum(map(len, generated)), len(distances.generated_distance)
@@ -62,7 +67,7 @@ def closest_pairs(
 
 
 def image_at(arrays: list[np.ndarray], index: int) -> np.ndarray:
-    """Image `index` of several arrays that follow each other."""
+    """Return image `index` of several arrays as if they were concatenated. Raises IndexError."""
     for array in arrays:
         if index < len(array):
             return np.asarray(array[index])
@@ -76,7 +81,7 @@ def closest_figure(
     feature_space: str,
     title: str,
 ) -> Figure:
-    """Left the distributions of both distances, right the closest pairs."""
+    """Draw the distributions of both distances (left) and the closest pairs (right)."""
     with house_style():
         figure = Figure((18, 9), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
@@ -98,7 +103,7 @@ def closest_figure(
 
 
 def draw_distributions(axes: Axes, distances: Nearest) -> None:
-    """Histograms of equal area, and the distance below which the closest held-out images are."""
+    """Draw histograms of equal area, and a line at the 5% quantile of the held-out distances."""
     kinds = {
         "generated": distances.generated_distance,
         "held out of training": distances.heldout_distance,
@@ -133,7 +138,7 @@ def draw_distributions(axes: Axes, distances: Nearest) -> None:
 
 
 def draw_pairs(figure: SubFigure, pairs: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
-    """Each pair as one picture, the generated image left, its distance below."""
+    """Draw each pair as one picture, the generated image on the left, the distance below."""
     figure.suptitle(
         f"The {len(pairs)} closest: generated | nearest training image, and their distance",
         fontsize=15,

@@ -36,9 +36,9 @@ UNITS = ((3600.0, "second", 0.05), (60.0, "minute", 2.0), (1.0, "hour", float("i
 
 
 def cost_figure(table: pd.DataFrame) -> Figure:
-    """Three panels: wall time and GPU time stacked by stage, and memory, used and asked for.
+    """Draw three panels: wall time and GPU time stacked by stage, and memory, used and requested.
 
-    table: costs.costs_table.
+    table: `cost_table.costs_table`.
     """
     title = "What the study took"
     if table.empty:
@@ -73,7 +73,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
 
 
 def row_names(table: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """The rows of all panels by (experiment, dataset): datasets, which are shared, first."""
+    """Return the labels of rows by (experiment, dataset): the shared datasets first."""
     pairs = list(dict.fromkeys(zip(table["experiment"], table["dataset"], strict=True)))
     shared = [pair for pair in pairs if pair[0] == NOT_OF_ONE_EXPERIMENT]
     own = [pair for pair in pairs if pair[0] != NOT_OF_ONE_EXPERIMENT]
@@ -81,6 +81,7 @@ def row_names(table: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def name_rows(axes: Axes, rows: dict[tuple[str, str], str]) -> None:
+    """Label the rows, the first at the top."""
     axes.set_yticks(range(len(rows)), list(rows.values()))
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top
     axes.grid(visible=False, axis="y")
@@ -94,7 +95,7 @@ def draw_hours(
     stages: list[str],
     column: str,
 ) -> None:
-    """Bars of time stacked by stage, with their sums."""
+    """Draw bars of time stacked by stage, with their sums; column: wall_hours or gpu_hours."""
     sums = table.groupby(["experiment", "dataset"])[column].sum()
     factor, unit = next((factor, unit) for factor, unit, top in UNITS if sums.max() < top)
     for place, pair in enumerate(rows):
@@ -122,12 +123,13 @@ def three_digits(value: float) -> str:
 
 
 def hours(table: pd.DataFrame, pair: tuple[str, str], stage: str, column: str) -> float:
+    """Return the hours of one stage of one row, 0 if it has none."""
     found = (table["stage"] == stage) & (table["experiment"] == pair[0])
     return float(table.loc[found & (table["dataset"] == pair[1]), column].sum())
 
 
 def draw_memory(axes: Axes, table: pd.DataFrame, rows: dict[tuple[str, str], str]) -> None:
-    """The largest job of each stage: filled marks are what it held, open ones what it asked for."""
+    """Draw the largest job of each stage: filled marks for memory used, open ones for requests."""
     order = list(STAGES)
     places = {}
     for place, (experiment, dataset) in enumerate(rows):
@@ -156,11 +158,12 @@ def draw_memory(axes: Axes, table: pd.DataFrame, rows: dict[tuple[str, str], str
 
 
 def offsets(count: int) -> list[float]:
-    """Places of `count` marks side by side within a row."""
+    """Return positions of `count` marks side by side within a row."""
     return [0.0] if count == 1 else [-0.32 + 0.64 * index / (count - 1) for index in range(count)]
 
 
 def write_legend(axes: Axes, stages: list[str]) -> None:
+    """Write the stages with their colours beside the first panel."""
     handles = [
         Line2D([], [], color=LOOKS[stage], marker="s", linestyle="none", markersize=11,
                label=NAMES[stage])

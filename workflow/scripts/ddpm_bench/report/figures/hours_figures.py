@@ -1,4 +1,4 @@
-"""Figures of scores against hours of training: what a score costs."""
+"""Figures of scores against hours of training."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,9 +28,10 @@ from ddpm_bench.report.tables.training_hours import GPU
 def hours_figures(
     evaluation: pd.DataFrame, hours: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of all experiments together, each under its file name.
+    """Yield the figures of all experiments together, each with its file name.
 
-    evaluation: a table as of tables.evaluation_table; hours: of training_hours.COLUMNS.
+    evaluation: a `score_tables.evaluation_table`; hours: a table with the columns
+    training_hours.COLUMNS.
     """
     rows = evaluation.merge(hours, on=["experiment", "training_step"], how="inner")
     unknown = sorted(set(evaluation["experiment"]) - set(rows["experiment"]))
@@ -47,9 +48,9 @@ def hours_figure(
     published: Sequence[PublishedOf],
     unknown: Sequence[str],
 ) -> Figure:
-    """Panels as of figures.score_figure; hours of GPUs and of CPUs never share one.
+    """Draw a metric in panels like those of `score_figure`; GPU and CPU hours never share a panel.
 
-    unknown: experiments of which no time is known, which a note names.
+    unknown: experiments without a known training time, which a note lists.
     """
     if rows.empty:
         return empty_figure(title, "Of no scored checkpoint is known how long its training took.")
@@ -70,7 +71,7 @@ def hours_figure(
 def panel_against_hours(
     rows: pd.DataFrame, metric: Metric, published: Sequence[PublishedOf]
 ) -> Panel:
-    """The rows with `taken`, in the unit in which it is short."""
+    """Return a panel of the rows with the column `taken`, in a unit that gives short numbers."""
     factor, unit, _ = next(unit for unit in UNITS if rows["process_hours"].max() < unit[2])
     gpus = rows["processes_are"].iloc[0] == GPU
     name = f"{'GPU' if gpus else 'process'}-{unit}s"
@@ -83,7 +84,7 @@ def panel_against_hours(
 
 
 def latent_notes(rows: pd.DataFrame, unit: str) -> list[str]:
-    """Where curves begin that stand on the training of an autoencoder."""
+    """Return notes on the time of an autoencoder's training with which latent experiments begin."""
     latent = rows[rows["autoencoder"] != ""]
     factor = rows["taken"] / rows["process_hours"]
     notes = []

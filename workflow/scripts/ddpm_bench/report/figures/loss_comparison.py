@@ -1,4 +1,4 @@
-"""The training losses of several experiments on one axis, where they compare."""
+"""Training losses of several experiments on one axis, where they are comparable."""
 
 import textwrap
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ LINE, ENTRY, REST = 0.235, 0.1, 1.7  # inches of a line and an entry of the lege
 def loss_comparison(
     groups: Sequence[LossGroup], losses: dict[str, pd.DataFrame], title: str
 ) -> Figure:
-    """A panel for each group; losses: tables as of losses.read_losses by experiment."""
+    """Draw a panel for each group; losses: tables of `read_losses` by experiment."""
     if not groups:
         return empty_figure(title, "No two experiments have losses that compare.")
     heights = [max(PANEL_HEIGHT, REST + legend_height(group)) for group in groups]
@@ -47,13 +47,13 @@ def loss_comparison(
 
 
 def legend_height(group: LossGroup) -> float:
-    """Inches that the names of a group's curves take."""
+    """Return the height in inches of the legend of a group."""
     labels = [label(name, about, 0.123456) for name, about in group.experiments.items()]
     return sum(LINE * len(text.splitlines()) + ENTRY for text in labels)
 
 
 def draw_group(axes: Axes, group: LossGroup, losses: dict[str, pd.DataFrame]) -> None:
-    """The losses of one group, smoothed alike: each a line, over its faint rows where few are."""
+    """Draw the losses of one group with the same smoothing; faint points of single rows if few."""
     axes.set_title(group.dataset, loc="left", pad=34)
     axes.annotate(
         group.about, (0, 1), xytext=(0, 11), xycoords="axes fraction", textcoords="offset points",
@@ -88,14 +88,14 @@ def draw_group(axes: Axes, group: LossGroup, losses: dict[str, pd.DataFrame]) ->
 
 
 def smoothing_steps(tables: Sequence[pd.DataFrame]) -> int:
-    """How many steps a smoothed loss is the mean of: a 25th of the shortest training."""
+    """Return the number of steps to average over: a 25th of the shortest training."""
     per_row = max(steps_per_row(rows) for rows in tables)
     shortest = min(int(rows["step"].max()) for rows in tables)
     return max(1, shortest // SMOOTHED_SHARE // per_row) * per_row
 
 
 def smoothed(rows: pd.DataFrame, window: int) -> pd.Series:
-    """The running mean of the losses over `window` steps."""
+    """Return the running mean of the losses over `window` steps."""
     rows_of_window = max(1, window // steps_per_row(rows))
     return rows["loss"].rolling(rows_of_window, center=True, min_periods=1).mean()
 
@@ -111,6 +111,7 @@ def looks(count: int) -> list[tuple]:
 
 
 def draw_losses(axes: Axes, rows: pd.DataFrame, window: int, look: tuple, points: bool) -> Line2D:
+    """Draw one smoothed curve, with its single rows as faint points if `points`."""
     colour, dashes = look
     if points:
         size, alpha = (8, 0.12) if len(rows) > 1000 else (20, 0.25)
@@ -122,7 +123,8 @@ def draw_losses(axes: Axes, rows: pd.DataFrame, window: int, look: tuple, points
 
 
 def label(name: str, difference: str, end: float) -> str:
-    """The entry of a curve: its name, what sets it apart, and the mean of its last window."""
+    """Return the legend entry of a curve: its name, its difference, and the mean of its last
+    window."""
     lines = textwrap.wrap(name, LEGEND_WIDTH) + textwrap.wrap(difference, LEGEND_WIDTH)
     mean = f"end {number(end)}"
     if difference and len(lines[-1]) + len(mean) + 3 <= LEGEND_WIDTH:
@@ -131,7 +133,7 @@ def label(name: str, difference: str, end: float) -> str:
 
 
 def notes(group: LossGroup, losses: dict[str, pd.DataFrame]) -> list[str]:
-    """What has to be known before curves are compared."""
+    """Return the caveats of a comparison: missing losses and different batch sizes."""
     found = []
     missing = [name for name in group.experiments if losses[name].empty]
     if missing:

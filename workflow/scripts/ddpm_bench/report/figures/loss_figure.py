@@ -1,4 +1,4 @@
-"""The loss curves of a training."""
+"""The figure of a training's losses and learning rate."""
 
 import math
 
@@ -25,9 +25,10 @@ LOG_FROM_RATIO = 8  # highest over median loss from which the axis is logarithmi
 
 
 def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | None = None) -> Figure:
-    """Losses against training steps; below them the learning rate, where it changes.
+    """Draw losses against training steps, and below them the learning rate if it changes.
 
-    losses: as of `read_losses`. validation: a table of tables.VALIDATION_COLUMNS, or None.
+    losses: a table of `read_losses`. validation: a table with the columns
+    score_tables.VALIDATION_COLUMNS, or None.
     """
     losses = losses.sort_values("step")
     rows = losses[np.isfinite(losses["loss"])]
@@ -58,7 +59,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
 
 
 def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
-    """Each row a faint point, the running mean a line."""
+    """Draw each row as a faint point, and the running mean as a line."""
     window = min(max(1, len(rows) // SMOOTHED_SHARE), MOST_SMOOTHED)
     smooth = rows["loss"].rolling(window, center=True, min_periods=1).mean()
     size, alpha = (8, 0.15) if len(rows) > 1000 else (24, 0.4) if len(rows) > 20 else (70, 0.9)
@@ -73,7 +74,7 @@ def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
-    """The losses of the checkpoints at fixed noise; the legend has their last difference."""
+    """Draw the losses of checkpoints at fixed noise; the legend has their last difference."""
     last = validation.iloc[-1]
     gap = with_error(last["eval_loss"] - last["train_loss"], last["gap_standard_error"])
     images = f"{int(last['images']):,}"
@@ -103,7 +104,7 @@ def with_error(value: float, error: float) -> str:
 
 
 def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
-    """Marks on the axis at the rows in which steps were skipped, and how many in all."""
+    """Mark on the axis the rows in which steps were skipped; the legend has their number."""
     if SKIPPED not in losses or not losses[SKIPPED].max() > 0:
         return
     where = losses["step"][losses[SKIPPED].diff().fillna(losses[SKIPPED]) > 0]
@@ -115,7 +116,7 @@ def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
 
 
 def draw_learning_rate(axes: Axes, rows: pd.DataFrame) -> None:
-    """The learning rate of each row."""
+    """Draw the learning rate of each row."""
     axes.plot(rows["step"], rows["learning_rate"], color=COLOURS[0], linewidth=2.5)
     axes.set_ylabel("learning rate")
     axes.set_ylim(0, 1.1 * rows["learning_rate"].max())
@@ -124,12 +125,12 @@ def draw_learning_rate(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def steps_per_row(rows: pd.DataFrame) -> int:
-    """Training steps whose mean loss a row holds."""
+    """Return the number of training steps that a row's loss is the mean of."""
     return int(np.median(np.diff(rows["step"], prepend=0)))
 
 
 def scale_losses(axes: Axes, losses: pd.Series) -> None:
-    """A logarithmic axis where the loss falls far."""
+    """Make the axis logarithmic if the loss falls far."""
     if losses.min() > 0 and losses.max() / losses.median() > LOG_FROM_RATIO:
         axes.set_yscale("log")
         axes.set_ylabel("loss (logarithmic axis)")
@@ -139,7 +140,7 @@ def scale_losses(axes: Axes, losses: pd.Series) -> None:
 
 
 def add_images_seen(axes: Axes, rows: pd.DataFrame) -> None:
-    """A second scale of images seen, where the batch never changed and so both scales agree."""
+    """Add a second scale of images seen, if the batch size never changed."""
     per_step = rows["images_seen"] / rows["step"]
     if not np.isfinite(per_step).all() or per_step.max() > per_step.min() * (1 + 1e-9):
         return

@@ -1,4 +1,4 @@
-"""What an autoencoder loses, and how it uses its codes, as figures and a table."""
+"""Figures and a table of an autoencoder's reconstruction errors and code use."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,8 @@ MOST_MARKERS = 30
 
 
 def read_summaries(files: list[Path]) -> list[dict[str, Any]]:
-    """The summary.json of each checkpoint, by training step. Raises UserError for another file."""
+    """Read the summary.json of each checkpoint, by training step. Raises UserError for another
+    file."""
     summaries = []
     for path in files:
         try:
@@ -46,7 +47,7 @@ def read_summaries(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def use_table(summaries: list[dict[str, Any]], autoencoder: str) -> pd.DataFrame:
-    """A row per checkpoint and codebook; columns: COLUMNS."""
+    """Return a row per checkpoint and codebook; columns: COLUMNS."""
     rows = [
         {
             "autoencoder": autoencoder,
@@ -62,7 +63,7 @@ def use_table(summaries: list[dict[str, Any]], autoencoder: str) -> pd.DataFrame
 
 
 def use_figure(summaries: list[dict[str, Any]], autoencoder: str) -> Figure:
-    """Errors and perplexities against training steps, and how often each code is chosen last."""
+    """Draw errors and perplexities against training steps, and the latest use of each code."""
     table, last = use_table(summaries, autoencoder), summaries[-1]
     with house_style():
         figure = Figure((PANEL_WIDTH, 3 * HEIGHT + 0.8), layout="constrained")
@@ -81,7 +82,7 @@ def use_figure(summaries: list[dict[str, Any]], autoencoder: str) -> Figure:
 
 
 def draw_errors(axes: Axes, table: pd.DataFrame) -> None:
-    """PSNR of each checkpoint."""
+    """Draw the PSNR of each checkpoint."""
     rows = table.drop_duplicates("training_step").dropna(subset=["psnr_db"])
     line(axes, rows, "psnr_db", COLOURS[0], "")
     best = rows.loc[rows["psnr_db"].idxmax()] if len(rows) else None
@@ -98,7 +99,7 @@ def draw_errors(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
-    """The perplexity of each codebook, and how many codes there are."""
+    """Draw the perplexity of each codebook, and the number of codes as a line."""
     several = table["codebook"].nunique() > 1
     for index, (codebook, rows) in enumerate(table.groupby("codebook")):
         latest = rows.iloc[-1]
@@ -121,7 +122,7 @@ def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_counts(axes: Axes, summary: dict[str, Any]) -> None:
-    """How often each code is chosen at the last checkpoint, the most used first."""
+    """Draw the share of latents of each code at the last checkpoint, the most used code first."""
     several = len(summary["codebooks"]) > 1
     for index, codebook in enumerate(summary["codebooks"]):
         counts = np.sort(np.array(codebook["counts"]))[::-1] / max(codebook["chosen"], 1)
@@ -144,6 +145,7 @@ def draw_counts(axes: Axes, summary: dict[str, Any]) -> None:
 
 
 def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -> None:
+    """Draw one column of a table against training steps."""
     axes.plot(
         rows["training_step"], rows[column], color=colour, linewidth=2.2, marker="o",
         markersize=7 if len(rows) <= MOST_MARKERS else 0, label=label,
@@ -151,7 +153,7 @@ def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -
 
 
 def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str) -> Figure:
-    """Images, evenly spread over the file, above what the autoencoder makes of them."""
+    """Draw images, evenly spread over the file, above their reconstructions."""
     back = open_sample_file(reconstructed)
     original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(back)]
     shown = spread(len(back), PAIRS * ROWS)

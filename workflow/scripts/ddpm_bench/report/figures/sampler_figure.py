@@ -53,9 +53,10 @@ PLACES = [
 def write_comparison(
     evaluation: pd.DataFrame, timings: list[Path], sets: dict[str, Drawing], step: int, folder: Path
 ) -> list[Path]:
-    """Write the tables and the figure of a comparison into a folder; returns their paths.
+    """Write the tables and the figure of a comparison of samplers; return their paths.
 
-    evaluation: all scores of the experiment; timings: of the sets that are compared, of `sets`.
+    evaluation: all scores of the experiment; timings: files of the sets to compare; sets: all sets
+    of the experiment by name; step: training step of the checkpoint.
     """
     timed = read_timings(timings)
     compared = comparison_table(evaluation, timed, sets, step)
@@ -71,9 +72,10 @@ def write_comparison(
 
 
 def sampler_figure(compared: pd.DataFrame, title: str, left_out: list[str]) -> Figure:
-    """A panel for each way to score, device and metric; compared: samplers.comparison_table.
+    """Draw a panel for each way to score, device and metric.
 
-    left_out: sets that are not of this comparison, which a note names.
+    compared: a `sampler_comparison.comparison_table`. left_out: sets that are not compared, which a
+    note lists.
     """
     if compared.empty:
         return empty_figure(title, "No set of samples is scored at this checkpoint.")
@@ -102,7 +104,7 @@ def sampler_figure(compared: pd.DataFrame, title: str, left_out: list[str]) -> F
 
 
 def metrics_of(rows: pd.DataFrame) -> list[Metric]:
-    """FID and KID; KID first where the reference is small."""
+    """Return FID and KID; KID first if the reference is small."""
     fid, kid = METRICS["fid"], METRICS["kid_mean"]
     return [kid, fid] if reference_is_small(rows) else [fid, kid]
 
@@ -171,7 +173,7 @@ def point_label(axes: Axes, row: pd.Series, metric: Metric) -> Annotation:
 
 
 def scale_seconds(axes: Axes, seconds: pd.Series) -> None:
-    """A logarithmic axis of plain numbers with room at both ends for the labels."""
+    """Make the axis of seconds logarithmic, with plain numbers and room at both ends."""
     axes.set_xlim(seconds.min() / 1.6, seconds.max() * 1.6)
     span = seconds.max() / seconds.min()
     subs = (1,) if span > 1000 else (1, 2, 5) if span > 3 else range(1, 10)
@@ -181,7 +183,8 @@ def scale_seconds(axes: Axes, seconds: pd.Series) -> None:
 
 
 def draw_front(axes: Axes, front: pd.DataFrame, metric: Metric) -> Line2D:
-    """Stairs below and left of which no set is; its entry for the legend."""
+    """Draw the Pareto front as stairs, below and left of which no set lies; return its legend
+    entry."""
     seconds, values = front["seconds_per_image"].to_numpy(), front[metric.column].to_numpy()
     if len(front):
         right, top = axes.get_xlim()[1], axes.get_ylim()[1]
@@ -193,7 +196,7 @@ def draw_front(axes: Axes, front: pd.DataFrame, metric: Metric) -> Line2D:
 
 
 def comparison_notes(compared: pd.DataFrame, left_out: list[str]) -> Iterator[str]:
-    """What has to be known of the comparison as a whole."""
+    """Yield notes on the comparison as a whole."""
     if compared["samples"].nunique() == 1:
         yield (
             "There is one set only; sets of as many images that are added under `samples:` are "

@@ -1,4 +1,4 @@
-"""The figure of a forward process: the noise of each timestep, and what its error weighs."""
+"""The figure of a forward process: noise levels and loss weights against timesteps."""
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,11 @@ PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the v
 
 
 def schedule_table(keys: Diffusion, min_snr_gamma: float | None = None) -> pd.DataFrame:
-    """A row per timestep 0 .. T - 1, float64: beta, alpha_bar, sigma, loss_weight, and
-    uncut_weight, that without min-SNR.
+    """Return a row per timestep 0 .. T - 1, float64, with the noise levels and loss weights.
 
-    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, alpha_bar_t the product of 1 - beta
-    up to t (Ho et al. 2020, eq. 4); sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise
+    Columns: timestep, beta, alpha_bar, sigma, loss_weight, and uncut_weight, the weight without
+    min-SNR. x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, alpha_bar_t the product of 1 -
+    beta up to t (Ho et al. 2020, eq. 4); sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise
     level of x_t / sqrt(alpha_bar_t) (Karras et al. 2022, table 1); SNR_t = sigma_t**-2.
     """
     cpu = torch.device("cpu")
@@ -39,7 +39,7 @@ def schedule_table(keys: Diffusion, min_snr_gamma: float | None = None) -> pd.Da
 
 
 def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) -> Figure:
-    """Betas, sigmas, alpha-bar and loss weights against timesteps, a panel each."""
+    """Draw betas, sigmas, alpha-bar and loss weights against timesteps, a panel each."""
     table = schedule_table(keys, min_snr_gamma)
     with house_style():
         figure = Figure((PANEL_WIDTH, 9.2), layout="constrained")
@@ -59,7 +59,7 @@ def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) ->
 
 
 def described(keys: Diffusion) -> str:
-    """As "linear schedule from 0.0001 to 0.02, 1,000 timesteps"."""
+    """Return a schedule in words, like "linear schedule from 0.0001 to 0.02, 1,000 timesteps"."""
     name = f"{keys.beta_schedule.replace('_', ' ')} schedule"
     if keys.beta_schedule in WITH_ENDS:
         start, end = keys.ends()
@@ -68,6 +68,7 @@ def described(keys: Diffusion) -> str:
 
 
 def draw_betas(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the variance added at each timestep."""
     axes.plot(table["timestep"], table["beta"], color=COLOURS[0], linewidth=2.5)
     axes.set_title("variance that a timestep adds", loc="left")
     axes.set_ylabel(r"$\beta$")
@@ -75,6 +76,7 @@ def draw_betas(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the noise level of each timestep in units of the image."""
     sigmas = table["sigma"]
     axes.plot(table["timestep"], sigmas, color=COLOURS[3], linewidth=2.5)
     axes.set_title("noise in units of the image", loc="left")
@@ -88,6 +90,7 @@ def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_levels(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the factors of image and noise at each timestep."""
     alpha_bar = table["alpha_bar"]
     for values, name, colour, dashes in (
         (alpha_bar, r"$\bar{\alpha}$", COLOURS[0], "-"),
@@ -105,6 +108,7 @@ def draw_levels(axes: Axes, table: pd.DataFrame) -> None:
 def draw_weights(
     axes: Axes, table: pd.DataFrame, keys: Diffusion, min_snr_gamma: float | None
 ) -> None:
+    """Draw the loss weight of each timestep, and that without min-SNR if it is used."""
     values = table["loss_weight"]
     if min_snr_gamma is None:
         axes.plot(table["timestep"], values, color=COLOURS[4], linewidth=2.5)
@@ -123,7 +127,7 @@ def draw_weights(
 
 
 def add_legend(axes: Axes) -> None:
-    """A legend in one line below the axis, where no curve is."""
+    """Write a legend in one line below the axis, where no curve is."""
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize=13,
         handlelength=2.2, columnspacing=1.2,
@@ -131,7 +135,7 @@ def add_legend(axes: Axes) -> None:
 
 
 def scale(axes: Axes, values: pd.Series) -> None:
-    """From 0, or a logarithmic axis where most values would lie on its bottom."""
+    """Start the axis at 0, or make it logarithmic if most values would lie at its bottom."""
     if values.max() > LOG_FROM_RATIO * values.median():
         make_logarithmic(axes)
         axes.set_ylabel(f"{axes.get_ylabel()}, log axis")

@@ -1,7 +1,7 @@
 """Figures of scores against training steps.
 
-What is scored in different feature spaces, against different references or by different programs'
-resize never shares an axis: each such group has a panel of its own.
+Scores in different feature spaces, against different references or with different resizes never
+share an axis: each such group has a panel of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ MEMORISING = [
 
 
 def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST) -> pd.DataFrame:
-    """The rows of the `count` earliest checkpoints that were scored."""
+    """Return the rows of the `count` earliest scored checkpoints."""
     steps = sorted(evaluation["training_step"].unique())[:count]
     return evaluation[evaluation["training_step"].isin(steps)]
 
@@ -57,13 +57,13 @@ def score_figure(
     title: str,
     published: Sequence[PublishedOf] = (),
 ) -> Figure:
-    """Curves of the metrics against training steps, best checkpoints starred.
+    """Draw curves of the metrics against training steps, with the best checkpoints starred.
 
-    `evaluation` is a table as of tables.evaluation_table, of one experiment or several. There is a
-    panel for each metric, dataset, feature space and reference; sets of samples (and experiments)
-    are told apart by colour, marker and dashes. FID has KID above it where the reference is small.
-    `published` are lines in the panels of their kind. Without rows the figure says that there are
-    none.
+    `evaluation` is a table of `score_tables.evaluation_table`, of one experiment or several. There
+    is a panel for each metric, dataset, feature space and reference; sets of samples (and
+    experiments) have different colours, markers and dashes. FID has KID above it where the
+    reference is small. `published` are drawn as lines in comparable panels. Without rows the figure
+    holds a sentence.
     """
     if evaluation.empty:
         return empty_figure(
@@ -81,7 +81,7 @@ def score_figure(
 
 
 def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple]) -> Figure:
-    """Panels below each other, high enough for their legends."""
+    """Draw panels below each other, high enough for their legends."""
     heights = [max(PANEL_HEIGHT, 2 + 0.52 * panel.rows["curve"].nunique()) for panel in panels]
     with house_style():
         figure = Figure((PANEL_WIDTH, sum(heights) + 0.8), layout="constrained")
@@ -96,7 +96,7 @@ def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple
 def with_notes_of_others(
     panels: list[Panel], metrics: list[Metric], published: Sequence[PublishedOf]
 ) -> list[Panel]:
-    """The panels; the last one names the published lines that stand in none of them."""
+    """Return the panels, with a note under the last one on published scores without a panel."""
     columns = {metric.column for metric in metrics}
     drawn = [line for panel in panels for line in panel.published]
     others = [line for line in published if line.column in columns and line not in drawn]
@@ -105,7 +105,7 @@ def with_notes_of_others(
 
 
 def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
-    """The metrics, led by KID where they hold an FID that is biased by a small reference."""
+    """Return the metrics, after KID if they hold an FID that is biased by a small reference."""
     fid, kid = METRICS["fid"], METRICS["kid_mean"]
     if fid in metrics and kid not in metrics and reference_is_small(rows):
         return [kid, *metrics]
@@ -113,9 +113,10 @@ def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
 
 
 def with_curves(evaluation: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
-    """The rows with `variant` (samples, and score where one panel has several) and `curve`.
+    """Return the rows with the columns `variant` and `curve`.
 
-    A curve is a variant of an experiment; the legend names the experiment where there are several.
+    A variant is a set of samples, with the score's name if several scores share a panel. A curve is
+    a variant of an experiment; its name has the experiment's if there are several.
     """
     within = evaluation.groupby([*panel, "experiment", "samples"])["score"]
     variant = evaluation["samples"].where(
@@ -152,7 +153,7 @@ def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
 def score_figures(
     evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of one experiment, each under its file name."""
+    """Yield the figures of one experiment, each with its file name."""
     experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
     early, only = first_checkpoints(evaluation), f"first {FIRST} checkpoints"
     for name, column, title in (
@@ -178,7 +179,7 @@ def score_figures(
 def comparison_figures(
     evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of all experiments together, each under its file name."""
+    """Yield the figures of all experiments together, each with its file name."""
     for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
         metric, title = METRICS[column], f"{name} of all experiments"
         yield f"{metric.name}_comparison.png", score_figure(evaluation, [metric], title, published)

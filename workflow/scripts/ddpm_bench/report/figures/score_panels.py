@@ -1,4 +1,4 @@
-"""One panel of a figure of scores: curves of a metric against training steps, or hours."""
+"""One panel of a figure of scores: curves of a metric against training steps or hours."""
 
 import textwrap
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ LOG_FROM_RATIO = 20  # largest over smallest value from which an axis is logarit
 
 @dataclass(frozen=True)
 class Expectation(Metric):
-    """A metric that is best at no end of its scale: it is held against what is to be expected."""
+    """A metric without a best value, compared with the value expected without memorising."""
 
     expected: float
     meaning: str  # of the expected value, in words
@@ -33,7 +33,7 @@ class Expectation(Metric):
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric of rows that may be compared."""
+    """The comparable rows of one panel, and the metric to draw."""
 
     rows: pd.DataFrame
     metric: Metric
@@ -43,7 +43,7 @@ class Panel:
 
 
 def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
-    """Curves, bands, stars, published lines, axes and notes."""
+    """Draw curves, bands, stars, published lines, axes and notes of a panel."""
     rows, metric, against = panel.rows, panel.metric, panel.against
     measured = rows.dropna(subset=[metric.column]).sort_values(["curve", against.column])
     if measured.empty:
@@ -67,7 +67,7 @@ def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
 
 
 def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> None:
-    """Title, image counts and axis labels: whoever sees a panel alone knows what it shows."""
+    """Write title, image counts and axis labels, so that the panel is clear by itself."""
     first = rows.iloc[0]
     title = textwrap.wrap(f"{first['dataset']} · {feature_space_label(first['feature_space'])}", 80)
     axes.set_title("\n".join(title), loc="left", pad=34)
@@ -84,7 +84,7 @@ def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: Horizonta
 
 
 def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
-    """The further lines of an axis label: the band, which direction is good, and what to mind."""
+    """Return the further lines of an axis label: band, better direction, and scale."""
     parts = []
     if has_std(rows, metric):
         parts.append("± 1 bootstrap std" if metric.column == "fid" else "± 1 std")
@@ -102,7 +102,7 @@ def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
 
 
 def held_against(rows: pd.DataFrame, metric: Metric) -> str:
-    """What the images of a panel are held against, in words."""
+    """Return the images or statistics that a panel's images are compared with, in words."""
     first = rows.iloc[0]
     if metric.column == "fid" and first["fid_reference"] != first["reference"]:
         return f"the published statistics {first['fid_reference']}"
@@ -112,13 +112,15 @@ def held_against(rows: pd.DataFrame, metric: Metric) -> str:
 
 
 def has_std(rows: pd.DataFrame, metric: Metric) -> bool:
-    """Whether a metric of these rows was measured with its standard deviation."""
+    """Return True if these rows have a standard deviation of the metric."""
     return metric.std is not None and bool(rows[metric.std].notna().any())
 
 
 def with_segments(rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> pd.DataFrame:
-    """The measured rows, numbered by unbroken stretch (a line must not run over a missing value),
-    and `across`, where they stand."""
+    """Return the measured rows with `segment`, the number of the unbroken stretch, and `across`.
+
+    A line must not run over a missing value. `across` is the horizontal position.
+    """
     ordered = rows.sort_values(["curve", against.column])
     missing = ordered[metric.column].isna()
     across = ordered[against.column].astype("float64")
@@ -126,7 +128,7 @@ def with_segments(rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -
 
 
 def draw_curves(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
-    """Lines with markers; a band of one standard deviation where the metric has one."""
+    """Draw lines with markers, and a band of one standard deviation if the metric has one."""
     crowded = rows.groupby("curve").size().max() > 30
     sns.lineplot(
         rows, x="across", y=metric.column, hue="curve", style="curve", units="segment",
@@ -163,7 +165,8 @@ class PlainNumbers(ScalarFormatter):
 
 
 def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
-    """Logarithmic where values span much, fixed limits for shares, room for the best value."""
+    """Scale the value axis: logarithmic for a wide range, 0 to 1 for shares, with room at the best
+    end."""
     values = measured[metric.column]
     if metric.column in SHARES:
         axes.set_ylim(-0.03, 1.2)
@@ -192,7 +195,7 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
 
 
 def draw_expectation(axes: Axes, metric: Expectation) -> None:
-    """The line at the value that is to be expected."""
+    """Draw a line at the expected value."""
     axes.axhline(metric.expected, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
     axes.annotate(
         f"{metric.expected:g} expected", (0, metric.expected), xytext=(4, 4), va="bottom",
@@ -208,7 +211,7 @@ def mark_best(
     looks: dict[str, tuple],
     against: HorizontalAxis,
 ) -> None:
-    """A star at the best checkpoint of each curve, and value and step at the best of the panel."""
+    """Draw a star at the best checkpoint of each curve, and label the best of the panel."""
     crowded = measured["curve"].nunique() > 2
     best_of_all = best_row(measured, metric)
     for curve, rows in measured.groupby("curve", sort=True):
@@ -228,7 +231,7 @@ def write_legend(
     looks: dict[str, tuple],
     against: HorizontalAxis,
 ) -> None:
-    """Each curve by name, its best value, or its latest where there is no best."""
+    """Write the name of each curve with its best value, or its latest if there is no best."""
     several_counts = measured["images_generated"].nunique() > 1
     handles = []
     for curve, rows in measured.groupby("curve", sort=True):
@@ -250,12 +253,12 @@ def write_legend(
 
 
 def value_at(row: pd.Series, metric: Metric, against: HorizontalAxis) -> str:
-    """As "7.612 at step 900"."""
+    """Return a value and its position, like "7.612 at step 900"."""
     return f"{number(row[metric.column])} at {against.at(row[against.column])}"
 
 
 def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: HorizontalAxis) -> None:
-    """Value and step of the best checkpoint on the side of it that no curve reaches."""
+    """Write value and step of the best checkpoint on the side where no curve is."""
     across = best[against.column] / axes.get_xlim()[1]
     away = -1 if metric.lower_is_better else 1
     std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
@@ -273,7 +276,7 @@ def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: Horizont
 
 
 def notes(rows: pd.DataFrame, metric: Metric) -> list[str]:
-    """What has to be known before a panel is believed."""
+    """Return the caveats of a panel: warnings and missing values."""
     found = [f"Warning: {text}" for text in rows["warning"].unique() if text]
     missing = int(rows[metric.column].isna().sum())
     if 0 < missing < len(rows):

@@ -1,4 +1,4 @@
-"""How all figures look: sizes, colours, fonts, and how they are written."""
+"""Sizes, colours and fonts of all figures, and functions to write them."""
 
 import textwrap
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ NOTE_COLOUR = "#8a3b00"
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Large fonts on a light grid, whatever the user's own matplotlib settings are."""
+    """Apply large fonts on a light grid, independent of the user's matplotlib settings."""
     own = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
     with matplotlib.rc_context(own):
         sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=1.35)
@@ -31,7 +31,7 @@ def house_style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, atomically; it names no program or time, so equal figures are equal bytes."""
+    """Write a PNG, atomically, without program name or time: equal figures are equal bytes."""
     with house_style(), replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
 
@@ -53,7 +53,7 @@ def say_in_axes(axes: Axes, text: str) -> None:
 
 
 def write_notes(axes: Axes, texts: list[str]) -> None:
-    """Print notes under a panel; the layout makes room for them."""
+    """Write notes under a panel; the layout makes room for them."""
     lines = [line for text in texts for line in textwrap.wrap(text, 105)]
     axes.annotate(
         "\n".join(lines), (0, 0), xytext=(0, -62), xycoords="axes fraction",
@@ -63,7 +63,7 @@ def write_notes(axes: Axes, texts: list[str]) -> None:
 
 
 def empty_figure(title: str, text: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """Return a figure with a sentence in place of curves, such as why there are none."""
     with house_style():
         figure = Figure((PANEL_WIDTH, 4), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.3, h_pad=0.3)

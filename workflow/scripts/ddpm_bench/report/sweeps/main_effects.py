@@ -1,4 +1,4 @@
-"""What each key of a sweep does by itself: the metric at each of its values, over all others."""
+"""The figure of a sweep's main effects: the metric at each value of a key, over all other keys."""
 
 import math
 
@@ -27,7 +27,7 @@ JITTER = 0.025  # of the axis, to each side
 
 
 def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
-    """A block of panels for each way to score, one for each key; table: of a sweep."""
+    """Draw a block of panels for each way to score, one per key; table: of `sweep_table`."""
     title = f"{stage.sweep}: each key by itself"
     panels = list(scored_alike(table))
     if not panels:
@@ -48,7 +48,7 @@ def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
 
 
 def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
-    """The panels of one way to score, which share the metric's axis."""
+    """Draw the panels of one way to score, which share the metric's axis."""
     short = short_names(keys)
     for axes in grid[len(keys) :]:
         axes.set_axis_off()
@@ -73,8 +73,10 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
 
 
 def draw_effect(axes: Axes, panel: ScoredAlike, key: str) -> None:
-    """Each member a point, the mean over the values of all other keys with its spread; members
-    without a value as crosses on the axis."""
+    """Draw each member as a point, and the mean over the values of all other keys with its spread.
+
+    Members without a value are crosses on the axis.
+    """
     scale = key_scale(panel.rows[key])
     measured = panel.measured.assign(place=[scale.place(text) for text in panel.measured[key]])
     axes.plot(
@@ -101,7 +103,7 @@ def draw_effect(axes: Axes, panel: ScoredAlike, key: str) -> None:
 
 
 def set_ticks(axes: Axes, scale: KeyScale) -> None:
-    """The values of a key along x."""
+    """Write the values of a key along the horizontal axis."""
     ticks = scale.ticks()
     axes.set_xlim(-0.1, 1.1)
     longest = max(len(label) for _, label in ticks)
@@ -121,5 +123,5 @@ def set_ticks(axes: Axes, scale: KeyScale) -> None:
 
 
 def jitter(rows: pd.DataFrame) -> np.ndarray:
-    """Small steps aside, the same at each drawing, so that equal values stay apart."""
+    """Return small horizontal shifts, the same at each drawing, that keep equal values apart."""
     return JITTER * np.resize([-1.0, 0.0, 1.0, -0.5, 0.5], len(rows))

@@ -1,4 +1,5 @@
-"""All members of a sweep at once: a line each through an axis per key, coloured by the metric."""
+"""The figure of all members of a sweep: a line each through an axis per key, coloured by the
+metric."""
 
 import itertools
 import textwrap
@@ -33,7 +34,7 @@ FAILED_PLACE = -0.12  # of the metric's axis: below all values
 
 
 def parallel_coordinates_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
-    """A panel for each way to score; table: of a sweep (sweep_table.py)."""
+    """Draw a panel for each way to score; table: of `sweep_table`."""
     title = f"{stage.sweep}: all members"
     panels = list(scored_alike(table))
     if not panels:
@@ -53,7 +54,7 @@ def parallel_coordinates_figure(stage: SweepStage, table: pd.DataFrame) -> Figur
 
 
 def draw_members(axes: Axes, panel: ScoredAlike, keys: list[str]) -> None:
-    """Axes of the keys, that of the metric last, its better end up, and the members' lines."""
+    """Draw the members' lines, axes of the keys, and last the metric's axis, its better end up."""
     axes.set_axis_on()
     scales = [key_scale(panel.rows[key]) for key in keys]
     low, high = metric_range(panel)
@@ -82,7 +83,7 @@ def draw_members(axes: Axes, panel: ScoredAlike, keys: list[str]) -> None:
 
 
 def metric_range(panel: ScoredAlike) -> tuple[float, float]:
-    """The lowest and highest value; apart where there is one only."""
+    """Return the lowest and highest value, set apart if they are equal."""
     values = panel.measured["best_value"]
     if values.empty:
         return 0.0, 1.0
@@ -91,22 +92,23 @@ def metric_range(panel: ScoredAlike) -> tuple[float, float]:
 
 
 def metric_place(value: float, low: float, high: float, lower_is_better: bool) -> float:
+    """Return the position of a value on the metric's axis, 1 for the best."""
     share = (value - low) / (high - low)
     return 1 - share if lower_is_better else share
 
 
 def shade(share: float, lower_is_better: bool) -> tuple[float, float, float, float]:
-    """Dark for good values, never so light that it is lost on white."""
+    """Return a colour that is dark for good values, and never too light for a white page."""
     return COLOUR_MAP(0.12 + 0.88 * ((1 - share) if lower_is_better else share))
 
 
 def aside(index: int) -> float:
-    """A small step, so that lines through one value can be told apart."""
+    """Return a small shift that keeps lines through one value apart."""
     return SPREAD * ((index * 0.618) % 1 - 0.5)
 
 
 def draw_line(axes: Axes, places: list[float], **look: object) -> None:
-    """A smooth line through the axes, level at each."""
+    """Draw a smooth line through the axes, level at each."""
     rise = (1 - np.cos(np.linspace(0, np.pi, POINTS))) / 2
     x, y = [], []
     for index, (start, stop) in enumerate(itertools.pairwise(places)):
@@ -122,7 +124,7 @@ def draw_axes(
     keys: list[str],
     ends: tuple[float, float],
 ) -> None:
-    """A vertical line with its values for each key and for the metric."""
+    """Draw a vertical line with its values for each key and for the metric."""
     short = short_names(keys)
     axes.set(xlim=(-0.25, len(keys) + 0.3), ylim=(-0.2, 1.08), yticks=[])
     axes.grid(visible=False)
@@ -148,6 +150,7 @@ def draw_axes(
 
 
 def write_tick(axes: Axes, index: int, place: float, label: str) -> None:
+    """Write the label of a value to the left of a vertical axis."""
     axes.annotate(
         label, (index, place), xytext=(-7, 0), textcoords="offset points", ha="right",
         va="center", fontsize=12.5, zorder=7,
@@ -156,7 +159,7 @@ def write_tick(axes: Axes, index: int, place: float, label: str) -> None:
 
 
 def add_colour_bar(axes: Axes, panel: ScoredAlike, colours: Normalize) -> None:
-    """What colours mean; the better end is up, as on the metric's axis."""
+    """Draw the colours of values; the better end is up, like on the metric's axis."""
     lower = panel.metric.lower_is_better
     shown = COLOUR_MAP.resampled(256)(np.linspace(0.12, 1, 256))
     bar = axes.figure.colorbar(

@@ -1,4 +1,4 @@
-"""The settings of a sweep in order: the mean over seeds, its spread, each seed, and who failed."""
+"""The figure of a sweep's ranking: means over seeds, their spread, each seed, and failures."""
 
 import textwrap
 
@@ -43,7 +43,7 @@ MEANINGS = {
 
 
 def ranking_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
-    """A panel for each way to score; table: of a sweep (sweep_table.py)."""
+    """Draw a panel for each way to score; table: of `sweep_table`."""
     title = f"{stage.sweep}: settings, best first"
     panels = list(scored_alike(table))
     if not panels:
@@ -65,8 +65,10 @@ def ranking_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
 def draw_ranking(
     axes: Axes, panel: ScoredAlike, order: list[dict[str, object]], stage: SweepStage
 ) -> None:
-    """The settings from the top: a diamond for the mean with its standard deviation, a dot for each
-    seed; order: of sweep_ranking.ranked."""
+    """Draw the settings from the best down: a diamond with a standard deviation, a dot per seed.
+
+    order: rows of `sweep_ranking.ranked`.
+    """
     rows, keys = order[:MOST_SETTINGS], setting_keys(stage)
     short = short_names(sorted(stage.swept.keys))
     names = [setting_label(row, keys, short) for row in rows]
@@ -109,7 +111,7 @@ def draw_ranking(
 
 
 def draw_failed(axes: Axes, place: int, reason: str) -> None:
-    """In place of a mean: why no seed of a setting has a value."""
+    """Write the reason why no seed of a setting has a value, in place of a mean."""
     status, _, why = reason.partition(": ")
     axes.annotate(
         f"✕ {short_reason(status, why)}", (0.01, place), xycoords=("axes fraction", "data"),
@@ -118,7 +120,7 @@ def draw_failed(axes: Axes, place: int, reason: str) -> None:
 
 
 def widen(axes: Axes, panel: ScoredAlike) -> None:
-    """Room at both ends, plain numbers."""
+    """Leave room at both ends of the metric's axis, and write plain numbers."""
     if panel.measured.empty:
         axes.set_xticks([])
         return
@@ -127,13 +129,13 @@ def widen(axes: Axes, panel: ScoredAlike) -> None:
 
 
 def setting_label(row: dict[str, object], keys: list[str], short: dict[str, str]) -> str:
-    """A setting by its values, in lines."""
+    """Return the values of a setting, wrapped into lines."""
     text = ", ".join(f"{short[key]} {shown(str(row[key]))}" for key in keys) or "all seeds"
     return "\n".join(textwrap.wrap(text, LONGEST_NAME))
 
 
 def value_text(row: dict[str, object]) -> str:
-    """As "0.0123 ± 0.0011, 3 seeds"."""
+    """Return a mean with its spread and counts, like "0.0123 ± 0.0011, 3 seeds"."""
     text = number(float(row["mean"]))  # type: ignore[arg-type]
     if row.get("std") is not None:
         text += f" ± {number(float(format(row['std'], '.2g')))}"
@@ -143,7 +145,7 @@ def value_text(row: dict[str, object]) -> str:
 
 
 def write_legend(figure: Figure, orders: list[list[dict[str, object]]]) -> None:
-    """What colours say, of those that are there."""
+    """Write the meanings of the colours that occur."""
     there = {row.get("compared_with_best") for order in orders for row in order}
     look = {"marker": "D", "linestyle": "none", "markersize": 9}
     handles = [

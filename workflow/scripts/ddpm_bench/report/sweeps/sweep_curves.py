@@ -1,4 +1,5 @@
-"""Scores and losses of a sweep against training steps: a line per setting, a band over seeds."""
+"""Figures of a sweep's scores and losses against training steps: a line per setting, a band over
+seeds."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -44,7 +45,7 @@ LONGEST_NAME = 40  # characters of a line of the legend
 
 
 def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.DataFrame) -> Figure:
-    """A panel for each way to score. evaluation: the scores of all members at all checkpoints."""
+    """Draw a panel for each way to score. evaluation: all scores of all members."""
     title = f"{stage.sweep}: scores against training steps"
     panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
     if not panels:
@@ -78,7 +79,7 @@ def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.D
 
 
 def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) -> Figure:
-    """The training losses of all members, smoothed as in their own figures."""
+    """Draw the training losses of all members as running means."""
     title = f"{stage.sweep}: training loss"
     curves = losses(stage, results)
     if curves.empty:
@@ -99,19 +100,19 @@ def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) ->
 
 
 def panel_height(settings: Iterable[str]) -> float:
-    """Inches of a panel, as its legend needs."""
+    """Return the height of a panel in inches that its legend needs."""
     lines = sorted((legend_name(name).count("\n") + 1 for name in set(settings)), reverse=True)
     return max(PANEL_HEIGHT, 1.0 + 0.28 * sum(lines[:MOST_COLOURS])) + 1.4
 
 
 def settings_of_members(stage: SweepStage) -> dict[str, str]:
-    """The name of each member's setting."""
+    """Return the name of each member's setting."""
     found = members(stage.sweep, stage.swept)
     return {member: setting_name(stage, values) for member, values in found.items()}
 
 
 def best_first(stage: SweepStage, panel: ScoredAlike) -> list[str]:
-    """The names of the settings that have a value, the best mean first."""
+    """Return the names of the settings that have a value, the best mean first."""
     names = settings_of_members(stage)
     measured, keys = panel.measured, setting_keys(stage)
     found = []
@@ -124,7 +125,7 @@ def best_first(stage: SweepStage, panel: ScoredAlike) -> list[str]:
 
 
 def losses(stage: SweepStage, results: Path) -> pd.DataFrame:
-    """Columns setting, member, step, value: the running mean of each member's loss."""
+    """Return the running mean of each member's loss; columns setting, member, step, value."""
     parts = []
     for member, setting in settings_of_members(stage).items():
         path = results / member / "metrics.csv"
@@ -142,10 +143,10 @@ def losses(stage: SweepStage, results: Path) -> pd.DataFrame:
 
 
 def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: bool) -> None:
-    """The mean of each setting's members at each step, and a band of one standard deviation where
-    there are several; the legend has the best settings, all others are grey.
+    """Draw the mean of each setting's members at each step, and a band of one standard deviation.
 
-    order: settings, the best first; those that are not in it follow.
+    There is a band where a setting has several members. The legend has the best settings, all
+    others are grey. order: settings, the best first; settings that are not in it follow.
     """
     there = list(dict.fromkeys([*order, *curves["setting"]]))
     there = [name for name in there if name in set(curves["setting"])]
@@ -181,12 +182,12 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
 
 
 def legend_name(setting: str) -> str:
-    """A setting in lines."""
+    """Return the name of a setting, wrapped into lines."""
     return "\n".join(textwrap.wrap(setting, LONGEST_NAME))
 
 
 def colours_of(settings: list[str]) -> Iterator[tuple[str, object]]:
-    """From dark to light along the order, so that the better half is seen at once."""
+    """Yield each setting with its colour, from dark to light in their order, then grey."""
     shown = settings[:MOST_COLOURS]
     few = len(shown) <= 4
     for index, setting in enumerate(settings):
@@ -199,7 +200,7 @@ def colours_of(settings: list[str]) -> Iterator[tuple[str, object]]:
 
 
 def notes_of(curves: pd.DataFrame) -> list[str]:
-    """What bands are."""
+    """Return a note on lines and bands if a setting has several members."""
     several = curves.groupby("setting")["member"].nunique().max()
     if several < 2:
         return []
@@ -207,7 +208,7 @@ def notes_of(curves: pd.DataFrame) -> list[str]:
 
 
 def comparable(stage: SweepStage) -> list[str]:
-    """What makes losses of different members incomparable."""
+    """Return a note on swept keys that change the meaning of the loss."""
     kinds = ("diffusion.", "train.min_snr_gamma", "train.offset_noise", "dataset", "autoencoder")
     found = [path for path in sorted(stage.swept.keys) if path.startswith(kinds)]
     if not found:

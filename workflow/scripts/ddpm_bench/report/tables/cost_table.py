@@ -1,8 +1,8 @@
-"""What a study took, from Snakemake's benchmark files: a row per stage and experiment.
+"""The table of costs, from Snakemake's benchmark files: a row per stage and experiment.
 
 A benchmark file holds the successful attempt of one job: seconds, memory, CPU time and, in its
-extended form, what the job asked for. What a training took before it was stopped or killed stands
-in its progress.jsonl.
+extended form, what the job requested. The time of a training before it was stopped or killed is in
+its progress.jsonl.
 """
 
 import math
@@ -49,9 +49,10 @@ CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
 def costs_table(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> pd.DataFrame:
-    """The costs of the experiments and of their datasets; columns: COLUMNS, hours of wall clock.
+    """Return the costs of the experiments and of their datasets; columns: COLUMNS.
 
-    has_gpus: whether this machine has GPUs, which jobs without SLURM then held.
+    Hours are of the wall clock. has_gpus: True if this machine has GPUs, which jobs without SLURM
+    then held.
     """
     rows = []
     jobs = pd.DataFrame(list(measured_jobs(results, experiments, has_gpus)))
@@ -69,7 +70,7 @@ def costs_table(
 
 
 def sums(jobs: pd.DataFrame) -> dict[str, object]:
-    """The sums and maxima over jobs of one stage; NaN where nothing was measured."""
+    """Return the sums and maxima over the jobs of one stage; NaN if nothing was measured."""
     seconds = jobs["seconds"] + jobs["earlier_seconds"]
     cpu = jobs["cpu_seconds"].astype(float)
     cpus = jobs["cpus"].astype(float)
@@ -99,7 +100,7 @@ def sums(jobs: pd.DataFrame) -> dict[str, object]:
 def measured_jobs(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> Iterator[BenchmarkUsage]:
-    """Every job of these experiments and their datasets that has left a benchmark file."""
+    """Yield every job of these experiments and their datasets that has a benchmark file."""
     attempts = {name: read_attempts(results / name / "progress.jsonl") for name in experiments}
     for stage, pattern in STAGES.items():
         named = _patterns(pattern, experiments)
@@ -119,7 +120,8 @@ def measured_jobs(
 def _patterns(
     pattern: str, experiments: dict[str, ChargedExperiment]
 ) -> list[tuple[tuple[str, str], str]]:
-    """Expressions for file names, each with the experiment and the dataset that they are of."""
+    """Return regular expressions for file names, each with the experiment and dataset it stands
+    for."""
     numbers = {"step": r"\d+", "first": r"(?P<first>\d+)", "last": r"(?P<last>\d+)"}
     text = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
     if "{dataset}" in pattern:
@@ -150,16 +152,17 @@ def _any_of(names: list[str]) -> str:
 def _with_earlier_attempts(
     job: BenchmarkUsage, attempts: list[Attempt], first: int, last: int
 ) -> BenchmarkUsage:
-    """A training job with what its attempts took that did not end it; its benchmark has the last.
+    """Return a training job with the time of its earlier attempts added.
 
-    A job that found everything trained took no time: then all attempts are earlier ones.
+    The benchmark file has the last attempt only. A job that found everything trained took no time:
+    then all attempts are earlier ones.
     """
     took = [attempt.seconds for attempt in attempts if first <= attempt.first < last]
     return replace(job, earlier_seconds=max(sum(took[:-1]), sum(took) - job.seconds))
 
 
 def advice(stage: str, rows: pd.DataFrame) -> str:
-    """What to ask for instead where a stage's requests are far from what it used; else empty.
+    """Return the requests to make instead of those that are far from the use; else an empty text.
 
     rows: of one stage. A rule's request is for all experiments, so the largest use decides.
     """
@@ -196,5 +199,5 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
 
 
 def enough_mb(used_mib: float) -> int:
-    """A request with room for what was used and for Snakemake, in steps of 500 MB."""
+    """Return a request in MB with room for the use and for Snakemake, in steps of 500 MB."""
     return 500 * math.ceil(ROOM * (used_mib + SNAKEMAKE_MIB) / 500)

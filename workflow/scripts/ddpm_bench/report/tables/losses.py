@@ -1,4 +1,4 @@
-"""Losses of a training, as metrics.csv holds them."""
+"""Reading of a training's losses from metrics.csv."""
 
 import io
 from pathlib import Path
@@ -12,9 +12,10 @@ SKIPPED = "skipped_steps"  # so far; a column that a table of losses may lack
 
 
 def read_losses(path: Path) -> pd.DataFrame:
-    """Read metrics.csv of a training, which may be going on: a half-written last line is left out.
+    """Read metrics.csv of a training, which may be running: an incomplete last line is left out.
 
-    Raises UserError when the file has not the columns of one.
+    Returns float64 columns: COLUMNS, and SKIPPED if the file has it. Raises UserError if the file
+    cannot be read or lacks columns.
     """
     try:
         complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")

@@ -1,6 +1,7 @@
-"""Samplers compared at one checkpoint: their scores against the seconds that an image takes.
+"""Tables that compare samplers at one checkpoint: scores against seconds per image.
 
-A sampler is all that decides a set's images but the number of steps, and but seed and batch.
+A sampler is the set of all keys that determine a set's images, except the number of steps, seed and
+batch size.
 """
 
 import json
@@ -54,7 +55,7 @@ STEPS_COLUMNS = [
 
 
 class Timing(Block):
-    """How long the drawing of one file of samples took."""
+    """The time that drawing one file of samples took."""
 
     images: int
     seconds: float  # of drawing, without start-up and loading
@@ -74,9 +75,11 @@ _TIMING_PATH = re.compile(r"/samples/(?P<samples>[^/]+)/step-\d{8}/images-\d+-\d
 
 
 def read_timings(files: list[Path]) -> pd.DataFrame:
-    """A row per set: samples, seconds_per_image, device, sampling_precision, network_evaluations.
+    """Return a row per set of samples with its time per image.
 
-    A set that was drawn on several devices names them all: its seconds are of no one of them.
+    Columns: samples, seconds_per_image, device, sampling_precision, network_evaluations. A set
+    drawn on several devices has all their names, since its seconds belong to no single one. Raises
+    UserError for a file that is no timing.
     """
     parts: dict[str, list[Timing]] = {}
     for path in files:
@@ -109,8 +112,10 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
 
 
 def sampler_name(drawing: Drawing) -> str:
-    """A sampler in words, as "dpmsolver++ order 3, Karras": two are called alike when all of their
-    keys but steps, seed and batch_size are equal."""
+    """Return a sampler in words, like "dpmsolver++ order 3, Karras".
+
+    Two have the same name if all of their keys except steps, seed and batch_size are equal.
+    """
     parts = [drawing.scheduler]
     if drawing.solver_order is not None:
         parts[0] += f" order {drawing.solver_order}"
@@ -132,7 +137,7 @@ def sampler_name(drawing: Drawing) -> str:
 
 
 def timesteps_text(drawing: Drawing) -> str:
-    """A set's own timesteps as one line, as "999-219/20 199-0/1"; empty where it has none."""
+    """Return a set's own timesteps in a line, like "999-219/20 199-0/1"; empty if it has none."""
     items = json.loads(drawing.model_dump_json(by_alias=True))["timesteps"] or []
     return " ".join(
         str(item) if isinstance(item, int) else f"{item['from']}-{item['to']}/{item['every']}"
@@ -143,9 +148,9 @@ def timesteps_text(drawing: Drawing) -> str:
 def comparison_table(
     evaluation: pd.DataFrame, timings: pd.DataFrame, sets: dict[str, Drawing], step: int
 ) -> pd.DataFrame:
-    """A row per set with timings and way to score, at the checkpoint of a training step.
+    """Return a row per set with timings and way to score, at the checkpoint of a training step.
 
-    evaluation: as of tables.evaluation_table, of one experiment.
+    evaluation: a `score_tables.evaluation_table` of one experiment.
     """
     options = pd.DataFrame(
         [{"samples": name, **options_of(drawing)} for name, drawing in sets.items()],
@@ -165,7 +170,7 @@ def comparison_table(
 
 
 def options_of(drawing: Drawing) -> dict[str, Any]:
-    """A set's keys as columns of the table; what is not set is empty."""
+    """Return a set's keys by column of the table; keys that are not set are empty."""
     keys = drawing.model_dump(mode="json")
     return {
         "sampler": sampler_name(drawing),
@@ -177,9 +182,10 @@ def options_of(drawing: Drawing) -> dict[str, Any]:
 
 
 def on_pareto_front(seconds: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Which points have no other that is as good in both, lower being better, and better in one.
+    """Return True for each point that no other beats: none is as good in both and better in one.
 
-    Both float64 [N]; a point without a value (NaN) is never on the front.
+    Lower is better in both. Arrays are float64 [N]; a point without a value (NaN) is never on the
+    front.
     """
     no_slower = seconds[None] <= seconds[:, None]
     no_worse = values[None] <= values[:, None]
@@ -188,8 +194,10 @@ def on_pareto_front(seconds: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def steps_to_quality(compared: pd.DataFrame) -> pd.DataFrame:
-    """For each sampler, way to score and metric the fewest steps whose value is within 5% of that
-    sampler's best; compared: as of `comparison_table`."""
+    """Return the fewest steps of each sampler that come within 5% of its best value.
+
+    A row per sampler, way to score and metric; compared: a `comparison_table`.
+    """
     rows = []
     same = ["experiment", "dataset", "training_step", "sampler", *COMPARED]
     for names, group in compared.groupby(same, sort=True):

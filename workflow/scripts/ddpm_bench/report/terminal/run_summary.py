@@ -1,4 +1,4 @@
-"""What a finished workflow tells in the terminal: the scores, and where everything lies."""
+"""The terminal summary of a finished workflow: scores, and the paths of all results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,10 @@ from ddpm_bench.report.terminal.sweep_summary import sweep_summary
 
 
 def summary(config: Config, command: str) -> Iterator[str]:
-    """Lines for each experiment, then where the report is; `command` would make what is missing."""
+    """Yield lines for each experiment, then the path of the report.
+
+    command: the command to run for missing results.
+    """
     results = Path(config.results_dir)
     if not config.trainings:
         yield "no scores: the config has no experiments"
@@ -42,7 +45,7 @@ def summary(config: Config, command: str) -> Iterator[str]:
 
 
 def costs(folder: Path) -> Iterator[str]:
-    """What it took, in a line; nothing where that is not counted yet."""
+    """Yield one line with the hours used; none if they are not collected yet."""
     table = folder / "costs.csv"
     if table.exists():
         took = pd.read_csv(table)
@@ -52,8 +55,7 @@ def costs(folder: Path) -> Iterator[str]:
 
 
 def training_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
-    """The table of scores of an experiment or autoencoder, its best checkpoints, and its
-    figures."""
+    """Yield the scores of an experiment or autoencoder, its best checkpoints and its figures."""
     keys = config.trainings[experiment]
     folder = Path(config.results_dir, experiment, "report")
     evaluation_file, best_file = folder / "evaluation_results.csv", folder / "best_scores.csv"
@@ -78,7 +80,7 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
 
 
 def exported(folder: Path) -> Iterator[str]:
-    """Where the best checkpoint lies, ready to be used; nothing where none is exported."""
+    """Yield the path of the exported best checkpoint; nothing if none is exported."""
     record = folder / "scores.json"
     if not record.exists():
         return
@@ -90,7 +92,7 @@ def exported(folder: Path) -> Iterator[str]:
 
 
 def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
-    """What the latest checkpoint loses, and whether its codes are used."""
+    """Yield the errors of the latest reconstructions, and the use of the codes."""
     latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
     if not Path(latest).exists():
         return
@@ -108,7 +110,7 @@ def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
 
 
 def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """A line for each group of scores: the best by FID, or by KID where FID is biased."""
+    """Yield a line for each group of scores: the best by FID, or by KID if FID is biased."""
     for _, group in evaluation.groupby(GROUP, sort=True):
         metric = ordered_metrics(group)[0]
         best = best_row(group, metric)

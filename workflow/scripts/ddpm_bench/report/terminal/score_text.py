@@ -15,7 +15,7 @@ from ddpm_bench.report.tables.score_tables import (
 
 
 def score_table(evaluation: pd.DataFrame) -> str:
-    """All scores: a block per group, the best of each column starred."""
+    """Return all scores as text: a block per group, the best of each column starred."""
     blocks = (
         "\n".join([heading(group), *table_lines(group), *notes(group)])
         for _, group in evaluation.groupby(GROUP, sort=True)
@@ -24,7 +24,7 @@ def score_table(evaluation: pd.DataFrame) -> str:
 
 
 def heading(group: pd.DataFrame) -> str:
-    """What a group of scores is of, in a line."""
+    """Return the heading of a group of scores: samples, features, and both image counts."""
     first = group.iloc[0]
     head = (
         f"samples {first['samples']}, score {first['score']}: "
@@ -37,7 +37,8 @@ def heading(group: pd.DataFrame) -> str:
 
 
 def table_lines(group: pd.DataFrame) -> list[str]:
-    """Aligned lines of one group's values by training step; KID leads where FID is biased."""
+    """Return one group's values by training step in aligned lines; KID comes first if FID is
+    biased."""
     metrics = ordered_metrics(group)
     stars = {(metric.column, best_step(group, metric)) for metric in metrics}
     lines = [["step", *(metric.name + " " for metric in metrics)]]
@@ -51,13 +52,13 @@ def table_lines(group: pd.DataFrame) -> list[str]:
 
 
 def best_step(group: pd.DataFrame, metric: Metric) -> int | None:
-    """The training step of the best value; None where there is no value."""
+    """Return the training step of the best value; None if there is no value."""
     best = best_row(group, metric)
     return None if best is None else best["training_step"]
 
 
 def notes(group: pd.DataFrame) -> Iterator[str]:
-    """What has to be known before a block is believed."""
+    """Yield the caveats of a block of scores."""
     first = group.iloc[0]
     label = metric_label(first, METRICS["fid"])
     if label != f"FID ({feature_space_label(first['feature_space'])})":
@@ -82,7 +83,7 @@ def shares(values: pd.Series) -> str:
 
 
 def best_table(best: pd.DataFrame) -> str:
-    """The best checkpoints."""
+    """Return the best checkpoints as text."""
     lines = [["samples", "score", "metric", "best", "step"]]
     for _, row in best.iterrows():
         metric = METRICS[row["metric"]]
@@ -94,7 +95,8 @@ def best_table(best: pd.DataFrame) -> str:
 
 
 def aligned(lines: list[list[str]], names: int = 0, gap: int = 3) -> list[str]:
-    """Cells as indented lines: the first `names` columns begin, the others end, at one place."""
+    """Return rows of cells as indented, aligned lines: the first `names` columns left, others
+    right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         [
