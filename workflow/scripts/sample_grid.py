@@ -7,7 +7,7 @@ from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import GridStage
 from ddpm_bench.files import replacing
 from ddpm_bench.records.failures import failure_of_samples
-from ddpm_bench.report.figures.sample_pictures import sample_grid, say_instead
+from ddpm_bench.report.figures.sample_pictures import sample_grid, write_failure_picture
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     failed = failure_of_samples(given.samples)
     if failed is not None:
         *_, experiment, _, samples, step, _ = given.output.absolute().parts
-        say_instead(given.output, f"{experiment}: samples {samples}, {step}", failed)
+        write_failure_picture(given.output, f"{experiment}: samples {samples}, {step}", failed)
         return
     picture = sample_grid(given.samples, given.what.images)
     with replacing(given.output) as temporary:

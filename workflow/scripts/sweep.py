@@ -15,7 +15,9 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--what", type=keys(SweepStage), required=True, help="keys, JSON or @file")
     options.add_argument("--results", type=Path, required=True, help="folder of all experiments")
-    options.add_argument("--output-dir", type=Path, required=True, help="of tables and figures")
+    options.add_argument(
+        "--output-dir", type=Path, required=True, help="folder of the tables and figures"
+    )
     given = options.parse_args()
     write_sweep(given.what, given.results, given.output_dir)
 

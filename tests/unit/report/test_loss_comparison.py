@@ -107,7 +107,7 @@ def test_curves_end_where_their_losses_do(tmp_path):
     (axes,) = loss_comparison([GROUP], tables, "Losses").axes
     assert len(axes.lines) == 2
     assert [line.get_ydata()[-1] for line in axes.lines] == pytest.approx([0.05, 0.07], rel=0.02)
-    assert axes.get_ylabel().startswith("training loss (logarithmic axis)")
+    assert axes.get_ylabel().startswith("training loss, log axis")
     assert len({line.get_linestyle() for line in axes.lines}) == 2, "seen where they coincide"
     said = texts(axes)
     assert "fp32 · end 0.05" in said and "bf16 · end 0.07" in said and "pred_v" in said

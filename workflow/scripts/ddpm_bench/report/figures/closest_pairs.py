@@ -16,7 +16,14 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.images.sample_files import open_sample_file
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.records.scores import feature_space_label
-from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    NOTE_COLOUR,
+    house_style,
+    new_figure,
+    write_in_axes,
+)
+from ddpm_bench.report.text import number
 
 PAIRS = 12
 PAIR_COLUMNS = 3
@@ -83,9 +90,7 @@ def closest_figure(
 ) -> Figure:
     """Draw the distributions of both distances (left) and the closest pairs (right)."""
     with house_style():
-        figure = Figure((18, 9), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, 18, 9)
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03)
         axes = left.subplots()
         if len(distances.generated_distance):
@@ -98,7 +103,7 @@ def closest_figure(
             if pairs:
                 draw_pairs(right, pairs)
         else:
-            say_in_axes(axes, "No distances to training images were measured with this score.")
+            write_in_axes(axes, "No distances to training images were measured with this score.")
     return figure
 
 
@@ -120,7 +125,7 @@ def draw_distributions(axes: Axes, distances: Nearest) -> None:
     axes.set_xlim(left=0)
     sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
     if not len(distances.heldout_distance):
-        note = "Nothing is held out of training, so nothing says what distance is to be expected."
+        note = "Nothing is held out of training, so there are no distances to compare with."
     else:
         close = np.quantile(distances.heldout_distance, CLOSE_SHARE)
         share = (distances.generated_distance < close).mean()

@@ -9,20 +9,20 @@ from matplotlib.figure import Figure
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.report.figures.axes import HorizontalAxis
-from ddpm_bench.report.figures.cost_figure import UNITS
 from ddpm_bench.report.figures.published_lines import published_in
 from ddpm_bench.report.figures.score_figures import (
     FID_PANEL,
     PANEL,
-    curve_looks,
+    curve_styles,
     figure_of_panels,
     with_curves,
     with_kid_first,
     with_notes_of_others,
 )
 from ddpm_bench.report.figures.score_panels import Panel
-from ddpm_bench.report.figures.style import empty_figure, number
+from ddpm_bench.report.figures.style import empty_figure
 from ddpm_bench.report.tables.training_hours import GPU
+from ddpm_bench.report.text import number, time_unit
 
 
 def hours_figures(
@@ -53,7 +53,7 @@ def hours_figure(
     unknown: experiments without a known training time, which a note lists.
     """
     if rows.empty:
-        return empty_figure(title, "Of no scored checkpoint is known how long its training took.")
+        return empty_figure(title, "The training time of none of the scored checkpoints is known.")
     kinds = [*(FID_PANEL if metric.column == "fid" else PANEL), "processes_are"]
     rows = with_curves(rows, kinds)
     panels = [
@@ -65,14 +65,14 @@ def hours_figure(
     if unknown:
         note = f"Without a known training time, and left out: {', '.join(unknown)}."
         panels[-1] = replace(panels[-1], notes=[*panels[-1].notes, note])
-    return figure_of_panels(panels, title, curve_looks(rows))
+    return figure_of_panels(panels, title, curve_styles(rows))
 
 
 def panel_against_hours(
     rows: pd.DataFrame, metric: Metric, published: Sequence[PublishedOf]
 ) -> Panel:
     """Return a panel of the rows with the column `taken`, in a unit that gives short numbers."""
-    factor, unit, _ = next(unit for unit in UNITS if rows["process_hours"].max() < unit[2])
+    factor, unit = time_unit(rows["process_hours"].max())
     gpus = rows["processes_are"].iloc[0] == GPU
     name = f"{'GPU' if gpus else 'process'}-{unit}s"
     label = f"{name} of training" + ("" if gpus else " (CPU)")
@@ -91,7 +91,7 @@ def latent_notes(rows: pd.DataFrame, unit: str) -> list[str]:
     for (experiment, autoencoder), group in latent.groupby(["experiment", "autoencoder"]):
         before = float((group["autoencoder_hours"] * factor[group.index]).iloc[0])
         notes.append(
-            f"{experiment} counts the {number(float(f'{before:.3g}'))} {unit} of its autoencoder "
+            f"{experiment} counts the {number(before, 3)} {unit} of its autoencoder "
             f"{autoencoder} first."
         )
     return notes

@@ -1,27 +1,25 @@
 """The figure of a training's losses and learning rate."""
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import ROUND_STEPS, label_plainly, scale_losses, scale_steps
 from ddpm_bench.report.figures.style import (
     COLOURS,
     NOTE_COLOUR,
     PANEL_WIDTH,
     empty_figure,
     house_style,
-    number,
+    new_figure,
 )
 from ddpm_bench.report.tables.losses import SKIPPED
+from ddpm_bench.report.text import image_unit, with_error
 
 HEIGHT, RATE_HEIGHT, LEGEND_HEIGHT = 6.0, 2.2, 1.0  # inches
 SMOOTHED_SHARE, MOST_SMOOTHED = 25, 50  # a mean over a 25th of the rows, at most over 50
-LOG_FROM_RATIO = 8  # highest over median loss from which the axis is logarithmic
 
 
 def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | None = None) -> Figure:
@@ -36,9 +34,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
         return empty_figure(title, "No loss has been recorded yet.")
     heights = [HEIGHT, RATE_HEIGHT] if rows["learning_rate"].nunique() > 1 else [HEIGHT]
     with house_style():
-        figure = Figure((PANEL_WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH, sum(heights) + LEGEND_HEIGHT)
         panels = figure.subplots(len(heights), squeeze=False, sharex=True, height_ratios=heights)
         axes = panels[0, 0]
         draw_training_loss(axes, rows)
@@ -70,7 +66,6 @@ def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
     if window > 1:
         name = f"training, mean of {window * steps_per_row(rows):,} steps"
         axes.plot(rows["step"], smooth, color=COLOURS[3], linewidth=2.5, label=name)
-    axes.set_ylabel("loss")
 
 
 def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
@@ -94,15 +89,6 @@ def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def with_error(value: float, error: float) -> str:
-    """As "0.0105 ± 0.0008": decimals as the error's first two digits ask for."""
-    if not error > 0:
-        return number(value)
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    text = f"{value:.{decimals}f} ± {error:.{decimals}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
 def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
     """Mark on the axis the rows in which steps were skipped; the legend has their number."""
     if SKIPPED not in losses or not losses[SKIPPED].max() > 0:
@@ -121,22 +107,12 @@ def draw_learning_rate(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("learning rate")
     axes.set_ylim(0, 1.1 * rows["learning_rate"].max())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    label_plainly(axes.yaxis)
 
 
 def steps_per_row(rows: pd.DataFrame) -> int:
     """Return the number of training steps that a row's loss is the mean of."""
     return int(np.median(np.diff(rows["step"], prepend=0)))
-
-
-def scale_losses(axes: Axes, losses: pd.Series) -> None:
-    """Make the axis logarithmic if the loss falls far."""
-    if losses.min() > 0 and losses.max() / losses.median() > LOG_FROM_RATIO:
-        axes.set_yscale("log")
-        axes.set_ylabel("loss (logarithmic axis)")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def add_images_seen(axes: Axes, rows: pd.DataFrame) -> None:
@@ -149,14 +125,5 @@ def add_images_seen(axes: Axes, rows: pd.DataFrame) -> None:
     factor = batch / unit
     above = axes.secondary_xaxis("top", functions=(lambda x: x * factor, lambda x: x / factor))
     above.set_xlabel(f"images seen{name} (batch {batch:,.0f})", labelpad=8)
-    above.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-
-
-def image_unit(images: float) -> tuple[int, str]:
-    """The unit in which a number of images is short, and how the axis names it."""
-    if images >= 2_000_000:
-        return 1_000_000, ", millions"
-    if images >= 20_000:
-        return 1_000, ", thousands"
-    return 1, ""
+    above.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND_STEPS))
+    above.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
-from ddpm_bench.report.figures.style import number
+from ddpm_bench.report.text import number
 
 COLOUR = "0.25"
 LEAST_SHARE = 0.6  # of the height that is left to the curves when the axis is made to hold a line

@@ -8,16 +8,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.images.grid import spread
 from ddpm_bench.images.sample_files import open_sample_file
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import PlainNumbers, label_plainly, scale_steps
 from ddpm_bench.report.figures.sample_pictures import tiled
-from ddpm_bench.report.figures.score_panels import PlainNumbers
-from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    PANEL_WIDTH,
+    house_style,
+    new_figure,
+    write_notes,
+)
+from ddpm_bench.report.text import number
 
 COLUMNS = [
     *("autoencoder", "training_step", "images", "mse", "psnr_db"),
@@ -66,12 +71,8 @@ def use_figure(summaries: list[dict[str, Any]], autoencoder: str) -> Figure:
     """Draw errors and perplexities against training steps, and the latest use of each code."""
     table, last = use_table(summaries, autoencoder), summaries[-1]
     with house_style():
-        figure = Figure((PANEL_WIDTH, 3 * HEIGHT + 0.8), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.05)
-        figure.suptitle(
-            f"{autoencoder}: {last['images']:,} images given back",
-            fontsize=21, fontweight="bold",
-        )  # fmt: skip
+        title = f"{autoencoder}: {last['images']:,} images reconstructed"
+        figure = new_figure(title, PANEL_WIDTH, 3 * HEIGHT + 0.8, hspace=0.05)
         errors, use, counts = figure.subplots(3)
         draw_errors(errors, table)
         draw_perplexity(use, table)
@@ -105,7 +106,7 @@ def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
         latest = rows.iloc[-1]
         name = f"codebook {codebook}: " if several else ""
         name += f"{latest['perplexity']:.0f} of {latest['codes']:,} codes, "
-        name += f"{latest['used_share']:.0%} used at all"
+        name += f"{latest['used_share']:.0%} used at least once"
         line(axes, rows, "perplexity", COLOURS[index % len(COLOURS)], name)
     most = table["codes"].max()
     axes.axhline(most, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
@@ -116,7 +117,7 @@ def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(0, 1.08 * most)
     axes.set_ylabel("perplexity of the codes")
     axes.set_xlabel("training steps")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    label_plainly(axes.yaxis, whole=True)
     scale_steps(axes, table["training_step"])
     axes.legend(loc="lower right", fontsize=13)
 
@@ -139,7 +140,7 @@ def draw_counts(axes: Axes, summary: dict[str, Any]) -> None:
     axes.set_xlabel(f"codes at step {summary['step']:,}, the most used first")
     axes.set_ylabel("share of latents")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2%}"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
     if several:
         axes.legend(loc="upper right", fontsize=13)
 
@@ -152,11 +153,11 @@ def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -
     )  # fmt: skip
 
 
-def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str) -> Figure:
+def pairs_figure(images: Path, reconstructions: Path, step: int, autoencoder: str) -> Figure:
     """Draw images, evenly spread over the file, above their reconstructions."""
-    back = open_sample_file(reconstructed)
-    original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(back)]
-    shown = spread(len(back), PAIRS * ROWS)
+    reconstructed = open_sample_file(reconstructions)
+    original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(reconstructed)]
+    shown = spread(len(reconstructed), PAIRS * ROWS)
     rows = [shown[start : start + PAIRS] for start in range(0, len(shown), PAIRS)]
     with house_style():
         figure = Figure((PANEL_WIDTH, 2.25 * len(rows) + 0.7), layout="constrained")
@@ -167,7 +168,8 @@ def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str)
             fontsize=17, fontweight="bold",
         )  # fmt: skip
         for axes, row in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
-            canvas, _ = tiled([np.stack([original[index], back[index]]) for index in row])
+            pairs = [np.stack([original[index], reconstructed[index]]) for index in row]
+            canvas, _ = tiled(pairs)
             axes.imshow(canvas, interpolation="none")
             axes.axis("off")
     return figure

@@ -126,9 +126,9 @@ def labelled(canvas: np.ndarray, tile: int, steps: list[int], title: str) -> Fig
     return figure
 
 
-def say_instead(path: Path, title: str, failed: RecordedFailure) -> None:
-    """Write a PNG, or a GIF of one frame, that says what failed."""
-    figure = empty_figure(title, f"There are no images. {failed.in_words()}")
+def write_failure_picture(path: Path, title: str, failed: RecordedFailure) -> None:
+    """Write a PNG, or a GIF of one frame, with the reason why there are no images."""
+    figure = empty_figure(title, f"No images: {failed.in_words()}")
     if path.suffix != ".gif":
         save_figure(figure, path)
         return

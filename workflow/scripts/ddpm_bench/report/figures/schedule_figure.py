@@ -5,12 +5,13 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
 from ddpm_bench.models.diffusion import build_schedule, noise_schedule
-from ddpm_bench.report.figures.loss_figure import LOG_FROM_RATIO
-from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, number
+from ddpm_bench.report.figures.axes import FALLING_RATIO, label_plainly, make_logarithmic
+from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, new_figure
+from ddpm_bench.report.text import number
 
 PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the velocity v"}
 
@@ -42,9 +43,7 @@ def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) ->
     """Draw betas, sigmas, alpha-bar and loss weights against timesteps, a panel each."""
     table = schedule_table(keys, min_snr_gamma)
     with house_style():
-        figure = Figure((PANEL_WIDTH, 9.2), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(f"{title}\n{described(keys)}", fontsize=21, fontweight="bold")
+        figure = new_figure(f"{title}\n{described(keys)}", PANEL_WIDTH, 9.2, hspace=0.04)
         (betas, sigmas), (levels, weights) = figure.subplots(2, 2, sharex=True)
         draw_betas(betas, table)
         draw_sigmas(sigmas, table)
@@ -52,7 +51,7 @@ def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) ->
         draw_weights(weights, table, keys, min_snr_gamma)
         for axes in (betas, sigmas, levels, weights):
             axes.set_xlim(0, len(table) - 1)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            label_plainly(axes.xaxis, whole=True)
         for axes in (levels, weights):
             axes.set_xlabel("timestep t")
     return figure
@@ -81,7 +80,7 @@ def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot(table["timestep"], sigmas, color=COLOURS[3], linewidth=2.5)
     axes.set_title("noise in units of the image", loc="left")
     axes.set_ylabel(r"$\sigma = \sqrt{(1 - \bar{\alpha})\,/\,\bar{\alpha}}$, log axis")
-    make_logarithmic(axes)
+    show_powers_of_ten(axes)
     axes.annotate(
         f"from {number(sigmas.iloc[0])} to {number(sigmas.iloc[-1])}", (0.04, 0.93),
         xycoords="axes fraction", va="top", fontsize=14,
@@ -136,18 +135,16 @@ def add_legend(axes: Axes) -> None:
 
 def scale(axes: Axes, values: pd.Series) -> None:
     """Start the axis at 0, or make it logarithmic if most values would lie at its bottom."""
-    if values.max() > LOG_FROM_RATIO * values.median():
-        make_logarithmic(axes)
+    if values.max() > FALLING_RATIO * values.median():
+        show_powers_of_ten(axes)
         axes.set_ylabel(f"{axes.get_ylabel()}, log axis")
     else:
         axes.set_ylim(0, 1.08 * values.max())
 
 
-def make_logarithmic(axes: Axes) -> None:
-    """Powers of ten, as 0.01 where they are few."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def show_powers_of_ten(axes: Axes) -> None:
+    """Make the axis logarithmic with ticks at powers of ten, written like 0.01 if they are few."""
+    make_logarithmic(axes.yaxis, LogLocator(numticks=7))
     low, high = axes.get_ylim()
-    if low > 1e-5 and high < 1e6:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    if low <= 1e-5 or high >= 1e6:
+        axes.yaxis.set_major_formatter(LogFormatterSciNotation())

@@ -16,15 +16,17 @@ from ddpm_bench.report.figures.published_lines import published_elsewhere, publi
 from ddpm_bench.report.figures.score_panels import Expectation, Panel, draw_panel
 from ddpm_bench.report.figures.style import (
     COLOURS,
+    DASHES,
+    MARKERS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
+    CurveStyle,
     empty_figure,
     house_style,
+    new_figure,
 )
 from ddpm_bench.report.tables.score_tables import reference_is_small
 
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-DASHES = ["", (4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 3)]
 FIRST = 25  # checkpoints in the figures named First25
 
 # What is the same within a panel: of any metric, and of FID, whose value depends on more.
@@ -71,25 +73,23 @@ def score_figure(
         )
     panel = FID_PANEL if METRICS["fid"] in metrics else PANEL
     rows = with_curves(evaluation, panel)
-    looks = curve_looks(rows)
     panels = [
         Panel(group, metric, published=published_in(published, group, metric))
         for _, group in rows.groupby(panel, sort=True)
         for metric in with_kid_first(metrics, group)
     ]
-    return figure_of_panels(with_notes_of_others(panels, metrics, published), title, looks)
+    panels = with_notes_of_others(panels, metrics, published)
+    return figure_of_panels(panels, title, curve_styles(rows))
 
 
-def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple]) -> Figure:
+def figure_of_panels(panels: Sequence[Panel], title: str, styles: dict[str, CurveStyle]) -> Figure:
     """Draw panels below each other, high enough for their legends."""
     heights = [max(PANEL_HEIGHT, 2 + 0.52 * panel.rows["curve"].nunique()) for panel in panels]
     with house_style():
-        figure = Figure((PANEL_WIDTH, sum(heights) + 0.8), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH, sum(heights) + 0.8, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False, height_ratios=heights)
         for axes, panel in zip(grid[:, 0], panels, strict=True):
-            draw_panel(axes, panel, looks)
+            draw_panel(axes, panel, styles)
     return figure
 
 
@@ -127,27 +127,25 @@ def with_curves(evaluation: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
     return evaluation.assign(variant=variant, curve=curve)
 
 
-def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
-    """Colour, marker and dashes of each curve, the same in all panels of a figure.
+def curve_styles(rows: pd.DataFrame) -> dict[str, CurveStyle]:
+    """Return the style of each curve, the same in all panels of a figure.
 
     With several experiments the colour is the experiment's, marker and dashes are the variant's.
-    Beyond ten colours markers and dashes go on.
+    Beyond ten colours other markers and dashes follow.
     """
     experiments = sorted(rows["experiment"].unique())
     variants = sorted(rows["variant"].unique())
-    looks = {}
+    styles = {}
     curves = rows[["experiment", "variant", "curve"]].drop_duplicates()
     for experiment, variant, curve in curves.itertuples(index=False):
-        style = variants.index(variant)
-        hue = experiments.index(experiment) if len(experiments) > 1 else style
+        shape = variants.index(variant)
+        hue = experiments.index(experiment) if len(experiments) > 1 else shape
         if len(experiments) > 1:
-            style += hue // len(COLOURS) * len(variants)
-        looks[curve] = (
-            COLOURS[hue % len(COLOURS)],
-            MARKERS[style % len(MARKERS)],
-            DASHES[style % len(DASHES)],
+            shape += hue // len(COLOURS) * len(variants)
+        styles[curve] = CurveStyle(
+            COLOURS[hue % len(COLOURS)], MARKERS[shape % len(MARKERS)], DASHES[shape % len(DASHES)]
         )
-    return looks
+    return styles
 
 
 def score_figures(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO
-from ddpm_bench.report.figures.style import number
+from ddpm_bench.report.figures.axes import is_wide
+from ddpm_bench.report.text import number
 
 MOST_TICKS = 8  # values that each have a tick; of more numbers an axis shows some
 
@@ -50,7 +50,7 @@ class KeyScale:
         else:
             values = MaxNLocator(5).tick_values(self.low, self.high)
         return [
-            (self._place_number(value), number(float(f"{value:.6g}")))
+            (self._place_number(value), number(value))
             for value in values
             if self.low <= value <= self.high
         ]
@@ -72,7 +72,7 @@ def key_scale(values: Iterable[str]) -> KeyScale:
     if len(numbers) < len(texts) or len(numbers) < 2:
         return KeyScale(tuple(texts), numeric=False, logarithmic=False)
     low, high = min(numbers), max(numbers)
-    logarithmic = low > 0 and (high / low >= LOG_FROM_RATIO or _evenly_spread(np.log(numbers)))
+    logarithmic = low > 0 and (is_wide(low, high) or _evenly_spread(np.log(numbers)))
     if len(texts) <= MOST_TICKS:
         # A value too near another would have its label on that one's.
         places = np.log(numbers) if logarithmic else np.array(numbers)

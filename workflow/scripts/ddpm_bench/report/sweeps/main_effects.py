@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import short_names
-from ddpm_bench.report.figures.style import COLOURS, empty_figure, house_style, number
+from ddpm_bench.report.figures.axes import label_plainly
+from ddpm_bench.report.figures.style import COLOURS, empty_figure, house_style, new_figure
 from ddpm_bench.report.sweeps.key_scales import KeyScale, key_scale
 from ddpm_bench.report.sweeps.sweep_panels import (
     FAILED_COLOUR,
@@ -36,9 +37,7 @@ def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
     across, down = min(COLUMNS, len(keys)), math.ceil(len(keys) / COLUMNS)
     width, height = max(2, across) * WIDTH + 0.8, len(panels) * (down * HEIGHT + AROUND) + 0.8
     with house_style():
-        figure = Figure((width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, width, height, w_pad=0.12, h_pad=0.12)
         blocks = figure.subfigures(len(panels), squeeze=False)[:, 0]
         for block, panel in zip(blocks, panels, strict=True):
             block.suptitle(f"{panel.title()}\n{panel.subtitle()}", fontsize=15, x=0.02, ha="left")
@@ -57,7 +56,7 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
         axes.set_xlabel(short[key])
         if index % COLUMNS == 0:
             axes.set_ylabel(panel.label())
-    grid[0].yaxis.set_major_formatter(lambda value, _: number(value))
+    label_plainly(grid[0].yaxis)
     many = any(key_scale(panel.rows[key]).continuous for key in keys)
     meant = "mean ± 1 standard deviation" + (", of a fifth of long axes" if many else "")
     handles = [

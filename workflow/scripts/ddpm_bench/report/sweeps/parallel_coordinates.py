@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import short_names
-from ddpm_bench.report.figures.style import empty_figure, house_style, number, write_notes
+from ddpm_bench.report.figures.axes import label_plainly
+from ddpm_bench.report.figures.style import empty_figure, house_style, new_figure, write_notes
 from ddpm_bench.report.sweeps.key_scales import KeyScale, key_scale
 from ddpm_bench.report.sweeps.sweep_panels import (
     FAILED_COLOUR,
@@ -25,6 +26,7 @@ from ddpm_bench.report.sweeps.sweep_panels import (
     scored_alike,
     write_title,
 )
+from ddpm_bench.report.text import number
 
 WIDTH_PER_AXIS, NARROWEST, HEIGHT = 2.6, 11.0, 6.6  # inches
 SPREAD = 0.02  # of an axis: lines of equal values part by so much
@@ -42,9 +44,7 @@ def parallel_coordinates_figure(stage: SweepStage, table: pd.DataFrame) -> Figur
     keys = sorted(stage.swept.keys)
     width = max(NARROWEST, WIDTH_PER_AXIS * (len(keys) + 1) + 2)
     with house_style():
-        figure = Figure((width, len(panels) * HEIGHT + 0.8), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, width, len(panels) * HEIGHT + 0.8, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, panel in zip(grid, panels, strict=True):
             draw_members(axes, panel, keys)
@@ -77,7 +77,7 @@ def draw_members(axes: Axes, panel: ScoredAlike, keys: list[str]) -> None:
         end = metric_place(value, low, high, panel.metric.lower_is_better)
         colour = shade(colours(value), panel.metric.lower_is_better)
         draw_line(axes, [*places, end], color=colour, linewidth=2.6)
-    draw_axes(axes, scales, panel, keys, (low, high))
+    draw_axes(axes, panel, dict(zip(keys, scales, strict=True)), ends=(low, high))
     if not panel.measured.empty:
         add_colour_bar(axes, panel, colours)
 
@@ -107,30 +107,27 @@ def aside(index: int) -> float:
     return SPREAD * ((index * 0.618) % 1 - 0.5)
 
 
-def draw_line(axes: Axes, places: list[float], **look: object) -> None:
+def draw_line(axes: Axes, places: list[float], **style: object) -> None:
     """Draw a smooth line through the axes, level at each."""
     rise = (1 - np.cos(np.linspace(0, np.pi, POINTS))) / 2
     x, y = [], []
     for index, (start, stop) in enumerate(itertools.pairwise(places)):
         x.append(np.linspace(index, index + 1, POINTS))
         y.append(start + (stop - start) * rise)
-    axes.plot(np.concatenate(x), np.concatenate(y), **{"alpha": 0.85, "linewidth": 1.8, **look})
+    axes.plot(np.concatenate(x), np.concatenate(y), **{"alpha": 0.85, "linewidth": 1.8, **style})
 
 
 def draw_axes(
-    axes: Axes,
-    scales: list[KeyScale],
-    panel: ScoredAlike,
-    keys: list[str],
-    ends: tuple[float, float],
+    axes: Axes, panel: ScoredAlike, scales: dict[str, KeyScale], ends: tuple[float, float]
 ) -> None:
     """Draw a vertical line with its values for each key and for the metric."""
+    keys = list(scales)
     short = short_names(keys)
     axes.set(xlim=(-0.25, len(keys) + 0.3), ylim=(-0.2, 1.08), yticks=[])
     axes.grid(visible=False)
     for side in axes.spines.values():
         side.set_visible(False)
-    for index, scale in enumerate(scales):
+    for index, scale in enumerate(scales.values()):
         axes.plot([index, index], [-0.03, 1.03], color="0.25", linewidth=1.4, zorder=5)
         for place, label in scale.ticks():
             write_tick(axes, index, place, label)
@@ -141,7 +138,7 @@ def draw_axes(
     for value in MaxNLocator(5).tick_values(*ends) if not panel.measured.empty else ():
         place = metric_place(value, *ends, panel.metric.lower_is_better)
         if 0 <= place <= 1:
-            write_tick(axes, last, place, number(float(f"{value:.6g}")))
+            write_tick(axes, last, place, number(value))
     if panel.rows["best_value"].isna().any():
         write_tick(axes, last, FAILED_PLACE, "failed")
     names = ["\n".join(textwrap.wrap(short[key].replace("_", " "), 16)) for key in keys]
@@ -166,7 +163,7 @@ def add_colour_bar(axes: Axes, panel: ScoredAlike, colours: Normalize) -> None:
         ScalarMappable(colours, ListedColormap(shown[::-1] if lower else shown)),
         ax=axes, pad=0.01, fraction=0.025, aspect=30,
     )  # fmt: skip
-    bar.ax.yaxis.set_major_formatter(lambda value, _: number(value))
+    label_plainly(bar.ax.yaxis)
     bar.set_label(panel.label(), fontsize=13)
     if lower:
         bar.ax.invert_yaxis()

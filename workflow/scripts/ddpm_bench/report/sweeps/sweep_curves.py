@@ -11,22 +11,27 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import members
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import (
+    PlainNumbers,
+    is_wide,
+    make_logarithmic,
+    scale_losses,
+    scale_steps,
+)
 from ddpm_bench.report.figures.loss_figure import MOST_SMOOTHED, SMOOTHED_SHARE
-from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO, PlainNumbers
 from ddpm_bench.report.figures.style import (
     COLOURS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     empty_figure,
     house_style,
-    number,
+    new_figure,
+    write_legend,
+    write_notes,
 )
-from ddpm_bench.report.figures.style import write_notes as write_notes_below
 from ddpm_bench.report.sweeps.sweep_panels import (
     NO_SCORES,
     ScoredAlike,
@@ -42,6 +47,7 @@ from ddpm_bench.report.tables.score_tables import SCORED
 MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
 OTHERS = "0.75"
 LONGEST_NAME = 40  # characters of a line of the legend
+SMOOTHED_RATIO = 4  # highest over median running mean from which losses are on a log axis
 
 
 def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.DataFrame) -> Figure:
@@ -53,9 +59,7 @@ def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.D
     settings = settings_of_members(stage)
     height = panel_height(settings.values())
     with house_style():
-        figure = Figure((PANEL_WIDTH + 1, len(panels) * height + 0.8))
-        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH + 1, len(panels) * height + 0.8, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, panel in zip(grid, panels, strict=True):
             first = panel.rows.iloc[0]
@@ -74,7 +78,7 @@ def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.D
             write_title(axes, panel)
             axes.set(xlabel="training steps", ylabel=panel.label().replace("best checkpoint, ", ""))
             scale_steps(axes, curves["step"])
-            write_notes_below(axes, [*notes_of(curves), *failure_notes(panel.rows)])
+            write_notes(axes, [*notes_of(curves), *failure_notes(panel.rows)])
     return figure
 
 
@@ -87,15 +91,13 @@ def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) ->
     panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
     order = best_first(stage, panels[0]) if panels else []
     with house_style():
-        figure = Figure((PANEL_WIDTH + 1, panel_height(curves["setting"]) + 0.8))
-        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH + 1, panel_height(curves["setting"]) + 0.8)
         axes = figure.subplots()
         draw_curves(axes, curves, order, markers=False)
-        scale_losses(axes, curves["value"])
+        scale_losses(axes, curves["value"], SMOOTHED_RATIO)
         scale_steps(axes, curves["step"])
         axes.set(xlabel="training steps")
-        write_notes_below(axes, [*notes_of(curves), *comparable(stage), *failure_notes(table)])
+        write_notes(axes, [*notes_of(curves), *comparable(stage), *failure_notes(table)])
     return figure
 
 
@@ -150,9 +152,9 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
     """
     there = list(dict.fromkeys([*order, *curves["setting"]]))
     there = [name for name in there if name in set(curves["setting"])]
-    looks = dict(colours_of(there))
+    colours = dict(colours_of(there))
     for setting in reversed(there):
-        colour, grey = looks[setting], looks[setting] == OTHERS
+        colour, grey = colours[setting], colours[setting] == OTHERS
         by_step = curves[curves["setting"] == setting].groupby("step")["value"]
         mean, std, count = by_step.mean(), by_step.std(), by_step.count()
         axes.plot(
@@ -165,19 +167,18 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
             axes.fill_between(
                 mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0
             )
-    look = {"linewidth": 2.4, "marker": "o" if markers else None}
+    style = {"linewidth": 2.4, "marker": "o" if markers else None}
     handles = [
-        Line2D([], [], color=looks[name], label=legend_name(name), **look)
+        Line2D([], [], color=colours[name], label=legend_name(name), **style)
         for name in there
-        if looks[name] != OTHERS
+        if colours[name] != OTHERS
     ]
     if len(there) > len(handles):
         label = f"{len(there) - len(handles)} other settings"
         handles.append(Line2D([], [], color=OTHERS, linewidth=1.2, label=label))
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False,
-        fontsize=12.5, handlelength=2.2, title="best first" if order else None, alignment="left",
-        title_fontsize=13,
+    write_legend(
+        axes, handles, fontsize=12.5, handlelength=2.2, title="best first" if order else None,
+        alignment="left", title_fontsize=13,
     )  # fmt: skip
 
 
@@ -217,24 +218,9 @@ def comparable(stage: SweepStage) -> list[str]:
 
 
 def scale_scores(axes: Axes, curves: pd.DataFrame, panel: ScoredAlike) -> None:
-    """Logarithmic where values span much."""
+    """Make the axis logarithmic if values span a wide range."""
     low, high = curves["value"].min(), curves["value"].max()
-    if panel.metric.lower_is_better and low > 0 and high / low > LOG_FROM_RATIO:
-        make_logarithmic(axes)
+    if panel.metric.lower_is_better and is_wide(low, high):
+        make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if low >= 0 else -np.inf))
-
-
-def scale_losses(axes: Axes, values: pd.Series) -> None:
-    axes.set_ylabel("loss")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    if values.min() > 0 and values.max() / values.median() > 4:
-        make_logarithmic(axes)
-        axes.set_ylabel("loss (logarithmic axis)")
-
-
-def make_logarithmic(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ddpm_bench.records.scores import Metric, feature_space_label
-from ddpm_bench.report.figures.style import COLOURS
+from ddpm_bench.report.figures import style
 from ddpm_bench.report.sweeps.sweep_ranking import main_metric
 from ddpm_bench.report.sweeps.sweep_table import OK
-from ddpm_bench.report.tables.score_tables import SCORED, counts, metric_label
+from ddpm_bench.report.tables.score_tables import SCORED, metric_label
+from ddpm_bench.report.text import counts
 
 FAILED_COLOUR = "#b03a2e"
 LONGEST_REASON = 110  # characters of a reason in a figure; the table has all of it
@@ -67,11 +68,7 @@ def scored_alike(table: pd.DataFrame) -> Iterator[ScoredAlike]:
 
 def write_title(axes: Axes, panel: ScoredAlike) -> None:
     """Write title and subtitle above a panel."""
-    axes.set_title("\n".join(textwrap.wrap(panel.title(), 80)), loc="left", pad=34)
-    axes.annotate(
-        panel.subtitle(), (0, 1), xytext=(0, 11), xycoords="axes fraction",
-        textcoords="offset points", fontsize=13, color="0.25",
-    )  # fmt: skip
+    style.write_title(axes, panel.title(), panel.subtitle())
 
 
 def failures(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +85,7 @@ def failure_notes(table: pd.DataFrame, most: int = 3) -> list[str]:
         who = first if count == 1 else f"{count} members, such as {first},"
         notes.append(f"{who} failed: {short_reason(status, reason)}")
     if len(notes) > most:
-        notes = [*notes[:most], f"{len(notes) - most} more reasons stand in sweep.csv."]
+        notes = [*notes[:most], f"{len(notes) - most} more reasons are in sweep.csv."]
     return notes
 
 
@@ -96,8 +93,3 @@ def short_reason(status: str, reason: str) -> str:
     """Return status and reason without a remedy, like "out of memory: 3.2 GB were lacking"."""
     text = f"{status}: {reason.partition('; ')[0]}"
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
-
-
-def point_colour(status: str) -> object:
-    """Of a member's point: those that failed after some checkpoints look it."""
-    return COLOURS[0] if status == OK else FAILED_COLOUR

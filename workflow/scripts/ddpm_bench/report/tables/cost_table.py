@@ -17,7 +17,7 @@ from ddpm_bench.config.reporting import ChargedExperiment
 from ddpm_bench.records.benchmark_files import BenchmarkUsage, measured
 from ddpm_bench.records.progress_log import Attempt, read_attempts
 
-# The stages that count, in the order of the pipeline, with what their files are named by.
+# The stages that count, in the order of the pipeline, with the names of their files.
 STAGES = {
     "prepare": "{dataset}",
     "train_classifier": "{dataset}",
@@ -36,14 +36,14 @@ COLUMNS = [
     "requested_memory_gib", "requested_minutes", "memory_used_share", "runtime_used_share",
     "cpu_used_share", "advice",
 ]  # fmt: skip
-NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: of a dataset, for all that use it
+NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: a dataset's, shared by experiments
 MIB_PER_GIB = 1024
 SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
-ROOM = 1.3  # what is advised over what was used
-FAR_OFF = 2.0  # requests over what is advised from which it is said
+ROOM = 1.3  # advised request over use
+FAR_OFF = 2.0  # requests over what is advised from which there is advice
 NEARLY_ALL = 0.9  # of the memory
-CPU_SHARE = 0.35  # of several cores below which it is said, of stages that took
-CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
+CPU_SHARE = 0.35  # of several cores below which there is advice, for stages that took
+CPU_HOURS = 0.1  # at least this time: starting up keeps one core busy
 
 
 def costs_table(
@@ -78,7 +78,7 @@ def sums(jobs: pd.DataFrame) -> dict[str, object]:
     requested = jobs["requested_mb"].astype(float).max() / MIB_PER_GIB
     minutes = jobs["requested_minutes"].astype(float).max()
     longest = jobs["seconds"].max() / 60
-    # Of those jobs of which both are known.
+    # Jobs with both values known.
     offered = (jobs["seconds"] * cpus)[cpu.notna()].sum(min_count=1)
     return {
         "jobs": len(jobs),
@@ -166,7 +166,7 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
 
     rows: of one stage. A rule's request is for all experiments, so the largest use decides.
     """
-    said = []
+    parts = []
     known = rows.dropna(subset=["requested_memory_gib", "peak_memory_gib"])
     if not known.empty:
         used, asked = known["peak_memory_gib"].max(), known["requested_memory_gib"]
@@ -174,28 +174,28 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
         remedy = f"set-resources: {stage}: mem_mb: {enough}"
         if asked.min() * MIB_PER_GIB >= FAR_OFF * enough:
             text = f"{stage} asked for {asked.min():.1f} GiB and used {used:.1f} at most"
-            said.append(f"{text}; {remedy} would do")
+            parts.append(f"{text}; {remedy} would do")
         elif (known["memory_used_share"] >= NEARLY_ALL).any():
             tight = known.loc[known["memory_used_share"].idxmax()]
             text = f"{tight['peak_memory_gib']:.1f} of {tight['requested_memory_gib']:.1f} GiB"
-            said.append(f"{stage} used {text}; {remedy} is safer")
+            parts.append(f"{stage} used {text}; {remedy} is safer")
     timed = rows.dropna(subset=["requested_minutes"])
     if not timed.empty:
         asked, longest = timed["requested_minutes"].min(), timed["longest_job_minutes"].max()
         enough = 10 * math.ceil(max(1.0, ROOM * longest) / 10)
         if asked >= 2 * FAR_OFF * enough:
             took = f"{longest:.0f} minutes" if longest >= 2 else f"{60 * longest:.0f} seconds"
-            said.append(
+            parts.append(
                 f"{stage} asked for {asked:,.0f} minutes and took {took} at most; "
                 f"runtime: {enough} would do"
             )
     cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
     if cpus >= 2 and share < CPU_SHARE and rows["wall_hours"].sum() >= CPU_HOURS:
-        said.append(
+        parts.append(
             f"{stage} kept {share * cpus:.1f} of {cpus:.0f} CPU cores busy at most; fewer run.cpus "
             "would do"
         )
-    return ". ".join(said)
+    return ". ".join(parts)
 
 
 def enough_mb(used_mib: float) -> int:

@@ -19,7 +19,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import METRICS
 
 QUALITIES = ("fid", "kid_mean")
-WITHIN = 0.05  # of a sampler's best value: what counts as having reached it
+WITHIN = 0.05  # of a sampler's best value: a value this near counts as reaching it
 
 # A sampler's options, as columns of the table.
 OPTIONS = [
@@ -63,7 +63,7 @@ class Timing(Block):
     precision: str
     device: str
     network_evaluations: int  # per image
-    # Of its job, from when it had its GPU; files of before this was written lack them.
+    # Of its job, from when it had its GPU; older files lack these.
     started: str | None = None  # UTC, ISO 8601
     ended: str | None = None
     node: str | None = None
@@ -123,10 +123,10 @@ def sampler_name(drawing: Drawing) -> str:
         parts.append("Karras")
     if drawing.eta:
         parts.append(f"eta {drawing.eta:g}")
-    if drawing.variance == "fixed-large":  # the other one is what null is
+    if drawing.variance == "fixed-large":  # the other is the default
         parts.append(drawing.variance)
     if drawing.timesteps is not None:
-        parts.append(f"at {timesteps_text(drawing)}")
+        parts.append(f"at {timesteps_label(drawing)}")
     elif drawing.timestep_spacing != Drawing().timestep_spacing:
         parts.append(drawing.timestep_spacing)
     if drawing.ema_sigma_rel is not None:
@@ -136,7 +136,7 @@ def sampler_name(drawing: Drawing) -> str:
     return ", ".join(parts)
 
 
-def timesteps_text(drawing: Drawing) -> str:
+def timesteps_label(drawing: Drawing) -> str:
     """Return a set's own timesteps in a line, like "999-219/20 199-0/1"; empty if it has none."""
     items = json.loads(drawing.model_dump_json(by_alias=True))["timesteps"] or []
     return " ".join(
@@ -177,7 +177,7 @@ def options_of(drawing: Drawing) -> dict[str, Any]:
         "steps": drawing.solver_steps(),
         **{name: keys[name] for name in OPTIONS},
         "karras_sigmas": drawing.karras_spaced(),
-        "timesteps": timesteps_text(drawing),
+        "timesteps": timesteps_label(drawing),
     }
 
 

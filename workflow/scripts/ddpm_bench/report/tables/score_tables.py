@@ -243,9 +243,3 @@ def metric_label(row: pd.Series, metric: Metric) -> str:
         if row["fid_reference"] != row["reference"]:
             parts.append(f"against {row['fid_reference']}")
     return f"{metric.name} ({', '.join(parts)})"
-
-
-def counts(numbers: pd.Series) -> str:
-    """Counts of images as text: 512, or 512 to 2,000 where they differ."""
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

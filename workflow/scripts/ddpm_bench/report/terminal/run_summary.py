@@ -19,8 +19,9 @@ from ddpm_bench.report.tables.score_tables import (
     ordered_metrics,
     read_table,
 )
-from ddpm_bench.report.terminal.score_text import score_table, value_text
+from ddpm_bench.report.terminal.score_text import score_table
 from ddpm_bench.report.terminal.sweep_summary import sweep_summary
+from ddpm_bench.report.text import value_text
 
 
 def summary(config: Config, command: str) -> Iterator[str]:
@@ -41,17 +42,19 @@ def summary(config: Config, command: str) -> Iterator[str]:
     if len(config.experiments) > 1 and (results / "report").is_dir():
         yield f"all experiments together: {results / 'report'}"
     yield from costs(results / "report")
-    yield f"report:  {page}" if page.exists() else f"report:  {page} is not there yet: make report"
+    yield (
+        f"report:  {page}" if page.exists() else f"report:  {page} does not exist yet: make report"
+    )
 
 
 def costs(folder: Path) -> Iterator[str]:
     """Yield one line with the hours used; none if they are not collected yet."""
     table = folder / "costs.csv"
     if table.exists():
-        took = pd.read_csv(table)
-        gpu_hours = took["gpu_hours"].sum()
+        used = pd.read_csv(table)
+        gpu_hours = used["gpu_hours"].sum()
         gpus = f" and {gpu_hours:.3g} GPU-hours" if gpu_hours else ""
-        yield f"took:    {took['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
+        yield f"used:    {used['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
 
 
 def training_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
@@ -71,7 +74,7 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
         return
     evaluation = read_table(evaluation_file, EVALUATION_COLUMNS)
     if evaluation.empty:
-        yield "  the config asks for no scores of it"
+        yield "  the config has no scores for it"
     else:
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
@@ -86,7 +89,7 @@ def exported(folder: Path) -> Iterator[str]:
         return
     found = read_json(record)
     if found["value"] is None:
-        yield f"exported: nothing, {METRICS[found['metric']].name} was measured at no checkpoint"
+        yield f"exported: nothing; {METRICS[found['metric']].name} was measured at no checkpoint"
     else:
         yield f"exported: step {found['training_step']:,}, {folder} (python {folder / 'sample.py'})"
 
@@ -96,17 +99,17 @@ def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
     latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
     if not Path(latest).exists():
         return
-    told = read_json(Path(latest))
+    record = read_json(Path(latest))
     use = ", ".join(
-        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in told["codebooks"]
+        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in record["codebooks"]
     )
     # null: no error at all
-    psnr = "infinite" if told["psnr_db"] is None else f"{told['psnr_db']:.2f} dB"
-    error = f"mean squared error {told['mse']:.4g}, PSNR {psnr}"
-    yield f"  {told['images']:,} images given back at step {told['step']:,}: {error}"
+    psnr = "infinite" if record["psnr_db"] is None else f"{record['psnr_db']:.2f} dB"
+    error = f"mean squared error {record['mse']:.4g}, PSNR {psnr}"
+    yield f"  {record['images']:,} images reconstructed at step {record['step']:,}: {error}"
     yield f"  codes in use (perplexity): {use}"
-    if told["warning"]:
-        yield f"  warning: {told['warning']}"
+    if record["warning"]:
+        yield f"  warning: {record['warning']}"
 
 
 def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:

@@ -8,10 +8,10 @@ from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
     GROUP,
     best_row,
-    counts,
     metric_label,
     ordered_metrics,
 )
+from ddpm_bench.report.text import counts, shares, value_text, with_deviation
 
 
 def score_table(evaluation: pd.DataFrame) -> str:
@@ -48,7 +48,7 @@ def table_lines(group: pd.DataFrame) -> list[str]:
             star = "*" if (metric.column, row["training_step"]) in stars else " "
             cells.append(value_text(row, metric) + star)
         lines.append(cells)
-    return aligned(lines, gap=2)  # and the place of the stars
+    return aligned(lines, gap=2)  # beside the column of stars
 
 
 def best_step(group: pd.DataFrame, metric: Metric) -> int | None:
@@ -76,12 +76,6 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     yield from (f"warning: {text}" for text in group["warning"].unique() if text)
 
 
-def shares(values: pd.Series) -> str:
-    """Shares as text: 4.1%, or 4.1% to 6.3% where they differ."""
-    low, high = f"{values.min():.1%}", f"{values.max():.1%}"
-    return low if low == high else f"{low} to {high}"
-
-
 def best_table(best: pd.DataFrame) -> str:
     """Return the best checkpoints as text."""
     lines = [["samples", "score", "metric", "best", "step"]]
@@ -106,16 +100,3 @@ def aligned(lines: list[list[str]], names: int = 0, gap: int = 3) -> list[str]:
         for line in lines
     )
     return ["  " + (" " * gap).join(cells).rstrip() for cells in padded]
-
-
-def value_text(row: pd.Series, metric: Metric) -> str:
-    """A value with its standard deviation, where the metric has one; "-" when not measured."""
-    if pd.isna(row[metric.column]):
-        return "-"
-    return with_deviation(row[metric.column], row[metric.std] if metric.std else None, metric)
-
-
-def with_deviation(value: float, deviation: float | None, metric: Metric) -> str:
-    """As "9.20 ± 0.21", or "9.20" without a deviation."""
-    text = f"{value:.{metric.decimals}f}"
-    return text if pd.isna(deviation) else f"{text} ± {deviation:.{metric.decimals}f}"

@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from ddpm_bench.config.benchmark import Precision, Strategy
-from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, number
+from ddpm_bench.report.figures.axes import is_wide, make_logarithmic
+from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR
+from ddpm_bench.report.text import number
 from ddpm_bench.throughput.report.tables import CELL, HARDWARE, summary, world
 
 STRATEGIES = get_args(Strategy)
@@ -27,7 +29,7 @@ PRECISION_MARKERS = dict(zip(get_args(Precision), ("o", "s", "^"), strict=True))
 PRECISION_DASHES = dict(zip(get_args(Precision), ("", (4, 2), (1.5, 1.5)), strict=True))
 STATUS_MARKERS = {"unsupported": "x", "out of memory": "X", "crashed": "*", "timed out": "d"}
 BATCH_MARKERS = ("o", "s", "^", "D", "v", "P")
-LOG_FROM_RATIO = 8  # largest over smallest value from which an axis is logarithmic
+WIDE_RATIO = 8  # largest over smallest value from which an axis is logarithmic
 TICKS = 8  # labelled on an axis of doublings, at most
 LEVEL_DIGITS = 15  # of all labels, before they are turned
 TITLE_LETTERS, LINE_LETTERS = 32, 40  # of a line above a panel
@@ -155,9 +157,9 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
 
     below, above: shares of the axis that stay free for marks. Returns whether it is logarithmic.
     """
-    logarithmic = lowest > 0 and highest / lowest > LOG_FROM_RATIO
+    logarithmic = is_wide(lowest, highest, WIDE_RATIO)
     if logarithmic:
-        axes.set_yscale("log")
+        make_logarithmic(axes.yaxis)
         low, high = np.log10(lowest / 1.25), np.log10(highest * 1.25)
     else:
         low, high = 0.0, 1.08 * max(highest, 1e-9)
@@ -165,8 +167,6 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
     limits = np.array([low - below * unit, high + above * unit])
     axes.set_ylim(*(10**limits if logarithmic else limits))
     first, last = (10**low, 10**high) if logarithmic else (low, high)
-    if logarithmic:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     shown = FuncFormatter(lambda value, _: number(value) if first <= value <= last else "")
     axes.yaxis.set_major_formatter(shown)
