@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from matplotlib.ticker import LogLocator
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.report.figures.axes import make_logarithmic
-from ddpm_bench.report.figures.score_panels import how_to_read, notes, scale_values
+from ddpm_bench.report.figures.score_panels import NO_BREAK, how_to_read, notes, scale_values
 from ddpm_bench.report.figures.style import (
     COLOURS,
     MARKERS,
@@ -39,9 +40,7 @@ from ddpm_bench.report.text import counts
 
 LEGEND_LETTERS = 30
 LEGEND_LINE = 0.27  # inches
-# Where the number of steps stands beside a point, in points: each sampler has its corner, so that
-# the numbers of close points of two samplers stay apart.
-CORNERS = [(9, 9), (9, -9), (-9, 9), (-9, -9)]
+ASIDE = 8  # points between a point and its number of steps
 
 
 def write_sampler_comparison(
@@ -118,13 +117,8 @@ def draw_samplers(
             seconds, values, points[metric.std].fillna(0), color=colour, marker=marker,
             markersize=10, linewidth=1.2, linestyle=dashes, elinewidth=1.6, capsize=4, zorder=4,
         )  # fmt: skip
-        right, up = CORNERS[list(styles).index(sampler) % len(CORNERS)]
-        for x, y, steps in zip(seconds, values, points["steps"], strict=True):
-            axes.annotate(
-                f"{steps}", (x, y), xytext=(right, up), textcoords="offset points", fontsize=12,
-                ha="left" if right > 0 else "right", va="center", color=colour, zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
-            )  # fmt: skip
+        for _, point in points.iterrows():
+            write_steps(axes, point, metric, colour)
         label = "\n".join(lines_of_sampler(points))
         line = {"color": colour, "marker": marker, "linestyle": dashes, "markersize": 9}
         handles.append(Line2D([], [], label=label, **line))
@@ -149,11 +143,28 @@ def draw_samplers(
     )  # fmt: skip
 
 
+def write_steps(axes: Axes, point: pd.Series, metric: Metric, colour: Any) -> None:
+    """Write the number of steps beside a point of the table.
+
+    It stands below and left of a point on the Pareto front, where no other point can be, else above
+    and right.
+    """
+    on_front = point[f"on_pareto_front_{metric.column}"]
+    aside = -ASIDE if on_front else ASIDE
+    axes.annotate(
+        f"{point['steps']}", (point["seconds_per_image"], point[metric.column]),
+        xytext=(aside, aside), textcoords="offset points", fontsize=12, color=colour, zorder=5,
+        ha="right" if on_front else "left", va="top" if on_front else "bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+    )  # fmt: skip
+
+
 def lines_of_sampler(points: pd.DataFrame) -> list[str]:
     """Return the lines of a sampler's legend entry: its name, and its sets by number of steps."""
     name = textwrap.wrap(points["sampler"].iloc[0], LEGEND_LETTERS)
-    sets = ", ".join(f"{row['samples']} ({row['steps']})" for _, row in points.iterrows())
-    return [*name, *textwrap.wrap(sets, LEGEND_LETTERS)]
+    sets = (f"{row['samples']}{NO_BREAK}({row['steps']})" for _, row in points.iterrows())
+    lines = textwrap.wrap(", ".join(sets), LEGEND_LETTERS)
+    return [*name, *(line.replace(NO_BREAK, " ") for line in lines)]
 
 
 def legend_lines(rows: pd.DataFrame) -> list[str]:
