@@ -39,6 +39,7 @@ def main() -> None:
 
 
 def draw_or_write_failure(args) -> None:
+    """Draw the animation, or with `on_failure: record` a picture with the reason of the failure."""
     # Imported before the memory limit is set, which need not include it.
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
     from ddpm_bench.report.figures.sample_pictures import write_failure_picture
@@ -59,6 +60,7 @@ def draw_or_write_failure(args) -> None:
 
 
 def draw(args) -> None:
+    """Draw the animation of a checkpoint's samples."""
     # These import torch: after the lease, which decides the GPUs that it sees.
     from ddpm_bench.report.figures.animations import denoising_frames, frames_of, save_animation
     from ddpm_bench.sampling.sampler import denoising_steps, open_sampler

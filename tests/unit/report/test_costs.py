@@ -1,4 +1,4 @@
-"""What a study took, from benchmark files as Snakemake writes them."""
+"""Costs of a study, from benchmark files in Snakemake's format."""
 
 import json
 import subprocess
@@ -156,7 +156,7 @@ def test_idle_cores_of_a_moment_are_no_matter(tmp_path):
     assert costs_table(tmp_path, EXPERIMENTS, has_gpus=False)["advice"].unique() == [""]
 
 
-def test_too_little_memory_too_long_a_time_and_idle_cores_are_said(tmp_path):
+def test_too_little_memory_too_long_a_time_and_idle_cores_have_advice(tmp_path):
     advice = advice_on(tmp_path, memory=7900.0, seconds=240, cpu=240.0)
     assert "used 7.7 of 8.0 GiB; set-resources: score: mem_mb: 11000 is safer" in advice
     assert "asked for 60 minutes and took 4 minutes at most; runtime: 10 would do" in advice

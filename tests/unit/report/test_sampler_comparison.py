@@ -1,4 +1,4 @@
-"""The comparison of samplers: what it holds, its Pareto front, and the steps that are enough."""
+"""The comparison of samplers: its table, its Pareto front, and the fewest sufficient steps."""
 
 import itertools
 import json
@@ -110,7 +110,7 @@ def test_the_table_holds_the_options_of_each_set_and_its_scores(tmp_path):
         ),
     ],
 )
-def test_samplers_are_told_apart_by_all_keys_but_steps_seed_and_batch(one, other):
+def test_samplers_differ_by_all_keys_but_steps_seed_and_batch(one, other):
     alike = other.steps != 20
     assert (sampler_comparison.sampler_name(one) == sampler_comparison.sampler_name(other)) == alike
 
@@ -195,7 +195,7 @@ def test_a_single_set_is_drawn_with_a_note(tmp_path):
     assert all("There is only one set" in texts(axes) for axes in figure.axes)
 
 
-def test_no_scored_set_gives_a_figure_that_says_so(tmp_path):
+def test_without_scored_sets_the_figure_is_a_sentence(tmp_path):
     compared = study(tmp_path)
     figure = sampler_figure.sampler_figure(compared.iloc[:0], "T", [])
     assert "No set of samples is scored" in texts(figure.axes[0])

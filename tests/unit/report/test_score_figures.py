@@ -107,7 +107,7 @@ def test_memorising_is_drawn_beside_what_is_to_be_expected_and_without_a_best(tm
     assert "latest: 0.5127 at step 1,200" in texts(closer)
 
 
-def test_memorising_without_held_out_images_says_what_it_needs(tmp_path):
+def test_memorising_without_held_out_images_has_a_note_on_them(tmp_path):
     write_scores(tmp_path, closer_than_heldout=None, memorised_share=None)
     for axes in score_figures.score_figure(
         evaluation_of(tmp_path), score_figures.MEMORISING, "M"
@@ -195,7 +195,7 @@ def test_a_line_breaks_where_a_value_is_missing(tmp_path):
     assert "missing at 1 of 7 points" in texts(axes)
 
 
-def test_a_metric_that_was_never_measured_says_so(tmp_path):
+def test_a_metric_that_was_never_measured_has_a_sentence_in_place_of_curves(tmp_path):
     write_scores(tmp_path, precision=None)
     evaluation = evaluation_of(tmp_path)
     first, second = score_figures.score_figure(
@@ -245,7 +245,7 @@ def test_all_figures_are_there_and_the_same_bytes_from_another_process(tmp_path)
     assert (tmp_path / name).read_bytes() == (tmp_path / "drawn" / name).read_bytes()
 
 
-def test_a_figure_says_nothing_of_program_or_time(tmp_path):
+def test_a_figure_holds_no_program_or_time(tmp_path):
     write_scores(tmp_path)
     save_figure(fid_figure(evaluation_of(tmp_path)), tmp_path / "f.png")
     with Image.open(tmp_path / "f.png") as picture:

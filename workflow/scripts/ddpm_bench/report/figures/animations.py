@@ -18,11 +18,11 @@ NARROWEST = 560  # pixels, so that the heading stays readable
 SHOWN_SIDE = 96  # pixels, at least: small images are enlarged by a whole factor
 MARGIN = 16  # pixels
 MOST_FRAMES = 40
-# Over all frames: noise hardly compresses, and a report holds its files whole.
+# Over all frames: noise hardly compresses, and a report includes whole files.
 MOST_PIXELS = 8_000_000
 LAST_MILLISECONDS = 2500
-SECONDS_OF_ALL = 6  # the way to the last frame takes no longer
-DARK, PALE = 40, 215  # gray levels of text, and of the bar that shows how far an animation is
+MOST_SECONDS = 6  # until the last frame
+DARK, PALE = 40, 215  # gray levels of text, and of the rest of the progress bar
 
 
 def frames_of(height: int, width: int, rows: int) -> tuple[int, int]:
@@ -33,14 +33,12 @@ def frames_of(height: int, width: int, rows: int) -> tuple[int, int]:
 
 
 def shown_side(side: int) -> int:
-    """Return the side in pixels at which an image is shown: enlarged by a whole factor if it is
-    small."""
+    """Return the side in pixels of a shown image, enlarged by a whole factor if it is small."""
     return side * max(1, -(-SHOWN_SIDE // side))
 
 
 def training_frames(steps: list[int], samples: list[Path], title: str) -> Iterator[Image.Image]:
-    """Yield a frame per checkpoint, of images drawn from the same noise; evenly spread ones of
-    many.
+    """Yield a frame per checkpoint of images from the same noise; of many, evenly spaced ones.
 
     samples: the first file of each checkpoint, in the order of `steps`.
     """
@@ -59,17 +57,17 @@ def denoising_frames(
     """Yield a frame per solver step of `sampler.denoising_steps`; `of` counts all steps."""
     for number, images, estimates in steps:
         rows = [
-            ("the images as they are", images),
-            ("the clean images as estimated here", estimates),
+            ("images at this step", images),
+            ("estimates of the clean images", estimates),
         ]
         yield frame(title, f"solver step {number:,} of {of:,}", rows, number / of)
 
 
 def frame(title: str, text: str, rows: list[tuple[str, np.ndarray]], done: float) -> Image.Image:
-    """Draw rows of images, each under its name, below a heading and a progress bar at `done` (0 to
-    1).
+    """Draw rows of images, each under its name, below a heading and a progress bar.
 
-    Images uint8 [n, H, W, C]; the frame has mode L where C is 1, RGB otherwise.
+    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame has mode L if C is 1,
+    else RGB.
     """
     strips = [strip_of(images) for _, images in rows]
     names = [26 if name else 0 for name, _ in rows]
@@ -128,7 +126,7 @@ def save_animation(frames: Iterable[Image.Image], path: Path) -> None:
     Gray frames keep every level; frames in colour are reduced to 256 colours each.
     """
     indexed = [picture if picture.mode == "L" else with_palette(picture) for picture in frames]
-    pace = min(400, max(60, 1000 * SECONDS_OF_ALL // len(indexed)))
+    pace = min(400, max(60, 1000 * MOST_SECONDS // len(indexed)))
     durations = [pace] * (len(indexed) - 1) + [LAST_MILLISECONDS]
     with replacing(path) as temporary:
         indexed[0].save(

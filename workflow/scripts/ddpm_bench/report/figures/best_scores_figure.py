@@ -20,8 +20,8 @@ from ddpm_bench.report.text import MINUS, counts
 # Inches.
 ROW, HEADING, COLUMN_NAMES, NOTE, GAP, MARGIN = 0.5, 0.78, 0.42, 0.26, 0.35, 0.35
 NAME_WIDTH, IMAGES_WIDTH = 3.1, 0.75
-WITH_DEVIATION = 1.3  # width of their columns over that of the others
-NAME_CHARACTERS, NOTE_CHARACTERS = 30, 130
+WITH_DEVIATION = 1.3  # width of a column with deviations over that of another
+NAME_CHARACTERS, NOTE_CHARACTERS = 30, 130  # of a line
 MOST_ROWS = 60  # of a block
 BEST_COLOUR, STRIPE = "#d8ecdf", "0.965"
 

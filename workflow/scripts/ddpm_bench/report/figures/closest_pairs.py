@@ -28,7 +28,7 @@ from ddpm_bench.report.text import number
 PAIRS = 12
 PAIR_COLUMNS = 3
 BINS = 30
-CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts what is below it
+CLOSE_SHARE = 0.05  # of held-out images below the line; like the table's memorised_share
 
 
 def closest_title(path: Path) -> str:

@@ -31,7 +31,7 @@ STAGE_COLOURS = {
 ROW_HEIGHT, MEMORY_ROW_HEIGHT = 0.42, 0.62  # inches
 NOTES_SHOWN = 8
 NOTE_ON_LATER_REQUESTS = (
-    "Unless the profile says otherwise, later jobs ask for what these took, with a margin."
+    "Unless the profile sets other values, later jobs request the use of these, with a margin."
 )
 
 
@@ -42,7 +42,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     """
     title = "Time and memory of the study"
     if table.empty:
-        return empty_figure(title, "No job has left a benchmark file.")
+        return empty_figure(title, "No job has a benchmark file.")
     rows = row_names(table)
     stages = [stage for stage in STAGES if stage in set(table["stage"])]
     has_gpus = table["gpu_hours"].sum() > 0

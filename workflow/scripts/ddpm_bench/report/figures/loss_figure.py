@@ -47,7 +47,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
         scale_steps(axes, rows["step"])
         panels[-1, 0].set_xlabel("training steps")
         add_images_seen(axes, rows)
-        # Below the panels: memorising lets a curve rise where a legend usually has room.
+        # Below the panels: with memorising, a curve rises into the usual place of a legend.
         handles, names = axes.get_legend_handles_labels()
         legend = figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
         legend.legend_handles[0].set(alpha=0.8, sizes=[30])

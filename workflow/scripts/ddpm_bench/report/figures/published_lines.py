@@ -12,9 +12,9 @@ from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.report.text import number
 
 COLOUR = "0.25"
-LEAST_SHARE = 0.6  # of the height that is left to the curves when the axis is made to hold a line
-PLACES = (0.0, 0.34, 0.67)  # across the panel, of labels of lines that lie close
-CLOSE = 0.07  # of the height
+LEAST_SHARE = 0.6  # of the height, which the curves keep if the axis is extended to a line
+PLACES = (0.0, 0.34, 0.67)  # shares of the width at which labels of close lines start
+CLOSE = 0.07  # share of the height between lines whose labels would overlap
 LABEL: dict[str, Any] = {
     "textcoords": "offset points", "fontsize": 13, "color": COLOUR, "zorder": 4,
     "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
@@ -47,7 +47,7 @@ def published_in(
 def published_elsewhere(lines: Sequence[PublishedOf]) -> list[str]:
     """Return notes that name published scores which are comparable with no panel."""
     return [
-        f"Published, and not comparable with what is scored here: "
+        f"Published, but not comparable with the scores here: "
         f"{METRICS[line.column].name} {number(line.value)} ({line.source}; {kind_of(line)})."
         for line in lines
     ]

@@ -29,12 +29,12 @@ from ddpm_bench.report.tables.score_tables import reference_is_small
 
 FIRST = 25  # checkpoints in the figures named First25
 
-# What is the same within a panel: of any metric, and of FID, whose value depends on more.
+# Columns with equal values within a panel: for any metric, and for FID, which depends on more.
 PANEL = ["dataset", "feature_space", "reference"]
 FID_PANEL = [*PANEL, "fid_backend", "fid_reference"]
 
-# Meehan et al. 2020: a model that knows no training image better than others of their kind is as
-# often closer to one as a held-out image is; by its definition 5% are below the 5% quantile.
+# Meehan et al. 2020: images of a model that has not memorised are as often closer to a training
+# image as held-out images are; by definition 5% of these are below the 5% quantile.
 MEMORISING = [
     Expectation(
         "closer_than_heldout", "closer than held-out", lower_is_better=True, std=None, decimals=3,

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from ddpm_bench.report.figures.axes import is_wide
 from ddpm_bench.report.text import number
 
-MOST_TICKS = 8  # values that each have a tick; of more numbers an axis shows some
+MOST_TICKS = 8  # values with a tick each; for more numbers the axis has round ticks
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def key_scale(values: Iterable[str]) -> KeyScale:
     low, high = min(numbers), max(numbers)
     logarithmic = low > 0 and (is_wide(low, high) or _evenly_spread(np.log(numbers)))
     if len(texts) <= MOST_TICKS:
-        # A value too near another would have its label on that one's.
+        # The labels of values that are too close would overlap.
         places = np.log(numbers) if logarithmic else np.array(numbers)
         if np.diff(places).min() < 0.08 * (places[-1] - places[0]):
             return KeyScale(tuple(texts), numeric=False, logarithmic=False)

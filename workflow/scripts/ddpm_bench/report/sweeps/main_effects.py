@@ -22,7 +22,7 @@ from ddpm_bench.report.sweeps.sweep_panels import (
 
 COLUMNS = 3  # panels beside each other
 WIDTH, HEIGHT, AROUND = 5.2, 4.6, 1.5  # inches of a panel, and around those of a way to score
-PARTS = 5  # of an axis with many values
+PARTS = 5  # of an axis with many values, each with a mean
 CHARACTERS = 30  # along an axis
 JITTER = 0.025  # of the axis, to each side
 
@@ -58,10 +58,12 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
             axes.set_ylabel(panel.label())
     label_plainly(grid[0].yaxis)
     many = any(key_scale(panel.rows[key]).continuous for key in keys)
-    meant = "mean ± 1 standard deviation" + (", of a fifth of long axes" if many else "")
+    meaning = "mean ± 1 standard deviation" + (
+        ", over fifths of axes with many values" if many else ""
+    )
     handles = [
         Line2D([], [], color=COLOURS[0], marker="o", linestyle="none", alpha=0.45, label="members"),
-        Line2D([], [], color="black", marker="D", label=meant),
+        Line2D([], [], color="black", marker="D", label=meaning),
     ]
     if panel.rows["best_value"].isna().any():
         crosses = {"marker": "x", "markeredgewidth": 2, "linestyle": "none"}
@@ -82,7 +84,7 @@ def draw_effect(axes: Axes, panel: ScoredAlike, key: str) -> None:
         measured["place"] + jitter(measured), measured["best_value"], "o", color=COLOURS[0],
         alpha=0.45, markersize=8, markeredgewidth=0,
     )  # fmt: skip
-    # Values drawn from a range are hardly ever met twice: their means are of fifths of the axis.
+    # Values drawn from a range hardly ever occur twice: means are over fifths of the axis.
     where = measured["place"]
     if scale.continuous:
         where = (np.floor(where * PARTS).clip(0, PARTS - 1) + 0.5) / PARTS

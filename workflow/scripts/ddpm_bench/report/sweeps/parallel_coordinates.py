@@ -29,7 +29,7 @@ from ddpm_bench.report.sweeps.sweep_panels import (
 from ddpm_bench.report.text import number
 
 WIDTH_PER_AXIS, NARROWEST, HEIGHT = 2.6, 11.0, 6.6  # inches
-SPREAD = 0.02  # of an axis: lines of equal values part by so much
+SPREAD = 0.02  # share of an axis that keeps lines of equal values apart
 COLOUR_MAP = colormaps["viridis_r"]
 POINTS = 60  # of a line between two axes
 FAILED_PLACE = -0.12  # of the metric's axis: below all values

@@ -44,7 +44,7 @@ from ddpm_bench.report.sweeps.sweep_table import setting_keys, setting_name
 from ddpm_bench.report.tables.losses import read_losses
 from ddpm_bench.report.tables.score_tables import SCORED
 
-MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
+MOST_COLOURS = 8  # the best settings, which have a colour and a legend entry
 OTHERS = "0.75"
 LONGEST_NAME = 40  # characters of a line of the legend
 SMOOTHED_RATIO = 4  # highest over median running mean from which losses are on a log axis
@@ -150,10 +150,10 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
     There is a band where a setting has several members. The legend has the best settings, all
     others are grey. order: settings, the best first; settings that are not in it follow.
     """
-    there = list(dict.fromkeys([*order, *curves["setting"]]))
-    there = [name for name in there if name in set(curves["setting"])]
-    colours = dict(colours_of(there))
-    for setting in reversed(there):
+    drawn = list(dict.fromkeys([*order, *curves["setting"]]))
+    drawn = [name for name in drawn if name in set(curves["setting"])]
+    colours = dict(colours_of(drawn))
+    for setting in reversed(drawn):
         colour, grey = colours[setting], colours[setting] == OTHERS
         by_step = curves[curves["setting"] == setting].groupby("step")["value"]
         mean, std, count = by_step.mean(), by_step.std(), by_step.count()
@@ -170,11 +170,11 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
     style = {"linewidth": 2.4, "marker": "o" if markers else None}
     handles = [
         Line2D([], [], color=colours[name], label=legend_name(name), **style)
-        for name in there
+        for name in drawn
         if colours[name] != OTHERS
     ]
-    if len(there) > len(handles):
-        label = f"{len(there) - len(handles)} other settings"
+    if len(drawn) > len(handles):
+        label = f"{len(drawn) - len(handles)} other settings"
         handles.append(Line2D([], [], color=OTHERS, linewidth=1.2, label=label))
     write_legend(
         axes, handles, fontsize=12.5, handlelength=2.2, title="best first" if order else None,

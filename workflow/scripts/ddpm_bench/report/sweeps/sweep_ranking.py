@@ -99,7 +99,7 @@ def against_best(values: np.ndarray, best: np.ndarray, is_best: bool) -> dict[st
         return {**found, "compared_with_best": BEST}
     if min(len(values), len(best)) < 2:
         return {**found, "compared_with_best": UNKNOWN}
-    if values.std() == best.std() == 0:  # no noise at all: the test divides by it
+    if values.std() == best.std() == 0:  # without noise, by which the test divides
         chance = float(values[0] == best[0])
     else:
         chance = float(stats.ttest_ind(values, best, equal_var=False).pvalue)

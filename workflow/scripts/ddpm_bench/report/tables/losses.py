@@ -8,7 +8,7 @@ import pandas as pd
 from ddpm_bench.errors import UserError
 
 COLUMNS = ["step", "images_seen", "loss", "learning_rate"]
-SKIPPED = "skipped_steps"  # so far; a column that a table of losses may lack
+SKIPPED = "skipped_steps"  # total so far; older tables of losses lack this column
 
 
 def read_losses(path: Path) -> pd.DataFrame:
@@ -27,5 +27,5 @@ def read_losses(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: lacks the columns {', '.join(lacking)}; give the metrics.csv of a training"
         )
-    there = [*COLUMNS, *(name for name in (SKIPPED,) if name in losses.columns)]
-    return losses[there].apply(pd.to_numeric, errors="coerce").astype("float64")
+    known = [*COLUMNS, *(name for name in (SKIPPED,) if name in losses.columns)]
+    return losses[known].apply(pd.to_numeric, errors="coerce").astype("float64")

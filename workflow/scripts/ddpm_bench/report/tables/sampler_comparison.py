@@ -19,7 +19,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import METRICS
 
 QUALITIES = ("fid", "kid_mean")
-WITHIN = 0.05  # of a sampler's best value: a value this near counts as reaching it
+WITHIN = 0.05  # share of a sampler's best value within which another is as good
 
 # A sampler's options, as columns of the table.
 OPTIONS = [
@@ -45,7 +45,7 @@ COLUMNS = [
     *(f"on_pareto_front_{column}" for column in QUALITIES),
     "warning",
 ]
-# Values and seconds compare within such a group.
+# Values and seconds are comparable within a group of equal values of these columns.
 COMPARED = [*SCORED, "device"]
 STEPS_COLUMNS = [
     *("experiment", "dataset", "training_step", "sampler", *COMPARED),

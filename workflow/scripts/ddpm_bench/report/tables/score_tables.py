@@ -11,7 +11,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
 
-# A group is scored alike: within it, and nowhere else, are values compared.
+# Values are compared within a group of equal values of these columns only.
 SCORED = [
     *("dataset", "samples", "score"),
     *("feature_space", "reference", "fid_reference", "fid_backend"),

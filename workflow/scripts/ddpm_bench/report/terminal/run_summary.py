@@ -70,7 +70,7 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
         yield f"figures: {folder}"
         return
     if not (evaluation_file.exists() and best_file.exists()):
-        yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
+        yield f"  not collected yet; to make it: {command} (make snapshot shows partial results)"
         return
     evaluation = read_table(evaluation_file, EVALUATION_COLUMNS)
     if evaluation.empty:
@@ -103,7 +103,7 @@ def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
     use = ", ".join(
         f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in record["codebooks"]
     )
-    # null: no error at all
+    # null: no error, an infinite PSNR
     psnr = "infinite" if record["psnr_db"] is None else f"{record['psnr_db']:.2f} dB"
     error = f"mean squared error {record['mse']:.4g}, PSNR {psnr}"
     yield f"  {record['images']:,} images reconstructed at step {record['step']:,}: {error}"

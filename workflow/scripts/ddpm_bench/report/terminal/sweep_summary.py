@@ -23,7 +23,7 @@ def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
     folder = Path(config.results_dir, "report", "sweeps", sweep)
     yield f"{sweep}: sweep of {len(names)} members"
     if not (folder / "ranking.csv").exists():
-        yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
+        yield f"  not collected yet; to make it: {command} (make snapshot shows partial results)"
         return
     ranking = pd.read_csv(folder / "ranking.csv", keep_default_na=False, dtype=str)
     for _, group in ranking.groupby(SCORED, sort=False):
