@@ -66,7 +66,7 @@ def denoising_frames(
 def frame(title: str, text: str, rows: list[tuple[str, np.ndarray]], done: float) -> Image.Image:
     """Draw rows of images, each under its name, below a heading and a progress bar.
 
-    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame has mode L if C is 1,
+    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame has mode L for C = 1,
     else RGB.
     """
     strips = [strip_of(images) for _, images in rows]

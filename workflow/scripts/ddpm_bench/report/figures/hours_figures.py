@@ -37,7 +37,7 @@ def hours_figures(
     unknown = sorted(set(evaluation["experiment"]) - set(rows["experiment"]))
     for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
         metric, title = METRICS[column], f"{name} against training time"
-        figure = hours_figure(rows, metric, title, published, unknown)
+        figure = hours_figure(rows, metric, title, published=published, unknown=unknown)
         yield f"{metric.name}_vs_GPUHours.png", figure
 
 
@@ -45,6 +45,7 @@ def hours_figure(
     rows: pd.DataFrame,
     metric: Metric,
     title: str,
+    *,
     published: Sequence[PublishedOf],
     unknown: Sequence[str],
 ) -> Figure:
