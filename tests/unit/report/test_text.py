@@ -12,8 +12,8 @@ from ddpm_bench.report.figures.axes import is_wide, make_logarithmic, scale_loss
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (175.24, "175.2"), (7.6123, "7.612"), (-0.00012, f"{text.MINUS}0.00012"), (20_291.4, "20,291"),
-        (0.0, "0"), (7_622_956.4, "7,622,956"),
+        (175.24, "175.2"), (7.6123, "7.612"), (-0.00012, f"{text.MINUS}0.00012"), (0.0, "0"),
+        (20_291.4, "20,291"), (7_622_956.4, "7,622,956"), (0.00002, f"2e{text.MINUS}5"),
     ],
 )  # fmt: skip
 def test_numbers_have_four_digits_and_a_true_minus_sign(value, expected):

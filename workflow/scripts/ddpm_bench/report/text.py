@@ -12,14 +12,14 @@ TIME_UNITS = ((3600.0, "second", 0.05), (60.0, "minute", 2.0), (1.0, "hour", mat
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return at most four significant digits with a true minus sign: 175.2, 7.612, −0.00012.
+    """Return at most four significant digits with a true minus sign: 175.2, −0.00012, 2e−5.
 
     digits: significant digits to round to first. From 10,000 on, all digits are written.
     """
     if digits < 4:
         value = float(f"{value:.{digits}g}")
     text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return text.replace("-", MINUS)
+    return text.replace("e-0", "e-").replace("-", MINUS)
 
 
 def whole_number(value: float) -> str:

@@ -66,8 +66,8 @@ def denoising_frames(
 def frame(title: str, text: str, rows: list[tuple[str, np.ndarray]], done: float) -> Image.Image:
     """Draw rows of images, each under its name, below a heading and a progress bar.
 
-    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame has mode L for C = 1,
-    else RGB.
+    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame's mode is L for one
+    channel, else RGB.
     """
     strips = [strip_of(images) for _, images in rows]
     names = [26 if name else 0 for name, _ in rows]
