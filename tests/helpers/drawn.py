@@ -1,4 +1,4 @@
-"""What figures say, and the programs that draw them."""
+"""Texts of figures, and the programs that draw them."""
 
 import subprocess
 import sys

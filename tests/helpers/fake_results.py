@@ -141,7 +141,7 @@ def write_samples(
 def write_timing(
     results: Path, samples: str, step: int, seconds: float, *, images: int = 16, **changed: Any
 ) -> Path:
-    """How long a file of samples took; `seconds` is of one image."""
+    """Write the timing of a file of samples; `seconds` is of one image."""
     folder = results / "digits" / "samples" / samples / f"step-{step:08}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"images-000000-{images - 1:06}.json"

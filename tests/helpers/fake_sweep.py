@@ -1,4 +1,4 @@
-"""What a sweep leaves, without a training: scores, losses and failures of its members."""
+"""Files of a sweep without a training: scores, losses and failures of its members."""
 
 import json
 import math

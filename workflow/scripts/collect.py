@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Collect an experiment's scores into two tables: all of them, and the best checkpoints.
 
-The set of samples, the way to score and the training step come from the path of each score.
+The set of samples, the way to score and the training step are read from the path of each score.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Join the tables of all experiments, and draw their scores against training steps together.
+"""Join the tables of all experiments, and draw their scores together against training steps.
 
-What is of different datasets, feature spaces or references gets panels of its own.
+Scores of different datasets, feature spaces or references get panels of their own.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from ddpm_bench.report.tables.score_tables import (
     write_table,
 )
 
-OF_SWEEPS = "All experiments are members of sweeps, which have figures of their own (Sweeps)."
+ONLY_SWEEPS = "All experiments are members of sweeps, which have figures of their own (Sweeps)."
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         evaluation = evaluation[evaluation["experiment"].isin(drawn)]
     for name, figure in comparison_figures(evaluation, given.what.published):
         if drawn == ():
-            figure = empty_figure(name.removesuffix(".png").replace("_", " "), OF_SWEEPS)
+            figure = empty_figure(name.removesuffix(".png").replace("_", " "), ONLY_SWEEPS)
         save_figure(figure, given.output_dir / name)
 
 

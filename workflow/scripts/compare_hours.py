@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the scores of all experiments against GPU-hours of training, and write how many each took.
+"""Draw the scores of all experiments against GPU-hours of training, and write a table of the hours.
 
 Times are those of progress.jsonl, over all attempts.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the training losses of several experiments on one axis, wherever they compare."""
+"""Draw the training losses of several experiments on one axis, wherever they are comparable."""
 
 from pathlib import Path
 

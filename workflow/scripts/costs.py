@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write what each stage of each experiment took, asked for and used, as a table and a figure."""
+"""Write a table and a figure of the time and memory that each stage requested and used."""
 
 from pathlib import Path
 

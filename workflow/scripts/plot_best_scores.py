@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the best scores of all experiments as a table, one block for what compares."""
+"""Draw the best scores of all experiments as a table, one block per group of comparable scores."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show the generated images that are closest to training images, and how close all of them are."""
+"""Draw the generated images closest to training images, and the distances of all of them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.records.failures import failure_of_samples
 from ddpm_bench.records.nearest import read_nearest
 from ddpm_bench.report.figures.closest_pairs import closest_figure, closest_pairs, closest_title
-from ddpm_bench.report.figures.sample_pictures import say_instead
+from ddpm_bench.report.figures.sample_pictures import write_failure_picture
 from ddpm_bench.report.figures.style import save_figure
 
 
@@ -22,13 +22,13 @@ def main() -> None:
         "--samples", type=Path, nargs="+", required=True, help="files of samples, in their order"
     )
     arguments.add_argument("--train", type=Path, required=True, help="prepared training images")
-    arguments.add_argument("--feature-space", required=True, help="in which distances are taken")
+    arguments.add_argument("--feature-space", required=True, help="feature space of the distances")
     arguments.add_argument("--output", type=Path, required=True, help="PNG to write")
     given = arguments.parse_args()
 
     failed = failure_of_samples(given.samples)
     if failed is not None:
-        say_instead(given.output, closest_title(given.nearest), failed)
+        write_failure_picture(given.output, closest_title(given.nearest), failed)
         return
     distances = read_nearest(given.nearest)
     pairs = closest_pairs(distances, given.samples, given.train)

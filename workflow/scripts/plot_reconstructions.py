@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show what an autoencoder gives back, and how it uses its codes.
+"""Draw the reconstructions of an autoencoder, their errors and the use of its codes.
 
 Writes into the output folder: reconstructions.png, Codebooks_vs_TrainingSteps.png and
 reconstructions.csv.
@@ -23,10 +23,16 @@ def main() -> None:
     arguments = parser(__doc__)
     add = arguments.add_argument
     add("--what", type=keys(PlotStage), required=True, help="JSON: version")
-    add("--images", type=Path, required=True, help="uint8 [N, H, W, C], .npy")
-    add("--reconstructed", type=Path, nargs="+", required=True, help="of each checkpoint, .npy")
-    add("--summaries", type=Path, nargs="+", required=True, help="of each checkpoint, JSON")
-    add("--name", required=True, help="of the autoencoder")
+    add("--images", type=Path, required=True, help="images, uint8 [N, H, W, C], .npy")
+    add(
+        "--reconstructed",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="reconstructions of each checkpoint, .npy",
+    )
+    add("--summaries", type=Path, nargs="+", required=True, help="JSON of each checkpoint")
+    add("--name", required=True, help="name of the autoencoder")
     add("--output-dir", type=Path, required=True, help="folder to write into")
     given = arguments.parse_args()
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compare the samplers of an experiment at one checkpoint: quality against seconds per image.
 
-Also how many steps each sampler takes to come within 5% of its best.
+A second table has the number of steps that each sampler needs to come within 5% of its best.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import SamplersStage
 from ddpm_bench.records.failures import read_failed
-from ddpm_bench.report.figures.sampler_figure import write_comparison
+from ddpm_bench.report.figures.sampler_figure import write_sampler_comparison
 from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, read_table
 
 
@@ -32,9 +32,9 @@ def main() -> None:
     given = arguments.parse_args()
 
     evaluation = read_table(given.evaluation, EVALUATION_COLUMNS)
-    # A set that could not be drawn took no time that says anything.
+    # The time of a set that could not be drawn means nothing.
     drawn = [path for path in given.timings if read_failed(path) is None]
-    write_comparison(evaluation, drawn, given.what.sets, given.step, given.output_dir)
+    write_sampler_comparison(evaluation, drawn, given.what.sets, given.step, given.output_dir)
 
 
 if __name__ == "__main__":

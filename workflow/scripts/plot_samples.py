@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show the samples of all checkpoints, drawn from the same noise: side by side, and animated."""
+"""Draw the samples of all checkpoints from the same noise: side by side, and as an animation."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from ddpm_bench.config.reporting import PlotStage
 from ddpm_bench.report.figures.animations import save_animation, training_frames
 from ddpm_bench.report.figures.sample_pictures import (
     samples_over_training,
-    say_instead,
     with_images,
+    write_failure_picture,
 )
 from ddpm_bench.report.figures.style import save_figure
 
@@ -33,7 +33,7 @@ def main() -> None:
     steps, files, failed = with_images(given.steps, given.samples)
     if failed is not None and not files:
         for path in (given.output, given.animation):
-            say_instead(path, title, failed)
+            write_failure_picture(path, title, failed)
         return
     save_figure(samples_over_training(steps, files, title), given.output)
     save_animation(training_frames(steps, files, title), given.animation)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw an experiment's scores against training steps: FID, IS, KID, precision and recall.
 
-What is scored in different feature spaces or against different references gets panels of its own.
+Scores in different feature spaces or against different references get panels of their own.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Show how a few images of a set come from noise: an animation over the solver's steps.
+"""Draw an animation over the solver's steps from noise to the first images of a set.
 
-Above the images as they are, below the estimates of the clean ones. They are the first of the set.
-With `on_failure: record` of --how a drawing that fails is a picture that says why.
+The upper row shows the images at each step, the lower row the estimates of the clean images. With
+`on_failure: record` in --how, a drawing that fails is replaced by a picture with the reason.
 """
 
 import traceback
@@ -24,24 +24,25 @@ def main() -> None:
     options.add_argument("--how", type=keys(SampleRun), default="{}", help="the run: block, JSON")
     options.add_argument("--manifest", type=Path, required=True, help="of the training job, JSON")
     options.add_argument("--step", type=int, required=True, help="the checkpoint's training step")
-    options.add_argument("--title", default="From noise to image", help="what the heading says")
+    options.add_argument("--title", default="From noise to image", help="text of the heading")
     options.add_argument("--output", type=Path, required=True, help="GIF to write")
     args = options.parse_args()
     sigma_rel = args.what.drawing.ema_sigma_rel
     failed = failure_of_checkpoint(args.manifest, args.step, sigma_rel)
     if failed is None:
         with lease(1):
-            draw_or_say_why_not(args)
+            draw_or_write_failure(args)
     else:
-        from ddpm_bench.report.figures.sample_pictures import say_instead
+        from ddpm_bench.report.figures.sample_pictures import write_failure_picture
 
-        say_instead(args.output, args.title, failed)
+        write_failure_picture(args.output, args.title, failed)
 
 
-def draw_or_say_why_not(args) -> None:
-    # All that a ceiling of memory need not hold is imported before it is set.
+def draw_or_write_failure(args) -> None:
+    """Draw the animation, or with `on_failure: record` a picture with the reason of the failure."""
+    # Imported before the memory limit is set, which need not include it.
     from ddpm_bench.machine.stage_memory import bound_memory, recordable
-    from ddpm_bench.report.figures.sample_pictures import say_instead
+    from ddpm_bench.report.figures.sample_pictures import write_failure_picture
     from ddpm_bench.sampling.sampler import open_sampler as _  # noqa: F401
 
     ceiling = None
@@ -55,10 +56,11 @@ def draw_or_say_why_not(args) -> None:
         traceback.print_exc()
         reason = f"{found.reason} (delete this file to draw it again)"
         failed = RecordedFailure(found.status, reason, args.step, how_keys(args.how))
-        say_instead(args.output, args.title, failed)
+        write_failure_picture(args.output, args.title, failed)
 
 
 def draw(args) -> None:
+    """Draw the animation of a checkpoint's samples."""
     # These import torch: after the lease, which decides the GPUs that it sees.
     from ddpm_bench.report.figures.animations import denoising_frames, frames_of, save_animation
     from ddpm_bench.sampling.sampler import denoising_steps, open_sampler

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Join what the members of a sweep came to: a tidy table, a ranking with its uncertainty, figures.
+"""Write the table, the ranking with its uncertainty and the figures of a sweep.
 
 The members follow from the keys of --what; their scores, losses and failures lie under --results.
 """
@@ -15,7 +15,9 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--what", type=keys(SweepStage), required=True, help="keys, JSON or @file")
     options.add_argument("--results", type=Path, required=True, help="folder of all experiments")
-    options.add_argument("--output-dir", type=Path, required=True, help="of tables and figures")
+    options.add_argument(
+        "--output-dir", type=Path, required=True, help="folder of the tables and figures"
+    )
     given = options.parse_args()
     write_sweep(given.what, given.results, given.output_dir)
 

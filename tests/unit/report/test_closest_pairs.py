@@ -33,13 +33,13 @@ def test_the_closest_pairs_come_first_with_their_nearest_training_image(tmp_path
         assert (nearest == trained[[5, 6, 7, 8][index]]).all()
 
 
-def test_the_figure_says_which_shares_lie_below_the_closest_held_out_images():
+def test_the_figure_has_the_shares_below_the_closest_held_out_images():
     heldout = np.arange(1, 101)
     found = distances([1, 2, 3, 50, 60, 70, 80, 90], [0] * 8, heldout)
     figure = closest_pairs.closest_figure(found, [], "inception", "T")
-    said = texts(figure.axes[0]).replace("\n", " ")
-    assert "5% of the held-out images and 37.5% of the generated ones" in said
-    assert "distance to the nearest training image (Inception features)" in said
+    written = texts(figure.axes[0]).replace("\n", " ")
+    assert "5% of the held-out images and 37.5% of the generated ones" in written
+    assert "distance to the nearest training image (Inception features)" in written
 
 
 def test_without_held_out_images_only_the_generated_are_drawn():
@@ -49,7 +49,7 @@ def test_without_held_out_images_only_the_generated_are_drawn():
     assert "Nothing is held out of training" in texts(axes)
 
 
-def test_a_score_without_distances_says_so():
+def test_a_score_without_distances_has_a_sentence_in_place_of_curves():
     figure = closest_pairs.closest_figure(distances([], []), [], "classifier", "T")
     assert "No distances to training images" in texts(figure.axes[0]).replace("\n", " ")
 

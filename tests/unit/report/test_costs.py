@@ -1,4 +1,4 @@
-"""What a study took, from benchmark files as Snakemake writes them."""
+"""Costs of a study, from benchmark files in Snakemake's format."""
 
 import json
 import subprocess
@@ -137,14 +137,14 @@ def advice_on(tmp_path, *, memory: float, seconds: float = 2400, cpu: float | No
             tmp_path, "score", f"{experiment}.classifier.dpm.20.00000020", seconds, memory=held,
             cpu=cpu, threads=8, asked=SLURM,
         )  # fmt: skip
-    (said,) = costs_table(tmp_path, EXPERIMENTS, has_gpus=False)["advice"].unique()
-    return said
+    (advice,) = costs_table(tmp_path, EXPERIMENTS, has_gpus=False)["advice"].unique()
+    return advice
 
 
 def test_advice_follows_the_largest_job_of_a_rule(tmp_path):
     # 1.3 times 1434 and 250 MiB of Snakemake's, in steps of 500.
-    said = advice_on(tmp_path, memory=1434.0)
-    assert "asked for 8.0 GiB and used 1.4 at most; set-resources: score: mem_mb: 2500" in said
+    advice = advice_on(tmp_path, memory=1434.0)
+    assert "asked for 8.0 GiB and used 1.4 at most; set-resources: score: mem_mb: 2500" in advice
 
 
 def test_what_fits_needs_no_advice(tmp_path):
@@ -156,11 +156,11 @@ def test_idle_cores_of_a_moment_are_no_matter(tmp_path):
     assert costs_table(tmp_path, EXPERIMENTS, has_gpus=False)["advice"].unique() == [""]
 
 
-def test_too_little_memory_too_long_a_time_and_idle_cores_are_said(tmp_path):
-    said = advice_on(tmp_path, memory=7900.0, seconds=240, cpu=240.0)
-    assert "used 7.7 of 8.0 GiB; set-resources: score: mem_mb: 11000 is safer" in said
-    assert "asked for 60 minutes and took 4 minutes at most; runtime: 10 would do" in said
-    assert "kept 1.0 of 8 CPU cores busy at most" in said
+def test_too_little_memory_too_long_a_time_and_idle_cores_have_advice(tmp_path):
+    advice = advice_on(tmp_path, memory=7900.0, seconds=240, cpu=240.0)
+    assert "used 7.7 of 8.0 GiB; set-resources: score: mem_mb: 11000 is safer" in advice
+    assert "asked for 60 minutes and took 4 minutes at most; runtime: 10 would do" in advice
+    assert "kept 1.0 of 8 CPU cores busy at most" in advice
 
 
 def test_the_figure_has_a_row_for_each_experiment_and_each_dataset(tmp_path):
@@ -171,17 +171,17 @@ def test_the_figure_has_a_row_for_each_experiment_and_each_dataset(tmp_path):
     wall, gpu, memory = figure.axes
     names = [label.get_text() for label in wall.get_yticklabels()]
     assert names == ["dataset digits", "a", "a.b"]
-    assert "6.01 hours in all" in texts(wall) and "6 GPU-hours in all" in texts(gpu)
+    assert "6.01 hours in total" in texts(wall) and "6 GPU-hours in total" in texts(gpu)
     widths = {round(bar.get_width(), 3) for bar in wall.patches}
     assert {0.01, 2.0, 4.0} <= widths
-    assert "training" in texts(wall) and "asked for" in texts(memory)
+    assert "training" in texts(wall) and "requested" in texts(memory)
 
 
 def test_short_studies_are_shown_in_seconds_and_without_gpus(tmp_path):
     benchmark(tmp_path, "train", "a.00000000-00000020", 30)
     figure = cost_figure(costs_table(tmp_path, EXPERIMENTS, has_gpus=False))
     assert len(figure.axes) == 2
-    assert "30 seconds in all" in texts(figure.axes[0])
+    assert "30 seconds in total" in texts(figure.axes[0])
     assert "No job held a GPU" in texts(figure.axes[1])
 
 

@@ -37,7 +37,7 @@ def groups_of(**changes: dict) -> list[dict[str, str]]:
     return [group.experiments for group in loss_groups(config, config.experiments)]
 
 
-def test_the_legend_says_what_differs_and_nothing_else():
+def test_the_legend_has_the_differences_and_nothing_else():
     assert groups_of(fp32={}, bf16={"train": {"precision": "bf16"}}) == [
         {"fp32": "precision fp32", "bf16": "precision bf16"}
     ]
@@ -107,10 +107,10 @@ def test_curves_end_where_their_losses_do(tmp_path):
     (axes,) = loss_comparison([GROUP], tables, "Losses").axes
     assert len(axes.lines) == 2
     assert [line.get_ydata()[-1] for line in axes.lines] == pytest.approx([0.05, 0.07], rel=0.02)
-    assert axes.get_ylabel().startswith("training loss (logarithmic axis)")
+    assert axes.get_ylabel().startswith("training loss, log axis")
     assert len({line.get_linestyle() for line in axes.lines}) == 2, "seen where they coincide"
-    said = texts(axes)
-    assert "fp32 · end 0.05" in said and "bf16 · end 0.07" in said and "pred_v" in said
+    written = texts(axes)
+    assert "fp32 · end 0.05" in written and "bf16 · end 0.07" in written and "pred_v" in written
 
 
 def test_all_curves_are_means_of_equally_many_steps():
@@ -120,7 +120,7 @@ def test_all_curves_are_means_of_equally_many_steps():
     assert "mean of 200 steps" in axes.get_ylabel()
 
 
-def test_other_batches_and_missing_losses_are_told():
+def test_other_batches_and_missing_losses_have_notes():
     tables = {"a": losses(batch=8), "b": losses(batch=16)}
     (axes,) = loss_comparison([GROUP], tables, "Losses").axes
     assert "Batches differ" in texts(axes)
@@ -135,6 +135,6 @@ def test_losses_that_are_not_finite_break_nothing():
     assert max(axes.lines[1].get_xdata()) == 400
 
 
-def test_without_groups_the_figure_says_so():
+def test_without_groups_the_figure_is_a_sentence():
     (axes,) = loss_comparison([], {}, "Losses").axes
     assert "No two experiments" in texts(axes)

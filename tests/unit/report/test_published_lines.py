@@ -1,4 +1,4 @@
-"""What the literature reports stands beside what may be compared with it, and nowhere else."""
+"""Published scores are drawn beside comparable scores, and nowhere else."""
 
 import json
 from pathlib import Path
@@ -61,8 +61,8 @@ def test_a_line_of_its_kind_is_drawn_and_named(tmp_path):
 def test_a_line_of_another_kind_is_not_drawn_but_named(tmp_path, other):
     (axes,) = figure_of(evaluation_of(tmp_path), line(**other)).axes
     assert dashed(axes) == []
-    said = texts(axes).replace("\n", " ")
-    assert "not comparable with what is scored here: FID 3.17 (Ho et al. 2020" in said
+    written = texts(axes).replace("\n", " ")
+    assert "not comparable with the scores here: FID 3.17 (Ho et al. 2020" in written
 
 
 def test_each_panel_has_the_lines_of_its_own_kind_only(tmp_path):
@@ -170,13 +170,13 @@ def test_the_picture_of_best_scores_keeps_kinds_apart(tmp_path):
             rows[-1]["fid"] += index
     best = pd.concat([score_tables.best_scores(table) for table in rows], ignore_index=True)
     figure = best_figure(best, [line(note="50,000 images")], "Best")
-    said = block_texts(figure)
-    assert said.count("one · dpm20") == said.count("two · dpm20") == 2
-    headings = [text for text in said if text.startswith("digits · ")]
+    written = block_texts(figure)
+    assert written.count("one · dpm20") == written.count("two · dpm20") == 2
+    headings = [text for text in written if text.startswith("digits · ")]
     assert headings == ["digits · classifier features", "digits · Inception features"]
-    published = said.index("Ho et al. 2020 (published)")
-    assert said.index("digits · Inception features") < published
-    assert "3.17" in said and "Ho et al. 2020: 50,000 images" in said
+    published = written.index("Ho et al. 2020 (published)")
+    assert written.index("digits · Inception features") < published
+    assert "3.17" in written and "Ho et al. 2020: 50,000 images" in written
     lowest = best[(best["metric"] == "fid") & (best["experiment"] == "one")]["value"]
     bold = [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
     assert [text for text in bold if text in {f"{value:.2f}" for value in lowest}] == [
@@ -184,11 +184,11 @@ def test_the_picture_of_best_scores_keeps_kinds_apart(tmp_path):
     ]
 
 
-def test_many_experiments_are_cut_and_the_picture_says_so(tmp_path):
+def test_many_experiments_are_cut_with_a_note(tmp_path):
     files = write_scores(tmp_path, "a", checkpoints=1)
     table = score_tables.evaluation_table(files, experiment="a", dataset="digits")
     many = [table.assign(experiment=f"e{index:03}", fid=float(index)) for index in range(70)]
     best = score_tables.best_scores(pd.concat(many, ignore_index=True))
-    said = block_texts(best_figure(best, [], "Best"))
-    assert "10 more in best_scores.csv." in said
-    assert "e000 · dpm20" in said and "e069 · dpm20" not in said
+    written = block_texts(best_figure(best, [], "Best"))
+    assert "10 more in best_scores.csv." in written
+    assert "e000 · dpm20" in written and "e069 · dpm20" not in written

@@ -59,7 +59,7 @@ def test_columns_of_samples_over_training_are_pixel_for_pixel_the_checkpoints(tm
     assert np.array_equal(picture[bottom - 120 : bottom, left : left + 120], expected)
 
 
-def test_many_checkpoints_are_thinned_and_the_title_says_so(tmp_path):
+def test_many_checkpoints_are_thinned_and_the_title_has_both_numbers(tmp_path):
     steps = list(range(1000, 76_000, 1000))
     files = [write_samples(tmp_path, "digits", step, images=2, size=8) for step in steps]
     figure = sample_pictures.samples_over_training(steps, files, "Samples over training")

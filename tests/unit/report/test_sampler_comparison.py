@@ -1,4 +1,4 @@
-"""The comparison of samplers: what it holds, its Pareto front, and the steps that are enough."""
+"""The comparison of samplers: its table, its Pareto front, and the fewest sufficient steps."""
 
 import itertools
 import json
@@ -110,7 +110,7 @@ def test_the_table_holds_the_options_of_each_set_and_its_scores(tmp_path):
         ),
     ],
 )
-def test_samplers_are_told_apart_by_all_keys_but_steps_seed_and_batch(one, other):
+def test_samplers_differ_by_all_keys_but_steps_seed_and_batch(one, other):
     alike = other.steps != 20
     assert (sampler_comparison.sampler_name(one) == sampler_comparison.sampler_name(other)) == alike
 
@@ -124,7 +124,7 @@ def test_the_variances_of_ddpm_are_two_samplers_in_table_and_figure(tmp_path):
     }  # fmt: skip
     compared = study(tmp_path, sets)
     assert set(compared["variance"]) == {"fixed-small", "fixed-large"}
-    assert set(sampler_figure.sampler_looks(compared)) == {"ddpm", "ddpm, fixed-large"}
+    assert set(sampler_figure.sampler_styles(compared)) == {"ddpm", "ddpm, fixed-large"}
     assert sampler_comparison.steps_to_quality(compared)["step_counts"].tolist() == [2] * 4
 
 
@@ -150,7 +150,7 @@ def test_each_device_has_panels_of_its_own(tmp_path):
     assert [axes.get_xlabel() for axes in figure.axes] == [
         f"seconds per image on {device}, log axis" for device in "AABB"
     ]
-    assert "Seconds on different devices do not compare" in texts(figure.axes[0])
+    assert "Seconds on different devices are not comparable" in texts(figure.axes[0])
 
 
 def test_kid_stands_above_fid_where_the_reference_is_small(tmp_path):
@@ -159,27 +159,43 @@ def test_kid_stands_above_fid_where_the_reference_is_small(tmp_path):
     assert "read KID first" in figure.axes[1].get_ylabel()
 
 
-def test_labels_name_set_and_steps_stay_in_the_panel_and_apart(tmp_path):
+def test_points_have_their_steps_in_the_panel_and_apart_and_the_legend_names_the_sets(tmp_path):
     figure = sampler_figure.sampler_figure(study(tmp_path), "T", ["few"])
     save_figure(figure, tmp_path / "s.png")
     for axes in figure.axes:
-        labels = [text for text in axes.texts if text.get_text().endswith(")")]
-        labels = [text for text in labels if text.get_text().split(" ")[0] in STUDY]
-        assert {text.get_text() for text in labels} >= {"dpm10 (10)", "ddim100 (100)"}
+        labels = [text for text in axes.texts if text.get_text().isdigit()]
+        assert sorted(int(text.get_text()) for text in labels) == [10, 20, 50, 50, 100]
         boxes = [text.get_window_extent() for text in labels]
         assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
         panel = axes.get_window_extent()
         assert all(panel.x0 <= box.x0 and box.x1 <= panel.x1 for box in boxes)
-        assert "Not of this checkpoint, or of another number of images: few." in texts(axes)
+        entries = [text.get_text().split("\n") for text in axes.get_legend().get_texts()]
+        assert ["ddim", "ddim50 (50), ddim100 (100)"] in entries
+        assert ["dpmsolver++", "dpm10 (10), dpm20 (20),", "dpm50 (50)"] in entries
+        assert "Left out, as their checkpoint or number of images differs: few." in texts(axes)
 
 
-def test_one_set_alone_is_drawn_and_said_to_be_alone(tmp_path):
+def test_a_legend_of_many_sets_stays_beside_its_panel(tmp_path):
+    sets = {
+        f"{name}{steps}": (Drawing(scheduler=name, steps=steps), 9.0, 0.01, steps / 100)
+        for name in ("ddim", "ddpm", "euler", "heun", "dpmsolver++")
+        for steps in range(10, 100, 10)
+    }
+    sets = {name.replace("+", ""): keys for name, keys in sets.items()}
+    figure = sampler_figure.sampler_figure(study(tmp_path, sets), "T", [])
+    save_figure(figure, tmp_path / "s.png")
+    for axes in figure.axes:
+        legend, panel = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert panel.y0 - 80 < legend.y0
+
+
+def test_a_single_set_is_drawn_with_a_note(tmp_path):
     sets = {"dpm10": STUDY["dpm10"]}
     figure = sampler_figure.sampler_figure(study(tmp_path, sets), "T", [])
-    assert all("There is one set only" in texts(axes) for axes in figure.axes)
+    assert all("There is only one set" in texts(axes) for axes in figure.axes)
 
 
-def test_no_scored_set_gives_a_figure_that_says_so(tmp_path):
+def test_without_scored_sets_the_figure_is_a_sentence(tmp_path):
     compared = study(tmp_path)
     figure = sampler_figure.sampler_figure(compared.iloc[:0], "T", [])
     assert "No set of samples is scored" in texts(figure.axes[0])

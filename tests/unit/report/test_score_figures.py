@@ -17,21 +17,11 @@ from fake_results import (
 from PIL import Image
 from places import SCRIPTS
 
+from ddpm_bench.planning.targets import EXPERIMENT_FIGURES
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.figures import score_figures
 from ddpm_bench.report.figures.style import DPI, save_figure
 from ddpm_bench.report.tables import score_tables
-
-SCORE_FIGURES = [
-    "FID_vs_TrainingSteps.png",
-    "FID_vs_TrainingSteps_First25.png",
-    "IS_vs_TrainingSteps.png",
-    "IS_vs_TrainingSteps_First25.png",
-    "KID_vs_TrainingSteps.png",
-    "PrecisionRecall_vs_TrainingSteps.png",
-    "DensityCoverage_vs_TrainingSteps.png",
-    "Memorising_vs_TrainingSteps.png",
-]
 
 
 def evaluation_of(results: Path, experiment: str = "digits", dataset: str = "digits-16"):
@@ -117,7 +107,7 @@ def test_memorising_is_drawn_beside_what_is_to_be_expected_and_without_a_best(tm
     assert "latest: 0.5127 at step 1,200" in texts(closer)
 
 
-def test_memorising_without_held_out_images_says_what_it_needs(tmp_path):
+def test_memorising_without_held_out_images_has_a_note_on_them(tmp_path):
     write_scores(tmp_path, closer_than_heldout=None, memorised_share=None)
     for axes in score_figures.score_figure(
         evaluation_of(tmp_path), score_figures.MEMORISING, "M"
@@ -134,7 +124,7 @@ def test_datasets_never_share_an_axis(tmp_path):
     assert [curve_points(axes) for axes in fid_figure(both).axes] == [4, 4]
 
 
-def test_sets_of_samples_share_an_axis_with_a_look_each(tmp_path):
+def test_sets_of_samples_share_an_axis_with_a_style_each(tmp_path):
     write_scores(tmp_path, samples=("ddim50", "dpm10", "dpm20", "ddpm1000", "ddim250"))
     (axes,) = fid_figure(evaluation_of(tmp_path)).axes
     assert curve_points(axes) == 20
@@ -142,15 +132,15 @@ def test_sets_of_samples_share_an_axis_with_a_look_each(tmp_path):
     assert len({(handle.get_color(), handle.get_marker()) for handle in handles}) == 5
 
 
-def test_ten_experiments_of_two_sets_have_a_look_each(tmp_path):
+def test_eleven_experiments_of_two_sets_have_a_style_each(tmp_path):
     for number in range(11):
         write_scores(tmp_path, f"e{number}", checkpoints=1, samples=("a", "b"))
     all_rows = [evaluation_of(tmp_path, f"e{number}") for number in range(11)]
     rows = score_figures.with_curves(
         pd.concat(all_rows, ignore_index=True), score_figures.FID_PANEL
     )
-    looks = score_figures.curve_looks(rows)
-    assert len(looks) == len(set(looks.values())) == 22
+    styles = score_figures.curve_styles(rows)
+    assert len(styles) == len(set(styles.values())) == 22
 
 
 def test_axes_name_units_and_both_image_counts(tmp_path):
@@ -189,7 +179,7 @@ def test_first25_has_the_first_25_checkpoints(tmp_path):
     early = score_figures.first_checkpoints(evaluation_of(tmp_path))
     assert sorted(early["training_step"].unique()) == list(range(1000, 26_000, 1000))
     drawn = dict(score_figures.score_figures(evaluation_of(tmp_path)))
-    assert list(drawn) == SCORE_FIGURES
+    assert tuple(drawn) == EXPERIMENT_FIGURES
     (axes,) = drawn["FID_vs_TrainingSteps_First25.png"].axes
     assert curve_points(axes) == 2 * 25
     (axes,) = drawn["FID_vs_TrainingSteps.png"].axes
@@ -205,7 +195,7 @@ def test_a_line_breaks_where_a_value_is_missing(tmp_path):
     assert "missing at 1 of 7 points" in texts(axes)
 
 
-def test_a_metric_that_was_never_measured_says_so(tmp_path):
+def test_a_metric_that_was_never_measured_has_a_sentence_in_place_of_curves(tmp_path):
     write_scores(tmp_path, precision=None)
     evaluation = evaluation_of(tmp_path)
     first, second = score_figures.score_figure(
@@ -249,13 +239,13 @@ def test_all_figures_are_there_and_the_same_bytes_from_another_process(tmp_path)
     evaluation = evaluation_of(tmp_path)
     score_tables.write_table(tmp_path / "t.csv", evaluation)
     program("plot_scores", "--evaluation", tmp_path / "t.csv", "--output-dir", tmp_path / "drawn")
-    assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(SCORE_FIGURES)
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(EXPERIMENT_FIGURES)
     name, figure = next(score_figures.score_figures(evaluation))
     save_figure(figure, tmp_path / name)
     assert (tmp_path / name).read_bytes() == (tmp_path / "drawn" / name).read_bytes()
 
 
-def test_a_figure_says_nothing_of_program_or_time(tmp_path):
+def test_a_figure_holds_no_program_or_time(tmp_path):
     write_scores(tmp_path)
     save_figure(fid_figure(evaluation_of(tmp_path)), tmp_path / "f.png")
     with Image.open(tmp_path / "f.png") as picture:
@@ -267,7 +257,7 @@ def test_an_experiment_without_scores_has_all_its_figures(tmp_path):
     score_tables.write_table(tmp_path / "t.csv", score_tables.table_of([]))
     evaluation = score_tables.read_table(tmp_path / "t.csv", score_tables.EVALUATION_COLUMNS)
     drawn = dict(score_figures.score_figures(evaluation))
-    assert list(drawn) == SCORE_FIGURES
+    assert tuple(drawn) == EXPERIMENT_FIGURES
     for figure in drawn.values():
         assert "There are no scores" in texts(figure.axes[0])
 

@@ -79,7 +79,7 @@ def test_a_metric_that_was_never_measured_has_no_best_row(tmp_path):
     assert set(best["metric"]) == set(METRICS) - {"precision"}
 
 
-def test_the_best_of_one_feature_space_says_nothing_about_another(tmp_path):
+def test_each_feature_space_has_its_own_best(tmp_path):
     write_scores(tmp_path, name="classifier")
     write_scores(tmp_path, name="inception", **INCEPTION)
     best = score_tables.best_scores(evaluation_of(tmp_path))
@@ -127,7 +127,7 @@ def test_a_table_is_the_same_bytes_when_written_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda record: record.pop("recall"), "lacks recall"),
         (lambda record: record.update(is_best=True), "unknown keys is_best"),
@@ -135,11 +135,11 @@ def test_a_table_is_the_same_bytes_when_written_twice(tmp_path):
         (lambda record: record.update(reference="test"), "reference"),
     ],
 )
-def test_a_file_that_is_no_score_is_named(tmp_path, change, said):
+def test_a_file_that_is_no_score_is_named(tmp_path, change, message):
     record = score(0.5)
     change(record)
     path = write_score(tmp_path, "digits", "dpm20", "classifier", 300, record)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         evaluation_of(tmp_path)
     assert str(path) in str(error.value)
 
@@ -183,7 +183,7 @@ def test_the_backend_of_fid_is_no_matter_of_kid(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["fid_backend", "fid_reference"])
-def test_the_best_of_one_fid_says_nothing_about_another(tmp_path, key):
+def test_each_kind_of_fid_has_its_own_best(tmp_path, key):
     other = {"fid_backend": "pytorch-fid", "fid_reference": "theirs"}[key]
     write_scores(tmp_path, name="one", **INCEPTION)
     write_scores(tmp_path, name="other", **INCEPTION, **{key: other})

@@ -52,18 +52,18 @@ def test_a_fid_of_another_kind_is_named_under_its_table(tmp_path):
     assert "FID (" not in text_of(tmp_path / "plain", **INCEPTION)
 
 
-def test_what_the_deviation_of_fid_is_of_is_said_where_there_is_one(tmp_path):
+def test_a_deviation_of_fid_is_explained(tmp_path):
     assert "over bootstrap resamples" in text_of(tmp_path / "with")
     assert "over bootstrap resamples" not in text_of(tmp_path / "without", fid_std=None)
 
 
-def test_repeated_channels_are_said(tmp_path):
+def test_repeated_channels_have_a_note(tmp_path):
     sentence = "grayscale images are repeated to three channels"
     assert sentence in text_of(tmp_path / "gray", channels_repeated=True)
     assert sentence not in text_of(tmp_path / "colour", channels_repeated=False)
 
 
-def test_the_share_of_memorised_samples_is_said_where_it_is_known(tmp_path):
+def test_a_known_share_of_memorised_samples_is_printed(tmp_path):
     write_scores(tmp_path, checkpoints=2)
     text = score_text.score_table(evaluation_of(tmp_path))
     assert "memorised: 5.3% to 5.9% of samples are closer to a training image than" in text

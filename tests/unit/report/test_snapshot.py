@@ -20,6 +20,7 @@ from fake_results import (
 from places import SCRIPTS
 
 from ddpm_bench.config.loading import read_config
+from ddpm_bench.planning.targets import EXPERIMENT_FIGURES
 from ddpm_bench.report.snapshot import snapshot
 from ddpm_bench.report.tables import score_tables
 
@@ -59,11 +60,11 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def told(folder: str | None = None) -> str:
-    """What a snapshot of the project says."""
+def take_snapshot(folder: str | None = None) -> str:
+    """Take a snapshot of the project; returns its output."""
     config = read_config(Path("config", "config.yaml"))
-    output = Path(folder or f"{config.results_dir}/snapshot")
-    return "\n".join(snapshot(config, output, "snakemake"))
+    target = Path(folder or f"{config.results_dir}/snapshot")
+    return "\n".join(snapshot(config, target, "snakemake"))
 
 
 def half_finished(project: Path) -> None:
@@ -75,7 +76,7 @@ def half_finished(project: Path) -> None:
     write_losses(results / "wide" / "metrics.csv", rows=30)
 
 
-def test_nothing_scored_yet_says_what_to_run(project):
+def test_without_scores_the_command_to_run_is_printed(project):
     done = run("snapshot", "--configfile", "config/config.yaml")
     assert done.returncode == 0, done.stderr
     assert "digits: none of 5 scores yet" in done.stdout
@@ -85,20 +86,13 @@ def test_nothing_scored_yet_says_what_to_run(project):
 
 def test_a_half_finished_tree_gives_its_tables_and_figures(project):
     half_finished(project)
-    said = told()
+    output = take_snapshot()
     folder = project / "results" / "snapshot"
     names = {path.name for path in (folder / "digits").iterdir()}
     assert names == {
         "evaluation_results.csv",
         "best_scores.csv",
-        "FID_vs_TrainingSteps.png",
-        "FID_vs_TrainingSteps_First25.png",
-        "IS_vs_TrainingSteps.png",
-        "IS_vs_TrainingSteps_First25.png",
-        "KID_vs_TrainingSteps.png",
-        "PrecisionRecall_vs_TrainingSteps.png",
-        "DensityCoverage_vs_TrainingSteps.png",
-        "Memorising_vs_TrainingSteps.png",
+        *EXPERIMENT_FIGURES,
         "samples_over_training.dpm20.png",
         "samples_over_training.dpm20.gif",
     }
@@ -107,10 +101,10 @@ def test_a_half_finished_tree_gives_its_tables_and_figures(project):
     )
     assert list(rows["training_step"]) == [300, 600]
     assert [path.name for path in (folder / "wide").iterdir()] == ["loss.png"]
-    assert "digits: 2 of 5 scores" in said
-    assert "missing: samples dpm20, score classifier: steps 900, 1,200" in said
-    assert "missing: samples ddim50, score classifier: step 1,200" in said
-    assert "wide: none of 5 scores yet" in said
+    assert "digits: 2 of 5 scores" in output
+    assert "missing: samples dpm20, score classifier: steps 900, 1,200" in output
+    assert "missing: samples ddim50, score classifier: step 1,200" in output
+    assert "wide: none of 5 scores yet" in output
 
 
 def test_a_snapshot_draws_the_validation_losses_that_are_there(project):
@@ -118,12 +112,12 @@ def test_a_snapshot_draws_the_validation_losses_that_are_there(project):
     training.mkdir(parents=True)
     (training / "job-00000000-00000600.json").touch()  # the second job is still going on
     write_losses(project / "results" / "wide" / "metrics.csv", rows=60)
-    told()
+    take_snapshot()
     picture = project / "results" / "snapshot" / "wide" / "loss.png"
     before = picture.read_bytes()
     losses = {300: (0.1, 0.1), 600: (0.08, 0.07)}
     write_validation(training / "validation-00000000-00000600.csv", losses)
-    told()
+    take_snapshot()
     assert picture.read_bytes() != before
 
 
@@ -137,7 +131,7 @@ def test_a_snapshot_compares_the_samplers_that_are_scored_and_shows_the_closest_
     train = np.zeros((20, 16, 16, 1), np.uint8)
     (results / "datasets" / "digits-16").mkdir(parents=True)
     np.save(results / "datasets" / "digits-16" / "train.npy", train)
-    told()
+    take_snapshot()
     folder = results / "snapshot" / "digits"
     compared = pd.read_csv(folder / "sampler_comparison.csv")
     assert list(compared["samples"]) == ["ddim50", "dpm20"]
@@ -149,7 +143,7 @@ def test_a_snapshot_compares_the_samplers_that_are_scored_and_shows_the_closest_
 def test_a_snapshot_leaves_everything_else_as_it_is(project):
     half_finished(project)
     before = {path: path.stat().st_mtime_ns for path in (project / "results").rglob("*.*")}
-    told("elsewhere")
+    take_snapshot("elsewhere")
     after = {path: path.stat().st_mtime_ns for path in (project / "results").rglob("*.*")}
     assert before == after
     assert (project / "elsewhere" / "digits" / "best_scores.csv").exists()
@@ -162,25 +156,25 @@ def test_a_snapshot_reads_finished_scores_that_the_config_asks_for_and_no_other(
     write_score(results, "digits", "removed", "classifier", 300, score(0.4))
     folder = results / "digits" / "scores" / "classifier" / "dpm20"
     (folder / ".step-00000600.123.partial.json").write_text("{")
-    said = told()
-    assert "digits: 1 of 5 scores" in said
-    assert "left out: 2 on disk that this config does not ask for" in said
+    output = take_snapshot()
+    assert "digits: 1 of 5 scores" in output
+    assert "left out: 2 on disk that this config does not ask for" in output
 
 
 def test_a_broken_score_is_named_and_the_rest_drawn(project):
     half_finished(project)
     (path,) = write_scores(project / "results", checkpoints=1, every=900)
     path.write_text('{"fid": 3.0}')
-    said = told()
-    assert f"left out: {path}: is not a score of this version" in said
-    assert "digits: 2 of 5 scores" in said
+    output = take_snapshot()
+    assert f"left out: {path}: is not a score of this version" in output
+    assert "digits: 2 of 5 scores" in output
     assert (project / "results" / "snapshot" / "digits" / "FID_vs_TrainingSteps.png").exists()
 
 
 def test_experiments_that_are_both_scored_are_compared(project):
     write_scores(project / "results", "digits", checkpoints=1)
     write_scores(project / "results", "wide", checkpoints=2)
-    told()
+    take_snapshot()
     report = project / "results" / "snapshot" / "report"
     rows = score_tables.read_table(report / "all_scores.csv", score_tables.EVALUATION_COLUMNS)
     assert list(rows["experiment"]) == ["digits", "wide", "wide"]
@@ -202,7 +196,7 @@ def test_a_snapshot_compares_hours_losses_and_published_scores(project):
         write_scores(results, name, checkpoints=2)
         write_losses(results / name / "metrics.csv", rows=30)
         (results / name / "progress.jsonl").write_text("\n".join(map(json.dumps, events)))
-    told()
+    take_snapshot()
     report = results / "snapshot" / "report"
     hours = pd.read_csv(report / "training_hours.csv")
     assert list(hours["process_hours"]) == [1.0, 2.0] * 2
@@ -222,10 +216,10 @@ def test_a_snapshot_runs_as_a_program(project):
 
 def test_a_second_snapshot_is_the_same_bytes(project):
     half_finished(project)
-    told()
+    take_snapshot()
     folder = project / "results" / "snapshot"
     first = {path: path.read_bytes() for path in folder.rglob("*.*")}
-    told()
+    take_snapshot()
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == first
 
 
@@ -269,7 +263,7 @@ def test_a_snapshot_leaves_out_what_could_not_be_drawn(project):
     write_nearest(results, "classifier", 1200, images=0)
     (results / "datasets" / "digits-16").mkdir(parents=True)
     np.save(results / "datasets" / "digits-16" / "train.npy", np.zeros((20, 16, 16, 1), np.uint8))
-    told()
+    take_snapshot()
     folder = results / "snapshot" / "digits"
     assert not list(folder.glob("*dpm20*"))
     assert (folder / "samples_over_training.ddim50.png").exists()

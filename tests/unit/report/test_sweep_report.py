@@ -117,25 +117,25 @@ def test_the_ranking_of_a_metric_whose_higher_values_are_better_is_the_other_way
     assert means.is_monotonic_decreasing and means.nunique() > 3
 
 
-def test_what_one_seed_says_is_not_called_noise_or_none(tmp_path):
+def test_one_seed_is_neither_within_noise_nor_worse(tmp_path):
     stage = stage_of({"model.dim": [16, 32]})
     write_sweep_results(tmp_path, stage)
     found = ranking(stage, table_of(tmp_path, stage))
-    said = found[found["metric"] == "fid"]["compared_with_best"].tolist()
-    assert said == ["best", "not known: fewer than two seeds"]
+    verdicts = found[found["metric"] == "fid"]["compared_with_best"].tolist()
+    assert verdicts == ["best", "not known: fewer than two seeds"]
     assert found["std"].isna().all() and found["p_value"].isna().all()
 
 
 def test_equal_settings_are_within_noise_in_most_sweeps():
-    """Of draws from one distribution Welch's test takes 5% for different."""
+    """Welch's test calls 5% of pairs from one distribution different."""
     from ddpm_bench.report.sweeps.sweep_ranking import WITHIN, against_best
 
     noise = np.random.default_rng(0)
-    said = [
+    verdicts = [
         against_best(noise.normal(10, 1, 4), noise.normal(10, 1, 4), False)["compared_with_best"]
         for _ in range(400)
     ]
-    assert 0.91 < said.count(WITHIN) / len(said) < 0.99
+    assert 0.91 < verdicts.count(WITHIN) / len(verdicts) < 0.99
     far = against_best(noise.normal(14, 1, 4), noise.normal(10, 1, 4), False)
     assert far["compared_with_best"] == "worse"
     same, other = np.array([1.0, 1.0]), np.array([2.0, 2.0])
@@ -218,7 +218,7 @@ def test_replicates_are_a_mean_and_a_band(swept):
     assert len(axes.lines) == 8 and len(axes.collections) == 8
 
 
-def test_losses_that_do_not_compare_are_said_to(tmp_path):
+def test_losses_that_are_not_comparable_have_a_note(tmp_path):
     stage = stage_of({"diffusion.objective": ["pred_v", "pred_noise"]})
     write_sweep_results(tmp_path, stage)
     (axes,) = loss_curves_figure(stage, table_of(tmp_path, stage), tmp_path).axes

@@ -95,8 +95,8 @@ def test_a_latent_experiment_begins_after_its_autoencoder(tmp_path):
     assert list(table.columns) == COLUMNS
     assert process_hours(table, "latent") == {50: pytest.approx(8.0), 100: pytest.approx(10.0)}
     figure = dict(hours_figures(rows, table))["FID_vs_GPUHours.png"]
-    said = texts(figure.axes[0])
-    assert "latent counts the 6 GPU-hours of its autoencoder vq first." in said
+    written = texts(figure.axes[0])
+    assert "latent counts the 6 GPU-hours of its autoencoder vq first." in written
     assert figure.axes[0].get_xlabel() == "GPU-hours of training"
 
 
@@ -142,4 +142,6 @@ def test_an_experiment_without_known_times_is_named_and_left_out(tmp_path):
     (axes,) = dict(hours_figures(rows, table))["KID_vs_GPUHours.png"].axes
     assert "left out: b." in texts(axes)
     nothing = dict(hours_figures(evaluation_of(tmp_path, "b"), table))["KID_vs_GPUHours.png"]
-    assert "is known how long" in texts(nothing.axes[0]).replace("\n", " ")
+    assert "The training time of none of the scored checkpoints is known" in texts(
+        nothing.axes[0]
+    ).replace("\n", " ")

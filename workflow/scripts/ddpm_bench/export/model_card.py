@@ -15,8 +15,8 @@ from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.export.best_checkpoint import Winner, passed_over_texts
 from ddpm_bench.records.scores import METRICS, feature_space_label
-from ddpm_bench.report.tables.score_tables import counts, metric_label
-from ddpm_bench.report.terminal.score_text import value_text
+from ddpm_bench.report.tables.score_tables import metric_label
+from ddpm_bench.report.text import counts, value_text
 
 TAGS = ["diffusion", "ddpm", "unconditional-image-generation"]
 TASK = {"type": "unconditional-image-generation", "name": "Unconditional Image Generation"}

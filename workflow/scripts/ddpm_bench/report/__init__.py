@@ -1,1 +1,1 @@
-"""Tables, figures and summaries."""
+"""Tables, figures and terminal summaries of results."""

@@ -18,27 +18,27 @@ NARROWEST = 560  # pixels, so that the heading stays readable
 SHOWN_SIDE = 96  # pixels, at least: small images are enlarged by a whole factor
 MARGIN = 16  # pixels
 MOST_FRAMES = 40
-# Over all frames: noise hardly compresses, and a report holds its files whole.
+# Over all frames: noise hardly compresses, and a report includes whole files.
 MOST_PIXELS = 8_000_000
 LAST_MILLISECONDS = 2500
-SECONDS_OF_ALL = 6  # the way to the last frame takes no longer
-DARK, PALE = 40, 215  # gray levels of text, and of the bar that shows how far an animation is
+MOST_SECONDS = 6  # until the last frame
+DARK, PALE = 40, 215  # gray levels of text, and of the rest of the progress bar
 
 
 def frames_of(height: int, width: int, rows: int) -> tuple[int, int]:
-    """How many frames, and how many images in each of `rows` rows, images of a size allow."""
+    """Return the number of frames, and of images in each row, that fit the size limits."""
     columns = max(1, min(COLUMNS, MOST_WIDE // shown_side(width)))
     pixels = columns * rows * shown_side(width) * shown_side(height)
     return max(8, min(MOST_FRAMES, MOST_PIXELS // pixels)), columns
 
 
 def shown_side(side: int) -> int:
-    """The side of an image as it is shown: enlarged by a whole factor where it is small."""
+    """Return the side in pixels of a shown image, enlarged by a whole factor if it is small."""
     return side * max(1, -(-SHOWN_SIDE // side))
 
 
 def training_frames(steps: list[int], samples: list[Path], title: str) -> Iterator[Image.Image]:
-    """A frame per checkpoint, of images drawn from the same noise; evenly spread where many.
+    """Yield a frame per checkpoint of images from the same noise; of many, evenly spaced ones.
 
     samples: the first file of each checkpoint, in the order of `steps`.
     """
@@ -54,19 +54,20 @@ def training_frames(steps: list[int], samples: list[Path], title: str) -> Iterat
 def denoising_frames(
     steps: Iterable[tuple[int, np.ndarray, np.ndarray]], of: int, title: str
 ) -> Iterator[Image.Image]:
-    """A frame per solver step (trajectories.denoising_steps), `of` in all."""
+    """Yield a frame per solver step of `sampler.denoising_steps`; `of` counts all steps."""
     for number, images, estimates in steps:
         rows = [
-            ("the images as they are", images),
-            ("the clean images as estimated here", estimates),
+            ("images at this step", images),
+            ("estimates of the clean images", estimates),
         ]
         yield frame(title, f"solver step {number:,} of {of:,}", rows, number / of)
 
 
 def frame(title: str, text: str, rows: list[tuple[str, np.ndarray]], done: float) -> Image.Image:
-    """Rows of images, each under its name, below a heading and a bar of how much is done (0 to 1).
+    """Draw rows of images, each under its name, below a heading and a progress bar.
 
-    Images uint8 [n, H, W, C]; the frame has mode L where C is 1, RGB otherwise.
+    done: position of the bar, 0 to 1. Images are uint8 [n, H, W, C]; the frame's mode is L for one
+    channel, else RGB.
     """
     strips = [strip_of(images) for _, images in rows]
     names = [26 if name else 0 for name, _ in rows]
@@ -92,14 +93,14 @@ def frame(title: str, text: str, rows: list[tuple[str, np.ndarray]], done: float
 
 
 def strip_of(images: np.ndarray) -> np.ndarray:
-    """Images [n, H, W, C] side by side, enlarged: uint8 [h, w], or [h, w, 3] in colour."""
+    """Return images [n, H, W, C] side by side, enlarged: uint8 [h, w], or [h, w, 3] in colour."""
     canvas, _ = tiled([image[None] for image in images], SHOWN_SIDE)
     return canvas[..., 0] if images.shape[3] == 1 else canvas
 
 
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of our figures, which matplotlib brings along."""
+    """Return the font of our figures, which matplotlib includes."""
     properties = font_manager.FontProperties(
         family="DejaVu Sans", weight="bold" if bold else "normal"
     )
@@ -108,7 +109,7 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The words of a text in lines of at most `width` pixels."""
+    """Split a text into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -120,12 +121,12 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def save_animation(frames: Iterable[Image.Image], path: Path) -> None:
-    """Write a GIF that repeats for ever and rests on its last frame, atomically.
+    """Write a GIF that repeats without end and pauses on its last frame, atomically.
 
-    Gray frames keep every level; frames in colour have 256 colours each.
+    Gray frames keep every level; frames in colour are reduced to 256 colours each.
     """
     indexed = [picture if picture.mode == "L" else with_palette(picture) for picture in frames]
-    pace = min(400, max(60, 1000 * SECONDS_OF_ALL // len(indexed)))
+    pace = min(400, max(60, 1000 * MOST_SECONDS // len(indexed)))
     durations = [pace] * (len(indexed) - 1) + [LAST_MILLISECONDS]
     with replacing(path) as temporary:
         indexed[0].save(
@@ -135,5 +136,5 @@ def save_animation(frames: Iterable[Image.Image], path: Path) -> None:
 
 
 def with_palette(picture: Image.Image) -> Image.Image:
-    """An RGB picture in the 256 colours that suit it best."""
+    """Convert an RGB picture to the 256 colours that fit it best (median cut)."""
     return picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

@@ -1,4 +1,4 @@
-"""The best scores of all experiments as a table to look at, one block for what compares."""
+"""The best scores of all experiments as a table, with one block per group of comparable scores."""
 
 import textwrap
 from collections.abc import Sequence
@@ -12,22 +12,23 @@ from matplotlib.patches import Rectangle
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.report.figures.published_lines import published_in
-from ddpm_bench.report.figures.score_figures import FID_PANEL
+from ddpm_bench.report.figures.score_figures import FID_PANEL, with_curves
 from ddpm_bench.report.figures.style import NOTE_COLOUR, PANEL_WIDTH, empty_figure, house_style
-from ddpm_bench.report.tables.score_tables import counts, metric_label
+from ddpm_bench.report.tables.score_tables import metric_label
+from ddpm_bench.report.text import MINUS, counts
 
 # Inches.
 ROW, HEADING, COLUMN_NAMES, NOTE, GAP, MARGIN = 0.5, 0.78, 0.42, 0.26, 0.35, 0.35
 NAME_WIDTH, IMAGES_WIDTH = 3.1, 0.75
-WITH_DEVIATION = 1.3  # width of their columns over that of the others
-NAME_CHARACTERS, NOTE_CHARACTERS = 30, 130
+WITH_DEVIATION = 1.3  # width of a column with deviations over that of another
+NAME_CHARACTERS, NOTE_CHARACTERS = 30, 130  # of a line
 MOST_ROWS = 60  # of a block
 BEST_COLOUR, STRIPE = "#d8ecdf", "0.965"
 
 
 @dataclass
 class Line:
-    """A row of the picture: by column of METRICS the row of the table, or a published value."""
+    """A row of the picture: a row of the table, or a published value, by column of METRICS."""
 
     name: str
     images: str
@@ -37,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """What compares: a heading, its lines in their order, and what has to be known."""
+    """A group of comparable scores: heading, lines in their order, and notes."""
 
     heading: str
     subtitle: str
@@ -45,14 +46,15 @@ class Block:
     notes: list[str]
 
     def height(self) -> float:
+        """Return the height in inches."""
         return HEADING + COLUMN_NAMES + ROW * len(self.lines) + NOTE * len(self.notes) + GAP
 
 
 def best_figure(best: pd.DataFrame, published: Sequence[PublishedOf], title: str) -> Figure:
-    """The table of best scores as a picture; best: a table of tables.BEST_COLUMNS.
+    """Draw the table of best scores; best: a table with the columns score_tables.BEST_COLUMNS.
 
-    What is of another dataset, feature space, reference or FID stands in a block of its own; the
-    best value of each column of a block is marked. Published values of its kind stand below.
+    Each dataset, feature space, reference and kind of FID has a block of its own; the best value of
+    each column of a block is marked. Comparable published values follow below.
     """
     if best.empty:
         return empty_figure(title, "There are no scores yet.")
@@ -74,24 +76,23 @@ def best_figure(best: pd.DataFrame, published: Sequence[PublishedOf], title: str
 
 
 def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> Block:
-    """The lines of rows that compare, the best first by the metric that is read first."""
-    first = rows.iloc[0]
+    """Return the block of comparable rows, the best line first by the metric that is read first."""
+    first, curves = rows.iloc[0], with_curves(rows, FID_PANEL)
     lines = [
         Line(
             f"{experiment} · {samples}",
             counts(group["images_generated"]),
             {row["metric"]: row for _, row in group.iterrows()},
         )
-        for (experiment, samples), group in named_rows(rows).groupby(["experiment", "variant"])
+        for (experiment, samples), group in curves.groupby(["experiment", "variant"])
     ]
-    leading = METRICS[rows["metric"].iloc[0]]  # KID where FID is biased: tables.ordered_metrics
+    leading = METRICS[rows["metric"].iloc[0]]  # KID if FID is biased: ordered_metrics
     lines.sort(key=lambda line: rank(line, leading))
     notes = [f"Warning: {text}" for text in rows["warning"].unique() if text]
     if rows["images_generated"].nunique() > 1:
         notes.append("Numbers of images differ: a lower FID may come from more of them alone.")
     if len(lines) > MOST_ROWS:
         notes.append(f"{len(lines) - MOST_ROWS} more in best_scores.csv.")
-    of_literature = published_lines(rows, published)
     notes += [
         f"{line.source}: {line.note}"
         for metric in METRICS.values()
@@ -104,19 +105,13 @@ def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> Block:
         f"{first['dataset']} · {metric_label(first, METRICS['fid']).removeprefix('FID (')[:-1]}",
         f"against {counts(rows['images_reference'])} reference images ({first['reference']}){about}"
         "; small: ± std · training step",
-        [*lines[:MOST_ROWS], *of_literature],
+        [*lines[:MOST_ROWS], *published_lines(rows, published)],
         [part for note in dict.fromkeys(notes) for part in textwrap.wrap(note, NOTE_CHARACTERS)],
     )
 
 
-def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `variant`: the set of samples, and the score where there are several."""
-    several = rows.groupby(["experiment", "samples"])["score"].transform("nunique") > 1
-    variant = rows["samples"].where(~several, rows["samples"] + " · " + rows["score"])
-    return rows.assign(variant=variant)
-
-
 def rank(line: Line, metric: Metric) -> float:
+    """Return a key that sorts lines by a metric, the best first, lines without a value last."""
     value = value_of(line, metric)
     if value is None:
         return float("inf")
@@ -124,12 +119,13 @@ def rank(line: Line, metric: Metric) -> float:
 
 
 def value_of(line: Line, metric: Metric) -> float | None:
+    """Return a line's value of a metric; None if it has none."""
     cell = line.cells.get(metric.column)
     return None if cell is None else float(cell if isinstance(cell, float) else cell["value"])
 
 
 def published_lines(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> list[Line]:
-    """A line for each source that reports something of this kind."""
+    """Return a line for each source with comparable published scores."""
     lines: dict[str, Line] = {}
     for metric in METRICS.values():
         for one in published_in(published, rows, metric):
@@ -139,7 +135,7 @@ def published_lines(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> lis
 
 
 def draw_block(axes: Axes, block: Block, top: float) -> None:
-    """A block from `top` downwards; places are inches."""
+    """Draw a block from `top` downwards; positions are in inches."""
     right = PANEL_WIDTH - MARGIN
     axes.text(MARGIN, top + 0.2, block.heading, fontsize=16, fontweight="bold", va="center")
     axes.text(MARGIN, top + 0.52, block.subtitle, fontsize=13, color="0.25", va="center")
@@ -164,7 +160,7 @@ def draw_block(axes: Axes, block: Block, top: float) -> None:
 
 
 def column_places() -> dict[str, tuple[float, float]]:
-    """Centre and width of the columns of images and metrics."""
+    """Return centre and width in inches of the columns of images and metrics."""
     left = MARGIN + NAME_WIDTH
     places = {"images": (left + IMAGES_WIDTH / 2, IMAGES_WIDTH)}
     left += IMAGES_WIDTH
@@ -177,7 +173,7 @@ def column_places() -> dict[str, tuple[float, float]]:
 
 
 def best_line(lines: Sequence[Line], metric: Metric) -> Line | None:
-    """The measured line with the best value; what is published is not marked."""
+    """Return the measured line with the best value; published values are not marked."""
     measured = [line for line in lines if not line.published and value_of(line, metric) is not None]
     return min(measured, key=lambda line: rank(line, metric), default=None)
 
@@ -185,7 +181,7 @@ def best_line(lines: Sequence[Line], metric: Metric) -> Line | None:
 def draw_line(
     axes: Axes, line: Line, top: float, marked: dict[str, Line | None], striped: bool
 ) -> None:
-    """One row: values with their steps below, the best of their column on green."""
+    """Draw one row: values with their steps below, the best of their column on green."""
     places, middle = column_places(), top + ROW / 2
     style = {"va": "center", "style": "italic" if line.published else "normal"}
     if striped:
@@ -207,9 +203,9 @@ def draw_line(
 
 
 def cell_texts(cell: pd.Series | float, metric: Metric) -> tuple[str, str]:
-    """A value, and in small its standard deviation and training step."""
+    """Return a value, and the small text below it: standard deviation and training step."""
     if isinstance(cell, float):
         return f"{cell:.{metric.decimals}f}".rstrip("0").rstrip("."), ""
-    value = f"{cell['value']:.{metric.decimals}f}".replace("-", "\N{MINUS SIGN}")
+    value = f"{cell['value']:.{metric.decimals}f}".replace("-", MINUS)
     deviation = "" if pd.isna(cell["std"]) else f"± {cell['std']:.{metric.decimals}f} · "
     return value, f"{deviation}{cell['training_step']:,}"

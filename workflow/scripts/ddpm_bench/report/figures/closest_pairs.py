@@ -1,5 +1,7 @@
-"""The generated images that are closest to training images, beside those, and how close they all
-are compared with images that were held out of training."""
+"""The figure of the generated images closest to training images, with the distances of all images.
+
+Distances of held-out images are drawn for comparison.
+"""
 
 import textwrap
 from pathlib import Path
@@ -14,16 +16,23 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.images.sample_files import open_sample_file
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.records.scores import feature_space_label
-from ddpm_bench.report.figures.style import COLOURS, NOTE_COLOUR, house_style, number, say_in_axes
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    NOTE_COLOUR,
+    house_style,
+    new_figure,
+    write_in_axes,
+)
+from ddpm_bench.report.text import number
 
 PAIRS = 12
 PAIR_COLUMNS = 3
 BINS = 30
-CLOSE_SHARE = 0.05  # of held-out images; the table's memorised_share counts what is below it
+CLOSE_SHARE = 0.05  # of held-out images below the line; like the table's memorised_share
 
 
 def closest_title(path: Path) -> str:
-    """What a figure says it is of: <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
+    """Return a figure's title from <experiment>/scores/<score>/<set>/step-<step>.nearest.npz."""
     *_, experiment, _, score, samples, name = path.absolute().parts
     step = int(name.removeprefix("step-").partition(".")[0])
     return (
@@ -34,10 +43,13 @@ def closest_title(path: Path) -> str:
 def closest_pairs(
     distances: Nearest, samples: list[Path], train: Path
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """The closest pairs of a generated image and its nearest training image, both uint8
-    [H, W, C], with their distance; the closest first, of equal ones the earlier image.
+    """Return the generated images with the smallest distances, each with its nearest training
+    image.
 
-    samples: the files of the set, in order; train: the prepared training images.
+    Each pair is (generated, training, distance): two uint8 arrays [H, W, C] and a float; the
+    closest first, of equal distances the earlier image. samples: the files of the set, in order;
+    train: the prepared training images. Raises UserError if the files do not belong to these
+    distances.
     """
     generated, trained = [open_sample_file(path) for path in samples], open_sample_file(train)
     there, scored = sum(map(len, generated)), len(distances.generated_distance)
@@ -62,7 +74,7 @@ def closest_pairs(
 
 
 def image_at(arrays: list[np.ndarray], index: int) -> np.ndarray:
-    """Image `index` of several arrays that follow each other."""
+    """Return image `index` of several arrays as if they were concatenated. Raises IndexError."""
     for array in arrays:
         if index < len(array):
             return np.asarray(array[index])
@@ -76,11 +88,9 @@ def closest_figure(
     feature_space: str,
     title: str,
 ) -> Figure:
-    """Left the distributions of both distances, right the closest pairs."""
+    """Draw the distributions of both distances (left) and the closest pairs (right)."""
     with house_style():
-        figure = Figure((18, 9), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, 18, 9)
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), wspace=0.03)
         axes = left.subplots()
         if len(distances.generated_distance):
@@ -93,12 +103,12 @@ def closest_figure(
             if pairs:
                 draw_pairs(right, pairs)
         else:
-            say_in_axes(axes, "No distances to training images were measured with this score.")
+            write_in_axes(axes, "No distances to training images were measured with this score.")
     return figure
 
 
 def draw_distributions(axes: Axes, distances: Nearest) -> None:
-    """Histograms of equal area, and the distance below which the closest held-out images are."""
+    """Draw histograms of equal area, and a line at the 5% quantile of the held-out distances."""
     kinds = {
         "generated": distances.generated_distance,
         "held out of training": distances.heldout_distance,
@@ -115,7 +125,7 @@ def draw_distributions(axes: Axes, distances: Nearest) -> None:
     axes.set_xlim(left=0)
     sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
     if not len(distances.heldout_distance):
-        note = "Nothing is held out of training, so nothing says what distance is to be expected."
+        note = "Nothing is held out of training, so there are no distances to compare with."
     else:
         close = np.quantile(distances.heldout_distance, CLOSE_SHARE)
         share = (distances.generated_distance < close).mean()
@@ -133,7 +143,7 @@ def draw_distributions(axes: Axes, distances: Nearest) -> None:
 
 
 def draw_pairs(figure: SubFigure, pairs: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
-    """Each pair as one picture, the generated image left, its distance below."""
+    """Draw each pair as one picture, the generated image on the left, the distance below."""
     figure.suptitle(
         f"The {len(pairs)} closest: generated | nearest training image, and their distance",
         fontsize=15,

@@ -1,33 +1,32 @@
-"""The loss curves of a training."""
-
-import math
+"""The figure of a training's losses and learning rate."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import ROUND_STEPS, label_plainly, scale_losses, scale_steps
 from ddpm_bench.report.figures.style import (
     COLOURS,
     NOTE_COLOUR,
     PANEL_WIDTH,
     empty_figure,
     house_style,
-    number,
+    new_figure,
 )
 from ddpm_bench.report.tables.losses import SKIPPED
+from ddpm_bench.report.text import image_unit, with_error
 
 HEIGHT, RATE_HEIGHT, LEGEND_HEIGHT = 6.0, 2.2, 1.0  # inches
 SMOOTHED_SHARE, MOST_SMOOTHED = 25, 50  # a mean over a 25th of the rows, at most over 50
-LOG_FROM_RATIO = 8  # highest over median loss from which the axis is logarithmic
 
 
 def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | None = None) -> Figure:
-    """Losses against training steps; below them the learning rate, where it changes.
+    """Draw losses against training steps, and below them the learning rate if it changes.
 
-    losses: as of `read_losses`. validation: a table of tables.VALIDATION_COLUMNS, or None.
+    losses: a table of `read_losses`. validation: a table with the columns
+    score_tables.VALIDATION_COLUMNS, or None.
     """
     losses = losses.sort_values("step")
     rows = losses[np.isfinite(losses["loss"])]
@@ -35,9 +34,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
         return empty_figure(title, "No loss has been recorded yet.")
     heights = [HEIGHT, RATE_HEIGHT] if rows["learning_rate"].nunique() > 1 else [HEIGHT]
     with house_style():
-        figure = Figure((PANEL_WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH, sum(heights) + LEGEND_HEIGHT)
         panels = figure.subplots(len(heights), squeeze=False, sharex=True, height_ratios=heights)
         axes = panels[0, 0]
         draw_training_loss(axes, rows)
@@ -50,7 +47,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
         scale_steps(axes, rows["step"])
         panels[-1, 0].set_xlabel("training steps")
         add_images_seen(axes, rows)
-        # Below the panels: memorising lets a curve rise where a legend usually has room.
+        # Below the panels: with memorising, a curve rises into the usual place of a legend.
         handles, names = axes.get_legend_handles_labels()
         legend = figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
         legend.legend_handles[0].set(alpha=0.8, sizes=[30])
@@ -58,7 +55,7 @@ def loss_figure(losses: pd.DataFrame, title: str, validation: pd.DataFrame | Non
 
 
 def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
-    """Each row a faint point, the running mean a line."""
+    """Draw each row as a faint point, and the running mean as a line."""
     window = min(max(1, len(rows) // SMOOTHED_SHARE), MOST_SMOOTHED)
     smooth = rows["loss"].rolling(window, center=True, min_periods=1).mean()
     size, alpha = (8, 0.15) if len(rows) > 1000 else (24, 0.4) if len(rows) > 20 else (70, 0.9)
@@ -69,11 +66,10 @@ def draw_training_loss(axes: Axes, rows: pd.DataFrame) -> None:
     if window > 1:
         name = f"training, mean of {window * steps_per_row(rows):,} steps"
         axes.plot(rows["step"], smooth, color=COLOURS[3], linewidth=2.5, label=name)
-    axes.set_ylabel("loss")
 
 
 def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
-    """The losses of the checkpoints at fixed noise; the legend has their last difference."""
+    """Draw the losses of checkpoints at fixed noise; the legend has their last difference."""
     last = validation.iloc[-1]
     gap = with_error(last["eval_loss"] - last["train_loss"], last["gap_standard_error"])
     images = f"{int(last['images']):,}"
@@ -93,17 +89,8 @@ def draw_validation(axes: Axes, validation: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def with_error(value: float, error: float) -> str:
-    """As "0.0105 ± 0.0008": decimals as the error's first two digits ask for."""
-    if not error > 0:
-        return number(value)
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    text = f"{value:.{decimals}f} ± {error:.{decimals}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
 def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
-    """Marks on the axis at the rows in which steps were skipped, and how many in all."""
+    """Mark on the axis the rows in which steps were skipped; the legend has their number."""
     if SKIPPED not in losses or not losses[SKIPPED].max() > 0:
         return
     where = losses["step"][losses[SKIPPED].diff().fillna(losses[SKIPPED]) > 0]
@@ -115,31 +102,21 @@ def mark_skipped(axes: Axes, losses: pd.DataFrame) -> None:
 
 
 def draw_learning_rate(axes: Axes, rows: pd.DataFrame) -> None:
-    """The learning rate of each row."""
+    """Draw the learning rate of each row."""
     axes.plot(rows["step"], rows["learning_rate"], color=COLOURS[0], linewidth=2.5)
     axes.set_ylabel("learning rate")
     axes.set_ylim(0, 1.1 * rows["learning_rate"].max())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    label_plainly(axes.yaxis)
 
 
 def steps_per_row(rows: pd.DataFrame) -> int:
-    """Training steps whose mean loss a row holds."""
+    """Return the number of training steps that a row's loss is the mean of."""
     return int(np.median(np.diff(rows["step"], prepend=0)))
 
 
-def scale_losses(axes: Axes, losses: pd.Series) -> None:
-    """A logarithmic axis where the loss falls far."""
-    if losses.min() > 0 and losses.max() / losses.median() > LOG_FROM_RATIO:
-        axes.set_yscale("log")
-        axes.set_ylabel("loss (logarithmic axis)")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-
-
 def add_images_seen(axes: Axes, rows: pd.DataFrame) -> None:
-    """A second scale of images seen, where the batch never changed and so both scales agree."""
+    """Add a second scale of images seen, if the batch size never changed."""
     per_step = rows["images_seen"] / rows["step"]
     if not np.isfinite(per_step).all() or per_step.max() > per_step.min() * (1 + 1e-9):
         return
@@ -148,14 +125,5 @@ def add_images_seen(axes: Axes, rows: pd.DataFrame) -> None:
     factor = batch / unit
     above = axes.secondary_xaxis("top", functions=(lambda x: x * factor, lambda x: x / factor))
     above.set_xlabel(f"images seen{name} (batch {batch:,.0f})", labelpad=8)
-    above.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-
-
-def image_unit(images: float) -> tuple[int, str]:
-    """The unit in which a number of images is short, and how the axis names it."""
-    if images >= 2_000_000:
-        return 1_000_000, ", millions"
-    if images >= 20_000:
-        return 1_000, ", thousands"
-    return 1, ""
+    above.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=ROUND_STEPS))
+    above.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")

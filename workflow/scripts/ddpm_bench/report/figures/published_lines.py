@@ -1,4 +1,4 @@
-"""What the literature reports, as dashed lines in panels of the same dataset and features."""
+"""Published scores as dashed lines in panels of the same dataset and feature space."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
-from ddpm_bench.report.figures.style import number
+from ddpm_bench.report.text import number
 
 COLOUR = "0.25"
-LEAST_SHARE = 0.6  # of the height that is left to the curves when the axis is made to hold a line
-PLACES = (0.0, 0.34, 0.67)  # across the panel, of labels of lines that lie close
-CLOSE = 0.07  # of the height
+LEAST_SHARE = 0.6  # of the height, which the curves keep if the axis is extended to a line
+PLACES = (0.0, 0.34, 0.67)  # shares of the width at which labels of close lines start
+CLOSE = 0.07  # share of the height between lines whose labels would overlap
 LABEL: dict[str, Any] = {
     "textcoords": "offset points", "fontsize": 13, "color": COLOUR, "zorder": 4,
     "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
@@ -24,10 +24,10 @@ LABEL: dict[str, Any] = {
 def published_in(
     published: Iterable[PublishedOf], rows: pd.DataFrame, metric: Metric
 ) -> list[PublishedOf]:
-    """Those that may stand on the axis of rows that may be compared.
+    """Return the published scores that are comparable with these rows and this metric.
 
-    IS knows no reference; FID's value depends also on whose resize its features have, and on what
-    statistics it is held against.
+    IS has no reference; FID also depends on the resize of its features (`fid_backend`) and on the
+    statistics it is computed against (`fid_reference`).
     """
     first = rows.iloc[0]
     found = []
@@ -45,19 +45,20 @@ def published_in(
 
 
 def published_elsewhere(lines: Sequence[PublishedOf]) -> list[str]:
-    """In words: lines that no panel may hold."""
+    """Return notes that name published scores which are comparable with no panel."""
     return [
-        f"Published, and not comparable with what is scored here: "
+        f"Published, but not comparable with the scores here: "
         f"{METRICS[line.column].name} {number(line.value)} ({line.source}; {kind_of(line)})."
         for line in lines
     ]
 
 
 def with_published(best: pd.DataFrame, published: Sequence[PublishedOf]) -> pd.DataFrame:
-    """The table of best scores with what is published of the same kind beside each: the columns
-    `published` and `published_source`, the best where there are several. As it is where nothing is.
+    """Return the table of best scores with the comparable published score beside each row.
 
-    best: a table of tables.BEST_COLUMNS.
+    It is in the columns `published` and `published_source`, the best if there are several; without
+    published scores the table is returned unchanged. best: a table with the columns
+    score_tables.BEST_COLUMNS.
     """
     if not published:
         return best
@@ -72,7 +73,7 @@ def with_published(best: pd.DataFrame, published: Sequence[PublishedOf]) -> pd.D
 
 
 def kind_of(line: PublishedOf) -> str:
-    """The features and the reference of a published score, in words."""
+    """Return the features and the reference of a published score in words."""
     parts = [feature_space_label(line.feature_space)]
     if line.column == "fid" and line.fid_backend == "pytorch-fid":
         parts.append("pytorch-fid")
@@ -84,10 +85,11 @@ def kind_of(line: PublishedOf) -> str:
 def draw_published(
     axes: Axes, lines: Sequence[PublishedOf], metric: Metric, best_at: float | None
 ) -> None:
-    """A dashed line for each; one far off the curves, which would press them flat, is named at the
-    edge instead, where the curves are not. Call it when the axes have their scales.
+    """Draw a dashed line for each published score, with its value and source.
 
-    best_at: where across the panel the best value is marked, from which labels keep away.
+    A score so far off that its line would flatten the curves is named at the edge instead, away
+    from the curves. Call this after the axes have their scales. best_at: horizontal position of the
+    best value's label, from which these labels keep away.
     """
     beyond: dict[bool, list[PublishedOf]] = {True: [], False: []}
     drawn = []
@@ -119,11 +121,15 @@ def draw_published(
 
 
 def named(line: PublishedOf) -> str:
+    """Return the label of a line: its value and source."""
     return f"{number(line.value)}, {line.source}"
 
 
 def make_room(axes: Axes, value: float) -> bool | None:
-    """Let the axis hold a value (None); or say that it lies too far above it, True, or below."""
+    """Extend the axis to a value and return None; if it is too far away, change nothing.
+
+    Then return True for a value above the axis and False for one below.
+    """
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(np.array(axes.get_ylim()))
     if axes.get_yscale() == "log" and value <= 0:
@@ -141,8 +147,10 @@ def make_room(axes: Axes, value: float) -> bool | None:
 
 
 def label_places(axes: Axes, lines: Sequence[PublishedOf]) -> list[float]:
-    """Where each label begins across the panel, so that those of close lines, in ascending order,
-    do not cover each other."""
+    """Return the horizontal start of each label, so that labels of close lines do not overlap.
+
+    lines: in ascending order. Starts are shares of the panel's width.
+    """
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(np.array(axes.get_ylim()))
     heights = [

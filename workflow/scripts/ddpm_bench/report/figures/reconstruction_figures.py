@@ -1,4 +1,4 @@
-"""What an autoencoder loses, and how it uses its codes, as figures and a table."""
+"""Figures and a table of an autoencoder's reconstruction errors and code use."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.images.grid import spread
 from ddpm_bench.images.sample_files import open_sample_file
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import PlainNumbers, label_plainly, scale_steps
 from ddpm_bench.report.figures.sample_pictures import tiled
-from ddpm_bench.report.figures.score_panels import PlainNumbers
-from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, number, write_notes
+from ddpm_bench.report.figures.style import (
+    COLOURS,
+    PANEL_WIDTH,
+    house_style,
+    new_figure,
+    write_notes,
+)
+from ddpm_bench.report.text import number
 
 COLUMNS = [
     *("autoencoder", "training_step", "images", "mse", "psnr_db"),
@@ -30,7 +35,8 @@ MOST_MARKERS = 30
 
 
 def read_summaries(files: list[Path]) -> list[dict[str, Any]]:
-    """The summary.json of each checkpoint, by training step. Raises UserError for another file."""
+    """Read the summary.json of each checkpoint, by training step. Raises UserError for another
+    file."""
     summaries = []
     for path in files:
         try:
@@ -46,7 +52,7 @@ def read_summaries(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def use_table(summaries: list[dict[str, Any]], autoencoder: str) -> pd.DataFrame:
-    """A row per checkpoint and codebook; columns: COLUMNS."""
+    """Return a row per checkpoint and codebook; columns: COLUMNS."""
     rows = [
         {
             "autoencoder": autoencoder,
@@ -62,15 +68,11 @@ def use_table(summaries: list[dict[str, Any]], autoencoder: str) -> pd.DataFrame
 
 
 def use_figure(summaries: list[dict[str, Any]], autoencoder: str) -> Figure:
-    """Errors and perplexities against training steps, and how often each code is chosen last."""
+    """Draw errors and perplexities against training steps, and the latest use of each code."""
     table, last = use_table(summaries, autoencoder), summaries[-1]
     with house_style():
-        figure = Figure((PANEL_WIDTH, 3 * HEIGHT + 0.8), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.05)
-        figure.suptitle(
-            f"{autoencoder}: {last['images']:,} images given back",
-            fontsize=21, fontweight="bold",
-        )  # fmt: skip
+        title = f"{autoencoder}: {last['images']:,} images reconstructed"
+        figure = new_figure(title, PANEL_WIDTH, 3 * HEIGHT + 0.8, hspace=0.05)
         errors, use, counts = figure.subplots(3)
         draw_errors(errors, table)
         draw_perplexity(use, table)
@@ -81,7 +83,7 @@ def use_figure(summaries: list[dict[str, Any]], autoencoder: str) -> Figure:
 
 
 def draw_errors(axes: Axes, table: pd.DataFrame) -> None:
-    """PSNR of each checkpoint."""
+    """Draw the PSNR of each checkpoint."""
     rows = table.drop_duplicates("training_step").dropna(subset=["psnr_db"])
     line(axes, rows, "psnr_db", COLOURS[0], "")
     best = rows.loc[rows["psnr_db"].idxmax()] if len(rows) else None
@@ -98,13 +100,13 @@ def draw_errors(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
-    """The perplexity of each codebook, and how many codes there are."""
+    """Draw the perplexity of each codebook, and the number of codes as a line."""
     several = table["codebook"].nunique() > 1
     for index, (codebook, rows) in enumerate(table.groupby("codebook")):
         latest = rows.iloc[-1]
         name = f"codebook {codebook}: " if several else ""
         name += f"{latest['perplexity']:.0f} of {latest['codes']:,} codes, "
-        name += f"{latest['used_share']:.0%} used at all"
+        name += f"{latest['used_share']:.0%} used at least once"
         line(axes, rows, "perplexity", COLOURS[index % len(COLOURS)], name)
     most = table["codes"].max()
     axes.axhline(most, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
@@ -115,13 +117,13 @@ def draw_perplexity(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(0, 1.08 * most)
     axes.set_ylabel("perplexity of the codes")
     axes.set_xlabel("training steps")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    label_plainly(axes.yaxis, whole=True)
     scale_steps(axes, table["training_step"])
     axes.legend(loc="lower right", fontsize=13)
 
 
 def draw_counts(axes: Axes, summary: dict[str, Any]) -> None:
-    """How often each code is chosen at the last checkpoint, the most used first."""
+    """Draw the share of latents of each code at the last checkpoint, the most used code first."""
     several = len(summary["codebooks"]) > 1
     for index, codebook in enumerate(summary["codebooks"]):
         counts = np.sort(np.array(codebook["counts"]))[::-1] / max(codebook["chosen"], 1)
@@ -138,23 +140,24 @@ def draw_counts(axes: Axes, summary: dict[str, Any]) -> None:
     axes.set_xlabel(f"codes at step {summary['step']:,}, the most used first")
     axes.set_ylabel("share of latents")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2%}"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
     if several:
         axes.legend(loc="upper right", fontsize=13)
 
 
 def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -> None:
+    """Draw one column of a table against training steps."""
     axes.plot(
         rows["training_step"], rows[column], color=colour, linewidth=2.2, marker="o",
         markersize=7 if len(rows) <= MOST_MARKERS else 0, label=label,
     )  # fmt: skip
 
 
-def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str) -> Figure:
-    """Images, evenly spread over the file, above what the autoencoder makes of them."""
-    back = open_sample_file(reconstructed)
-    original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(back)]
-    shown = spread(len(back), PAIRS * ROWS)
+def pairs_figure(images: Path, reconstructions: Path, step: int, autoencoder: str) -> Figure:
+    """Draw images, evenly spread over the file, above their reconstructions."""
+    reconstructed = open_sample_file(reconstructions)
+    original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(reconstructed)]
+    shown = spread(len(reconstructed), PAIRS * ROWS)
     rows = [shown[start : start + PAIRS] for start in range(0, len(shown), PAIRS)]
     with house_style():
         figure = Figure((PANEL_WIDTH, 2.25 * len(rows) + 0.7), layout="constrained")
@@ -165,7 +168,8 @@ def pairs_figure(images: Path, reconstructed: Path, step: int, autoencoder: str)
             fontsize=17, fontweight="bold",
         )  # fmt: skip
         for axes, row in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
-            canvas, _ = tiled([np.stack([original[index], back[index]]) for index in row])
+            pairs = [np.stack([original[index], reconstructed[index]]) for index in row]
+            canvas, _ = tiled(pairs)
             axes.imshow(canvas, interpolation="none")
             axes.axis("off")
     return figure

@@ -23,7 +23,10 @@ NARROWEST = 900  # pixels, so that the title stays readable over a single column
 
 
 def sample_grid(files: list[Path], images: int) -> Image.Image:
-    """The first `images` samples of a checkpoint, row by row; `files` in the order of the set."""
+    """Return the first `images` samples of a checkpoint as a grid; `files` in the order of the set.
+
+    Raises UserError if images of different files differ in shape.
+    """
     parts: list[np.ndarray] = []
     wanted = images
     for path in files:
@@ -40,9 +43,10 @@ def sample_grid(files: list[Path], images: int) -> Image.Image:
 def first_images(
     steps: list[int], samples: list[Path], shown: list[int], count: int
 ) -> list[np.ndarray]:
-    """The first images of the files at the places `shown`, each uint8 [<= count, H, W, C].
+    """Return the first images of the files at the positions `shown`, each uint8 [<= count, H, W,
+    C].
 
-    Raises UserError where files and steps do not pair, or images differ in shape.
+    Raises UserError if files and steps do not pair, or images differ in shape.
     """
     if len(steps) != len(samples) or not steps:
         raise UserError(
@@ -58,10 +62,10 @@ def first_images(
 
 
 def samples_over_training(steps: list[int], samples: list[Path], title: str) -> Figure:
-    """The same noise drawn at each checkpoint: a column per checkpoint, a row per image.
+    """Draw the same noise at each checkpoint: a column per checkpoint, a row per image.
 
-    `samples` holds the first file of each checkpoint, in the order of `steps`; where they are many,
-    evenly spread ones are shown, and the title says so.
+    `samples` holds the first file of each checkpoint, in the order of `steps`; of many, evenly
+    spread ones are shown, and the title has both numbers.
     """
     shown = spread(len(steps), MOST_CHECKPOINTS)
     columns = first_images(steps, samples, shown, ROWS)
@@ -72,9 +76,9 @@ def samples_over_training(steps: list[int], samples: list[Path], title: str) -> 
 
 
 def tiled(columns: list[np.ndarray], shown_side: int = SHOWN_SIDE) -> tuple[np.ndarray, int]:
-    """Images [n, H, W, C] of each column as one white canvas [h, w, 3], and the width of a tile.
+    """Return images [n, H, W, C] of each column as one white canvas [h, w, 3], and a tile's width.
 
-    They are enlarged by the least whole factor that makes them `shown_side` pixels wide.
+    They are enlarged by the smallest whole factor that makes them `shown_side` pixels wide.
     """
     count, height, width = min(map(len, columns)), *columns[0].shape[1:3]
     factor = max(1, -(-shown_side // width))
@@ -89,7 +93,10 @@ def tiled(columns: list[np.ndarray], shown_side: int = SHOWN_SIDE) -> tuple[np.n
 
 
 def labelled(canvas: np.ndarray, tile: int, steps: list[int], title: str) -> Figure:
-    """The canvas pixel for pixel, under a title and the training step of each column of `tile`."""
+    """Draw the canvas pixel for pixel, with a title and the training step of each column.
+
+    tile: width of a column in pixels.
+    """
     height, width = canvas.shape[:2]
     margin, scale = 60, DPI / 72
     full_width = max(width + 2 * margin, NARROWEST)
@@ -119,9 +126,9 @@ def labelled(canvas: np.ndarray, tile: int, steps: list[int], title: str) -> Fig
     return figure
 
 
-def say_instead(path: Path, title: str, failed: RecordedFailure) -> None:
-    """Write a PNG, or a GIF of one frame, that says what failed."""
-    figure = empty_figure(title, f"There are no images. {failed.in_words()}")
+def write_failure_picture(path: Path, title: str, failed: RecordedFailure) -> None:
+    """Write a PNG, or a GIF of one frame, with the reason why there are no images."""
+    figure = empty_figure(title, f"No images: {failed.in_words()}")
     if path.suffix != ".gif":
         save_figure(figure, path)
         return
@@ -135,7 +142,7 @@ def say_instead(path: Path, title: str, failed: RecordedFailure) -> None:
 def with_images(
     steps: list[int], files: list[Path]
 ) -> tuple[list[int], list[Path], RecordedFailure | None]:
-    """The steps whose file of samples holds images, those files, and why others hold none."""
+    """Return the steps whose file of samples holds images, those files, and the first failure."""
     failed = [failure_of_samples([path]) for path in files]
     why = next((one for one in failed if one is not None), None)
     if why is None:
@@ -152,7 +159,7 @@ def write_sample_grid(samples: list[Path], images: int, output: Path) -> None:
     failed = failure_of_samples(samples)
     if failed is not None:
         *_, experiment, _, name, step, _ = output.absolute().parts
-        say_instead(output, f"{experiment}: samples {name}, {step}", failed)
+        write_failure_picture(output, f"{experiment}: samples {name}, {step}", failed)
         return
     picture = sample_grid(samples, images)
     with replacing(output) as temporary:

@@ -1,26 +1,27 @@
-"""The figure of a forward process: the noise of each timestep, and what its error weighs."""
+"""The figure of a forward process: noise levels and loss weights against timesteps."""
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from ddpm_bench.config.diffusion import WITH_ENDS, Diffusion
 from ddpm_bench.models.diffusion import build_schedule, noise_schedule
-from ddpm_bench.report.figures.loss_figure import LOG_FROM_RATIO
-from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, number
+from ddpm_bench.report.figures.axes import FALLING_RATIO, label_plainly, make_logarithmic
+from ddpm_bench.report.figures.style import COLOURS, PANEL_WIDTH, house_style, new_figure
+from ddpm_bench.report.text import number
 
 PREDICTED = {"pred_noise": "the noise", "pred_x0": "the image", "pred_v": "the velocity v"}
 
 
 def schedule_table(keys: Diffusion, min_snr_gamma: float | None = None) -> pd.DataFrame:
-    """A row per timestep 0 .. T - 1, float64: beta, alpha_bar, sigma, loss_weight, and
-    uncut_weight, that without min-SNR.
+    """Return a row per timestep 0 .. T - 1, float64, with the noise levels and loss weights.
 
-    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, alpha_bar_t the product of 1 - beta
-    up to t (Ho et al. 2020, eq. 4); sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise
+    Columns: timestep, beta, alpha_bar, sigma, loss_weight, and uncut_weight, the weight without
+    min-SNR. x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, alpha_bar_t the product of 1 -
+    beta up to t (Ho et al. 2020, eq. 4); sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise
     level of x_t / sqrt(alpha_bar_t) (Karras et al. 2022, table 1); SNR_t = sigma_t**-2.
     """
     cpu = torch.device("cpu")
@@ -39,12 +40,10 @@ def schedule_table(keys: Diffusion, min_snr_gamma: float | None = None) -> pd.Da
 
 
 def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) -> Figure:
-    """Betas, sigmas, alpha-bar and loss weights against timesteps, a panel each."""
+    """Draw betas, sigmas, alpha-bar and loss weights against timesteps, a panel each."""
     table = schedule_table(keys, min_snr_gamma)
     with house_style():
-        figure = Figure((PANEL_WIDTH, 9.2), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(f"{title}\n{described(keys)}", fontsize=21, fontweight="bold")
+        figure = new_figure(f"{title}\n{described(keys)}", PANEL_WIDTH, 9.2, hspace=0.04)
         (betas, sigmas), (levels, weights) = figure.subplots(2, 2, sharex=True)
         draw_betas(betas, table)
         draw_sigmas(sigmas, table)
@@ -52,14 +51,14 @@ def schedule_figure(keys: Diffusion, min_snr_gamma: float | None, title: str) ->
         draw_weights(weights, table, keys, min_snr_gamma)
         for axes in (betas, sigmas, levels, weights):
             axes.set_xlim(0, len(table) - 1)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            label_plainly(axes.xaxis, whole=True)
         for axes in (levels, weights):
             axes.set_xlabel("timestep t")
     return figure
 
 
 def described(keys: Diffusion) -> str:
-    """As "linear schedule from 0.0001 to 0.02, 1,000 timesteps"."""
+    """Return a schedule in words, like "linear schedule from 0.0001 to 0.02, 1,000 timesteps"."""
     name = f"{keys.beta_schedule.replace('_', ' ')} schedule"
     if keys.beta_schedule in WITH_ENDS:
         start, end = keys.ends()
@@ -68,6 +67,7 @@ def described(keys: Diffusion) -> str:
 
 
 def draw_betas(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the variance added at each timestep."""
     axes.plot(table["timestep"], table["beta"], color=COLOURS[0], linewidth=2.5)
     axes.set_title("variance that a timestep adds", loc="left")
     axes.set_ylabel(r"$\beta$")
@@ -75,11 +75,12 @@ def draw_betas(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the noise level of each timestep in units of the image."""
     sigmas = table["sigma"]
     axes.plot(table["timestep"], sigmas, color=COLOURS[3], linewidth=2.5)
     axes.set_title("noise in units of the image", loc="left")
     axes.set_ylabel(r"$\sigma = \sqrt{(1 - \bar{\alpha})\,/\,\bar{\alpha}}$, log axis")
-    make_logarithmic(axes)
+    show_powers_of_ten(axes)
     axes.annotate(
         f"from {number(sigmas.iloc[0])} to {number(sigmas.iloc[-1])}", (0.04, 0.93),
         xycoords="axes fraction", va="top", fontsize=14,
@@ -88,6 +89,7 @@ def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_levels(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the factors of image and noise at each timestep."""
     alpha_bar = table["alpha_bar"]
     for values, name, colour, dashes in (
         (alpha_bar, r"$\bar{\alpha}$", COLOURS[0], "-"),
@@ -105,6 +107,7 @@ def draw_levels(axes: Axes, table: pd.DataFrame) -> None:
 def draw_weights(
     axes: Axes, table: pd.DataFrame, keys: Diffusion, min_snr_gamma: float | None
 ) -> None:
+    """Draw the loss weight of each timestep, and that without min-SNR if it is used."""
     values = table["loss_weight"]
     if min_snr_gamma is None:
         axes.plot(table["timestep"], values, color=COLOURS[4], linewidth=2.5)
@@ -123,7 +126,7 @@ def draw_weights(
 
 
 def add_legend(axes: Axes) -> None:
-    """A legend in one line below the axis, where no curve is."""
+    """Write a legend in one line below the axis, where no curve is."""
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize=13,
         handlelength=2.2, columnspacing=1.2,
@@ -131,19 +134,17 @@ def add_legend(axes: Axes) -> None:
 
 
 def scale(axes: Axes, values: pd.Series) -> None:
-    """From 0, or a logarithmic axis where most values would lie on its bottom."""
-    if values.max() > LOG_FROM_RATIO * values.median():
-        make_logarithmic(axes)
+    """Start the axis at 0, or make it logarithmic if most values would lie at its bottom."""
+    if values.max() > FALLING_RATIO * values.median():
+        show_powers_of_ten(axes)
         axes.set_ylabel(f"{axes.get_ylabel()}, log axis")
     else:
         axes.set_ylim(0, 1.08 * values.max())
 
 
-def make_logarithmic(axes: Axes) -> None:
-    """Powers of ten, as 0.01 where they are few."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def show_powers_of_ten(axes: Axes) -> None:
+    """Make the axis logarithmic with ticks at powers of ten, written like 0.01 if they are few."""
+    make_logarithmic(axes.yaxis, LogLocator(numticks=7))
     low, high = axes.get_ylim()
-    if low > 1e-5 and high < 1e6:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    if low <= 1e-5 or high >= 1e6:
+        axes.yaxis.set_major_formatter(LogFormatterSciNotation())

@@ -1,7 +1,7 @@
 """Figures of scores against training steps.
 
-What is scored in different feature spaces, against different references or by different programs'
-resize never shares an axis: each such group has a panel of its own.
+Scores in different feature spaces, against different references or with different resizes never
+share an axis: each such group has a panel of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,23 +16,25 @@ from ddpm_bench.report.figures.published_lines import published_elsewhere, publi
 from ddpm_bench.report.figures.score_panels import Expectation, Panel, draw_panel
 from ddpm_bench.report.figures.style import (
     COLOURS,
+    DASHES,
+    MARKERS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
+    CurveStyle,
     empty_figure,
     house_style,
+    new_figure,
 )
 from ddpm_bench.report.tables.score_tables import reference_is_small
 
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-DASHES = ["", (4, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 3)]
 FIRST = 25  # checkpoints in the figures named First25
 
-# What is the same within a panel: of any metric, and of FID, whose value depends on more.
+# Columns with equal values within a panel: for any metric, and for FID, which depends on more.
 PANEL = ["dataset", "feature_space", "reference"]
 FID_PANEL = [*PANEL, "fid_backend", "fid_reference"]
 
-# Meehan et al. 2020: a model that knows no training image better than others of their kind is as
-# often closer to one as a held-out image is; by its definition 5% are below the 5% quantile.
+# Meehan et al. 2020: images of a model that has not memorised are as often closer to a training
+# image as held-out images are; by definition 5% of these are below the 5% quantile.
 MEMORISING = [
     Expectation(
         "closer_than_heldout", "closer than held-out", lower_is_better=True, std=None, decimals=3,
@@ -46,7 +48,7 @@ MEMORISING = [
 
 
 def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST) -> pd.DataFrame:
-    """The rows of the `count` earliest checkpoints that were scored."""
+    """Return the rows of the `count` earliest scored checkpoints."""
     steps = sorted(evaluation["training_step"].unique())[:count]
     return evaluation[evaluation["training_step"].isin(steps)]
 
@@ -57,13 +59,13 @@ def score_figure(
     title: str,
     published: Sequence[PublishedOf] = (),
 ) -> Figure:
-    """Curves of the metrics against training steps, best checkpoints starred.
+    """Draw curves of the metrics against training steps, with the best checkpoints starred.
 
-    `evaluation` is a table as of tables.evaluation_table, of one experiment or several. There is a
-    panel for each metric, dataset, feature space and reference; sets of samples (and experiments)
-    are told apart by colour, marker and dashes. FID has KID above it where the reference is small.
-    `published` are lines in the panels of their kind. Without rows the figure says that there are
-    none.
+    `evaluation` is a table of `score_tables.evaluation_table`, of one experiment or several. There
+    is a panel for each metric, dataset, feature space and reference; sets of samples (and
+    experiments) have different colours, markers and dashes. FID has KID above it where the
+    reference is small. `published` are drawn as lines in comparable panels. Without rows the figure
+    holds a sentence.
     """
     if evaluation.empty:
         return empty_figure(
@@ -71,32 +73,30 @@ def score_figure(
         )
     panel = FID_PANEL if METRICS["fid"] in metrics else PANEL
     rows = with_curves(evaluation, panel)
-    looks = curve_looks(rows)
     panels = [
         Panel(group, metric, published=published_in(published, group, metric))
         for _, group in rows.groupby(panel, sort=True)
         for metric in with_kid_first(metrics, group)
     ]
-    return figure_of_panels(with_notes_of_others(panels, metrics, published), title, looks)
+    panels = with_notes_of_others(panels, metrics, published)
+    return figure_of_panels(panels, title, curve_styles(rows))
 
 
-def figure_of_panels(panels: Sequence[Panel], title: str, looks: dict[str, tuple]) -> Figure:
-    """Panels below each other, high enough for their legends."""
+def figure_of_panels(panels: Sequence[Panel], title: str, styles: dict[str, CurveStyle]) -> Figure:
+    """Draw panels below each other, high enough for their legends."""
     heights = [max(PANEL_HEIGHT, 2 + 0.52 * panel.rows["curve"].nunique()) for panel in panels]
     with house_style():
-        figure = Figure((PANEL_WIDTH, sum(heights) + 0.8), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH, sum(heights) + 0.8, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False, height_ratios=heights)
         for axes, panel in zip(grid[:, 0], panels, strict=True):
-            draw_panel(axes, panel, looks)
+            draw_panel(axes, panel, styles)
     return figure
 
 
 def with_notes_of_others(
     panels: list[Panel], metrics: list[Metric], published: Sequence[PublishedOf]
 ) -> list[Panel]:
-    """The panels; the last one names the published lines that stand in none of them."""
+    """Return the panels, with a note under the last one on published scores without a panel."""
     columns = {metric.column for metric in metrics}
     drawn = [line for panel in panels for line in panel.published]
     others = [line for line in published if line.column in columns and line not in drawn]
@@ -105,7 +105,7 @@ def with_notes_of_others(
 
 
 def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
-    """The metrics, led by KID where they hold an FID that is biased by a small reference."""
+    """Return the metrics, after KID if they hold an FID that is biased by a small reference."""
     fid, kid = METRICS["fid"], METRICS["kid_mean"]
     if fid in metrics and kid not in metrics and reference_is_small(rows):
         return [kid, *metrics]
@@ -113,9 +113,10 @@ def with_kid_first(metrics: list[Metric], rows: pd.DataFrame) -> list[Metric]:
 
 
 def with_curves(evaluation: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
-    """The rows with `variant` (samples, and score where one panel has several) and `curve`.
+    """Return the rows with the columns `variant` and `curve`.
 
-    A curve is a variant of an experiment; the legend names the experiment where there are several.
+    A variant is a set of samples, with the score's name if several scores share a panel. A curve is
+    a variant of an experiment; its name has the experiment's if there are several.
     """
     within = evaluation.groupby([*panel, "experiment", "samples"])["score"]
     variant = evaluation["samples"].where(
@@ -126,33 +127,31 @@ def with_curves(evaluation: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
     return evaluation.assign(variant=variant, curve=curve)
 
 
-def curve_looks(rows: pd.DataFrame) -> dict[str, tuple]:
-    """Colour, marker and dashes of each curve, the same in all panels of a figure.
+def curve_styles(rows: pd.DataFrame) -> dict[str, CurveStyle]:
+    """Return the style of each curve, the same in all panels of a figure.
 
     With several experiments the colour is the experiment's, marker and dashes are the variant's.
-    Beyond ten colours markers and dashes go on.
+    Beyond ten colours other markers and dashes follow.
     """
     experiments = sorted(rows["experiment"].unique())
     variants = sorted(rows["variant"].unique())
-    looks = {}
+    styles = {}
     curves = rows[["experiment", "variant", "curve"]].drop_duplicates()
     for experiment, variant, curve in curves.itertuples(index=False):
-        style = variants.index(variant)
-        hue = experiments.index(experiment) if len(experiments) > 1 else style
+        shape = variants.index(variant)
+        hue = experiments.index(experiment) if len(experiments) > 1 else shape
         if len(experiments) > 1:
-            style += hue // len(COLOURS) * len(variants)
-        looks[curve] = (
-            COLOURS[hue % len(COLOURS)],
-            MARKERS[style % len(MARKERS)],
-            DASHES[style % len(DASHES)],
+            shape += hue // len(COLOURS) * len(variants)
+        styles[curve] = CurveStyle(
+            COLOURS[hue % len(COLOURS)], MARKERS[shape % len(MARKERS)], DASHES[shape % len(DASHES)]
         )
-    return looks
+    return styles
 
 
 def score_figures(
     evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of one experiment, each under its file name."""
+    """Yield the figures of one experiment, each with its file name."""
     experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
     early, only = first_checkpoints(evaluation), f"first {FIRST} checkpoints"
     for name, column, title in (
@@ -178,7 +177,7 @@ def score_figures(
 def comparison_figures(
     evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of all experiments together, each under its file name."""
+    """Yield the figures of all experiments together, each with its file name."""
     for column, name in (("fid", "FID"), ("kid_mean", "KID"), ("is_mean", "Inception Score")):
         metric, title = METRICS[column], f"{name} of all experiments"
         yield f"{metric.name}_comparison.png", score_figure(evaluation, [metric], title, published)

@@ -1,4 +1,4 @@
-"""One panel of a figure of scores: curves of a metric against training steps, or hours."""
+"""One panel of a figure of scores: curves of a metric against training steps or hours."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,23 +9,34 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from ddpm_bench.config.published import PublishedOf
 from ddpm_bench.records.scores import Metric, feature_space_label
-from ddpm_bench.report.figures.axes import STEPS, HorizontalAxis
+from ddpm_bench.report.figures.axes import (
+    STEPS,
+    HorizontalAxis,
+    PlainNumbers,
+    is_wide,
+    make_logarithmic,
+)
 from ddpm_bench.report.figures.published_lines import draw_published
-from ddpm_bench.report.figures.style import number, say_in_axes, write_notes
-from ddpm_bench.report.tables.score_tables import best_row, counts, metric_label, reference_is_small
+from ddpm_bench.report.figures.style import (
+    CurveStyle,
+    write_in_axes,
+    write_legend,
+    write_notes,
+    write_title,
+)
+from ddpm_bench.report.tables.score_tables import best_row, metric_label, reference_is_small
+from ddpm_bench.report.text import counts, number
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
 NO_BREAK = "\N{NO-BREAK SPACE}"
-LOG_FROM_RATIO = 20  # largest over smallest value from which an axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Expectation(Metric):
-    """A metric that is best at no end of its scale: it is held against what is to be expected."""
+    """A metric without a best value, compared with the value expected without memorising."""
 
     expected: float
     meaning: str  # of the expected value, in words
@@ -33,7 +44,7 @@ class Expectation(Metric):
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric of rows that may be compared."""
+    """The comparable rows of one panel, and the metric to draw."""
 
     rows: pd.DataFrame
     metric: Metric
@@ -41,50 +52,55 @@ class Panel:
     published: Sequence[PublishedOf] = ()
     notes: Sequence[str] = ()
 
+    def measured(self) -> pd.DataFrame:
+        """Return the rows with a value, by curve and position."""
+        found = self.rows.dropna(subset=[self.metric.column])
+        return found.sort_values(["curve", self.against.column])
 
-def draw_panel(axes: Axes, panel: Panel, looks: dict[str, tuple]) -> None:
-    """Curves, bands, stars, published lines, axes and notes."""
-    rows, metric, against = panel.rows, panel.metric, panel.against
-    measured = rows.dropna(subset=[metric.column]).sort_values(["curve", against.column])
+
+def draw_panel(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
+    """Draw curves, bands, stars, published lines, axes and notes of a panel."""
+    metric = panel.metric
+    measured = panel.measured()
     if measured.empty:
         needs = " It needs held-out images." if isinstance(metric, Expectation) else ""
         text = f"{metric.name} could not be measured at any of these checkpoints."
-        say_in_axes(axes, text + needs)
+        write_in_axes(axes, text + needs)
     else:
-        draw_curves(axes, with_segments(rows, metric, against), metric, looks)
+        draw_curves(axes, panel, styles)
         scale_values(axes, measured, metric)
-        against.scale(axes, rows[against.column])
+        panel.against.scale(axes, panel.rows[panel.against.column])
         best = None if isinstance(metric, Expectation) else best_row(measured, metric)
-        best_at = None if best is None else best[against.column]
+        best_at = None if best is None else best[panel.against.column]
         draw_published(axes, panel.published, metric, best_at)
         if isinstance(metric, Expectation):
             draw_expectation(axes, metric)
         else:
-            mark_best(axes, measured, metric, looks, against)
-        write_legend(axes, measured, metric, looks, against)
-    name_axes(axes, rows, metric, against)
-    write_notes(axes, [*notes(rows, metric), *panel.notes])
+            mark_best(axes, panel, styles)
+        name_curves(axes, panel, styles)
+    name_axes(axes, panel)
+    write_notes(axes, [*notes(panel.rows, metric), *panel.notes])
 
 
-def name_axes(axes: Axes, rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> None:
-    """Title, image counts and axis labels: whoever sees a panel alone knows what it shows."""
+def name_axes(axes: Axes, panel: Panel) -> None:
+    """Write title, image counts and axis labels, so that the panel is clear by itself."""
+    rows, metric = panel.rows, panel.metric
     first = rows.iloc[0]
-    title = textwrap.wrap(f"{first['dataset']} · {feature_space_label(first['feature_space'])}", 80)
-    axes.set_title("\n".join(title), loc="left", pad=34)
     subtitle = f"{counts(rows['images_generated'])} generated against {held_against(rows, metric)}"
     accuracy = rows["classifier_accuracy"].dropna()
     if len(accuracy):
         subtitle += f"; classifier accuracy {accuracy.iloc[0]:.1%}"
-    axes.annotate(
-        subtitle, (0, 1), xytext=(0, 11), xycoords="axes fraction", textcoords="offset points",
-        fontsize=13, color="0.25",
-    )  # fmt: skip
+    write_title(
+        axes, f"{first['dataset']} · {feature_space_label(first['feature_space'])}", subtitle
+    )
     label = textwrap.wrap(metric_label(first, metric), 42)
-    axes.set(xlabel=against.label, ylabel="\n".join([*label, *how_to_read(axes, rows, metric)]))
+    axes.set(
+        xlabel=panel.against.label, ylabel="\n".join([*label, *how_to_read(axes, rows, metric)])
+    )
 
 
 def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
-    """The further lines of an axis label: the band, which direction is good, and what to mind."""
+    """Return the further lines of an axis label: band, better direction, and scale."""
     parts = []
     if has_std(rows, metric):
         parts.append("± 1 bootstrap std" if metric.column == "fid" else "± 1 std")
@@ -102,7 +118,7 @@ def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
 
 
 def held_against(rows: pd.DataFrame, metric: Metric) -> str:
-    """What the images of a panel are held against, in words."""
+    """Return the images or statistics that a panel's images are compared with, in words."""
     first = rows.iloc[0]
     if metric.column == "fid" and first["fid_reference"] != first["reference"]:
         return f"the published statistics {first['fid_reference']}"
@@ -112,58 +128,48 @@ def held_against(rows: pd.DataFrame, metric: Metric) -> str:
 
 
 def has_std(rows: pd.DataFrame, metric: Metric) -> bool:
-    """Whether a metric of these rows was measured with its standard deviation."""
+    """Return True if these rows have a standard deviation of the metric."""
     return metric.std is not None and bool(rows[metric.std].notna().any())
 
 
-def with_segments(rows: pd.DataFrame, metric: Metric, against: HorizontalAxis) -> pd.DataFrame:
-    """The measured rows, numbered by unbroken stretch (a line must not run over a missing value),
-    and `across`, where they stand."""
-    ordered = rows.sort_values(["curve", against.column])
-    missing = ordered[metric.column].isna()
-    across = ordered[against.column].astype("float64")
+def with_segments(panel: Panel) -> pd.DataFrame:
+    """Return the measured rows with `segment`, the number of the unbroken stretch, and `across`.
+
+    A line must not run over a missing value. `across` is the horizontal position.
+    """
+    ordered = panel.rows.sort_values(["curve", panel.against.column])
+    missing = ordered[panel.metric.column].isna()
+    across = ordered[panel.against.column].astype("float64")
     return ordered.assign(segment=missing.cumsum(), across=across)[~missing]
 
 
-def draw_curves(axes: Axes, rows: pd.DataFrame, metric: Metric, looks: dict[str, tuple]) -> None:
-    """Lines with markers; a band of one standard deviation where the metric has one."""
+def draw_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
+    """Draw lines with markers, and a band of one standard deviation if the metric has one."""
+    rows, metric = with_segments(panel), panel.metric
     crowded = rows.groupby("curve").size().max() > 30
     sns.lineplot(
         rows, x="across", y=metric.column, hue="curve", style="curve", units="segment",
         estimator=None, legend=False, ax=axes, linewidth=2, markersize=5 if crowded else 8,
-        palette={curve: look[0] for curve, look in looks.items()},
-        markers={curve: look[1] for curve, look in looks.items()},
-        dashes={curve: look[2] for curve, look in looks.items()},
+        palette={curve: style.colour for curve, style in styles.items()},
+        markers={curve: style.marker for curve, style in styles.items()},
+        dashes={curve: style.dashes for curve, style in styles.items()},
     )  # fmt: skip
-    if not has_std(rows, metric):
+    if not has_std(panel.rows, metric):
         return
     for (curve, _), stretch in rows.groupby(["curve", "segment"]):
         steps, middle, std = (stretch[name] for name in ("across", metric.column, metric.std))
+        colour = styles[curve].colour
         if len(stretch) > 1:
             axes.fill_between(
-                steps, middle - std, middle + std, color=looks[curve][0], alpha=0.18, linewidth=0
+                steps, middle - std, middle + std, color=colour, alpha=0.18, linewidth=0
             )
         else:
-            axes.errorbar(steps, middle, std, color=looks[curve][0], capsize=5, linewidth=2)
-
-
-class PlainNumbers(ScalarFormatter):
-    """Tick labels of equal decimals, without powers of ten; none below `floor`.
-
-    FID is never negative, KID may be: room left under a curve must not look like values.
-    """
-
-    def __init__(self, floor: float) -> None:
-        super().__init__(useOffset=False)
-        self.set_scientific(False)
-        self.floor = floor
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return "" if x < self.floor else super().__call__(x, pos)
+            axes.errorbar(steps, middle, std, color=colour, capsize=5, linewidth=2)
 
 
 def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
-    """Logarithmic where values span much, fixed limits for shares, room for the best value."""
+    """Scale the value axis: logarithmic for a wide range, 0 to 1 for shares, with room at the best
+    end."""
     values = measured[metric.column]
     if metric.column in SHARES:
         axes.set_ylim(-0.03, 1.2)
@@ -175,11 +181,8 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
         axes.yaxis.set_major_formatter(PlainNumbers(0))
         return
     lowest = (values - measured[metric.std].fillna(0)).min() if metric.std else values.min()
-    if metric.lower_is_better and lowest > 0 and values.max() / lowest > LOG_FROM_RATIO:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    if metric.lower_is_better and is_wide(lowest, values.max()):
+        make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if lowest >= 0 else -np.inf))
     transform = axes.yaxis.get_transform()
@@ -192,7 +195,7 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
 
 
 def draw_expectation(axes: Axes, metric: Expectation) -> None:
-    """The line at the value that is to be expected."""
+    """Draw a line at the expected value."""
     axes.axhline(metric.expected, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
     axes.annotate(
         f"{metric.expected:g} expected", (0, metric.expected), xytext=(4, 4), va="bottom",
@@ -201,61 +204,48 @@ def draw_expectation(axes: Axes, metric: Expectation) -> None:
     )  # fmt: skip
 
 
-def mark_best(
-    axes: Axes,
-    measured: pd.DataFrame,
-    metric: Metric,
-    looks: dict[str, tuple],
-    against: HorizontalAxis,
-) -> None:
-    """A star at the best checkpoint of each curve, and value and step at the best of the panel."""
+def mark_best(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
+    """Draw a star at the best checkpoint of each curve, and label the best of the panel."""
+    measured, metric, column = panel.measured(), panel.metric, panel.against.column
     crowded = measured["curve"].nunique() > 2
     best_of_all = best_row(measured, metric)
     for curve, rows in measured.groupby("curve", sort=True):
         best = best_row(rows, metric)
         axes.plot(
-            best[against.column], best[metric.column], marker="*", linestyle="none",
-            color=looks[curve][0], markersize=15 if crowded else 21, markeredgecolor="black",
+            best[column], best[metric.column], marker="*", linestyle="none",
+            color=styles[curve].colour, markersize=15 if crowded else 21, markeredgecolor="black",
             clip_on=False, markeredgewidth=1.2, zorder=6 if best.name == best_of_all.name else 5,
         )  # fmt: skip
-    annotate_best(axes, best_of_all, metric, against)
+    annotate_best(axes, best_of_all, metric, panel.against)
 
 
-def write_legend(
-    axes: Axes,
-    measured: pd.DataFrame,
-    metric: Metric,
-    looks: dict[str, tuple],
-    against: HorizontalAxis,
-) -> None:
-    """Each curve by name, its best value, or its latest where there is no best."""
+def name_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
+    """Write the name of each curve with its best value, or its latest if there is no best."""
+    measured, metric = panel.measured(), panel.metric
     several_counts = measured["images_generated"].nunique() > 1
     handles = []
     for curve, rows in measured.groupby("curve", sort=True):
-        colour, marker, dashes = looks[curve]
+        colour, marker, dashes = styles[curve]
         if isinstance(metric, Expectation):
             row, sign = rows.iloc[-1], "latest:"
         else:
             row, sign = best_row(rows, metric), "★"
         size = f" ({row['images_generated']:,} images)" if several_counts else ""
-        label = f"{curve}{size}\n{sign} {value_at(row, metric, against)}"
+        label = f"{curve}{size}\n{sign} {value_at(row, metric, panel.against)}"
         line = Line2D([], [], color=colour, marker=marker, linewidth=2, markersize=8, label=label)
         if dashes:
             line.set_dashes(dashes)
         handles.append(line)
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False,
-        fontsize=13, handlelength=3.2,
-    )  # fmt: skip
+    write_legend(axes, handles, handlelength=3.2)
 
 
 def value_at(row: pd.Series, metric: Metric, against: HorizontalAxis) -> str:
-    """As "7.612 at step 900"."""
+    """Return a value and its position, like "7.612 at step 900"."""
     return f"{number(row[metric.column])} at {against.at(row[against.column])}"
 
 
 def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: HorizontalAxis) -> None:
-    """Value and step of the best checkpoint on the side of it that no curve reaches."""
+    """Write value and step of the best checkpoint on the side where no curve is."""
     across = best[against.column] / axes.get_xlim()[1]
     away = -1 if metric.lower_is_better else 1
     std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
@@ -273,7 +263,7 @@ def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: Horizont
 
 
 def notes(rows: pd.DataFrame, metric: Metric) -> list[str]:
-    """What has to be known before a panel is believed."""
+    """Return the caveats of a panel: warnings and missing values."""
     found = [f"Warning: {text}" for text in rows["warning"].unique() if text]
     missing = int(rows[metric.column].isna().sum())
     if 0 < missing < len(rows):

@@ -1,4 +1,4 @@
-"""How the values of a sweep's key stand along an axis: as numbers, or as categories in order."""
+"""Scales of a sweep's keys along an axis: numbers, or categories in order."""
 
 import json
 from collections.abc import Iterable
@@ -7,15 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO
-from ddpm_bench.report.figures.style import number
+from ddpm_bench.report.figures.axes import is_wide
+from ddpm_bench.report.text import number
 
-MOST_TICKS = 8  # values that each have a tick; of more numbers an axis shows some
+MOST_TICKS = 8  # values with a tick each; for more numbers the axis has round ticks
 
 
 @dataclass(frozen=True)
 class KeyScale:
-    """An axis from 0 to 1. texts: the values as the table of the sweep has them, in order."""
+    """The scale of a swept key on an axis from 0 to 1.
+
+    texts: its values as they stand in the sweep's table, in order. low, high: the ends of a numeric
+    scale.
+    """
 
     texts: tuple[str, ...]
     numeric: bool
@@ -24,7 +28,7 @@ class KeyScale:
     high: float = 1.0
 
     def place(self, text: str) -> float:
-        """Where a value stands."""
+        """Return the position of a value, 0 to 1."""
         if not self.numeric:
             return _share(self.texts.index(text), len(self.texts))
         return self._place_number(float(text))
@@ -36,7 +40,7 @@ class KeyScale:
         return float((value - low) / (high - low))
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and labels."""
+        """Return positions and labels of ticks."""
         if not self.numeric or len(self.texts) <= MOST_TICKS:
             return [(self.place(text), shown(text)) for text in self.texts]
         if self.logarithmic:
@@ -46,28 +50,31 @@ class KeyScale:
         else:
             values = MaxNLocator(5).tick_values(self.low, self.high)
         return [
-            (self._place_number(value), number(float(f"{value:.6g}")))
+            (self._place_number(value), number(value))
             for value in values
             if self.low <= value <= self.high
         ]
 
     @property
     def continuous(self) -> bool:
-        """Whether it has more values than can each be looked at."""
+        """True if there are too many values for a tick each."""
         return self.numeric and len(self.texts) > MOST_TICKS
 
 
 def key_scale(values: Iterable[str]) -> KeyScale:
-    """The scale of a key with these values. Numbers that span much have a logarithmic one, and few
-    that are evenly spread neither way are categories in their order."""
+    """Return the scale of a key with these values.
+
+    Numbers over a wide range, or evenly spaced in their logarithms, get a logarithmic scale; a few
+    numbers that lie too close for their labels are categories in their order.
+    """
     texts = sorted(set(values), key=_order)
     numbers = [found for text in texts if (found := as_number(text)) is not None]
     if len(numbers) < len(texts) or len(numbers) < 2:
         return KeyScale(tuple(texts), numeric=False, logarithmic=False)
     low, high = min(numbers), max(numbers)
-    logarithmic = low > 0 and (high / low >= LOG_FROM_RATIO or _evenly_spread(np.log(numbers)))
+    logarithmic = low > 0 and (is_wide(low, high) or _evenly_spread(np.log(numbers)))
     if len(texts) <= MOST_TICKS:
-        # A value too near another would have its label on that one's.
+        # The labels of values that are too close would overlap.
         places = np.log(numbers) if logarithmic else np.array(numbers)
         if np.diff(places).min() < 0.08 * (places[-1] - places[0]):
             return KeyScale(tuple(texts), numeric=False, logarithmic=False)
@@ -75,7 +82,7 @@ def key_scale(values: Iterable[str]) -> KeyScale:
 
 
 def as_number(text: str) -> float | None:
-    """The number that a value is; None for a text, a list, null, true or false."""
+    """Return the number that a text holds; None for a text, a list, null, true or false."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -84,7 +91,7 @@ def as_number(text: str) -> float | None:
 
 
 def shown(text: str) -> str:
-    """A value as a label."""
+    """Return a value as a label."""
     value = as_number(text)
     return text if value is None else number(value)
 
@@ -95,7 +102,7 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def _evenly_spread(places: np.ndarray) -> bool:
-    """Whether three or more are at equal distances, as 1, 2, 4 are by their logarithms."""
+    """Return True if three or more values have equal distances, like the logarithms of 1, 2, 4."""
     steps = np.diff(places)
     return len(steps) > 1 and bool(np.allclose(steps, steps[0], rtol=0.02))
 

@@ -1,4 +1,4 @@
-"""What each key of a sweep does by itself: the metric at each of its values, over all others."""
+"""The figure of a sweep's main effects: the metric at each value of a key, over all other keys."""
 
 import math
 
@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import short_names
-from ddpm_bench.report.figures.style import COLOURS, empty_figure, house_style, number
+from ddpm_bench.report.figures.axes import label_plainly
+from ddpm_bench.report.figures.style import COLOURS, empty_figure, house_style, new_figure
 from ddpm_bench.report.sweeps.key_scales import KeyScale, key_scale
 from ddpm_bench.report.sweeps.sweep_panels import (
     FAILED_COLOUR,
@@ -21,13 +22,13 @@ from ddpm_bench.report.sweeps.sweep_panels import (
 
 COLUMNS = 3  # panels beside each other
 WIDTH, HEIGHT, AROUND = 5.2, 4.6, 1.5  # inches of a panel, and around those of a way to score
-PARTS = 5  # of an axis with many values
+PARTS = 5  # of an axis with many values, each with a mean
 CHARACTERS = 30  # along an axis
 JITTER = 0.025  # of the axis, to each side
 
 
 def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
-    """A block of panels for each way to score, one for each key; table: of a sweep."""
+    """Draw a block of panels for each way to score, one per key; table: of `sweep_table`."""
     title = f"{stage.sweep}: each key by itself"
     panels = list(scored_alike(table))
     if not panels:
@@ -36,9 +37,7 @@ def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
     across, down = min(COLUMNS, len(keys)), math.ceil(len(keys) / COLUMNS)
     width, height = max(2, across) * WIDTH + 0.8, len(panels) * (down * HEIGHT + AROUND) + 0.8
     with house_style():
-        figure = Figure((width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, width, height, w_pad=0.12, h_pad=0.12)
         blocks = figure.subfigures(len(panels), squeeze=False)[:, 0]
         for block, panel in zip(blocks, panels, strict=True):
             block.suptitle(f"{panel.title()}\n{panel.subtitle()}", fontsize=15, x=0.02, ha="left")
@@ -48,7 +47,7 @@ def main_effects_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
 
 
 def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
-    """The panels of one way to score, which share the metric's axis."""
+    """Draw the panels of one way to score, which share the metric's axis."""
     short = short_names(keys)
     for axes in grid[len(keys) :]:
         axes.set_axis_off()
@@ -57,12 +56,14 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
         axes.set_xlabel(short[key])
         if index % COLUMNS == 0:
             axes.set_ylabel(panel.label())
-    grid[0].yaxis.set_major_formatter(lambda value, _: number(value))
+    label_plainly(grid[0].yaxis)
     many = any(key_scale(panel.rows[key]).continuous for key in keys)
-    meant = "mean ± 1 standard deviation" + (", of a fifth of long axes" if many else "")
+    meaning = "mean ± 1 standard deviation" + (
+        ", over fifths of axes with many values" if many else ""
+    )
     handles = [
         Line2D([], [], color=COLOURS[0], marker="o", linestyle="none", alpha=0.45, label="members"),
-        Line2D([], [], color="black", marker="D", label=meant),
+        Line2D([], [], color="black", marker="D", label=meaning),
     ]
     if panel.rows["best_value"].isna().any():
         crosses = {"marker": "x", "markeredgewidth": 2, "linestyle": "none"}
@@ -73,15 +74,17 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
 
 
 def draw_effect(axes: Axes, panel: ScoredAlike, key: str) -> None:
-    """Each member a point, the mean over the values of all other keys with its spread; members
-    without a value as crosses on the axis."""
+    """Draw each member as a point, and the mean over the values of all other keys with its spread.
+
+    Members without a value are crosses on the axis.
+    """
     scale = key_scale(panel.rows[key])
     measured = panel.measured.assign(place=[scale.place(text) for text in panel.measured[key]])
     axes.plot(
         measured["place"] + jitter(measured), measured["best_value"], "o", color=COLOURS[0],
         alpha=0.45, markersize=8, markeredgewidth=0,
     )  # fmt: skip
-    # Values drawn from a range are hardly ever met twice: their means are of fifths of the axis.
+    # Values drawn from a range hardly ever occur twice: means are over fifths of the axis.
     where = measured["place"]
     if scale.continuous:
         where = (np.floor(where * PARTS).clip(0, PARTS - 1) + 0.5) / PARTS
@@ -101,7 +104,7 @@ def draw_effect(axes: Axes, panel: ScoredAlike, key: str) -> None:
 
 
 def set_ticks(axes: Axes, scale: KeyScale) -> None:
-    """The values of a key along x."""
+    """Write the values of a key along the horizontal axis."""
     ticks = scale.ticks()
     axes.set_xlim(-0.1, 1.1)
     longest = max(len(label) for _, label in ticks)
@@ -121,5 +124,5 @@ def set_ticks(axes: Axes, scale: KeyScale) -> None:
 
 
 def jitter(rows: pd.DataFrame) -> np.ndarray:
-    """Small steps aside, the same at each drawing, so that equal values stay apart."""
+    """Return small horizontal shifts, the same at each drawing, that keep equal values apart."""
     return JITTER * np.resize([-1.0, 0.0, 1.0, -0.5, 0.5], len(rows))

@@ -1,4 +1,4 @@
-"""The settings of a sweep in order: the mean over seeds, its spread, each seed, and who failed."""
+"""The figure of a sweep's ranking: means over seeds, their spread, each seed, and failures."""
 
 import textwrap
 
@@ -10,12 +10,13 @@ from matplotlib.lines import Line2D
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import short_names
+from ddpm_bench.report.figures.axes import label_plainly
 from ddpm_bench.report.figures.style import (
     COLOURS,
     PANEL_WIDTH,
     empty_figure,
     house_style,
-    number,
+    new_figure,
     write_notes,
 )
 from ddpm_bench.report.sweeps.key_scales import shown
@@ -29,11 +30,12 @@ from ddpm_bench.report.sweeps.sweep_panels import (
 )
 from ddpm_bench.report.sweeps.sweep_ranking import BEST, UNKNOWN, WITHIN, WORSE, ranked
 from ddpm_bench.report.sweeps.sweep_table import setting_keys
+from ddpm_bench.report.text import number
 
 MOST_SETTINGS = 40  # of a panel
 ROW_HEIGHT, AROUND = 0.5, 2.6  # inches
 LONGEST_NAME = 46  # characters of a line
-LOOKS = {BEST: COLOURS[2], WITHIN: COLOURS[0], WORSE: "0.45", UNKNOWN: COLOURS[4]}
+COLOUR_OF = {BEST: COLOURS[2], WITHIN: COLOURS[0], WORSE: "0.45", UNKNOWN: COLOURS[4]}
 MEANINGS = {
     BEST: "the best mean",
     WITHIN: "within noise of the best (p ≥ 0.05)",
@@ -43,7 +45,7 @@ MEANINGS = {
 
 
 def ranking_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
-    """A panel for each way to score; table: of a sweep (sweep_table.py)."""
+    """Draw a panel for each way to score; table: of `sweep_table`."""
     title = f"{stage.sweep}: settings, best first"
     panels = list(scored_alike(table))
     if not panels:
@@ -52,9 +54,7 @@ def ranking_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
     orders = [list(ranked(panel.rows, panel.metric, keys)) for panel in panels]
     heights = [AROUND + ROW_HEIGHT * min(len(order), MOST_SETTINGS) for order in orders]
     with house_style():
-        figure = Figure((PANEL_WIDTH + 2, sum(heights) + 1.2), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH + 2, sum(heights) + 1.2, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
         for axes, panel, order in zip(grid, panels, orders, strict=True):
             draw_ranking(axes, panel, order, stage)
@@ -65,8 +65,10 @@ def ranking_figure(stage: SweepStage, table: pd.DataFrame) -> Figure:
 def draw_ranking(
     axes: Axes, panel: ScoredAlike, order: list[dict[str, object]], stage: SweepStage
 ) -> None:
-    """The settings from the top: a diamond for the mean with its standard deviation, a dot for each
-    seed; order: of sweep_ranking.ranked."""
+    """Draw the settings from the best down: a diamond with a standard deviation, a dot per seed.
+
+    order: rows of `sweep_ranking.ranked`.
+    """
     rows, keys = order[:MOST_SETTINGS], setting_keys(stage)
     short = short_names(sorted(stage.swept.keys))
     names = [setting_label(row, keys, short) for row in rows]
@@ -77,7 +79,7 @@ def draw_ranking(
         own = panel.measured
         for key in keys:
             own = own[own[key] == row[key]]
-        colour = LOOKS[str(row["compared_with_best"])]
+        colour = COLOUR_OF[str(row["compared_with_best"])]
         axes.plot(
             own["best_value"], np.full(len(own), place), "o", color=colour, alpha=0.45,
             markersize=7, markeredgewidth=0, zorder=3,
@@ -87,7 +89,7 @@ def draw_ranking(
             capsize=5, linewidth=2, markeredgecolor="white", zorder=4,
         )  # fmt: skip
         axes.annotate(
-            value_text(row), (1.01, place), xycoords=("axes fraction", "data"), va="center",
+            mean_text(row), (1.01, place), xycoords=("axes fraction", "data"), va="center",
             fontsize=12.5, color="0.2", annotation_clip=False,
         )  # fmt: skip
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -99,7 +101,7 @@ def draw_ranking(
     notes = []
     if any(row["seeds"] > 1 for row in rows):
         notes.append(
-            "Diamonds: means over seeds; bars: one standard deviation; dots: single seeds."
+            "Diamonds are means over seeds, bars one standard deviation, dots single seeds."
         )
     if len(order) > len(rows):
         notes.append(f"The first {len(rows)} of {len(order)} settings; ranking.csv has all.")
@@ -109,7 +111,7 @@ def draw_ranking(
 
 
 def draw_failed(axes: Axes, place: int, reason: str) -> None:
-    """In place of a mean: why no seed of a setting has a value."""
+    """Write the reason why no seed of a setting has a value, in place of a mean."""
     status, _, why = reason.partition(": ")
     axes.annotate(
         f"✕ {short_reason(status, why)}", (0.01, place), xycoords=("axes fraction", "data"),
@@ -118,38 +120,38 @@ def draw_failed(axes: Axes, place: int, reason: str) -> None:
 
 
 def widen(axes: Axes, panel: ScoredAlike) -> None:
-    """Room at both ends, plain numbers."""
+    """Leave room at both ends of the metric's axis, and write plain numbers."""
     if panel.measured.empty:
         axes.set_xticks([])
         return
     axes.margins(x=0.06)
-    axes.xaxis.set_major_formatter(lambda value, _: number(value))
+    label_plainly(axes.xaxis)
 
 
 def setting_label(row: dict[str, object], keys: list[str], short: dict[str, str]) -> str:
-    """A setting by its values, in lines."""
+    """Return the values of a setting, wrapped into lines."""
     text = ", ".join(f"{short[key]} {shown(str(row[key]))}" for key in keys) or "all seeds"
     return "\n".join(textwrap.wrap(text, LONGEST_NAME))
 
 
-def value_text(row: dict[str, object]) -> str:
-    """As "0.0123 ± 0.0011, 3 seeds"."""
+def mean_text(row: dict[str, object]) -> str:
+    """Return a mean with its spread and counts, like "0.0123 ± 0.0011, 3 seeds"."""
     text = number(float(row["mean"]))  # type: ignore[arg-type]
     if row.get("std") is not None:
-        text += f" ± {number(float(format(row['std'], '.2g')))}"
+        text += f" ± {number(row['std'], 2)}"
     if row["seeds"] != 1:
         text += f", {row['seeds']} seeds"
     return text + (f", {row['failed']} failed" if row["failed"] else "")
 
 
 def write_legend(figure: Figure, orders: list[list[dict[str, object]]]) -> None:
-    """What colours say, of those that are there."""
-    there = {row.get("compared_with_best") for order in orders for row in order}
-    look = {"marker": "D", "linestyle": "none", "markersize": 9}
+    """Write the meanings of the colours that occur."""
+    found = {row.get("compared_with_best") for order in orders for row in order}
+    style = {"marker": "D", "linestyle": "none", "markersize": 9}
     handles = [
-        Line2D([], [], color=LOOKS[kind], label=meaning, **look)
+        Line2D([], [], color=COLOUR_OF[kind], label=meaning, **style)
         for kind, meaning in MEANINGS.items()
-        if kind in there
+        if kind in found
     ]
     if handles:
         figure.legend(

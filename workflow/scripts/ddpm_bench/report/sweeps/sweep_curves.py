@@ -1,4 +1,5 @@
-"""Scores and losses of a sweep against training steps: a line per setting, a band over seeds."""
+"""Figures of a sweep's scores and losses against training steps: a line per setting, a band over
+seeds."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -10,22 +11,27 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import members
-from ddpm_bench.report.figures.axes import scale_steps
+from ddpm_bench.report.figures.axes import (
+    PlainNumbers,
+    is_wide,
+    make_logarithmic,
+    scale_losses,
+    scale_steps,
+)
 from ddpm_bench.report.figures.loss_figure import MOST_SMOOTHED, SMOOTHED_SHARE
-from ddpm_bench.report.figures.score_panels import LOG_FROM_RATIO, PlainNumbers
 from ddpm_bench.report.figures.style import (
     COLOURS,
     PANEL_HEIGHT,
     PANEL_WIDTH,
     empty_figure,
     house_style,
-    number,
+    new_figure,
+    write_legend,
+    write_notes,
 )
-from ddpm_bench.report.figures.style import write_notes as write_notes_below
 from ddpm_bench.report.sweeps.sweep_panels import (
     NO_SCORES,
     ScoredAlike,
@@ -38,13 +44,14 @@ from ddpm_bench.report.sweeps.sweep_table import setting_keys, setting_name
 from ddpm_bench.report.tables.losses import read_losses
 from ddpm_bench.report.tables.score_tables import SCORED
 
-MOST_COLOURS = 8  # settings with a colour and a place in the legend; the best ones
+MOST_COLOURS = 8  # the best settings, which have a colour and a legend entry
 OTHERS = "0.75"
 LONGEST_NAME = 40  # characters of a line of the legend
+SMOOTHED_RATIO = 4  # highest over median running mean from which losses are on a log axis
 
 
 def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.DataFrame) -> Figure:
-    """A panel for each way to score. evaluation: the scores of all members at all checkpoints."""
+    """Draw a panel for each way to score. evaluation: all scores of all members."""
     title = f"{stage.sweep}: scores against training steps"
     panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
     if not panels:
@@ -52,9 +59,7 @@ def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.D
     settings = settings_of_members(stage)
     height = panel_height(settings.values())
     with house_style():
-        figure = Figure((PANEL_WIDTH + 1, len(panels) * height + 0.8))
-        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15, hspace=0.04)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH + 1, len(panels) * height + 0.8, hspace=0.04)
         grid = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, panel in zip(grid, panels, strict=True):
             first = panel.rows.iloc[0]
@@ -73,12 +78,12 @@ def score_curves_figure(stage: SweepStage, table: pd.DataFrame, evaluation: pd.D
             write_title(axes, panel)
             axes.set(xlabel="training steps", ylabel=panel.label().replace("best checkpoint, ", ""))
             scale_steps(axes, curves["step"])
-            write_notes_below(axes, [*notes_of(curves), *failure_notes(panel.rows)])
+            write_notes(axes, [*notes_of(curves), *failure_notes(panel.rows)])
     return figure
 
 
 def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) -> Figure:
-    """The training losses of all members, smoothed as in their own figures."""
+    """Draw the training losses of all members as running means."""
     title = f"{stage.sweep}: training loss"
     curves = losses(stage, results)
     if curves.empty:
@@ -86,32 +91,30 @@ def loss_curves_figure(stage: SweepStage, table: pd.DataFrame, results: Path) ->
     panels = [panel for panel in scored_alike(table) if not panel.measured.empty]
     order = best_first(stage, panels[0]) if panels else []
     with house_style():
-        figure = Figure((PANEL_WIDTH + 1, panel_height(curves["setting"]) + 0.8))
-        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
-        figure.suptitle(title, fontsize=21, fontweight="bold")
+        figure = new_figure(title, PANEL_WIDTH + 1, panel_height(curves["setting"]) + 0.8)
         axes = figure.subplots()
         draw_curves(axes, curves, order, markers=False)
-        scale_losses(axes, curves["value"])
+        scale_losses(axes, curves["value"], SMOOTHED_RATIO)
         scale_steps(axes, curves["step"])
         axes.set(xlabel="training steps")
-        write_notes_below(axes, [*notes_of(curves), *comparable(stage), *failure_notes(table)])
+        write_notes(axes, [*notes_of(curves), *comparable(stage), *failure_notes(table)])
     return figure
 
 
 def panel_height(settings: Iterable[str]) -> float:
-    """Inches of a panel, as its legend needs."""
+    """Return the height of a panel in inches that its legend needs."""
     lines = sorted((legend_name(name).count("\n") + 1 for name in set(settings)), reverse=True)
     return max(PANEL_HEIGHT, 1.0 + 0.28 * sum(lines[:MOST_COLOURS])) + 1.4
 
 
 def settings_of_members(stage: SweepStage) -> dict[str, str]:
-    """The name of each member's setting."""
+    """Return the name of each member's setting."""
     found = members(stage.sweep, stage.swept)
     return {member: setting_name(stage, values) for member, values in found.items()}
 
 
 def best_first(stage: SweepStage, panel: ScoredAlike) -> list[str]:
-    """The names of the settings that have a value, the best mean first."""
+    """Return the names of the settings that have a value, the best mean first."""
     names = settings_of_members(stage)
     measured, keys = panel.measured, setting_keys(stage)
     found = []
@@ -124,7 +127,7 @@ def best_first(stage: SweepStage, panel: ScoredAlike) -> list[str]:
 
 
 def losses(stage: SweepStage, results: Path) -> pd.DataFrame:
-    """Columns setting, member, step, value: the running mean of each member's loss."""
+    """Return the running mean of each member's loss; columns setting, member, step, value."""
     parts = []
     for member, setting in settings_of_members(stage).items():
         path = results / member / "metrics.csv"
@@ -142,16 +145,16 @@ def losses(stage: SweepStage, results: Path) -> pd.DataFrame:
 
 
 def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: bool) -> None:
-    """The mean of each setting's members at each step, and a band of one standard deviation where
-    there are several; the legend has the best settings, all others are grey.
+    """Draw the mean of each setting's members at each step, and a band of one standard deviation.
 
-    order: settings, the best first; those that are not in it follow.
+    There is a band where a setting has several members. The legend has the best settings, all
+    others are grey. order: settings, the best first; settings that are not in it follow.
     """
-    there = list(dict.fromkeys([*order, *curves["setting"]]))
-    there = [name for name in there if name in set(curves["setting"])]
-    looks = dict(colours_of(there))
-    for setting in reversed(there):
-        colour, grey = looks[setting], looks[setting] == OTHERS
+    drawn = list(dict.fromkeys([*order, *curves["setting"]]))
+    drawn = [name for name in drawn if name in set(curves["setting"])]
+    colours = dict(colours_of(drawn))
+    for setting in reversed(drawn):
+        colour, grey = colours[setting], colours[setting] == OTHERS
         by_step = curves[curves["setting"] == setting].groupby("step")["value"]
         mean, std, count = by_step.mean(), by_step.std(), by_step.count()
         axes.plot(
@@ -164,29 +167,28 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, order: list[str], markers: boo
             axes.fill_between(
                 mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0
             )
-    look = {"linewidth": 2.4, "marker": "o" if markers else None}
+    style = {"linewidth": 2.4, "marker": "o" if markers else None}
     handles = [
-        Line2D([], [], color=looks[name], label=legend_name(name), **look)
-        for name in there
-        if looks[name] != OTHERS
+        Line2D([], [], color=colours[name], label=legend_name(name), **style)
+        for name in drawn
+        if colours[name] != OTHERS
     ]
-    if len(there) > len(handles):
-        label = f"{len(there) - len(handles)} other settings"
+    if len(drawn) > len(handles):
+        label = f"{len(drawn) - len(handles)} other settings"
         handles.append(Line2D([], [], color=OTHERS, linewidth=1.2, label=label))
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False,
-        fontsize=12.5, handlelength=2.2, title="best first" if order else None, alignment="left",
-        title_fontsize=13,
+    write_legend(
+        axes, handles, fontsize=12.5, handlelength=2.2, title="best first" if order else None,
+        alignment="left", title_fontsize=13,
     )  # fmt: skip
 
 
 def legend_name(setting: str) -> str:
-    """A setting in lines."""
+    """Return the name of a setting, wrapped into lines."""
     return "\n".join(textwrap.wrap(setting, LONGEST_NAME))
 
 
 def colours_of(settings: list[str]) -> Iterator[tuple[str, object]]:
-    """From dark to light along the order, so that the better half is seen at once."""
+    """Yield each setting with its colour, from dark to light in their order, then grey."""
     shown = settings[:MOST_COLOURS]
     few = len(shown) <= 4
     for index, setting in enumerate(settings):
@@ -199,7 +201,7 @@ def colours_of(settings: list[str]) -> Iterator[tuple[str, object]]:
 
 
 def notes_of(curves: pd.DataFrame) -> list[str]:
-    """What bands are."""
+    """Return a note on lines and bands if a setting has several members."""
     several = curves.groupby("setting")["member"].nunique().max()
     if several < 2:
         return []
@@ -207,7 +209,7 @@ def notes_of(curves: pd.DataFrame) -> list[str]:
 
 
 def comparable(stage: SweepStage) -> list[str]:
-    """What makes losses of different members incomparable."""
+    """Return a note on swept keys that change the meaning of the loss."""
     kinds = ("diffusion.", "train.min_snr_gamma", "train.offset_noise", "dataset", "autoencoder")
     found = [path for path in sorted(stage.swept.keys) if path.startswith(kinds)]
     if not found:
@@ -216,24 +218,9 @@ def comparable(stage: SweepStage) -> list[str]:
 
 
 def scale_scores(axes: Axes, curves: pd.DataFrame, panel: ScoredAlike) -> None:
-    """Logarithmic where values span much."""
+    """Make the axis logarithmic if values span a wide range."""
     low, high = curves["value"].min(), curves["value"].max()
-    if panel.metric.lower_is_better and low > 0 and high / low > LOG_FROM_RATIO:
-        make_logarithmic(axes)
+    if panel.metric.lower_is_better and is_wide(low, high):
+        make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if low >= 0 else -np.inf))
-
-
-def scale_losses(axes: Axes, values: pd.Series) -> None:
-    axes.set_ylabel("loss")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    if values.min() > 0 and values.max() / values.median() > 4:
-        make_logarithmic(axes)
-        axes.set_ylabel("loss (logarithmic axis)")
-
-
-def make_logarithmic(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

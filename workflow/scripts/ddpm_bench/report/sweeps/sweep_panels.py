@@ -1,4 +1,4 @@
-"""What the figures of a sweep share: their panels, titles and notes."""
+"""Panels, titles and notes shared by the figures of a sweep."""
 
 import textwrap
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ddpm_bench.records.scores import Metric, feature_space_label
-from ddpm_bench.report.figures.style import COLOURS
+from ddpm_bench.report.figures import style
 from ddpm_bench.report.sweeps.sweep_ranking import main_metric
 from ddpm_bench.report.sweeps.sweep_table import OK
-from ddpm_bench.report.tables.score_tables import SCORED, counts, metric_label
+from ddpm_bench.report.tables.score_tables import SCORED, metric_label
+from ddpm_bench.report.text import counts
 
 FAILED_COLOUR = "#b03a2e"
 LONGEST_REASON = 110  # characters of a reason in a figure; the table has all of it
@@ -20,24 +21,24 @@ NO_SCORES = "There are no scores: the config asks for none, or no member could b
 
 @dataclass(frozen=True)
 class ScoredAlike:
-    """The members of a sweep by one way to score, and the metric that is read first."""
+    """The members of a sweep under one way to score, and its main metric."""
 
     rows: pd.DataFrame  # of the sweep's table, a row per member
     metric: Metric
 
     @property
     def measured(self) -> pd.DataFrame:
-        """Those members that have a value."""
+        """The members that have a value."""
         return self.rows[self.rows["best_value"].notna()]
 
     def title(self) -> str:
-        """Dataset, samples and feature space: whoever sees a panel alone knows what it shows."""
+        """Return dataset, samples and feature space, so that a panel is clear by itself."""
         first = self.rows.iloc[0]
         parts = [first["dataset"], f"samples {first['samples']}"]
         return " · ".join([*parts, feature_space_label(first["feature_space"])])
 
     def subtitle(self) -> str:
-        """The images on both sides."""
+        """Return the number of images on both sides."""
         first, measured = self.rows.iloc[0], self.measured
         generated = counts((self.rows if measured.empty else measured)["images_generated"])
         if self.metric.column == "fid" and first["fid_reference"] != first["reference"]:
@@ -48,16 +49,16 @@ class ScoredAlike:
         return f"{generated} generated against {reference} ({first['reference']})"
 
     def label(self) -> str:
-        """The metric with its feature space, and which direction is good."""
+        """Return the metric with its feature space, and the better direction."""
         good = "lower" if self.metric.lower_is_better else "higher"
         named = textwrap.wrap(metric_label(self.rows.iloc[0], self.metric), 42)
         return "\n".join([*named, f"best checkpoint, {good} is better"])
 
 
 def scored_alike(table: pd.DataFrame) -> Iterator[ScoredAlike]:
-    """The panels of a figure: one for each way to score, by its main metric.
+    """Yield the panels of a figure: one for each way to score, with its main metric.
 
-    table: of a sweep. What differs in feature space or reference never shares a panel.
+    table: of `sweep_table`. Members of different feature spaces or references never share a panel.
     """
     for _, group in table[table["metric"] != ""].groupby(SCORED, sort=True):
         metric = main_metric(group)
@@ -66,38 +67,29 @@ def scored_alike(table: pd.DataFrame) -> Iterator[ScoredAlike]:
 
 
 def write_title(axes: Axes, panel: ScoredAlike) -> None:
-    """Title and subtitle above a panel."""
-    axes.set_title("\n".join(textwrap.wrap(panel.title(), 80)), loc="left", pad=34)
-    axes.annotate(
-        panel.subtitle(), (0, 1), xytext=(0, 11), xycoords="axes fraction",
-        textcoords="offset points", fontsize=13, color="0.25",
-    )  # fmt: skip
+    """Write title and subtitle above a panel."""
+    style.write_title(axes, panel.title(), panel.subtitle())
 
 
 def failures(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per member that failed: member, status and reason."""
+    """Return a row per failed member: member, status and reason."""
     failed = table[table["status"] != OK]
     return failed[["member", "status", "reason"]].drop_duplicates("member")
 
 
 def failure_notes(table: pd.DataFrame, most: int = 3) -> list[str]:
-    """In words: which members failed, and why; members of one reason together."""
+    """Return notes on failed members; members with the same reason share a note."""
     failed, notes = failures(table), []
     for (status, reason), group in failed.groupby(["status", "reason"], sort=False):
         first, count = group["member"].iloc[0], len(group)
         who = first if count == 1 else f"{count} members, such as {first},"
         notes.append(f"{who} failed: {short_reason(status, reason)}")
     if len(notes) > most:
-        notes = [*notes[:most], f"{len(notes) - most} more reasons stand in sweep.csv."]
+        notes = [*notes[:most], f"{len(notes) - most} more reasons are in sweep.csv."]
     return notes
 
 
 def short_reason(status: str, reason: str) -> str:
-    """As "out of memory: 3.2 GB more could not be had", without what to do about it."""
+    """Return status and reason without a remedy, like "out of memory: 3.2 GB were lacking"."""
     text = f"{status}: {reason.partition('; ')[0]}"
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
-
-
-def point_colour(status: str) -> object:
-    """Of a member's point: those that failed after some checkpoints look it."""
-    return COLOURS[0] if status == OK else FAILED_COLOUR

@@ -1,4 +1,4 @@
-"""The settings of a sweep in order, and how sure the order is, by their replicates over seeds."""
+"""The ranking of a sweep's settings, and its uncertainty from replicates over seeds."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,14 +26,15 @@ RANKED = [
 
 
 def ranking_columns(stage: SweepStage) -> list[str]:
-    """Those of `ranking`."""
+    """Return the columns of `ranking`."""
     return ["sweep", *SCORED, "metric", *setting_keys(stage), *RANKED]
 
 
 def ranking(stage: SweepStage, table: pd.DataFrame) -> pd.DataFrame:
-    """A row per way to score, metric and setting, the best setting first; table: of a sweep.
+    """Return a row per way to score, metric and setting, the best setting first.
 
-    The main metric of each way to score stands first: KID where FID's reference is small.
+    table: of `sweep_table`. The main metric of each way to score comes first: KID if FID's
+    reference is small.
     """
     rows: list[dict[str, Any]] = []
     for scored, group in table[table["metric"] != ""].groupby(SCORED, sort=True):
@@ -47,7 +48,7 @@ def ranking(stage: SweepStage, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranked(rows: pd.DataFrame, metric: Metric, keys: list[str]) -> Iterator[dict[str, Any]]:
-    """The settings by the mean of their seeds; those of which no seed has a value last.
+    """Yield the settings by the mean of their seeds; settings without any value come last.
 
     rows: of one metric, a row per member.
     """
@@ -74,7 +75,7 @@ def ranked(rows: pd.DataFrame, metric: Metric, keys: list[str]) -> Iterator[dict
 
 
 def spread(values: np.ndarray) -> dict[str, Any]:
-    """Mean, standard deviation, standard error and 95% interval of the mean, of replicates [n]."""
+    """Return mean, standard deviation, standard error and 95% interval of the mean of [n]."""
     count, mean = len(values), float(values.mean())
     found = {"seeds": count, "mean": mean}
     if count < 2:
@@ -92,13 +93,13 @@ def spread(values: np.ndarray) -> dict[str, Any]:
 
 
 def against_best(values: np.ndarray, best: np.ndarray, is_best: bool) -> dict[str, Any]:
-    """Whether a setting's replicates differ from the best setting's by more than noise."""
+    """Return the difference from the best setting, and the verdict of Welch's t-test on it."""
     found: dict[str, Any] = {"difference_to_best": float(values.mean() - best.mean())}
     if is_best:
         return {**found, "compared_with_best": BEST}
     if min(len(values), len(best)) < 2:
         return {**found, "compared_with_best": UNKNOWN}
-    if values.std() == best.std() == 0:  # no noise at all: the test divides by it
+    if values.std() == best.std() == 0:  # without noise, by which the test divides
         chance = float(values[0] == best[0])
     else:
         chance = float(stats.ttest_ind(values, best, equal_var=False).pvalue)
@@ -113,6 +114,6 @@ def _failures(group: pd.DataFrame) -> dict[str, Any]:
 
 
 def main_metric(rows: pd.DataFrame) -> Metric | None:
-    """The metric by which rows of one way to score are read first; None where there are none."""
+    """Return the metric that is read first for one way to score; None if nothing is scored."""
     named = rows[rows["metric"].isin(list(METRICS))]
     return None if named.empty else ordered_metrics(named)[0]

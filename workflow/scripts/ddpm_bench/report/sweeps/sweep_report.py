@@ -1,4 +1,4 @@
-"""The tables and figures of a sweep, each under its file name."""
+"""Writing of a sweep's tables and figures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +20,9 @@ from ddpm_bench.report.tables.score_tables import write_table
 def write_sweep(
     stage: SweepStage, results: Path, folder: Path, evaluation: pd.DataFrame | None = None
 ) -> list[Path]:
-    """Write all of a sweep into a folder; returns the files.
+    """Write all tables and figures of a sweep into a folder; return the files.
 
-    evaluation: the scores of its members so far; None for those of their tables in `results`.
+    evaluation: the scores of its members so far; None to read them from their tables in `results`.
     """
     if evaluation is None:
         evaluation = evaluations(stage, results)
@@ -39,7 +39,8 @@ def write_sweep(
 def sweep_figures(
     stage: SweepStage, table: pd.DataFrame, evaluation: pd.DataFrame, results: Path
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of a sweep; table: of sweep_table, evaluation: of evaluations."""
+    """Yield the figures of a sweep with file names; table: of `sweep_table`, evaluation: of
+    `evaluations`."""
     yield "Ranking.png", ranking_figure(stage, table)
     yield "MainEffects.png", main_effects_figure(stage, table)
     yield "ParallelCoordinates.png", parallel_coordinates_figure(stage, table)

@@ -1,4 +1,4 @@
-"""The table of a sweep: what came out of each member, a row for each way to score and metric.
+"""The table of a sweep: a row for each member, way to score and metric.
 
 A member is an experiment; its setting is its values of all swept keys but seeds. Members of one
 setting are its replicates.
@@ -49,40 +49,41 @@ KINDS = Kinds(
 
 
 def is_replicate(path: str) -> bool:
-    """Whether a swept key only repeats a setting."""
+    """Return True if a swept key only repeats a setting: if it is a seed."""
     return path.rpartition(".")[2] == "seed"
 
 
 def key_columns(stage: SweepStage) -> list[str]:
-    """The paths of the swept keys, and of the training's seed, which is a column in any case."""
+    """Return the paths of the swept keys, and of the training's seed, which is always a column."""
     paths = sorted(stage.swept.keys)
     return paths if SEED in paths else [*paths, SEED]
 
 
 def setting_keys(stage: SweepStage) -> list[str]:
-    """The paths of the swept keys but seeds."""
+    """Return the paths of the swept keys except seeds."""
     return [path for path in sorted(stage.swept.keys) if not is_replicate(path)]
 
 
 def columns(stage: SweepStage) -> list[str]:
-    """Those of `sweep_table`."""
+    """Return the columns of `sweep_table`."""
     return ["sweep", "member", *key_columns(stage), "status", "reason", *SCORED, *OUTCOME]
 
 
 def cell_text(value: Any) -> str:
-    """A value of a key in the table: a text as it is, anything else as JSON."""
+    """Return a value of a key as the table holds it: a text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def setting_name(stage: SweepStage, values: Values) -> str:
-    """As "dim 16, learning_rate 0.001"; where seeds alone are swept, all members have one."""
+    """Return the name of a setting, like "dim 16, learning_rate 0.001"; "all seeds" if only seeds
+    vary."""
     short = short_names(sorted(stage.swept.keys))
     parts = [f"{short[path]} {cell_text(values[path])}" for path in setting_keys(stage)]
     return ", ".join(parts) or "all seeds"
 
 
 def evaluations(stage: SweepStage, results: Path) -> pd.DataFrame:
-    """The evaluation tables of all members, one after the other."""
+    """Return the evaluation tables of all members, concatenated."""
     names = members(stage.sweep, stage.swept)
     files = [results / name / "report" / "evaluation_results.csv" for name in names]
     found = [read_table(path, EVALUATION_COLUMNS) for path in files if path.exists()]
@@ -91,10 +92,10 @@ def evaluations(stage: SweepStage, results: Path) -> pd.DataFrame:
 
 
 def sweep_table(stage: SweepStage, results: Path, evaluation: pd.DataFrame) -> pd.DataFrame:
-    """A row per member, way to score and metric; one row for a member without scores.
+    """Return a row per member, way to score and metric; one row for a member without scores.
 
-    evaluation: of all members. A member that failed has rows with its reason, and the values of
-    what was made before.
+    evaluation: of all members. A failed member has rows with the reason, and the values of
+    checkpoints made before the failure.
     """
     rows = []
     for member, values in members(stage.sweep, stage.swept).items():
@@ -111,7 +112,7 @@ def sweep_table(stage: SweepStage, results: Path, evaluation: pd.DataFrame) -> p
 
 
 def outcomes(own: pd.DataFrame, failed: RecordedFailure | None) -> Iterator[dict[str, Any]]:
-    """What the scores of one member come to, by way to score and metric."""
+    """Yield the results of one member by way to score and metric."""
     status = {"status": OK, "reason": ""}
     if failed is not None:
         status = {"status": failed.status, "reason": failed.reason}
@@ -142,13 +143,13 @@ def _at(which: str, row: pd.Series, column: str) -> dict[str, Any]:
 
 
 def failure_in(experiment: Path) -> RecordedFailure | None:
-    """Why a training failed, from the manifests of its jobs; None where it did not."""
+    """Return the failure recorded in the manifests of a training's jobs; None if there is none."""
     found = (read_failed(path) for path in sorted((experiment / "training").glob("job-*.json")))
     return next((failed for failed in found if failed is not None), None)
 
 
 def final_loss(experiment: Path) -> float:
-    """The mean training loss of the last tenth of the rows; NaN where there are none."""
+    """Return the mean training loss of the last tenth of the rows; NaN if there are none."""
     if not (experiment / "metrics.csv").exists():
         return np.nan
     losses = read_losses(experiment / "metrics.csv")["loss"]
@@ -156,6 +157,6 @@ def final_loss(experiment: Path) -> float:
 
 
 def training_seconds(experiment: Path) -> float:
-    """Of all attempts that are known; NaN where there are none."""
+    """Return the training time in seconds over all recorded attempts; NaN if there are none."""
     attempts = read_attempts(experiment / "progress.jsonl")
     return sum(attempt.seconds for attempt in attempts) if attempts else np.nan

@@ -1,8 +1,8 @@
-"""What a study took, from Snakemake's benchmark files: a row per stage and experiment.
+"""The table of costs, from Snakemake's benchmark files: a row per stage and experiment.
 
 A benchmark file holds the successful attempt of one job: seconds, memory, CPU time and, in its
-extended form, what the job asked for. What a training took before it was stopped or killed stands
-in its progress.jsonl.
+extended form, what the job requested. The time of a training before it was stopped or killed is in
+its progress.jsonl.
 """
 
 import math
@@ -17,7 +17,7 @@ from ddpm_bench.config.reporting import ChargedExperiment
 from ddpm_bench.records.benchmark_files import BenchmarkUsage, measured
 from ddpm_bench.records.progress_log import Attempt, read_attempts
 
-# The stages that count, in the order of the pipeline, with what their files are named by.
+# The stages that count, in the order of the pipeline, with the names of their files.
 STAGES = {
     "prepare": "{dataset}",
     "train_classifier": "{dataset}",
@@ -36,22 +36,23 @@ COLUMNS = [
     "requested_memory_gib", "requested_minutes", "memory_used_share", "runtime_used_share",
     "cpu_used_share", "advice",
 ]  # fmt: skip
-NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: of a dataset, for all that use it
+NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: a dataset's, shared by experiments
 MIB_PER_GIB = 1024
 SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
-ROOM = 1.3  # what is advised over what was used
-FAR_OFF = 2.0  # requests over what is advised from which it is said
+ROOM = 1.3  # advised request over use
+FAR_OFF = 2.0  # requests over what is advised from which there is advice
 NEARLY_ALL = 0.9  # of the memory
-CPU_SHARE = 0.35  # of several cores below which it is said, of stages that took
-CPU_HOURS = 0.1  # so much time, since starting up keeps one core busy
+CPU_SHARE = 0.35  # of several cores below which there is advice, for stages that took
+CPU_HOURS = 0.1  # at least this time: starting up keeps one core busy
 
 
 def costs_table(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> pd.DataFrame:
-    """The costs of the experiments and of their datasets; columns: COLUMNS, hours of wall clock.
+    """Return the costs of the experiments and of their datasets; columns: COLUMNS.
 
-    has_gpus: whether this machine has GPUs, which jobs without SLURM then held.
+    Hours are of the wall clock. has_gpus: True if this machine has GPUs, which jobs without SLURM
+    then held.
     """
     rows = []
     jobs = pd.DataFrame(list(measured_jobs(results, experiments, has_gpus)))
@@ -69,7 +70,7 @@ def costs_table(
 
 
 def sums(jobs: pd.DataFrame) -> dict[str, object]:
-    """The sums and maxima over jobs of one stage; NaN where nothing was measured."""
+    """Return the sums and maxima over the jobs of one stage; NaN if nothing was measured."""
     seconds = jobs["seconds"] + jobs["earlier_seconds"]
     cpu = jobs["cpu_seconds"].astype(float)
     cpus = jobs["cpus"].astype(float)
@@ -77,7 +78,7 @@ def sums(jobs: pd.DataFrame) -> dict[str, object]:
     requested = jobs["requested_mb"].astype(float).max() / MIB_PER_GIB
     minutes = jobs["requested_minutes"].astype(float).max()
     longest = jobs["seconds"].max() / 60
-    # Of those jobs of which both are known.
+    # Jobs with both values known.
     offered = (jobs["seconds"] * cpus)[cpu.notna()].sum(min_count=1)
     return {
         "jobs": len(jobs),
@@ -99,7 +100,7 @@ def sums(jobs: pd.DataFrame) -> dict[str, object]:
 def measured_jobs(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> Iterator[BenchmarkUsage]:
-    """Every job of these experiments and their datasets that has left a benchmark file."""
+    """Yield every job of these experiments and their datasets that has a benchmark file."""
     attempts = {name: read_attempts(results / name / "progress.jsonl") for name in experiments}
     for stage, pattern in STAGES.items():
         named = _patterns(pattern, experiments)
@@ -119,7 +120,8 @@ def measured_jobs(
 def _patterns(
     pattern: str, experiments: dict[str, ChargedExperiment]
 ) -> list[tuple[tuple[str, str], str]]:
-    """Expressions for file names, each with the experiment and the dataset that they are of."""
+    """Return regular expressions for file names, each with the experiment and dataset it stands
+    for."""
     numbers = {"step": r"\d+", "first": r"(?P<first>\d+)", "last": r"(?P<last>\d+)"}
     text = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
     if "{dataset}" in pattern:
@@ -150,20 +152,21 @@ def _any_of(names: list[str]) -> str:
 def _with_earlier_attempts(
     job: BenchmarkUsage, attempts: list[Attempt], first: int, last: int
 ) -> BenchmarkUsage:
-    """A training job with what its attempts took that did not end it; its benchmark has the last.
+    """Return a training job with the time of its earlier attempts added.
 
-    A job that found everything trained took no time: then all attempts are earlier ones.
+    The benchmark file has the last attempt only. A job that found everything trained took no time:
+    then all attempts are earlier ones.
     """
     took = [attempt.seconds for attempt in attempts if first <= attempt.first < last]
     return replace(job, earlier_seconds=max(sum(took[:-1]), sum(took) - job.seconds))
 
 
 def advice(stage: str, rows: pd.DataFrame) -> str:
-    """What to ask for instead where a stage's requests are far from what it used; else empty.
+    """Return the requests to make instead of those that are far from the use; else an empty text.
 
     rows: of one stage. A rule's request is for all experiments, so the largest use decides.
     """
-    said = []
+    parts = []
     known = rows.dropna(subset=["requested_memory_gib", "peak_memory_gib"])
     if not known.empty:
         used, asked = known["peak_memory_gib"].max(), known["requested_memory_gib"]
@@ -171,30 +174,30 @@ def advice(stage: str, rows: pd.DataFrame) -> str:
         remedy = f"set-resources: {stage}: mem_mb: {enough}"
         if asked.min() * MIB_PER_GIB >= FAR_OFF * enough:
             text = f"{stage} asked for {asked.min():.1f} GiB and used {used:.1f} at most"
-            said.append(f"{text}; {remedy} would do")
+            parts.append(f"{text}; {remedy} would do")
         elif (known["memory_used_share"] >= NEARLY_ALL).any():
             tight = known.loc[known["memory_used_share"].idxmax()]
             text = f"{tight['peak_memory_gib']:.1f} of {tight['requested_memory_gib']:.1f} GiB"
-            said.append(f"{stage} used {text}; {remedy} is safer")
+            parts.append(f"{stage} used {text}; {remedy} is safer")
     timed = rows.dropna(subset=["requested_minutes"])
     if not timed.empty:
         asked, longest = timed["requested_minutes"].min(), timed["longest_job_minutes"].max()
         enough = 10 * math.ceil(max(1.0, ROOM * longest) / 10)
         if asked >= 2 * FAR_OFF * enough:
             took = f"{longest:.0f} minutes" if longest >= 2 else f"{60 * longest:.0f} seconds"
-            said.append(
+            parts.append(
                 f"{stage} asked for {asked:,.0f} minutes and took {took} at most; "
                 f"runtime: {enough} would do"
             )
     cpus, share = rows["cpus_per_job"].min(), rows["cpu_used_share"].max()
     if cpus >= 2 and share < CPU_SHARE and rows["wall_hours"].sum() >= CPU_HOURS:
-        said.append(
+        parts.append(
             f"{stage} kept {share * cpus:.1f} of {cpus:.0f} CPU cores busy at most; fewer run.cpus "
             "would do"
         )
-    return ". ".join(said)
+    return ". ".join(parts)
 
 
 def enough_mb(used_mib: float) -> int:
-    """A request with room for what was used and for Snakemake, in steps of 500 MB."""
+    """Return a request in MB with room for the use and for Snakemake, in steps of 500 MB."""
     return 500 * math.ceil(ROOM * (used_mib + SNAKEMAKE_MIB) / 500)

@@ -1,4 +1,4 @@
-"""Losses of a training, as metrics.csv holds them."""
+"""Reading of a training's losses from metrics.csv."""
 
 import io
 from pathlib import Path
@@ -8,13 +8,14 @@ import pandas as pd
 from ddpm_bench.errors import UserError
 
 COLUMNS = ["step", "images_seen", "loss", "learning_rate"]
-SKIPPED = "skipped_steps"  # so far; a column that a table of losses may lack
+SKIPPED = "skipped_steps"  # total so far; older tables of losses lack this column
 
 
 def read_losses(path: Path) -> pd.DataFrame:
-    """Read metrics.csv of a training, which may be going on: a half-written last line is left out.
+    """Read metrics.csv of a training, which may be running: an incomplete last line is left out.
 
-    Raises UserError when the file has not the columns of one.
+    Returns float64 columns: COLUMNS, and SKIPPED if the file has it. Raises UserError if the file
+    cannot be read or lacks columns.
     """
     try:
         complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
@@ -26,5 +27,5 @@ def read_losses(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: lacks the columns {', '.join(lacking)}; give the metrics.csv of a training"
         )
-    there = [*COLUMNS, *(name for name in (SKIPPED,) if name in losses.columns)]
-    return losses[there].apply(pd.to_numeric, errors="coerce").astype("float64")
+    known = [*COLUMNS, *(name for name in (SKIPPED,) if name in losses.columns)]
+    return losses[known].apply(pd.to_numeric, errors="coerce").astype("float64")

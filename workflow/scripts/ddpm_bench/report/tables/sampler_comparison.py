@@ -1,6 +1,7 @@
-"""Samplers compared at one checkpoint: their scores against the seconds that an image takes.
+"""Tables that compare samplers at one checkpoint: scores against seconds per image.
 
-A sampler is all that decides a set's images but the number of steps, and but seed and batch.
+A sampler is the set of all keys that determine a set's images, except the number of steps, seed and
+batch size.
 """
 
 import json
@@ -18,7 +19,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.records.scores import METRICS
 
 QUALITIES = ("fid", "kid_mean")
-WITHIN = 0.05  # of a sampler's best value: what counts as having reached it
+WITHIN = 0.05  # share of a sampler's best value within which another is as good
 
 # A sampler's options, as columns of the table.
 OPTIONS = [
@@ -44,7 +45,7 @@ COLUMNS = [
     *(f"on_pareto_front_{column}" for column in QUALITIES),
     "warning",
 ]
-# Values and seconds compare within such a group.
+# Values and seconds are comparable within a group of equal values of these columns.
 COMPARED = [*SCORED, "device"]
 STEPS_COLUMNS = [
     *("experiment", "dataset", "training_step", "sampler", *COMPARED),
@@ -54,7 +55,7 @@ STEPS_COLUMNS = [
 
 
 class Timing(Block):
-    """How long the drawing of one file of samples took."""
+    """The time that drawing one file of samples took."""
 
     images: int
     seconds: float  # of drawing, without start-up and loading
@@ -62,7 +63,7 @@ class Timing(Block):
     precision: str
     device: str
     network_evaluations: int  # per image
-    # Of its job, from when it had its GPU; files of before this was written lack them.
+    # Of its job, from when it had its GPU; older files lack these.
     started: str | None = None  # UTC, ISO 8601
     ended: str | None = None
     node: str | None = None
@@ -74,9 +75,11 @@ _TIMING_PATH = re.compile(r"/samples/(?P<samples>[^/]+)/step-\d{8}/images-\d+-\d
 
 
 def read_timings(files: list[Path]) -> pd.DataFrame:
-    """A row per set: samples, seconds_per_image, device, sampling_precision, network_evaluations.
+    """Return a row per set of samples with its time per image.
 
-    A set that was drawn on several devices names them all: its seconds are of no one of them.
+    Columns: samples, seconds_per_image, device, sampling_precision, network_evaluations. A set
+    drawn on several devices has all their names, since its seconds belong to no single one. Raises
+    UserError for a file that is no timing.
     """
     parts: dict[str, list[Timing]] = {}
     for path in files:
@@ -109,8 +112,10 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
 
 
 def sampler_name(drawing: Drawing) -> str:
-    """A sampler in words, as "dpmsolver++ order 3, Karras": two are called alike when all of their
-    keys but steps, seed and batch_size are equal."""
+    """Return a sampler in words, like "dpmsolver++ order 3, Karras".
+
+    Two have the same name if all of their keys except steps, seed and batch_size are equal.
+    """
     parts = [drawing.scheduler]
     if drawing.solver_order is not None:
         parts[0] += f" order {drawing.solver_order}"
@@ -118,10 +123,10 @@ def sampler_name(drawing: Drawing) -> str:
         parts.append("Karras")
     if drawing.eta:
         parts.append(f"eta {drawing.eta:g}")
-    if drawing.variance == "fixed-large":  # the other one is what null is
+    if drawing.variance == "fixed-large":  # the other is the default
         parts.append(drawing.variance)
     if drawing.timesteps is not None:
-        parts.append(f"at {timesteps_text(drawing)}")
+        parts.append(f"at {timesteps_label(drawing)}")
     elif drawing.timestep_spacing != Drawing().timestep_spacing:
         parts.append(drawing.timestep_spacing)
     if drawing.ema_sigma_rel is not None:
@@ -131,8 +136,8 @@ def sampler_name(drawing: Drawing) -> str:
     return ", ".join(parts)
 
 
-def timesteps_text(drawing: Drawing) -> str:
-    """A set's own timesteps as one line, as "999-219/20 199-0/1"; empty where it has none."""
+def timesteps_label(drawing: Drawing) -> str:
+    """Return a set's own timesteps in a line, like "999-219/20 199-0/1"; empty if it has none."""
     items = json.loads(drawing.model_dump_json(by_alias=True))["timesteps"] or []
     return " ".join(
         str(item) if isinstance(item, int) else f"{item['from']}-{item['to']}/{item['every']}"
@@ -143,9 +148,9 @@ def timesteps_text(drawing: Drawing) -> str:
 def comparison_table(
     evaluation: pd.DataFrame, timings: pd.DataFrame, sets: dict[str, Drawing], step: int
 ) -> pd.DataFrame:
-    """A row per set with timings and way to score, at the checkpoint of a training step.
+    """Return a row per set with timings and way to score, at the checkpoint of a training step.
 
-    evaluation: as of tables.evaluation_table, of one experiment.
+    evaluation: a `score_tables.evaluation_table` of one experiment.
     """
     options = pd.DataFrame(
         [{"samples": name, **options_of(drawing)} for name, drawing in sets.items()],
@@ -165,21 +170,22 @@ def comparison_table(
 
 
 def options_of(drawing: Drawing) -> dict[str, Any]:
-    """A set's keys as columns of the table; what is not set is empty."""
+    """Return a set's keys by column of the table; keys that are not set are empty."""
     keys = drawing.model_dump(mode="json")
     return {
         "sampler": sampler_name(drawing),
         "steps": drawing.solver_steps(),
         **{name: keys[name] for name in OPTIONS},
         "karras_sigmas": drawing.karras_spaced(),
-        "timesteps": timesteps_text(drawing),
+        "timesteps": timesteps_label(drawing),
     }
 
 
 def on_pareto_front(seconds: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Which points have no other that is as good in both, lower being better, and better in one.
+    """Return True for each point that no other beats: none is as good in both and better in one.
 
-    Both float64 [N]; a point without a value (NaN) is never on the front.
+    Lower is better in both. Arrays are float64 [N]; a point without a value (NaN) is never on the
+    front.
     """
     no_slower = seconds[None] <= seconds[:, None]
     no_worse = values[None] <= values[:, None]
@@ -188,8 +194,10 @@ def on_pareto_front(seconds: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def steps_to_quality(compared: pd.DataFrame) -> pd.DataFrame:
-    """For each sampler, way to score and metric the fewest steps whose value is within 5% of that
-    sampler's best; compared: as of `comparison_table`."""
+    """Return the fewest steps of each sampler that come within 5% of its best value.
+
+    A row per sampler, way to score and metric; compared: a `comparison_table`.
+    """
     rows = []
     same = ["experiment", "dataset", "training_step", "sampler", *COMPARED]
     for names, group in compared.groupby(same, sort=True):

@@ -1,5 +1,4 @@
-"""The tables: all scores, the best checkpoints, validation losses; and the names of what stands in
-them."""
+"""Tables of scores, best checkpoints and validation losses, and the names of their columns."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
 
-# A group is scored alike: within it, and nowhere else, are values compared.
+# Values are compared within a group of equal values of these columns only.
 SCORED = [
     *("dataset", "samples", "score"),
     *("feature_space", "reference", "fid_reference", "fid_backend"),
@@ -54,22 +53,25 @@ _SCORE_PATH = re.compile(
 
 
 def evaluation_table(files: list[Path], *, experiment: str, dataset: str) -> pd.DataFrame:
-    """All scores of an experiment: a row per way to score, set of samples and checkpoint.
+    """Return all scores of an experiment: a row per way to score, set of samples and checkpoint.
 
-    Raises UserError that names the file when one is no score of this experiment.
+    Raises UserError that names the file if one is not a score of this experiment.
     """
     return table_of([score_row(path, experiment=experiment, dataset=dataset) for path in files])
 
 
 def table_of(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """The evaluation table of rows of `score_row`, sorted."""
+    """Return the sorted evaluation table of rows of `score_row`."""
     return typed(pd.DataFrame(rows, columns=EVALUATION_COLUMNS)).sort_values(
         ["experiment", "samples", "score", "training_step"], ignore_index=True
     )
 
 
 def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]:
-    """One row of the evaluation table: what the path of a score says, and what its file says."""
+    """Read one row of the evaluation table from a score's path and content.
+
+    Raises UserError if either is not that of a score of the experiment.
+    """
     place = _SCORE_PATH.search(path.absolute().as_posix())
     if place is None:
         raise UserError(
@@ -101,7 +103,7 @@ def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]
 
 
 def _problems(error: ValidationError) -> list[str]:
-    """What is wrong with a score's file: its missing keys, its unknown ones, its wrong values."""
+    """Return the problems of a score's file: missing keys, unknown keys, wrong values."""
     kinds: dict[str, list[str]] = {"missing": [], "extra_forbidden": []}
     others = []
     for problem in error.errors():
@@ -117,9 +119,9 @@ def _problems(error: ValidationError) -> list[str]:
 
 
 def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:
-    """The best checkpoint of each group by each metric; of equal ones the earliest.
+    """Return the best checkpoint of each group by each metric; of equal ones the earliest.
 
-    A metric that was measured at no checkpoint has no row.
+    A metric without any value has no row.
     """
     rows = []
     for _, group in evaluation.groupby(GROUP, sort=True):
@@ -133,7 +135,8 @@ def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_row(rows: pd.DataFrame, metric: Metric) -> pd.Series | None:
-    """The row with the best value of a metric, the earliest of equal ones; None without values."""
+    """Return the row with the best value of a metric, the earliest of equal ones; None without
+    values."""
     measured = rows.dropna(subset=[metric.column]).sort_values(
         [metric.column, "training_step"], ascending=[metric.lower_is_better, True], kind="stable"
     )
@@ -141,31 +144,33 @@ def best_row(rows: pd.DataFrame, metric: Metric) -> pd.Series | None:
 
 
 def reference_is_small(rows: pd.DataFrame) -> bool:
-    """Whether FID is held against fewer images than it has dimensions: KID is then read first.
+    """Return True if FID's reference has fewer images than its features have dimensions.
 
-    Of published statistics the number of images is not known.
+    KID is then read first. The number of images behind published statistics is not known.
     """
     own = rows["fid_reference"] == rows["reference"]
     return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
 
 
 def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:
-    """All metrics in the order in which rows of one group are read."""
+    """Return all metrics in the order in which rows of one group are read."""
     first = ["kid_mean"] if reference_is_small(rows) else []
     return [METRICS[column] for column in dict.fromkeys([*first, *METRICS])]
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """The columns of tables that hold other than text."""
+    """The names of columns that hold numbers or flags; all others hold text."""
 
     floats: frozenset[str]
     integers: frozenset[str]
     flags: frozenset[str]
 
     def value(self, column: str, text: str) -> object:
-        """What a field of a CSV holds; Python's own float() is exact, which a parser of tables need
-        not be."""
+        """Return the value of a CSV field.
+
+        Python's own float() is exact, which the parser of a table library need not be.
+        """
         if column in self.floats | self.integers:
             return (float if column in self.floats else int)(text) if text else None
         return text == "True" if column in self.flags else text
@@ -177,7 +182,7 @@ OF_SCORES = Kinds(
 
 
 def typed(table: pd.DataFrame, kinds: Kinds = OF_SCORES) -> pd.DataFrame:
-    """The table with a fixed type for each column, also where it is empty; no text is null."""
+    """Return the table with a fixed type for each column, even if it is empty; no text is null."""
     table = table.copy()
     for name in table.columns:
         if name in kinds.floats:
@@ -192,15 +197,15 @@ def typed(table: pd.DataFrame, kinds: Kinds = OF_SCORES) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a tidy CSV, atomically; floats as their shortest text that reads back the same."""
+    """Write a tidy CSV, atomically; floats in their shortest text that reads back exactly."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.DataFrame:
-    """Read a CSV of `write_table`; floats come back bit for bit, names such as "NA" as text.
+    """Read a CSV of `write_table`; floats are restored bit for bit, names such as "NA" are text.
 
-    Raises UserError when the file cannot be read or has other columns.
+    Raises UserError if the file cannot be read or has other columns.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -221,7 +226,7 @@ def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.D
 
 
 def join_tables(files: list[Path], columns: list[str]) -> pd.DataFrame:
-    """The rows of several tables, one after the other; an empty table for no files."""
+    """Return the rows of several tables, concatenated; an empty table for no files."""
     tables = [table for path in files if not (table := read_table(path, columns)).empty]
     if not tables:
         return typed(pd.DataFrame(columns=columns))
@@ -229,7 +234,8 @@ def join_tables(files: list[Path], columns: list[str]) -> pd.DataFrame:
 
 
 def metric_label(row: pd.Series, metric: Metric) -> str:
-    """As "FID (Inception features, pytorch-fid, against cifar10-train)": no two are mistaken."""
+    """Return a metric's full name, like "FID (Inception features, pytorch-fid, against
+    cifar10-train)"."""
     parts = [feature_space_label(row["feature_space"])]
     if metric.column == "fid":
         if row["fid_backend"] == "pytorch-fid":
@@ -237,9 +243,3 @@ def metric_label(row: pd.Series, metric: Metric) -> str:
         if row["fid_reference"] != row["reference"]:
             parts.append(f"against {row['fid_reference']}")
     return f"{metric.name} ({', '.join(parts)})"
-
-
-def counts(numbers: pd.Series) -> str:
-    """Counts of images as text: 512, or 512 to 2,000 where they differ."""
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,4 +1,4 @@
-"""How many GPU-hours a training had taken at each checkpoint, from progress.jsonl."""
+"""The table of GPU-hours that a training had used at each checkpoint, from progress.jsonl."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ def training_hours(
     experiments: Mapping[str, TrainingPrerequisites],
     has_gpus: bool,
 ) -> pd.DataFrame:
-    """What each scored checkpoint had taken to train; columns: COLUMNS.
+    """Return the training time at each scored checkpoint; columns: COLUMNS.
 
-    `process_hours` are hours of the wall clock times processes, of all attempts, and hold
-    `autoencoder_hours`, which came before. Checkpoints of which nothing is known have no row.
-    has_gpus: whether this machine has GPUs, which trainings without SLURM then held.
+    `process_hours` are hours of the wall clock times processes, over all attempts, and include
+    `autoencoder_hours`, the training of the autoencoder. Checkpoints of unknown time have no row.
+    has_gpus: True if this machine has GPUs, which trainings without SLURM then held.
     """
     rows = [
         row
@@ -47,7 +47,7 @@ def training_hours(
 def hours_of(
     results: Path, experiment: str, steps: list[int], keys: TrainingPrerequisites, has_gpus: bool
 ) -> Iterator[dict[str, object]]:
-    """The rows of one experiment."""
+    """Yield the rows of one experiment."""
     before = 0.0 if keys.autoencoder is None else hours_in_all(results, keys.autoencoder)
     held = GPU if held_gpus(results, experiment, has_gpus) else CPU
     events = read_events(results / experiment / "progress.jsonl")
@@ -64,7 +64,7 @@ def hours_of(
 
 
 def hours_in_all(results: Path, training: str) -> float:
-    """Process-hours of a training up to the last step that it has reached."""
+    """Return the process-hours of a training up to its last step."""
     events = read_events(results / training / "progress.jsonl")
     last = max((event["step"] for event in events), default=0)
     taken = taken_until(events, [last])
@@ -72,7 +72,7 @@ def hours_in_all(results: Path, training: str) -> float:
 
 
 def held_gpus(results: Path, training: str, has_gpus: bool) -> bool:
-    """Whether the processes of a training had GPUs, as the benchmark files of its jobs say."""
+    """Return True if a training's processes had GPUs, according to its jobs' benchmark files."""
     name = re.compile(rf"{re.escape(training)}\.\d+-\d+\.benchmark\.tsv")
     files = [
         path for path in (results / "logs" / "train").glob("*.tsv") if name.fullmatch(path.name)

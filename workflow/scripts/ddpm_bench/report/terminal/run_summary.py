@@ -1,4 +1,4 @@
-"""What a finished workflow tells in the terminal: the scores, and where everything lies."""
+"""The terminal summary of a finished workflow: scores, and the paths of all results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +19,16 @@ from ddpm_bench.report.tables.score_tables import (
     ordered_metrics,
     read_table,
 )
-from ddpm_bench.report.terminal.score_text import score_table, value_text
+from ddpm_bench.report.terminal.score_text import score_table
 from ddpm_bench.report.terminal.sweep_summary import sweep_summary
+from ddpm_bench.report.text import value_text
 
 
 def summary(config: Config, command: str) -> Iterator[str]:
-    """Lines for each experiment, then where the report is; `command` would make what is missing."""
+    """Yield lines for each experiment, then the path of the report.
+
+    command: the command to run for missing results.
+    """
     results = Path(config.results_dir)
     if not config.trainings:
         yield "no scores: the config has no experiments"
@@ -38,22 +42,23 @@ def summary(config: Config, command: str) -> Iterator[str]:
     if len(config.experiments) > 1 and (results / "report").is_dir():
         yield f"all experiments together: {results / 'report'}"
     yield from costs(results / "report")
-    yield f"report:  {page}" if page.exists() else f"report:  {page} is not there yet: make report"
+    yield (
+        f"report:  {page}" if page.exists() else f"report:  {page} does not exist yet: make report"
+    )
 
 
 def costs(folder: Path) -> Iterator[str]:
-    """What it took, in a line; nothing where that is not counted yet."""
+    """Yield one line with the hours used; none if they are not collected yet."""
     table = folder / "costs.csv"
     if table.exists():
-        took = pd.read_csv(table)
-        gpu_hours = took["gpu_hours"].sum()
+        used = pd.read_csv(table)
+        gpu_hours = used["gpu_hours"].sum()
         gpus = f" and {gpu_hours:.3g} GPU-hours" if gpu_hours else ""
-        yield f"took:    {took['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
+        yield f"used:    {used['wall_hours'].sum():.3g} hours of jobs{gpus}: {folder / 'Costs.png'}"
 
 
 def training_summary(config: Config, experiment: str, command: str) -> Iterator[str]:
-    """The table of scores of an experiment or autoencoder, its best checkpoints, and its
-    figures."""
+    """Yield the scores of an experiment or autoencoder, its best checkpoints and its figures."""
     keys = config.trainings[experiment]
     folder = Path(config.results_dir, experiment, "report")
     evaluation_file, best_file = folder / "evaluation_results.csv", folder / "best_scores.csv"
@@ -65,11 +70,11 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
         yield f"figures: {folder}"
         return
     if not (evaluation_file.exists() and best_file.exists()):
-        yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
+        yield f"  not collected yet; to make it: {command} (make snapshot shows partial results)"
         return
     evaluation = read_table(evaluation_file, EVALUATION_COLUMNS)
     if evaluation.empty:
-        yield "  the config asks for no scores of it"
+        yield "  the config has no scores for it"
     else:
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
@@ -78,37 +83,37 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
 
 
 def exported(folder: Path) -> Iterator[str]:
-    """Where the best checkpoint lies, ready to be used; nothing where none is exported."""
+    """Yield the path of the exported best checkpoint; nothing if none is exported."""
     record = folder / "scores.json"
     if not record.exists():
         return
     found = read_json(record)
     if found["value"] is None:
-        yield f"exported: nothing, {METRICS[found['metric']].name} was measured at no checkpoint"
+        yield f"exported: nothing; {METRICS[found['metric']].name} was measured at no checkpoint"
     else:
         yield f"exported: step {found['training_step']:,}, {folder} (python {folder / 'sample.py'})"
 
 
 def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
-    """What the latest checkpoint loses, and whether its codes are used."""
+    """Yield the errors of the latest reconstructions, and the use of the codes."""
     latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
     if not Path(latest).exists():
         return
-    told = read_json(Path(latest))
+    record = read_json(Path(latest))
     use = ", ".join(
-        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in told["codebooks"]
+        f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in record["codebooks"]
     )
-    # null: no error at all
-    psnr = "infinite" if told["psnr_db"] is None else f"{told['psnr_db']:.2f} dB"
-    error = f"mean squared error {told['mse']:.4g}, PSNR {psnr}"
-    yield f"  {told['images']:,} images given back at step {told['step']:,}: {error}"
+    # null: no error, an infinite PSNR
+    psnr = "infinite" if record["psnr_db"] is None else f"{record['psnr_db']:.2f} dB"
+    error = f"mean squared error {record['mse']:.4g}, PSNR {psnr}"
+    yield f"  {record['images']:,} images reconstructed at step {record['step']:,}: {error}"
     yield f"  codes in use (perplexity): {use}"
-    if told["warning"]:
-        yield f"  warning: {told['warning']}"
+    if record["warning"]:
+        yield f"  warning: {record['warning']}"
 
 
 def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """A line for each group of scores: the best by FID, or by KID where FID is biased."""
+    """Yield a line for each group of scores: the best by FID, or by KID if FID is biased."""
     for _, group in evaluation.groupby(GROUP, sort=True):
         metric = ordered_metrics(group)[0]
         best = best_row(group, metric)

@@ -8,14 +8,14 @@ from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
     GROUP,
     best_row,
-    counts,
     metric_label,
     ordered_metrics,
 )
+from ddpm_bench.report.text import counts, shares, value_text, with_deviation
 
 
 def score_table(evaluation: pd.DataFrame) -> str:
-    """All scores: a block per group, the best of each column starred."""
+    """Return all scores as text: a block per group, the best of each column starred."""
     blocks = (
         "\n".join([heading(group), *table_lines(group), *notes(group)])
         for _, group in evaluation.groupby(GROUP, sort=True)
@@ -24,7 +24,7 @@ def score_table(evaluation: pd.DataFrame) -> str:
 
 
 def heading(group: pd.DataFrame) -> str:
-    """What a group of scores is of, in a line."""
+    """Return the heading of a group of scores: samples, features, and both image counts."""
     first = group.iloc[0]
     head = (
         f"samples {first['samples']}, score {first['score']}: "
@@ -37,7 +37,8 @@ def heading(group: pd.DataFrame) -> str:
 
 
 def table_lines(group: pd.DataFrame) -> list[str]:
-    """Aligned lines of one group's values by training step; KID leads where FID is biased."""
+    """Return one group's values by training step in aligned lines; KID comes first if FID is
+    biased."""
     metrics = ordered_metrics(group)
     stars = {(metric.column, best_step(group, metric)) for metric in metrics}
     lines = [["step", *(metric.name + " " for metric in metrics)]]
@@ -47,17 +48,17 @@ def table_lines(group: pd.DataFrame) -> list[str]:
             star = "*" if (metric.column, row["training_step"]) in stars else " "
             cells.append(value_text(row, metric) + star)
         lines.append(cells)
-    return aligned(lines, gap=2)  # and the place of the stars
+    return aligned(lines, gap=2)  # beside the column of stars
 
 
 def best_step(group: pd.DataFrame, metric: Metric) -> int | None:
-    """The training step of the best value; None where there is no value."""
+    """Return the training step of the best value; None if there is no value."""
     best = best_row(group, metric)
     return None if best is None else best["training_step"]
 
 
 def notes(group: pd.DataFrame) -> Iterator[str]:
-    """What has to be known before a block is believed."""
+    """Yield the caveats of a block of scores."""
     first = group.iloc[0]
     label = metric_label(first, METRICS["fid"])
     if label != f"FID ({feature_space_label(first['feature_space'])})":
@@ -75,14 +76,8 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     yield from (f"warning: {text}" for text in group["warning"].unique() if text)
 
 
-def shares(values: pd.Series) -> str:
-    """Shares as text: 4.1%, or 4.1% to 6.3% where they differ."""
-    low, high = f"{values.min():.1%}", f"{values.max():.1%}"
-    return low if low == high else f"{low} to {high}"
-
-
 def best_table(best: pd.DataFrame) -> str:
-    """The best checkpoints."""
+    """Return the best checkpoints as text."""
     lines = [["samples", "score", "metric", "best", "step"]]
     for _, row in best.iterrows():
         metric = METRICS[row["metric"]]
@@ -94,7 +89,8 @@ def best_table(best: pd.DataFrame) -> str:
 
 
 def aligned(lines: list[list[str]], names: int = 0, gap: int = 3) -> list[str]:
-    """Cells as indented lines: the first `names` columns begin, the others end, at one place."""
+    """Return rows of cells as indented, aligned lines: the first `names` columns left, others
+    right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         [
@@ -104,16 +100,3 @@ def aligned(lines: list[list[str]], names: int = 0, gap: int = 3) -> list[str]:
         for line in lines
     )
     return ["  " + (" " * gap).join(cells).rstrip() for cells in padded]
-
-
-def value_text(row: pd.Series, metric: Metric) -> str:
-    """A value with its standard deviation, where the metric has one; "-" when not measured."""
-    if pd.isna(row[metric.column]):
-        return "-"
-    return with_deviation(row[metric.column], row[metric.std] if metric.std else None, metric)
-
-
-def with_deviation(value: float, deviation: float | None, metric: Metric) -> str:
-    """As "9.20 ± 0.21", or "9.20" without a deviation."""
-    text = f"{value:.{metric.decimals}f}"
-    return text if pd.isna(deviation) else f"{text} ± {deviation:.{metric.decimals}f}"

@@ -1,4 +1,4 @@
-"""What a finished sweep tells in the terminal: its settings, best first, and who failed."""
+"""The terminal summary of a finished sweep: its best settings, and its failed members."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,15 @@ MOST_SETTINGS = 5  # of a way to score
 
 
 def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
-    """Lines for each way to score, then the members that failed, then where the figures are;
-    `command` would make what is missing."""
+    """Yield lines for each way to score, for failed members, and for the folder of figures.
+
+    command: the command to run for missing results.
+    """
     names = jobs.members(config, sweep)
     folder = Path(config.results_dir, "report", "sweeps", sweep)
     yield f"{sweep}: sweep of {len(names)} members"
     if not (folder / "ranking.csv").exists():
-        yield f"  not collected yet; to make it: {command} (make snapshot shows what is there)"
+        yield f"  not collected yet; to make it: {command} (make snapshot shows partial results)"
         return
     ranking = pd.read_csv(folder / "ranking.csv", keep_default_na=False, dtype=str)
     for _, group in ranking.groupby(SCORED, sort=False):
@@ -34,7 +36,7 @@ def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
 
 
 def best_settings(rows: pd.DataFrame, config: Config, sweep: str) -> Iterator[str]:
-    """The first settings by the main metric; rows: of ranking.csv, of one metric."""
+    """Yield the first settings by the main metric; rows: of ranking.csv, of one metric."""
     first, metric = rows.iloc[0], METRICS[rows["metric"].iloc[0]]
     yield f"  by {metric_label(first, metric)}, samples {first['samples']}:"
     paths = [path for path in sorted(config.sweeps[sweep].sweep.keys) if path in rows.columns]
@@ -44,7 +46,7 @@ def best_settings(rows: pd.DataFrame, config: Config, sweep: str) -> Iterator[st
         spread = f" ± {float(row['std']):.{metric.decimals}f}" if row["std"] else ""
         value = f"{float(row['mean']):.{metric.decimals}f}{spread}"
         seeds = f", {row['seeds']} seeds" if row["seeds"] != "1" else ""
-        how = "" if row["seeds"] == "1" else f" ({row['compared_with_best']})"
-        yield f"    {row['rank']}. {setting}: {metric.name} {value}{seeds}{how}"
+        comparison = "" if row["seeds"] == "1" else f" ({row['compared_with_best']})"
+        yield f"    {row['rank']}. {setting}: {metric.name} {value}{seeds}{comparison}"
     if len(measured) > MOST_SETTINGS:
         yield f"    and {len(measured) - MOST_SETTINGS} more"

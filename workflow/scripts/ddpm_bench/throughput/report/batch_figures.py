@@ -9,7 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style, number
+from ddpm_bench.report.figures.style import PANEL_WIDTH, empty_figure, house_style
+from ddpm_bench.report.text import number
 from ddpm_bench.throughput.report.drawn_cells import (
     drawn_cells,
     nothing_measured,
@@ -218,7 +219,7 @@ def draw_curves(axes: Axes, cells: pd.DataFrame, quantity: BatchQuantity) -> Non
     if len(drawn) <= FEW:
         for _, row in drawn.iterrows():
             axes.annotate(
-                number(float(f"{row[middle]:.3g}")), (row["batch"], row[middle]), xytext=(10, 0),
+                number(row[middle], 3), (row["batch"], row[middle]), xytext=(10, 0),
                 textcoords="offset points", va="center", fontsize=13,
             )  # fmt: skip
 

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from ddpm_bench.report.figures.style import NOTE_COLOUR, number
+from ddpm_bench.report.figures.axes import is_wide, make_logarithmic
+from ddpm_bench.report.figures.style import NOTE_COLOUR
+from ddpm_bench.report.text import number
 from ddpm_bench.throughput.report.figure_style import (
     STATUS_MARKERS,
     STRATEGY_COLOURS,
@@ -18,7 +20,7 @@ from ddpm_bench.throughput.report.figure_style import (
 )
 
 NOTHING = "None of these cells could be measured."
-LOG_FROM_RATIO = 8  # largest over smallest value from which an axis is logarithmic
+WIDE_RATIO = 8  # largest over smallest value from which an axis is logarithmic
 TICKS = 8  # labelled on an axis of doublings, at most
 LEVEL_DIGITS = 15  # digits of all tick labels together, above which they are rotated
 TITLE_LETTERS, LINE_LETTERS = 32, 40  # of a line above a panel
@@ -44,9 +46,9 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
 
     below, above: shares of the axis that stay free for marks. Returns true if it is logarithmic.
     """
-    logarithmic = lowest > 0 and highest / lowest > LOG_FROM_RATIO
+    logarithmic = is_wide(lowest, highest, WIDE_RATIO)
     if logarithmic:
-        axes.set_yscale("log")
+        make_logarithmic(axes.yaxis)
         low, high = np.log10(lowest / 1.25), np.log10(highest * 1.25)
     else:
         low, high = 0.0, 1.08 * max(highest, 1e-9)
@@ -54,8 +56,6 @@ def scale_values(axes: Axes, lowest: float, highest: float, below: float, above:
     limits = np.array([low - below * unit, high + above * unit])
     axes.set_ylim(*(10**limits if logarithmic else limits))
     first, last = (10**low, 10**high) if logarithmic else (low, high)
-    if logarithmic:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     shown = FuncFormatter(lambda value, _: number(value) if first <= value <= last else "")
     axes.yaxis.set_major_formatter(shown)
