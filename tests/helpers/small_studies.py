@@ -92,7 +92,7 @@ SMALL_STUDIES = {
 
 
 def write_study(name: str, folder: Path) -> Path:
-    """Write a study's config, and the files that it names, into a new folder; returns the config."""
+    """Write the config of a study, and the files that it names, into a new folder."""
     folder.mkdir(parents=True)
     (folder / "own.py").write_text(MODEL_OF_ONE_S_OWN)
     path = folder / "config.yaml"

@@ -24,9 +24,9 @@ def test_jobs_are_planned_as_recorded():
         if planned.get(config, {}).get(rule) != recorded.get(config, {}).get(rule)
     ]
     assert not changed, (
-        f"these jobs are planned otherwise: {', '.join(changed)}; to see how, compare the output of "
-        "`python tests/helpers/planned_jobs.py --show CONFIG` with that for `--snakefile` of an "
-        "earlier checkout"
+        f"these jobs are planned otherwise: {', '.join(changed)}; to see how, compare "
+        "what `python tests/helpers/planned_jobs.py --show CONFIG` prints with and without "
+        "`--snakefile` of an earlier checkout"
     )
 
 
