@@ -41,7 +41,7 @@ if workflow.is_main_process:
                 path.unlink(missing_ok=True)
         jobs.look_again()
     if gone := main_process.killed(Path(RESULTS), jobs.work_names(CONFIG)):
-        stop = [sys.executable, SCRIPTS / "stop.py", "--configfile", workflow.configfiles[-1]]
+        stop = [sys.executable, SCRIPTS / "commands" / "stop.py", "--configfile", workflow.configfiles[-1]]
         logger.warning(gone.remedy(shlex.join(map(str, stop))))
 else:
     pass_warnings_on()
