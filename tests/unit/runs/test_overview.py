@@ -264,7 +264,7 @@ def test_attempts_are_told_apart_and_half_a_line_is_left_out(config):
 RECORDS = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from ddpm_bench.main_process import record
+from ddpm_bench.runs.main_process import record
 record(Path("results"), ["digits"]); print("recorded", flush=True); sys.stdin.read()
 """
 
