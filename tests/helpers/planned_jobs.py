@@ -81,7 +81,7 @@ def main() -> None:
     if given.record:
         RECORD.write_text(text)
     else:
-        print(text)
+        print(text, end="")
 
 
 def hashes(snakefile: Path) -> dict[str, dict[str, dict[str, Any]]]:

@@ -35,9 +35,9 @@ def test_every_rule_with_a_program_is_in_the_record():
     rules = {rule for found in recorded.values() for rule in found}
     texts = (HELPERS.parents[1] / "workflow" / "rules").glob("*.smk")
     written = {
-        line.removeprefix("rule ").rstrip(":\n")
+        line.strip().removeprefix("rule ").rstrip(":")
         for path in texts
         for line in path.read_text().splitlines()
-        if line.startswith("rule ")
+        if line.strip().startswith("rule ")
     }
     assert rules == written

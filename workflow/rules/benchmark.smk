@@ -63,6 +63,7 @@ rule collect_throughput:
         ),
     log:
         f"{RESULTS}/logs/collect_throughput.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

@@ -12,6 +12,10 @@ rule fetch:
         f"{RESOURCES}/datasets/{{dataset}}.json",
     log:
         f"{RESULTS}/logs/fetch/{{dataset}}.log",
+    # Two modules may share a folder of downloads: the first that needs a dataset fetches it.
+    wildcard_constraints:
+        dataset=targets.alternatives(modules.fetched_here(workflow, CONFIG)),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

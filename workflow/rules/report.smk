@@ -33,6 +33,7 @@ rule collect:
         ),
     log:
         f"{RESULTS}/logs/collect/{{experiment}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -57,6 +58,7 @@ rule thin:
         f"{RESULTS}/{{experiment}}/training/thinned.json",
     log:
         f"{RESULTS}/logs/thin/{{experiment}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

@@ -64,6 +64,7 @@ rule sample_grid:
         ),
     log:
         f"{RESULTS}/logs/sample_grid/{{experiment}}.{{samples}}.{{step}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

@@ -7,18 +7,20 @@ Out: results/datasets/<dataset>/classifier/                     a classifier on 
      results/<experiment>/scores/<score>/<set>/step-<step>.nearest.npz
 """
 
+if modules.inception_is_fetched_here(workflow, CONFIG):
 
-rule fetch_inception:
-    """The published weights of the field's Inception network, checked against their sha256."""
-    output:
-        f"{RESOURCES}/inception/{jobs.PUBLISHED_INCEPTION_FILE}",
-    log:
-        f"{RESULTS}/logs/fetch_inception.log",
-    priority: 10
-    conda:
-        "../../envs/environment.yaml"
-    shell:
-        "exec with_log {log:q} fetch_inception.py --output {output:q}"
+    rule fetch_inception:
+        """The published weights of the field's Inception network, checked against their sha256."""
+        output:
+            f"{RESOURCES}/inception/{jobs.PUBLISHED_INCEPTION_FILE}",
+        log:
+            f"{RESULTS}/logs/fetch_inception.log",
+        priority: 10
+        localrule: True
+        conda:
+            "../../envs/environment.yaml"
+        shell:
+            "exec with_log {log:q} fetch_inception.py --output {output:q}"
 
 
 rule train_classifier:

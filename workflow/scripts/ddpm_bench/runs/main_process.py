@@ -61,7 +61,7 @@ class MainProcess:
         )
 
 
-def only_looks(options: Namespace) -> bool:
+def only_reports(options: Namespace) -> bool:
     """Whether a snakemake that was called with these options runs no job, but reports, lists,
     unlocks or cleans up."""
     reports = options.report is not None and not options.report_after_run
@@ -113,7 +113,7 @@ def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
     """The latest main process in this folder that has ended on this machine without a word, while
     its folder is still locked: its jobs may run on. None if there is none."""
     here = Path.cwd()
-    if not any((here / ".snakemake" / "locks").glob("*.lock")):
+    if not is_locked(here):
         return None
     found = [
         described
@@ -122,6 +122,11 @@ def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
     ]
     dead = [one for one in found if one.is_of_this_machine() and not one.lives()]
     return dead[-1] if dead and len(dead) == len(found) else None
+
+
+def is_locked(folder: Path) -> bool:
+    """Return True if a snakemake has locked its working folder, and has not unlocked it."""
+    return any((folder / ".snakemake" / "locks").glob("*.lock"))
 
 
 def forget(results: Path, described: MainProcess) -> None:

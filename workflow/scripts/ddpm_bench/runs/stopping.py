@@ -25,7 +25,13 @@ from ddpm_bench.planning.jobs import work_names
 from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.runs import slurm_queue
 from ddpm_bench.runs.job_failures import STOPPED, stopped_jobs
-from ddpm_bench.runs.main_process import MainProcess, all_main_processes, forget, main_processes
+from ddpm_bench.runs.main_process import (
+    MainProcess,
+    all_main_processes,
+    forget,
+    is_locked,
+    main_processes,
+)
 from ddpm_bench.runs.overview import current_trainer
 
 POLL_SECONDS = 2.0
@@ -215,7 +221,7 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 def _unlock(config_file: Path, results: Path, folder: Path) -> Iterator[str]:
     """Remove the lock that a main snakemake left, unless another one works in the folder."""
-    if not any((folder / ".snakemake" / "locks").glob("*.lock")):
+    if not is_locked(folder):
         return
     others = [f"process {process.pid}" for process in _snakemakes_in(folder)]
     others += [f"process {main.process} on {main.host}" for main in main_processes(results)]
