@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,12 +69,11 @@ def plans(folder: Path, *texts: str) -> list:
     return json.loads(done.stdout)
 
 
-def test_the_outer_workflow_of_the_page_runs_its_rule_after_the_scores(tmp_path):
-    folder = tmp_path / "outer"
-    folder.mkdir()
-    (tmp_path / "ddpm-bench").symlink_to(REPOSITORY)
+def run_the_page(folder: Path, config: dict) -> str:
+    """Run the outer workflow of the page in a folder, as the page says; returns what it printed."""
+    (folder.parent / "ddpm-bench").symlink_to(REPOSITORY)
     (folder / "Snakefile").write_text(f"{OUTER}\n{HOOKS}")
-    (folder / "config.yaml").write_text(yaml.safe_dump(tiny_config()))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-e", "-c", COMMANDS_OF_THE_PAGE],
@@ -85,13 +85,33 @@ def test_the_outer_workflow_of_the_page_runs_its_rule_after_the_scores(tmp_path)
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    archived = subprocess.run(
-        ["tar", "-tzf", "scores.tar.gz"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    score = "results/small/scores/classifier/dpm4/step-00000020.json"
-    assert archived.stdout.split() == [score]
-    assert "fid" in json.loads((folder / score).read_text())
-    assert "20 of 20 steps" in done.stdout and "snakemake does not run" in done.stdout
+    return done.stdout
+
+
+def archived(folder: Path) -> list[str]:
+    command = ["tar", "-tzf", "scores.tar.gz"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_outer_workflow_of_the_page_goes_on_from_results_that_are_there(finished, tmp_path):
+    study = finished.copied(tmp_path / "outer")
+    scores = sorted(study.folder.glob("results/small/scores/classifier/dpm4/step-*.json"))
+    scores[-1].unlink()
+    printed = run_the_page(study.folder, study.config)
+    assert set(re.findall(r"^(?:local)?rule (\w+):$", printed, re.M)) == {"ddpm_score", "archive"}
+    assert archived(study.folder) == [str(path.relative_to(study.folder)) for path in scores]
+    assert "fid" in json.loads(scores[-1].read_text())
+    assert "40 of 40 steps" in printed and "snakemake does not run" in printed
+
+
+@pytest.mark.long  # the same from nothing
+def test_the_outer_workflow_of_the_page_runs_a_whole_study(tmp_path):
+    folder = tmp_path / "outer"
+    folder.mkdir()
+    printed = run_the_page(folder, tiny_config())
+    assert archived(folder) == ["results/small/scores/classifier/dpm4/step-00000020.json"]
+    assert "20 of 20 steps" in printed
     again = [sys.executable, "-m", "snakemake", "--cores", "1"]
     done = subprocess.run(again, cwd=folder, capture_output=True, text=True, check=True)
     assert "Nothing to be done" in done.stderr
@@ -163,6 +183,15 @@ def test_what_cannot_work_is_refused_with_the_remedy(tmp_path):
         "module ddpm: it lies in a module with a prefix": nested
         + "use rule * from inner as inner_*\n",
         "config of module ddpm has 1 problem": "one['sorce'] = 1\n" + module("ddpm", "one"),
+        "must lie on this machine: clone its repository": module("ddpm", "one").replace(
+            repr(str(REPOSITORY / "Snakefile")), "gitfile('hosted', path='Snakefile', ref='main')"
+        ),
     }
+    hosted = tmp_path / "hosted"
+    hosted.mkdir()
+    shutil.copy(REPOSITORY / "Snakefile", hosted)
+    for command in (["init", "-b", "main"], ["add", "."], ["commit", "-m", "rules alone"]):
+        who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+        subprocess.run(["git", *who, *command], cwd=hosted, capture_output=True, check=True)
     for message, error in zip(cases, plans(tmp_path, *cases.values()), strict=True):
         assert isinstance(error, str) and message in error, (message, error)
