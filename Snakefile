@@ -3,7 +3,9 @@
 snakemake --cores all                          the demo of config/config.yaml
 snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
-snakemake benchmark --cores all --configfile config/benchmark.yaml      how training scales
+snakemake benchmark --cores all --configfile config/benchmark.yaml      the throughput benchmark
+
+docs/module.md: this workflow as a module of another one.
 """
 
 import sys
@@ -52,7 +54,7 @@ try:
     CONFIG = modules.checked_config(workflow, config, HERE)
     local_inputs.check_local_files(CONFIG)
     LISTINGS = local_inputs.local_listings(CONFIG)
-    # What jobs ask a scheduler for, within the wall time that the profile names.
+    # Memory and time that jobs ask for, within the wall time that the profile names.
     ESTIMATES = resource_estimates.ResourceEstimates(
         CONFIG, resource_estimates.longest_job(workflow.resource_settings.default_resources)
     )
@@ -78,7 +80,7 @@ wildcard_constraints:
     last=r"\d+",
 
 
-# Those who share a cluster job take turns on its GPU: the profile gives each job one turn.
+# Checkpoints that share a cluster job take turns on its GPU: the profile gives each job one turn.
 resource_scopes:
     turn="local",
 
@@ -102,6 +104,8 @@ rule all:
     localrule: True
 
 
+include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/run.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -116,35 +120,35 @@ include: "workflow/rules/benchmark.smk"
 
 
 rule prepared:
-    """Every dataset, and nothing after it."""
+    """Prepare every dataset, and do nothing after it."""
     input:
         expand(f"{RESULTS}/datasets/{{dataset}}/summary.json", dataset=jobs.used_datasets(CONFIG)),
     localrule: True
 
 
 rule trained:
-    """Every model, and nothing after it."""
+    """Train every model, and do nothing after it."""
     input:
         [path for name in CONFIG.trainings for path in jobs.manifests(CONFIG, name)],
     localrule: True
 
 
 rule sampled:
-    """Every set of samples, and nothing after it."""
+    """Draw every set of samples, and do nothing after it."""
     input:
         [path for name in CONFIG.experiments for path in jobs.all_sample_files(CONFIG, name)],
     localrule: True
 
 
 rule scored:
-    """Every score, and nothing after it."""
+    """Compute every score, and do nothing after it."""
     input:
         [path for name in CONFIG.trainings for path in jobs.score_files(CONFIG, name)],
     localrule: True
 
 
 rule benchmark:
-    """How training scales with batch size, precision, processes and strategy."""
+    """Measure how training scales with batch size, precision, processes and strategy."""
     input:
         lambda wildcards: targets.benchmark_targets(CONFIG),
     localrule: True
