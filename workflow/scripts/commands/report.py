@@ -40,7 +40,7 @@ def main() -> int:
     command = snakemake_command(args.configfile, "--report", str(page), *rules)
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        raise UserError(f"the report could not be made; snakemake says:\n{made.stderr.strip()}")
+        raise UserError(f"the report could not be made; snakemake:\n{made.stderr.strip()}")
     print(f"{page}: open it in a browser")
     return 0
 
