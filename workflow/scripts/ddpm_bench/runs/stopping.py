@@ -2,8 +2,8 @@
 
 The order matters. A main snakemake that gets SIGTERM sends no more jobs, and waits for those that
 run; on SIGINT it would cancel them, unsaved. Then every training gets the warning of its wall time,
-on which it saves and ends; all other jobs are cancelled. A training that SLURM has put back into the
-queue meanwhile is cancelled there.
+on which it saves and ends; all other jobs are cancelled. A training that SLURM has put back into
+the queue meanwhile is cancelled there.
 """
 
 import os
@@ -45,9 +45,9 @@ def stop(
 ) -> Iterator[str]:
     """End the workflow of a config in a folder; yield a line for each thing that is done.
 
-    wait_seconds: the time in which trainings save and jobs leave. main_ended: the user states that a
-    main snakemake on another machine has ended. Raises UserError when the workflow cannot be ended
-    from here, or has not ended in time.
+    wait_seconds: the time in which trainings save and jobs leave. main_ended: the user states that
+    a main snakemake on another machine has ended. Raises UserError when the workflow cannot be
+    ended from here, or has not ended in time.
     """
     config = read_config(config_file)
     results = Path(config.results_dir)
