@@ -110,7 +110,7 @@ def leave_outputs_to_successors(job_class: Any, has_left: Callable[[], bool]) ->
 
     A program on a node that was given up for dead may live on, and fail later. Its Snakemake, and
     the one above it, would then remove what the same job has written on another node. Called in the
-    process of a job; has_left: tells if SLURM has the job elsewhere.
+    process of a job; has_left: returns True if SLURM has the job elsewhere.
     """
     remove = job_class.cleanup
 

@@ -82,8 +82,8 @@ def record(results: Path, experiments: Iterable[str]) -> None:
         experiments=tuple(experiments),
     )
     path = _folder(results) / f"{own.host}-{own.process}.json"
-    for other, described in _records(results):
-        if described.is_of_this_machine() and not described.lives():
+    for other, main in _records(results):
+        if main.is_of_this_machine() and not main.lives():
             other.unlink(missing_ok=True)
     write_json(path, asdict(own))
     atexit.register(_remove, path, os.getpid())
@@ -95,9 +95,9 @@ def main_processes(results: Path, experiments: Iterable[str] | None = None) -> l
     Those of this machine run; those of other machines have not recorded their end.
     """
     return [
-        described
-        for described in all_main_processes(results, experiments)
-        if described.lives() or not described.is_of_this_machine()
+        main
+        for main in all_main_processes(results, experiments)
+        if main.lives() or not main.is_of_this_machine()
     ]
 
 
@@ -105,11 +105,11 @@ def all_main_processes(
     results: Path, experiments: Iterable[str] | None = None
 ) -> list[MainProcess]:
     """Return `main_processes`, and those that died here without recording an end, by start."""
-    found = [described for _, described in _records(results)]
+    found = [main for _, main in _records(results)]
     if experiments is not None:
-        asked = set(experiments)
-        found = [described for described in found if asked & set(described.experiments)]
-    return sorted(found, key=lambda described: described.since)
+        wanted = set(experiments)
+        found = [main for main in found if wanted & set(main.experiments)]
+    return sorted(found, key=lambda main: main.since)
 
 
 def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
@@ -120,11 +120,7 @@ def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
     here = Path.cwd()
     if not is_locked(here):
         return None
-    found = [
-        described
-        for described in all_main_processes(results, experiments)
-        if Path(described.folder) == here
-    ]
+    found = [main for main in all_main_processes(results, experiments) if Path(main.folder) == here]
     dead = [one for one in found if one.is_of_this_machine() and not one.lives()]
     return dead[-1] if dead and len(dead) == len(found) else None
 
@@ -134,9 +130,9 @@ def is_locked(folder: Path) -> bool:
     return any((folder / ".snakemake" / "locks").glob("*.lock"))
 
 
-def forget(results: Path, described: MainProcess) -> None:
+def forget(results: Path, main: MainProcess) -> None:
     """Remove the record of a main process that has ended."""
-    (_folder(results) / f"{described.host}-{described.process}.json").unlink(missing_ok=True)
+    (_folder(results) / f"{main.host}-{main.process}.json").unlink(missing_ok=True)
 
 
 def _records(results: Path) -> list[tuple[Path, MainProcess]]:

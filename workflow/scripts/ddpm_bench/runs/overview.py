@@ -100,7 +100,7 @@ class Overview:
     folder: str
     time: str  # ISO 8601
     main: list[MainProcess]
-    slurm_error: str | None  # why the queue could not be asked
+    slurm_error: str | None  # where squeue failed
     experiments: list[ExperimentState]
     benchmark: BenchmarkState | None = None  # where the config has one
     shared_jobs: list[slurm_queue.SlurmJob] = field(

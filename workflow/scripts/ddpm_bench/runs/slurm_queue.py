@@ -64,7 +64,7 @@ WILDCARDS = {
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """One job that SLURM knows of. Times are SLURM's own text: [days-]hours:minutes:seconds."""
+    """One job in SLURM's queue. Times are SLURM's own text: [days-]hours:minutes:seconds."""
 
     id: str
     state: str  # of squeue: PENDING, RUNNING, COMPLETED, FAILED, ...
@@ -136,12 +136,12 @@ def _own(config: Config, job: SlurmJob, runs: set[str]) -> SlurmJob | None:
     """Return a job of this config, completed from its script if need be; None for other jobs."""
     if job.rule in WILDCARDS and job.wildcards:
         return job if belongs_to_study(config, job.rule, job.wildcards) else None
-    asked = targets(batch_script(job.id)) if job.is_active else []
-    if not asked or not asked[0].partition(":")[2]:
+    members = targets(batch_script(job.id)) if job.is_active else []
+    if not members or not members[0].partition(":")[2]:
         return job if job.run in runs else None
-    rule, _, values = asked[0].partition(":")
+    rule, _, values = members[0].partition(":")
     wildcards = "_".join(value.partition("=")[2] for value in values.split(","))
-    named = replace(job, rule=rule, wildcards=wildcards, count=len(asked))
+    named = replace(job, rule=rule, wildcards=wildcards, count=len(members))
     return named if belongs_to_study(config, rule, wildcards) else None
 
 

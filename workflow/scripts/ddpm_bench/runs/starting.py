@@ -72,13 +72,14 @@ class Run:
         jobs.look_again()
 
     def _may_have_a_rival(self) -> bool:
-        """An outer workflow may not register its main process; its lock tells of one."""
+        """Return True if an outer workflow may run here, which need not record its main process."""
         return module_name(self.workflow) is not None and main_process.is_locked(Path.cwd())
 
     def note_killed_process(self, stop_program: Path) -> None:
         """Log how to end the jobs of a main process that was killed in this folder, if any."""
         killed = main_process.killed(self.results, self.names)
-        if killed is None or not self.workflow.configfiles:
+        # The config of a module may be no file, and the stop program does not know its rules.
+        if killed is None or module_name(self.workflow) is not None:
             return
         stop = [sys.executable, stop_program, "--configfile", self.workflow.configfiles[-1]]
         self.logger.warning(killed.remedy(shlex.join(map(str, stop))))

@@ -194,7 +194,7 @@ def _record_stopped(config: Config, jobs: list[str]) -> None:
 
 
 def _scancel(option: str, jobs: list[str]) -> None:
-    with suppress(UserError):  # a job that is gone meanwhile; if SLURM is, the queue says so
+    with suppress(UserError):  # a job that has ended meanwhile; if SLURM is down, the queue fails
         slurm_queue.run_command("scancel", *([option] if option else []), *jobs)
 
 
