@@ -8,7 +8,7 @@ CORES ?= all
 PROFILE ?=
 WHERE := $(if $(PROFILE),--profile profiles/$(PROFILE),--cores $(CORES))
 SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(CONFIG)
-RUN := $(BIN)/python workflow/scripts
+RUN := $(BIN)/python workflow/scripts/commands
 # A file of tests stays in one process; one thread each, because threads that wait for a core spin.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Kept in the environment: the lock that it was made from.
@@ -61,14 +61,14 @@ summary: env
 snapshot: env ## tables and figures of what is scored so far, while the rest still runs
 	@$(RUN)/snapshot.py --configfile $(CONFIG)
 
-status: env ## how a study stands: steps, speed, jobs, scores, failures (beside a running one, too)
+status: env ## the state of a study: steps, speed, jobs, scores, failures (beside a running one, too)
 	@$(RUN)/status.py --configfile $(CONFIG)
 
 stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
 	@$(RUN)/stop.py --configfile $(CONFIG)
 
 plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours
-	@$(RUN)/forecast.py --configfile $(CONFIG)
+	@$(RUN)/plan.py --configfile $(CONFIG)
 
 test: env ## the tests
 	@$(PYTEST)

@@ -3,7 +3,9 @@
 snakemake --cores all                          the demo of config/config.yaml
 snakemake --cores all --configfile my.yaml     your own studies
 snakemake --profile profiles/slurm             on a cluster
-snakemake benchmark --cores all --configfile config/benchmark.yaml      how training scales
+snakemake benchmark --cores all --configfile config/benchmark.yaml      the throughput benchmark
+
+docs/module.md: this workflow as a module of another one.
 """
 
 import sys
@@ -15,7 +17,14 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+# The folder of this file, of a module too: `workflow.basedir` is then that of the outer Snakefile.
+HERE = Path(str(workflow.current_basedir))
+SCRIPTS = HERE / "workflow" / "scripts"
+if not SCRIPTS.is_dir():
+    raise WorkflowError(
+        "the programs of ddpm-bench must lie on this machine: clone its repository, and give "
+        "`snakefile:` of the module the path of the Snakefile in the clone"
+    )
 sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench.planning import (
@@ -27,30 +36,32 @@ from ddpm_bench.planning import (
     stages,
     targets,
 )
-from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.block import run_keys
 from ddpm_bench.cli import put_programs_on_path
 from ddpm_bench.errors import UserError
+from ddpm_bench.runs import modules, starting
 
-if not workflow.overwrite_configfiles:
+MODULE = modules.module_name(workflow)
 
-    configfile: Path(workflow.basedir, "config", "config.yaml")
+if not (workflow.overwrite_configfiles or MODULE):
+
+    configfile: HERE / "config" / "config.yaml"
 
 
 put_programs_on_path(SCRIPTS)
 
 try:
-    CONFIG = check_config(config, origin=", ".join(map(str, workflow.configfiles)))
+    CONFIG = modules.checked_config(workflow, config, HERE)
     local_inputs.check_local_files(CONFIG)
     LISTINGS = local_inputs.local_listings(CONFIG)
-    # What jobs ask a scheduler for, within the wall time that the profile names.
+    # Memory and time that jobs ask for, within the wall time that the profile names.
     ESTIMATES = resource_estimates.ResourceEstimates(
         CONFIG, resource_estimates.longest_job(workflow.resource_settings.default_resources)
     )
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-SHARED = job_groups.SharedJobs(CONFIG, workflow.parent_groupids)
+SHARED = job_groups.SharedJobs(CONFIG, workflow.parent_groupids, MODULE)
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
 
@@ -69,7 +80,7 @@ wildcard_constraints:
     last=r"\d+",
 
 
-# Those who share a cluster job take turns on its GPU: the profile gives each job one turn.
+# Checkpoints that share a cluster job take turns on its GPU: the profile gives each job one turn.
 resource_scopes:
     turn="local",
 
@@ -87,27 +98,14 @@ if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
     container: "ddpm-bench.sif"
 
 
-localrules:
-    all,
-    prepared,
-    trained,
-    sampled,
-    scored,
-    benchmark,
-    fetch,
-    fetch_inception,
-    collect,
-    collect_throughput,
-    sample_grid,
-    thin,
-
-
 rule all:
-    default_target: True
     input:
         targets.targets(CONFIG),
+    localrule: True
 
 
+include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/run.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -122,30 +120,35 @@ include: "workflow/rules/benchmark.smk"
 
 
 rule prepared:
-    """Every dataset, and nothing after it."""
+    """Prepare every dataset, and do nothing after it."""
     input:
         expand(f"{RESULTS}/datasets/{{dataset}}/summary.json", dataset=jobs.used_datasets(CONFIG)),
+    localrule: True
 
 
 rule trained:
-    """Every model, and nothing after it."""
+    """Train every model, and do nothing after it."""
     input:
         [path for name in CONFIG.trainings for path in jobs.manifests(CONFIG, name)],
+    localrule: True
 
 
 rule sampled:
-    """Every set of samples, and nothing after it."""
+    """Draw every set of samples, and do nothing after it."""
     input:
         [path for name in CONFIG.experiments for path in jobs.all_sample_files(CONFIG, name)],
+    localrule: True
 
 
 rule scored:
-    """Every score, and nothing after it."""
+    """Compute every score, and do nothing after it."""
     input:
         [path for name in CONFIG.trainings for path in jobs.score_files(CONFIG, name)],
+    localrule: True
 
 
 rule benchmark:
-    """How training scales with batch size, precision, processes and strategy."""
+    """Measure how training scales with batch size, precision, processes and strategy."""
     input:
         lambda wildcards: targets.benchmark_targets(CONFIG),
+    localrule: True

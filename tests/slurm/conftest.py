@@ -19,7 +19,7 @@ import pytest
 import small_study
 import yaml
 from cluster import Cluster, Shape, cluster, hindrance
-from places import REPOSITORY, SCRIPTS
+from places import COMMANDS, REPOSITORY
 
 LONGEST = (
     "test_run", "test_overview", "test_wall_time", "test_docs", "test_sampling_wall_time",
@@ -158,9 +158,9 @@ class Study:
         return self.printed(log)
 
     def program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
-        """Run one of the project's programs, as a user on the login node would."""
+        """Run one of the commands, as a user on the login node would."""
         return subprocess.run(
-            [sys.executable, str(SCRIPTS / name), *arguments],
+            [sys.executable, str(COMMANDS / name), *arguments],
             cwd=self.folder,
             env=self.cluster.environment,
             capture_output=True,

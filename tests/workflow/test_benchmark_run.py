@@ -6,9 +6,8 @@ import sys
 import pandas as pd
 import pytest
 from conftest import Study
-from places import REPOSITORY
+from places import COMMANDS
 
-SCRIPTS = REPOSITORY / "workflow" / "scripts"
 WORKS = """\
 import torch
 from torch import nn
@@ -48,7 +47,7 @@ def benchmark(tmp_path) -> Study:
 
 def program(study: Study, name: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / name), "--configfile", "config.yaml"],
+        [sys.executable, str(COMMANDS / name), "--configfile", "config.yaml"],
         cwd=study.folder,
         capture_output=True,
         text=True,

@@ -54,7 +54,7 @@ def test_the_demo_learns_digits(tmp_path):
         assert validation[split].iloc[-1] < 0.9 * validation[split].iloc[0]
     assert "Nothing to be done" in study.run()
 
-    report = [sys.executable, str(REPOSITORY / "workflow/scripts/report.py")]
+    report = [sys.executable, str(REPOSITORY / "workflow/scripts/commands/report.py")]
     subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
     page = (results / "report.html").read_text()
     for shown in ("FID_vs_TrainingSteps.png", "evaluation_results.csv", "preview.png", "grid.png"):

@@ -1,10 +1,11 @@
-"""An autoencoder's checkpoints in, latents and reconstructions out. It is trained by rule train.
+"""An autoencoder's checkpoints in, latents and reconstructions out. Rule train trains it.
 
 In:  results/<autoencoder>/training/job-*.json, prepared images
 Out: results/<autoencoder>/latents/                        what experiments train on
-     results/<autoencoder>/reconstructions/step-<step>/    held-out images given back, images.npy;
-                                                           errors and use of the codes, summary.json
+     results/<autoencoder>/reconstructions/step-<step>/    images.npy, held-out images reconstructed;
+                                                           summary.json, errors and use of the codes
      results/<autoencoder>/report/                         both as figures, and a table
+By:  ddpm_bench/latents, report
 """
 
 
@@ -13,11 +14,11 @@ wildcard_constraints:
 
 
 rule encode:
-    """A dataset as latents, by the autoencoder's last checkpoint: once, for all experiments."""
+    """Encode a dataset as latents by the autoencoder's last checkpoint, once for all experiments."""
     input:
-        manifest=lambda wildcards: jobs.last_manifest(CONFIG, wildcards.autoencoder),
-        train=lambda wildcards: jobs.training_images(CONFIG, wildcards.autoencoder, "train"),
-        eval=lambda wildcards: jobs.training_images(CONFIG, wildcards.autoencoder, "eval"),
+        manifest=last_manifest,
+        train=train_images,
+        eval=eval_images,
     output:
         train=f"{RESULTS}/{{autoencoder}}/latents/train.npy",
         eval=f"{RESULTS}/{{autoencoder}}/latents/eval.npy",
@@ -27,18 +28,16 @@ rule encode:
         f"{RESULTS}/logs/encode/{{autoencoder}}.log",
     benchmark:
         f"{RESULTS}/logs/encode/{{autoencoder}}.benchmark.tsv"
-    # Experiments wait for it.
+    # Experiments wait for latents.
     priority: 10
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.autoencoders[wildcards.autoencoder].train.run.cpus
+    threads: threads_of_one_process
     resources:
-        how=lambda wildcards: run_keys(CONFIG.autoencoders[wildcards.autoencoder].train.run),
+        how=training_run,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: ESTIMATES.encoding_mb(wildcards.autoencoder, attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
-            "encode", wildcards.autoencoder, attempt=attempt
-        ),
+        mem_mb=encoding_mb,
+        runtime=encoding_minutes,
     params:
         what=lambda wildcards: stages.encode_stage(CONFIG, wildcards.autoencoder),
         step=lambda wildcards: CONFIG.autoencoders[wildcards.autoencoder].train.steps,
@@ -50,12 +49,10 @@ rule encode:
 
 
 rule reconstruct:
-    """Held-out images as a checkpoint gives them back, and the codes that they take."""
+    """Reconstruct held-out images with a checkpoint, and count the codes that they use."""
     input:
-        manifest=lambda wildcards: jobs.manifest_of_checkpoint(
-            CONFIG, wildcards.autoencoder, int(wildcards.step)
-        ),
-        images=lambda wildcards: jobs.reconstructed_images(CONFIG, wildcards.autoencoder),
+        manifest=manifest_of_checkpoint,
+        images=heldout_images,
     output:
         images=f"{RESULTS}/{{autoencoder}}/reconstructions/step-{{step}}/images.npy",
         summary=f"{RESULTS}/{{autoencoder}}/reconstructions/step-{{step}}/summary.json",
@@ -65,16 +62,12 @@ rule reconstruct:
         f"{RESULTS}/logs/reconstruct/{{autoencoder}}.{{step}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.autoencoders[wildcards.autoencoder].train.run.cpus
+    threads: threads_of_one_process
     resources:
-        how=lambda wildcards: run_keys(CONFIG.autoencoders[wildcards.autoencoder].train.run),
+        how=training_run,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: ESTIMATES.reconstructing_mb(
-            wildcards.autoencoder, attempt
-        ),
-        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
-            "reconstruct", wildcards.autoencoder, attempt=attempt
-        ),
+        mem_mb=reconstructing_mb,
+        runtime=reconstructing_minutes,
     params:
         what=lambda wildcards: stages.reconstruct_stage(CONFIG, wildcards.autoencoder),
     shell:
@@ -84,15 +77,11 @@ rule reconstruct:
 
 
 rule plot_reconstructions:
-    """Held-out images beside their reconstructions; errors and use of the codes against steps."""
+    """Draw held-out images beside their reconstructions; errors and use of the codes against steps."""
     input:
-        images=lambda wildcards: jobs.reconstructed_images(CONFIG, wildcards.autoencoder),
-        reconstructed=lambda wildcards: jobs.reconstruction_files(
-            CONFIG, wildcards.autoencoder, "images.npy"
-        ),
-        summaries=lambda wildcards: jobs.reconstruction_files(
-            CONFIG, wildcards.autoencoder, "summary.json"
-        ),
+        images=heldout_images,
+        reconstructed=reconstructions,
+        summaries=reconstruction_summaries,
     output:
         pairs=report(
             f"{RESULTS}/{{autoencoder}}/report/reconstructions.png",
@@ -117,8 +106,8 @@ rule plot_reconstructions:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.stage("plot"),
         folder=subpath(output.pairs, parent=True),

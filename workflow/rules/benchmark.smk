@@ -1,42 +1,42 @@
-"""How fast models train, and how that scales: each cell of the grid is a job.
+"""The throughput benchmark: each cell of its grid is a job.
 
 In:  `benchmark:` of the config; prepared images where it names a dataset
-Out: results/benchmark/cells/<cell>.json   what was measured of a cell, or why nothing was
+Out: results/benchmark/cells/<cell>.json   the measurements of a cell, or why there are none
      results/benchmark/                    throughput.csv, summary.csv, figures
+By:  ddpm_bench/throughput
 
 A cell that runs out of memory, crashes or cannot be measured at all is a row with its reason: its job
 succeeds, and the others go on. To measure a cell again, delete its file.
 """
 
 CELLS = benchmark_cells.cells_by_name(CONFIG)
-# On one machine cells would disturb each other: each takes all cores that the run has.
-ALONE = (workflow.is_main_process and workflow.local_exec and workflow.resource_settings.cores) or 0
+# The cores of a run on one machine; 0 on a cluster.
+ALL_CORES = (
+    workflow.is_main_process and workflow.local_exec and workflow.resource_settings.cores
+) or 0
 
 
-# No benchmark file, for which Snakemake would look into the processes while they are measured.
+# Without a benchmark file, for which Snakemake would inspect the processes that are measured.
 rule measure_cell:
     """Measure one combination of model, strategy, precision, batch size, processes and nodes."""
     input:
-        lambda wildcards: jobs.images_of_cell(CONFIG, CELLS[wildcards.cell]),
+        images_of_cell,
     output:
         f"{RESULTS}/benchmark/cells/{{cell}}.json",
     log:
         f"{RESULTS}/logs/measure_cell/{{cell}}.log",
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: max(ALONE, benchmark_cells.cell_threads(CONFIG, CELLS[wildcards.cell]))
+    threads: cell_threads
     resources:
-        how=lambda wildcards: run_keys(ESTIMATES.cell_run()),
-        gpu=lambda wildcards: CELLS[wildcards.cell].world,
-        nodes=lambda wildcards: CELLS[wildcards.cell].nodes,
-        # Of several nodes only, as in rule train: the program itself calls srun.
-        mpi=lambda wildcards: benchmark_cells.of_several_nodes(CELLS[wildcards.cell], "srun"),
-        tasks=lambda wildcards: benchmark_cells.of_several_nodes(
-            CELLS[wildcards.cell], CELLS[wildcards.cell].nodes
-        ),
-        tasks_per_gpu=lambda wildcards: benchmark_cells.of_several_nodes(CELLS[wildcards.cell], 0),
-        mem_mb=lambda wildcards, attempt: ESTIMATES.cell_mb(CELLS[wildcards.cell], attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.cell_minutes(attempt),
+        how=cell_run,
+        gpu=cell_gpus,
+        nodes=cell_nodes,
+        mpi=cell_launcher,
+        tasks=cell_tasks,
+        tasks_per_gpu=cell_tasks_per_gpu,
+        mem_mb=cell_mb,
+        runtime=cell_minutes,
     params:
         what=lambda wildcards: stages.cell_stage(CONFIG, CELLS[wildcards.cell]),
     shell:
@@ -45,7 +45,7 @@ rule measure_cell:
 
 
 rule collect_throughput:
-    """All cells as one tidy table, a row per repetition, and a summary with a row per cell."""
+    """Collect all cells in a tidy table, a row per repetition, and a summary, a row per cell."""
     input:
         benchmark_cells.cell_files(CONFIG),
     output:
@@ -63,6 +63,7 @@ rule collect_throughput:
         ),
     log:
         f"{RESULTS}/logs/collect_throughput.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -74,7 +75,7 @@ rule collect_throughput:
 
 
 rule plot_throughput:
-    """Throughput, scaling efficiency, memory and communication against batch size and processes."""
+    """Draw throughput, scaling efficiency, memory and communication against the axes of the grid."""
     input:
         rules.collect_throughput.output.throughput,
     output:
@@ -107,8 +108,8 @@ rule plot_throughput:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.stage("throughput"),
         folder=subpath(output.throughput, parent=True),

@@ -1,9 +1,10 @@
-"""The best checkpoint of an experiment, for others to use.
+"""The best checkpoint of an experiment, exported for use elsewhere.
 
 In:  results/<experiment>/report/evaluation_results.csv, checkpoints, samples
 Out: results/<experiment>/best/    weights, config, samples, scores, model card, sample.py
+By:  ddpm_bench/export
 
-The weights are no declared output, so that Snakemake never deletes them.
+The weights are not a declared output, so that Snakemake never deletes them.
 """
 
 
@@ -11,11 +12,8 @@ rule best:
     """Export the checkpoint that `best` of the experiment chooses."""
     input:
         evaluation=rules.collect.output.evaluation,
-        manifests=lambda wildcards: jobs.manifests(CONFIG, wildcards.experiment),
-        images=lambda wildcards: expand(
-            rules.prepare.output.summary,
-            dataset=CONFIG.experiments[wildcards.experiment].dataset,
-        ),
+        manifests=manifests,
+        images=summary_of_images,
     output:
         card=report(
             f"{RESULTS}/{{experiment}}/best/README.md",
@@ -36,8 +34,8 @@ rule best:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.exporting_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=exporting_mb,
+        runtime=small_job_minutes,
     params:
         what=lambda wildcards: stages.best_stage(CONFIG, wildcards.experiment),
         experiment=subpath(output.card, ancestor=2),

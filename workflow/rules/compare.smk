@@ -1,15 +1,15 @@
-"""All experiments together.
+"""All experiments side by side.
 
-In:  results/<experiment>/report/*.csv, metrics.csv, progress.jsonl,
-     results/logs/<rule>/*.benchmark.tsv
+In:  results/<experiment>/report/*.csv, metrics.csv, progress.jsonl, results/logs/<rule>/*.benchmark.tsv
 Out: results/report/    scores side by side, against steps and against hours; losses; costs
+By:  ddpm_bench/report
 """
 
 COMPARED = targets.compared(CONFIG)
 
 
 rule compare:
-    """All experiments together: one tidy table and figures that set them side by side."""
+    """Collect the scores of all experiments in one tidy table, and draw them side by side."""
     input:
         evaluations=expand(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv",
@@ -54,8 +54,8 @@ rule compare:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.compare_stage(CONFIG, COMPARED),
         folder=subpath(output.scores, parent=True),
@@ -66,9 +66,9 @@ rule compare:
 
 
 rule compare_hours:
-    """Scores against GPU-hours of training."""
+    """Draw scores against GPU-hours of training."""
     input:
-        # Progress files lie beside what trainings declare, and grow with it.
+        # The program reads progress files, which are not declared and grow with the manifests.
         manifests=[path for name in COMPARED for path in jobs.manifests(CONFIG, name)],
         evaluations=expand(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv", experiment=COMPARED
@@ -103,8 +103,8 @@ rule compare_hours:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.hours_stage(CONFIG, COMPARED),
         folder=subpath(output.table, parent=True),
@@ -116,7 +116,7 @@ rule compare_hours:
 
 
 rule compare_losses:
-    """Training losses of experiments on one axis, where they compare."""
+    """Draw the training losses of comparable experiments on one axis."""
     input:
         [path for name in targets.losses_compared(CONFIG) for path in jobs.manifests(CONFIG, name)],
     output:
@@ -131,8 +131,8 @@ rule compare_losses:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.losses_stage(CONFIG, COMPARED),
         results=subpath(output[0], ancestor=2),
@@ -142,7 +142,7 @@ rule compare_losses:
 
 
 rule plot_best_scores:
-    """The best scores of all experiments as a table to look at."""
+    """Draw the best scores of all experiments as a table."""
     input:
         expand(f"{RESULTS}/{{experiment}}/report/best_scores.csv", experiment=COMPARED),
     output:
@@ -157,8 +157,8 @@ rule plot_best_scores:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.score_figures_stage(CONFIG, "bests", COMPARED),
     shell:
@@ -167,7 +167,7 @@ rule plot_best_scores:
 
 
 rule costs:
-    """Time, GPU-hours and memory of each stage, asked for and used."""
+    """Collect and draw time, GPU-hours and memory of each stage, requested and used."""
     input:
         targets.charged(CONFIG),
     output:
@@ -188,8 +188,8 @@ rule costs:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.costs_stage(CONFIG),
         results=subpath(output.table, ancestor=2),

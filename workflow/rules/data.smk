@@ -1,17 +1,22 @@
 """Sources in, prepared images out.
 
 In:  `datasets:` of the config
-Out: resources/datasets/<dataset>.json   what was fetched, with its checksum
+Out: resources/datasets/<dataset>.json   a record of the fetched files, with their checksum
      results/datasets/<dataset>/         train.npy, eval.npy, images.csv, summary.json, preview.png
+By:  ddpm_bench/data
 """
 
 
 rule fetch:
-    """Bring a dataset's files here, checked against its pinned commit or checksum."""
+    """Download a dataset's files, checked against its pinned commit or checksum."""
     output:
         f"{RESOURCES}/datasets/{{dataset}}.json",
     log:
         f"{RESULTS}/logs/fetch/{{dataset}}.log",
+    # Two modules may share a folder of downloads: the first with a dataset fetches it.
+    wildcard_constraints:
+        dataset=targets.alternatives(modules.fetched_here(workflow, CONFIG)),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -50,13 +55,11 @@ rule prepare:
         f"{RESULTS}/logs/prepare/{{dataset}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.datasets[wildcards.dataset].run.cpus
+    threads: dataset_threads
     resources:
-        how=lambda wildcards: run_keys(CONFIG.datasets[wildcards.dataset].run),
-        mem_mb=lambda wildcards, attempt: ESTIMATES.preparing_mb(wildcards.dataset, attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.dataset_minutes_as(
-            "prepare", wildcards.dataset, attempt=attempt
-        ),
+        how=dataset_run,
+        mem_mb=preparing_mb,
+        runtime=preparing_minutes,
     params:
         what=lambda wildcards: stages.prepare_stage(CONFIG, wildcards.dataset),
         folder=f"{RESULTS}/datasets/{{dataset}}",

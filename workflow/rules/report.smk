@@ -1,21 +1,22 @@
 """Scores in, tables and figures out.
 
 In:  results/<experiment>/scores/<score>/<set>/step-*.json, step-*.nearest.npz, metrics.csv,
-     samples and how long they took, checkpoints, training/validation-*.csv
+     samples and their timings, checkpoints, training/validation-*.csv
 Out: results/<experiment>/report/   tables, figures and animations of one experiment
+By:  ddpm_bench/report
 """
 
 import mimetypes
 
-# Snakemake's page shows PNG, JPEG and SVG, and offers other files for download only. A browser goes
-# by the content of a picture, so animations are shown, and move.
+# Snakemake's report shows PNG, JPEG and SVG, and offers other files for download only. A browser
+# recognises a GIF that is declared as PNG by its content, and plays it.
 mimetypes.add_type("image/png", ".gif")
 
 
 rule collect:
-    """All scores of an experiment as one tidy table, and the best checkpoint by each metric."""
+    """Collect all scores of an experiment in one tidy table, and its best checkpoint by each metric."""
     input:
-        lambda wildcards: jobs.score_files(CONFIG, wildcards.experiment),
+        scores,
     output:
         evaluation=report(
             f"{RESULTS}/{{experiment}}/report/evaluation_results.csv",
@@ -33,6 +34,7 @@ rule collect:
         ),
     log:
         f"{RESULTS}/logs/collect/{{experiment}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -47,16 +49,17 @@ rule collect:
 
 
 rule thin:
-    """Remove the weights of checkpoints that are scored, as `keep` of the experiment says."""
+    """Remove the weights of scored checkpoints that `keep` of the experiment does not keep."""
     input:
         evaluation=rules.collect.output.evaluation,
         best=rules.collect.output.best,
-        validations=lambda wildcards: jobs.validations(CONFIG, wildcards.experiment),
-        trajectories=lambda wildcards: targets.trajectories(CONFIG, wildcards.experiment),
+        validations=validations,
+        trajectories=training_trajectories,
     output:
         f"{RESULTS}/{{experiment}}/training/thinned.json",
     log:
         f"{RESULTS}/logs/thin/{{experiment}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -70,7 +73,7 @@ rule thin:
 
 
 rule plot_scores:
-    """Each metric against training steps."""
+    """Draw each metric against training steps."""
     input:
         rules.collect.output.evaluation,
     output:
@@ -135,8 +138,8 @@ rule plot_scores:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=lambda wildcards: stages.score_figures_stage(CONFIG, "plot", [wildcards.experiment]),
         folder=subpath(output.fid, parent=True),
@@ -146,10 +149,10 @@ rule plot_scores:
 
 
 rule plot_loss:
-    """Training and validation losses against steps."""
+    """Draw training and validation losses against steps."""
     input:
-        manifests=lambda wildcards: jobs.manifests(CONFIG, wildcards.experiment),
-        validations=lambda wildcards: jobs.validations(CONFIG, wildcards.experiment),
+        manifests=manifests,
+        validations=validations,
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/loss.png",
@@ -162,8 +165,8 @@ rule plot_loss:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.stage("plot"),
         metrics=f"{RESULTS}/{{experiment}}/metrics.csv",
@@ -173,7 +176,7 @@ rule plot_loss:
 
 
 rule plot_schedule:
-    """The noise that the forward process adds, and what each timestep's error weighs."""
+    """Draw the noise that the forward process adds, and the weight of each timestep's error."""
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/schedule.png",
@@ -186,8 +189,8 @@ rule plot_schedule:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=lambda wildcards: stages.schedule_stage(CONFIG, wildcards.experiment),
     shell:
@@ -196,9 +199,9 @@ rule plot_schedule:
 
 
 rule plot_samples:
-    """Samples of all checkpoints from the same noise: side by side, and one after the other."""
+    """Draw samples of all checkpoints from the same noise, side by side and as an animation."""
     input:
-        lambda wildcards: jobs.first_sample_files(CONFIG, wildcards.experiment, wildcards.samples),
+        first_samples,
     output:
         figure=report(
             f"{RESULTS}/{{experiment}}/report/samples_over_training.{{samples}}.png",
@@ -219,8 +222,8 @@ rule plot_samples:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.stage("plot"),
         steps=lambda wildcards: jobs.checkpoint_steps(
@@ -232,13 +235,9 @@ rule plot_samples:
 
 
 rule plot_trajectory:
-    """A few images of a set on their way from noise, by its latest checkpoint."""
+    """Animate a few images of a set from noise to image, by its latest checkpoint."""
     input:
-        lambda wildcards: jobs.manifest_of_checkpoint(
-            CONFIG,
-            wildcards.experiment,
-            targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
-        ),
+        manifest_of_latest_checkpoint,
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/denoising.{{samples}}.gif",
@@ -253,23 +252,17 @@ rule plot_trajectory:
         f"{RESULTS}/logs/plot_trajectory/{{experiment}}.{{samples}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
+    threads: samples_threads
     resources:
-        how=lambda wildcards: run_keys(
-            CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
-        ),
+        how=samples_run,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: ESTIMATES.sampling_mb(
-            wildcards.experiment, wildcards.samples, attempt
-        ),
-        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
-            "plot_trajectory", wildcards.experiment, wildcards.samples, attempt=attempt
-        ),
+        mem_mb=sampling_mb,
+        runtime=trajectory_minutes,
     params:
         what=lambda wildcards: stages.trajectory_stage(
             CONFIG, wildcards.experiment, wildcards.samples
         ),
-        step=lambda wildcards: targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
+        step=latest_step,
         title="{experiment}: samples {samples}, from noise to image",
     shell:
         "exec with_log {log:q} plot_trajectory.py --what {params.what:q} --how {resources.how:q}"
@@ -277,20 +270,11 @@ rule plot_trajectory:
 
 
 rule plot_closest_pairs:
-    """The images of a set's latest checkpoint that are closest to training images."""
+    """Draw the images of a set's latest checkpoint that are closest to training images."""
     input:
-        nearest=lambda wildcards: jobs.nearest_files(
-            CONFIG, wildcards.experiment, wildcards.score, wildcards.samples
-        )[-1],
-        samples=lambda wildcards: jobs.sample_files(
-            CONFIG,
-            wildcards.experiment,
-            wildcards.samples,
-            targets.latest_step(CONFIG, wildcards.experiment, wildcards.samples),
-        ),
-        train=lambda wildcards: jobs.prepared_images(
-            CONFIG, CONFIG.experiments[wildcards.experiment].dataset, "train"
-        ),
+        nearest=nearest_of_latest_checkpoint,
+        samples=samples_of_latest_checkpoint,
+        train=prepared_train_images,
     output:
         report(
             f"{RESULTS}/{{experiment}}/report/closest_pairs.{{score}}.{{samples}}.png",
@@ -312,13 +296,11 @@ rule plot_closest_pairs:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=stages.stage("plot"),
-        space=lambda wildcards: CONFIG.experiments[wildcards.experiment]
-        .scores[wildcards.score]
-        .feature_space,
+        space=lambda wildcards: score_keys(wildcards).feature_space,
     shell:
         "exec with_log {log:q} plot_closest_pairs.py --what {params.what:q}"
         " --nearest {input.nearest:q} --samples {input.samples:q} --train {input.train:q}"
@@ -326,10 +308,10 @@ rule plot_closest_pairs:
 
 
 rule plot_samplers:
-    """Quality against seconds per image: the sets of samples of one checkpoint compared."""
+    """Draw quality against seconds per image, for the sets of samples of one checkpoint."""
     input:
         evaluation=rules.collect.output.evaluation,
-        timings=lambda wildcards: targets.compared_timings(CONFIG, wildcards.experiment),
+        timings=sampler_timings,
     output:
         figure=report(
             f"{RESULTS}/{{experiment}}/report/Quality_vs_SecondsPerImage.png",
@@ -354,8 +336,8 @@ rule plot_samplers:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=lambda wildcards: stages.samplers_stage(CONFIG, wildcards.experiment),
         step=lambda wildcards: targets.compared_sets(CONFIG, wildcards.experiment)[0],

@@ -1,17 +1,15 @@
 """Checkpoints in, images out.
 
 In:  results/<experiment>/training/job-*.json
-Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, .json (how
-     long it took), grid.png
+Out: results/<experiment>/samples/<set>/step-<step>/images-<first>-<last>.npy, .json (timing), grid.png
+By:  ddpm_bench/sampling, images
 """
 
 
 rule sample:
     """Draw images `first` to `last` of a set from one checkpoint."""
     input:
-        lambda wildcards: jobs.manifest_of_checkpoint(
-            CONFIG, wildcards.experiment, int(wildcards.step)
-        ),
+        manifest_of_checkpoint,
     output:
         images=f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.npy",
         timing=f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/images-{{first}}-{{last}}.json",
@@ -20,25 +18,16 @@ rule sample:
     benchmark:
         f"{RESULTS}/logs/sample/{{experiment}}.{{samples}}.{{step}}.{{first}}-{{last}}.benchmark.tsv"
     group:
-        lambda wildcards: SHARED.name(wildcards.experiment, wildcards.samples, int(wildcards.step))
+        shared_sampling_job
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run.cpus
+    threads: samples_threads
     resources:
-        how=lambda wildcards: run_keys(
-            CONFIG.experiments[wildcards.experiment].samples[wildcards.samples].run
-        ),
+        how=samples_run,
         gpu=1,
         turn=1,
-        mem_mb=lambda wildcards, attempt: ESTIMATES.sampling_mb(
-            wildcards.experiment, wildcards.samples, attempt
-        ),
-        runtime=lambda wildcards, attempt: ESTIMATES.sampling_minutes(
-            wildcards.experiment,
-            wildcards.samples,
-            int(wildcards.last) + 1 - int(wildcards.first),
-            attempt,
-        ),
+        mem_mb=sampling_mb,
+        runtime=sampling_minutes,
     params:
         what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
     shell:
@@ -49,11 +38,9 @@ rule sample:
 
 
 rule sample_grid:
-    """The first images of a checkpoint as one picture."""
+    """Draw the first images of a checkpoint as one picture."""
     input:
-        lambda wildcards: jobs.sample_files(
-            CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
-        ),
+        samples_of_checkpoint,
     output:
         report(
             f"{RESULTS}/{{experiment}}/samples/{{samples}}/step-{{step}}/grid.png",
@@ -64,6 +51,7 @@ rule sample_grid:
         ),
     log:
         f"{RESULTS}/logs/sample_grid/{{experiment}}.{{samples}}.{{step}}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

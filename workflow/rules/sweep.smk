@@ -1,23 +1,17 @@
-"""What the members of a sweep came to, side by side: each is an experiment of its own.
+"""The members of a sweep side by side. Each is an experiment of its own.
 
 In:  results/<member>/report/evaluation_results.csv, metrics.csv, progress.jsonl,
-     training/job-*.json (which say why a training failed)
+     training/job-*.json (with the reason of a training that failed)
 Out: results/report/sweeps/<sweep>/   sweep.csv, ranking.csv and figures
+By:  ddpm_bench/report/sweeps
 """
 
 
 rule sweep:
-    """Tables of a sweep's members and settings, and figures of what its keys do."""
+    """Collect tables of a sweep's members and settings, and draw the effects of its keys."""
     input:
-        evaluations=lambda wildcards: expand(
-            f"{RESULTS}/{{member}}/report/evaluation_results.csv",
-            member=jobs.members(CONFIG, wildcards.sweep),
-        ),
-        manifests=lambda wildcards: [
-            path
-            for member in jobs.members(CONFIG, wildcards.sweep)
-            for path in jobs.manifests(CONFIG, member)
-        ],
+        evaluations=evaluations_of_members,
+        manifests=manifests_of_members,
     output:
         table=report(
             f"{RESULTS}/report/sweeps/{{sweep}}/sweep.csv",
@@ -73,8 +67,8 @@ rule sweep:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: ESTIMATES.small_mb(attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.small_minutes(attempt),
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
     params:
         what=lambda wildcards: stages.sweep_stage(CONFIG, wildcards.sweep),
         results=subpath(output.table, ancestor=4),

@@ -3,8 +3,9 @@
 In:  results/datasets/<dataset>/train.npy, eval.npy, or those of results/<autoencoder>/latents
 Out: results/<experiment>/training/job-<first>-<last>.json         manifest: the job's checkpoints
      results/<experiment>/training/validation-<first>-<last>.csv   their validation losses
+By:  ddpm_bench/training
 
-What is trained lies in a folder that Snakemake does not know of, so that it never deletes it: see
+Checkpoints lie in a folder that Snakemake does not know of, so that it never deletes them: see
 ddpm_bench/training/checkpoints.py. Each job goes on where the one before it ended.
 """
 
@@ -12,10 +13,8 @@ ddpm_bench/training/checkpoints.py. Each job goes on where the one before it end
 rule train:
     """Train from step `first` to step `last`, from the last saved state if there is one."""
     input:
-        images=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "train"),
-        before=lambda wildcards: jobs.manifest_before(
-            CONFIG, wildcards.experiment, int(wildcards.first)
-        ),
+        images=train_images,
+        before=manifest_before,
     output:
         f"{RESULTS}/{{experiment}}/training/job-{{first}}-{{last}}.json",
     log:
@@ -24,25 +23,17 @@ rule train:
         f"{RESULTS}/logs/train/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: jobs.training_threads(CONFIG, wildcards.experiment)
+    threads: training_threads
     resources:
-        how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
-        gpu=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.processes,
-        nodes=lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.nodes,
-        # Of several nodes only (None: not set). train.py itself calls srun, one task per node.
-        mpi=lambda wildcards: jobs.of_several_nodes(CONFIG, wildcards.experiment, "srun"),
-        tasks=lambda wildcards: jobs.of_several_nodes(
-            CONFIG,
-            wildcards.experiment,
-            CONFIG.trainings[wildcards.experiment].train.run.nodes,
-        ),
-        tasks_per_gpu=lambda wildcards: jobs.of_several_nodes(CONFIG, wildcards.experiment, 0),
-        # Not an input: where the file lies makes nothing stale, its checksum among the keys does.
-        weights=lambda wildcards: jobs.given_weights(CONFIG, wildcards.experiment),
-        mem_mb=lambda wildcards, attempt: ESTIMATES.training_mb(wildcards.experiment, attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.training_minutes(
-            wildcards.experiment, int(wildcards.last) - int(wildcards.first), attempt
-        ),
+        how=training_run,
+        gpu=training_processes,
+        nodes=training_nodes,
+        mpi=training_launcher,
+        tasks=training_tasks,
+        tasks_per_gpu=training_tasks_per_gpu,
+        weights=given_weights,
+        mem_mb=training_mb,
+        runtime=training_minutes,
     params:
         what=lambda wildcards: stages.train_stage(CONFIG, wildcards.experiment),
         dataset=lambda wildcards: jobs.training_folder(CONFIG, wildcards.experiment),
@@ -55,11 +46,11 @@ rule train:
 
 
 rule validate:
-    """The loss of a job's checkpoints on held-out and on training images, at fixed noise."""
+    """Compute the losses of a job's checkpoints on held-out and training images, at fixed noise."""
     input:
         manifest=rules.train.output,
-        eval=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "eval"),
-        train=lambda wildcards: jobs.training_images(CONFIG, wildcards.experiment, "train"),
+        eval=eval_images,
+        train=train_images,
     output:
         f"{RESULTS}/{{experiment}}/training/validation-{{first}}-{{last}}.csv",
     log:
@@ -68,14 +59,12 @@ rule validate:
         f"{RESULTS}/logs/validate/{{experiment}}.{{first}}-{{last}}.benchmark.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: CONFIG.trainings[wildcards.experiment].train.run.cpus
+    threads: threads_of_one_process
     resources:
-        how=lambda wildcards: run_keys(CONFIG.trainings[wildcards.experiment].train.run),
+        how=training_run,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: ESTIMATES.validating_mb(wildcards.experiment, attempt),
-        runtime=lambda wildcards, attempt: ESTIMATES.minutes_as(
-            "validate", wildcards.experiment, attempt=attempt
-        ),
+        mem_mb=validating_mb,
+        runtime=validating_minutes,
     params:
         what=lambda wildcards: stages.validate_stage(CONFIG, wildcards.experiment),
     shell:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from places import SCRIPTS
+from places import COMMANDS
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.images import png_export
@@ -33,7 +33,7 @@ def export(paths, folder, count=None):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_exported_images_read_back_byte_for_byte(tmp_path, channels):
     images = write_set(tmp_path / "set", [3, 2], channels)
-    command = [sys.executable, SCRIPTS / "export_images.py", "--samples", tmp_path / "set"]
+    command = [sys.executable, COMMANDS / "export_images.py", "--samples", tmp_path / "set"]
     subprocess.run([*command, "--output", tmp_path / "pngs"], check=True, capture_output=True)
     files = sorted((tmp_path / "pngs").iterdir())
     assert [path.name for path in files] == [f"{number:06}.png" for number in range(5)]

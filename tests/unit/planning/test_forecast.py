@@ -112,7 +112,7 @@ def test_cells_of_the_benchmark_are_counted_beside_the_run(config):
 
 
 def test_the_program_asks_snakemake(tmp_path):
-    program = REPOSITORY / "workflow" / "scripts" / "forecast.py"
+    program = REPOSITORY / "workflow" / "scripts" / "commands" / "plan.py"
     config_file = REPOSITORY / "config" / "config.yaml"
     done = subprocess.run(
         [sys.executable, str(program), "--configfile", str(config_file)],

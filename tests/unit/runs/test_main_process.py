@@ -14,7 +14,7 @@ from ddpm_bench.runs.main_process import killed, record
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from ddpm_bench.main_process import record
+from ddpm_bench.runs.main_process import record
 record(Path("results"), ["a"])
 os.kill(os.getpid(), signal.SIGKILL)
 """

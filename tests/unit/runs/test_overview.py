@@ -13,7 +13,7 @@ from pathlib import Path
 import fake_results
 import pytest
 import yaml
-from places import REPOSITORY
+from places import COMMANDS, REPOSITORY
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
@@ -264,7 +264,7 @@ def test_attempts_are_told_apart_and_half_a_line_is_left_out(config):
 RECORDS = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from ddpm_bench.main_process import record
+from ddpm_bench.runs.main_process import record
 record(Path("results"), ["digits"]); print("recorded", flush=True); sys.stdin.read()
 """
 
@@ -297,7 +297,7 @@ def test_a_main_process_that_ends_takes_its_record_with_it(config):
 
 def test_watching_shows_what_has_changed(config):
     Path("config.yaml").write_text(yaml.safe_dump(DEMO))
-    program = str(REPOSITORY / "workflow" / "scripts" / "status.py")
+    program = str(REPOSITORY / "workflow" / "scripts" / "commands" / "status.py")
     command = [sys.executable, program, "--watch", "0.1", "--configfile", "config.yaml"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -318,7 +318,12 @@ def test_durations_have_two_units():
 
 
 def test_status_imports_no_torch(config):
-    command = [sys.executable, "-X", "importtime", str(REPOSITORY / "workflow/scripts/status.py")]
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        str(COMMANDS / "status.py"),
+    ]
     config_file = str(REPOSITORY / "config" / "config.yaml")
     done = subprocess.run([*command, "--json", "--configfile", config_file], capture_output=True)
     assert done.returncode == 0, done.stderr

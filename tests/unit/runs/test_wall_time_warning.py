@@ -12,7 +12,7 @@ from places import SCRIPTS
 # As the Snakemake of a job: passes on, and waits for the shell that runs the program.
 MIDDLE = """
 import subprocess, sys
-from ddpm_bench.wall_time import pass_warnings_on
+from ddpm_bench.runs.wall_time_warning import pass_warnings_on
 
 pass_warnings_on()
 print("ready", flush=True)

@@ -26,7 +26,7 @@ from ddpm_bench.machine.watching import outcome_of
 from ddpm_bench.planning import jobs, retries
 from ddpm_bench.records.failures import RecordedFailure, failure_of_samples, how_keys, read_failed
 from ddpm_bench.records.scores import METRICS, ScoreRecord
-from ddpm_bench.runs.main_process import only_looks
+from ddpm_bench.runs.main_process import only_reports
 
 RECORD = {"on_failure": "record"}
 # Megabytes: a network of tests fits beside torch, 2^16 images in one batch do not.
@@ -424,7 +424,7 @@ def test_other_run_keys_try_failed_samples_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("typed", "looks"),
+    ("typed", "reports"),
     [
         ("--cores 1 trained", False),
         ("--cores 1 --report a.zip --report-after-run", False),
@@ -439,11 +439,11 @@ def test_other_run_keys_try_failed_samples_again(tmp_path, monkeypatch):
         ("--list", True),
     ],
 )
-def test_what_has_failed_is_forgotten_by_runs_alone(typed, looks):
+def test_what_has_failed_is_forgotten_by_runs_alone(typed, reports):
     from snakemake.cli import get_argument_parser
 
     options, _ = get_argument_parser().parse_known_args(typed.split())
-    assert only_looks(options) is looks
+    assert only_reports(options) is reports
 
 
 def test_an_autoencoder_cannot_record_its_failure():

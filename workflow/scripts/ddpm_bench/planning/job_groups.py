@@ -18,11 +18,15 @@ ALL_GROUPS = "checkpoints"
 class SharedJobs:
     """Names the groups of a config's checkpoints.
 
-    groups: Snakemake's, which learns here that each name is one of ALL_GROUPS.
+    groups: Snakemake's, to which each name is added as one of ALL_GROUPS. module: the name that an
+    outer workflow uses this one under, so that two modules share no group.
     """
 
-    def __init__(self, config: Config, groups: MutableMapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, groups: MutableMapping[str, str], module: str | None = None
+    ) -> None:
         self.config, self._groups = config, groups
+        self._prefix = f"{module}." if module else ""
 
     def name(
         self, experiment: str, samples: str, step: int, score: str | None = None
@@ -39,6 +43,6 @@ class SharedJobs:
         steps = checkpoint_steps(self.config, experiment, samples)
         number = sum(first < other < step for other in steps) // run.checkpoints_per_job
         rule = "sample" if score is None else f"score.{score}"
-        name = f"{rule}.{experiment}.{samples}.{padded_step(first)}.{number}"
+        name = f"{self._prefix}{rule}.{experiment}.{samples}.{padded_step(first)}.{number}"
         self._groups[name] = ALL_GROUPS
         return name

@@ -15,7 +15,7 @@ COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
 class Paint:
-    """Colours for a terminal; none elsewhere."""
+    """Colours of text for a terminal; none elsewhere."""
 
     def __init__(self, coloured: bool) -> None:
         self._coloured = coloured
@@ -25,7 +25,7 @@ class Paint:
 
 
 def dashboard(state: Overview, coloured: bool = False) -> Iterator[str]:
-    """Lines: who runs the workflow, each experiment, the benchmark, then the jobs of datasets."""
+    """Yield lines: the main process, each experiment, the benchmark, then the jobs of datasets."""
     paint = Paint(coloured)
     now = datetime.fromisoformat(state.time)
     yield f"{state.config_file} in {state.folder}, {now.astimezone():%H:%M:%S}"
@@ -69,8 +69,9 @@ def _experiment(state: ExperimentState, now: datetime, paint: Paint) -> Iterator
     yield f"  training  {_bar(state.steps_done, state.steps, paint)}  {steps}{_speed(state)}"
     trainer = state.trainer
     if trainer is not None and trainer.slurm_job is None:
-        heard = duration(trainer.heard_seconds_ago)
-        yield f"            process {trainer.process} on {trainer.host}, heard of {heard} ago"
+        ago = duration(trainer.heard_seconds_ago)
+        where = f"process {trainer.process} on {trainer.host}"
+        yield f"            {where}, last sign of life {ago} ago"
     samples = f"{state.samples_done:,} of {state.samples:,} files"
     yield f"  samples   {_bar(state.samples_done, state.samples, paint)}  {samples}"
     scores = f"{state.scores_done:,} of {state.scores:,}"
@@ -94,7 +95,7 @@ def _bar(done: int, total: int, paint: Paint) -> str:
     share = done / total if total else 1.0
     full = int(share * BAR_WIDTH)
     text = "█" * full + "░" * (BAR_WIDTH - full)
-    # Only what is whole is 100%.
+    # Rounded down: 100% means finished.
     return paint("green" if done >= total else "bold", text) + f" {int(100 * share):3d}%"
 
 
@@ -110,9 +111,9 @@ def _speed(state: ExperimentState) -> str:
 
 def _score(score: NewestScore) -> str:
     values = {"FID": score.fid, "KID": score.kid, "IS": score.inception_score}
-    said = [f"{name} {value:.4g}" for name, value in values.items() if value is not None]
+    parts = [f"{name} {value:.4g}" for name, value in values.items() if value is not None]
     named = f"step {score.step:,}, samples {score.samples}, score {score.score}"
-    return f"{named} ({score.feature_space}): {', '.join(said) or 'not measurable'}"
+    return f"{named} ({score.feature_space}): {', '.join(parts) or 'not measurable'}"
 
 
 def _jobs(jobs: list[SlurmJob], paint: Paint) -> Iterator[str]:
@@ -135,13 +136,13 @@ def _name(job: SlurmJob) -> str:
 
 
 def _by_rule(jobs: Iterable[SlurmJob]) -> str:
-    """As "12 sample, 3 score"."""
+    """Count jobs by rule, as in "12 sample, 3 score"."""
     rules = sorted(job.rule for job in jobs)
     return ", ".join(f"{len(list(group))} {rule}" for rule, group in itertools.groupby(rules))
 
 
 def _place(job: SlurmJob) -> str:
-    """Node and GPUs: "gpu1 (GPU 0, 1)"."""
+    """Name the nodes and GPUs of a job, as in "gpu1 (GPU 0, 1)"."""
     if not job.gpus:
         return job.nodes
     by_node = itertools.groupby(job.gpus, key=lambda gpu: gpu.rpartition(":")[0])
@@ -165,7 +166,7 @@ def _failures(failures: list[JobFailure], now: datetime, paint: Paint) -> Iterat
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: 45 s, 3 min 20 s, 3 h 12 min, 2 d 3 h."""
+    """Return a duration in two units at most: 45 s, 3 min 20 s, 3 h 12 min, 2 d 3 h."""
     left = max(0, round(seconds))
     days, left = divmod(left, 86400)
     hours, left = divmod(left, 3600)

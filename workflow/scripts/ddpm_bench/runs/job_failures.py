@@ -1,9 +1,10 @@
-"""Which jobs failed, and what they said: from the logs that they left.
+"""Failed jobs of a study and the reasons of their failures, read from logs.
 
-A program that fails says why in the last lines of its log, which its next attempt writes anew. One
-that is killed says nothing; then SLURM does in its own log of the job, which the executor plugin
-deletes when the job succeeds. A benchmark file that is newer than a log says that the job has since
-succeeded. Imports the standard library only.
+A program that fails writes the reason into the last lines of its log, which its next attempt
+overwrites. Where a program was killed, the reason stands in SLURM's own log of the job, which the
+executor plugin deletes when the job succeeds. A benchmark file that is newer than a log shows that
+the job has since succeeded. Snakemake need not run, and its report of the end of a run
+(slurm_failures.py) need not have been seen.
 """
 
 import math
@@ -19,7 +20,7 @@ from ddpm_bench.planning.benchmark_cells import benchmark_folder
 from ddpm_bench.records.log_tails import OUT_OF_MEMORY, last_words, log_tail
 from ddpm_bench.runs import slurm_queue
 
-SAME_SECONDS = 120  # a program's last words and SLURM's of the same job are not farther apart
+SAME_SECONDS = 120  # the ends of a program's log and of SLURM's of the same job lie closer
 SUCCEEDED = re.compile(r"^\d+ of \d+ steps \(100%\) done", re.M)
 STOPPED = "stopped.json"  # in results/logs/main: the jobs that `make stop` has cancelled
 
@@ -34,7 +35,7 @@ class JobFailure:
     message: str
     log: str
     time: float  # seconds since 1970
-    state: str | None = None  # what SLURM says of the job, while it remembers
+    state: str | None = None  # SLURM's, while it remembers the job
     again_as: str | None = None  # the id of the job that tries again now
 
     @property
@@ -45,9 +46,9 @@ class JobFailure:
 def newest_failures(
     config: Config, folder: Path, jobs: list[slurm_queue.SlurmJob]
 ) -> list[JobFailure]:
-    """Failures of a config's jobs, newest first, one of each job.
+    """Return the failures of a config's jobs, newest first, one of each job.
 
-    folder: that snakemake runs in; jobs: what SLURM knows of the config's jobs, ended ones too.
+    folder: the one that snakemake runs in; jobs: SLURM's of the config, ended ones too.
     """
     logs = Path(config.results_dir, "logs")
     active = {(job.rule, _plain(job.wildcards)): job for job in jobs if job.is_active}
@@ -56,7 +57,7 @@ def newest_failures(
         before = found.get(failure.job)
         if before is None or failure.time - before.time > SAME_SECONDS:
             found[failure.job] = failure
-        else:  # the program's own words say more
+        else:  # the program's own message is clearer than SLURM's
             found[failure.job] = replace(before, state=failure.state)
     return sorted(
         (
@@ -69,7 +70,7 @@ def newest_failures(
 
 
 def _of_programs(config: Config, logs: Path) -> Iterator[JobFailure]:
-    """Programs whose log ends in an error."""
+    """Yield the failures of programs whose log ends in an error."""
     for rule in slurm_queue.WILDCARDS:
         successes = _successes(config, rule)
         for log in sorted((logs / rule).glob("*.log")):
@@ -83,7 +84,7 @@ def _of_programs(config: Config, logs: Path) -> Iterator[JobFailure]:
 def _of_slurm(
     config: Config, folder: Path, logs: Path, jobs: list[slurm_queue.SlurmJob]
 ) -> Iterator[JobFailure]:
-    """Jobs that have ended and left their SLURM log, of each the last attempt."""
+    """Yield the failures of SLURM jobs that ended without success, of each the last attempt."""
     known = {job.id: job for job in jobs}
     stopped = set(stopped_jobs(Path(config.results_dir)))
     for rule in slurm_queue.WILDCARDS:
@@ -104,33 +105,33 @@ def _of_slurm(
             if SUCCEEDED.search(tail):
                 continue
             state = known[log.stem].state if log.stem in known else None
-            message = slurms_words(tail) or last_words(tail) or _without_words(state)
+            message = reason_of_slurm(tail) or last_words(tail) or _message_without_reason(state)
             yield JobFailure(rule, place.name, about, message, str(log), log.stat().st_mtime, state)
 
 
 def stopped_jobs(results: Path) -> list[str]:
-    """The ids of the SLURM jobs that were cancelled by `make stop`: they did not fail."""
+    """Return the ids of the SLURM jobs that `make stop` has cancelled, which did not fail."""
     try:
         return [str(job) for job in read_json(results / "logs" / "main" / STOPPED)]
     except (OSError, ValueError):
         return []
 
 
-def slurms_words(tail: str) -> str:
-    """The last line in which SLURM says why it ended a job; empty where it did not."""
-    said = [
+def reason_of_slurm(tail: str) -> str:
+    """Return the last line of SLURM's log that has the reason of a job's end; empty for none."""
+    reasons = [
         line for line in tail.splitlines() if OUT_OF_MEMORY.search(line) or "CANCELLED AT" in line
     ]
-    return said[-1].strip() if said else ""
+    return reasons[-1].strip() if reasons else ""
 
 
-def _without_words(state: str | None) -> str:
-    return f"the job ended without saying why{f' ({state})' if state else ''}"
+def _message_without_reason(state: str | None) -> str:
+    return f"the job ended without a message{f' ({state})' if state else ''}"
 
 
 def _successes(config: Config, rule: str) -> dict[str, float]:
-    """When each job of a rule last succeeded, in seconds since 1970, by its wildcards."""
-    if rule == "measure_cell":  # has no such file, and its record is gone while it is measured anew
+    """Return the time of each job's last success, in seconds since 1970, by its wildcards."""
+    if rule == "measure_cell":  # has no such file; its record is deleted while it is measured anew
         records = (benchmark_folder(config) / "cells").glob("*.json")
         return {_plain(path.stem): math.inf for path in records}
     folder, ends = Path(config.results_dir, "logs", rule), ".benchmark.tsv"
@@ -145,5 +146,5 @@ def _successes(config: Config, rule: str) -> dict[str, float]:
 
 
 def _plain(wildcards: str) -> str:
-    """Wildcards with one separator: logs and SLURM's folders have different ones."""
+    """Return wildcards with one separator: names of logs and of SLURM's folders differ in it."""
     return re.sub(r"[.-]", "_", wildcards)

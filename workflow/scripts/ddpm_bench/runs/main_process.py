@@ -1,6 +1,6 @@
-"""The main snakemake of a workflow says who it is: others can tell that it lives, or stop it.
+"""Record of the running main process of Snakemake, by which `make status` and `make stop` find it.
 
-    results/logs/main/<host>-<process>.json     there as long as it runs; left behind by SIGKILL
+    results/logs/main/<host>-<process>.json     deleted when the process ends; SIGKILL leaves it
 
 Imports nothing that a start of snakemake would wait for.
 """
@@ -32,41 +32,42 @@ WITHOUT_JOBS = (
 
 @dataclass(frozen=True)
 class MainProcess:
-    """What a record says."""
+    """A main process of Snakemake, as recorded at its start."""
 
     host: str
     boot_id: str | None
     process: int
-    started: int | None  # clock ticks since the boot: tells it from a later process of its number
+    started: int | None  # clock ticks since the boot; a later process of the same number differs
     since: str  # ISO 8601
-    folder: str  # that it was started in
+    folder: str  # its working folder
     command: str  # as it was typed
-    experiments: tuple[str, ...]  # that it works on
+    experiments: tuple[str, ...]  # those that it works on
 
     def is_of_this_machine(self) -> bool:
+        """Return True if the process was started since the last boot of this machine."""
         return is_this_machine(self.boot_id, self.host)
 
     def lives(self) -> bool:
-        """Whether the process is there; to be asked on its own machine alone."""
+        """Return True if the process exists. Of use on its own machine only."""
         return self.started is not None and start_ticks(self.process) == self.started
 
     def remedy(self, stop: str) -> str:
-        """What to do after it was killed; stop: the command that ends its jobs."""
+        """Return what to do after it was killed; stop: the command that ends its jobs."""
         return (
             f"The snakemake that was here before (process {self.process}, since {self.since}) was "
             f"killed, and its jobs may still run. To end them and unlock this folder, first: {stop}"
         )
 
 
-def only_looks(options: Namespace) -> bool:
-    """Whether a snakemake that was called with these options runs no job, but reports, lists,
-    unlocks or cleans up."""
+def only_reports(options: Namespace) -> bool:
+    """Return True if a snakemake with these options runs no job, but reports, lists, unlocks or
+    cleans up."""
     reports = options.report is not None and not options.report_after_run
     return reports or any(getattr(options, name, None) for name in WITHOUT_JOBS)
 
 
 def record(results: Path, experiments: Iterable[str]) -> None:
-    """Say that this process is the main snakemake of these experiments, until it ends."""
+    """Record this process as the main snakemake of these experiments, until it ends."""
     own = MainProcess(
         host=socket.gethostname(),
         boot_id=boot_id(),
@@ -78,62 +79,68 @@ def record(results: Path, experiments: Iterable[str]) -> None:
         experiments=tuple(experiments),
     )
     path = _folder(results) / f"{own.host}-{own.process}.json"
-    for other, described in _records(results):
-        if described.is_of_this_machine() and not described.lives():
+    for other, main in _records(results):
+        if main.is_of_this_machine() and not main.lives():
             other.unlink(missing_ok=True)
     write_json(path, asdict(own))
     atexit.register(_remove, path, os.getpid())
 
 
 def main_processes(results: Path, experiments: Iterable[str] | None = None) -> list[MainProcess]:
-    """The main snakemakes that work on any of these experiments, or on any at all: those that live
-    on this machine, and those of other machines that have not said that they ended."""
+    """Return the main processes that work on any of these experiments, or on any at all.
+
+    Those of this machine run; those of other machines have not recorded their end.
+    """
     return [
-        described
-        for described in all_main_processes(results, experiments)
-        if described.lives() or not described.is_of_this_machine()
+        main
+        for main in all_main_processes(results, experiments)
+        if main.lives() or not main.is_of_this_machine()
     ]
 
 
 def all_main_processes(
     results: Path, experiments: Iterable[str] | None = None
 ) -> list[MainProcess]:
-    """Those too that died on this machine without a word; the latest last."""
-    found = [described for _, described in _records(results)]
+    """Return `main_processes`, and those that died here without recording an end, by start."""
+    found = [main for _, main in _records(results)]
     if experiments is not None:
-        asked = set(experiments)
-        found = [described for described in found if asked & set(described.experiments)]
-    return sorted(found, key=lambda described: described.since)
+        wanted = set(experiments)
+        found = [main for main in found if wanted & set(main.experiments)]
+    return sorted(found, key=lambda main: main.since)
 
 
 def killed(results: Path, experiments: Iterable[str]) -> MainProcess | None:
-    """The latest main process in this folder that has ended on this machine without a word, while
-    its folder is still locked: its jobs may run on. None if there is none."""
+    """Return the latest main process of this folder that was killed on this machine, or None.
+
+    Its folder is still locked, and its jobs may still run.
+    """
     here = Path.cwd()
-    if not any((here / ".snakemake" / "locks").glob("*.lock")):
+    if not is_locked(here):
         return None
-    found = [
-        described
-        for described in all_main_processes(results, experiments)
-        if Path(described.folder) == here
-    ]
+    found = [main for main in all_main_processes(results, experiments) if Path(main.folder) == here]
     dead = [one for one in found if one.is_of_this_machine() and not one.lives()]
     return dead[-1] if dead and len(dead) == len(found) else None
 
 
-def forget(results: Path, described: MainProcess) -> None:
-    """Remove the record of a main process that is gone."""
-    (_folder(results) / f"{described.host}-{described.process}.json").unlink(missing_ok=True)
+def is_locked(folder: Path) -> bool:
+    """Return True if a snakemake has locked its working folder, and has not unlocked it."""
+    return any((folder / ".snakemake" / "locks").glob("*.lock"))
+
+
+def forget(results: Path, main: MainProcess) -> None:
+    """Remove the record of a main process that has ended."""
+    (_folder(results) / f"{main.host}-{main.process}.json").unlink(missing_ok=True)
 
 
 def _records(results: Path) -> list[tuple[Path, MainProcess]]:
     found = []
     for path in sorted(_folder(results).glob("*.json")):
         try:
-            said = read_json(path)
-            found.append((path, MainProcess(**{**said, "experiments": (*said["experiments"],)})))
+            record = read_json(path)
+            experiments = tuple(record["experiments"])
+            found.append((path, MainProcess(**{**record, "experiments": experiments})))
         except (OSError, ValueError, TypeError, KeyError):
-            continue  # it went while we looked, or another version wrote it
+            continue  # it was deleted meanwhile, or another version wrote it
     return found
 
 

@@ -1,13 +1,13 @@
-"""How a study stands, from what lies on disk and in SLURM's queue: no lock, no DAG, no torch.
+"""State of a study, from the files on disk and SLURM's queue: no lock, no DAG, no torch.
 
-What can be told of a running workflow from any machine that sees its folder: steps trained, images
-per second, samples and scores done, jobs that run and wait, the newest failure.
+As far as any machine that sees its folder can tell: steps trained, images per second, samples and
+scores done, jobs that run and wait, the newest failures.
 """
 
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from ddpm_bench.planning.jobs import all_sample_files, finished_jobs, score_file
 from ddpm_bench.planning.retraining import retraining
 from ddpm_bench.planning.retries import drawing_notes, failure_of, remedy
 from ddpm_bench.records.cell_record import Status
-from ddpm_bench.records.progress_log import read_attempts
+from ddpm_bench.records.progress_log import Attempt, read_attempts
 from ddpm_bench.runs import slurm_queue
 from ddpm_bench.runs.job_failures import JobFailure, newest_failures
 from ddpm_bench.runs.main_process import MainProcess, main_processes
@@ -38,18 +38,18 @@ CELL_RULE = "measure_cell"
 
 @dataclass(frozen=True)
 class TrainingProcess:
-    """Who trains an experiment now."""
+    """The process that trains an experiment now."""
 
     process: int
     host: str
     of_this_machine: bool
     slurm_job: str | None
-    heard_seconds_ago: float  # its sign of life
+    heard_seconds_ago: float  # since its last sign of life
 
 
 @dataclass(frozen=True)
 class NewestScore:
-    """One of the newest scores."""
+    """A score of one of the latest checkpoints."""
 
     score: str
     samples: str
@@ -62,7 +62,7 @@ class NewestScore:
 
 @dataclass(frozen=True)
 class ExperimentState:
-    """How one experiment stands."""
+    """State of one experiment or autoencoder."""
 
     name: str
     dataset: str
@@ -83,7 +83,7 @@ class ExperimentState:
 
 @dataclass(frozen=True)
 class BenchmarkState:
-    """How the throughput benchmark stands."""
+    """State of the throughput benchmark."""
 
     cells_done: int
     cells: int
@@ -94,13 +94,13 @@ class BenchmarkState:
 
 @dataclass(frozen=True)
 class Overview:
-    """How a workflow stands."""
+    """State of a workflow."""
 
     config_file: str
     folder: str
     time: str  # ISO 8601
     main: list[MainProcess]
-    slurm_error: str | None  # why the queue could not be asked
+    slurm_error: str | None  # where squeue failed
     experiments: list[ExperimentState]
     benchmark: BenchmarkState | None = None  # where the config has one
     shared_jobs: list[slurm_queue.SlurmJob] = field(
@@ -110,7 +110,7 @@ class Overview:
 
 
 def overview(config: Config, config_file: Path, folder: Path) -> Overview:
-    """How the workflow of a config stands whose snakemake runs in a folder."""
+    """Return the state of the workflow of a config; folder: the one that snakemake runs in."""
     jobs, slurm_error = [], None
     try:
         jobs = slurm_queue.jobs_of(config, slurm_queue.queue(folder, ended=True))
@@ -155,7 +155,10 @@ def overview(config: Config, config_file: Path, folder: Path) -> Overview:
 def benchmark_state(
     config: Config, jobs: list[slurm_queue.SlurmJob], failures: list[JobFailure]
 ) -> BenchmarkState | None:
-    """jobs: those of cells that run or wait; failures: of cells, newest first."""
+    """Return the state of the benchmark; None where the config has none.
+
+    jobs: jobs of cells that run or wait; failures: of cells, newest first.
+    """
     if config.benchmark is None:
         return None
     files = [Path(path) for path in cell_files(config)]
@@ -167,40 +170,26 @@ def benchmark_state(
 def experiment_state(
     config: Config, name: str, jobs: list[slurm_queue.SlurmJob], failures: list[JobFailure]
 ) -> ExperimentState:
-    """jobs: those of it that run or wait; failures: of it, newest first."""
-    keys = config.trainings[name]
-    note = retraining(config, name)
+    """Return the state of one experiment or autoencoder.
+
+    jobs: its jobs that run or wait; failures: its failures, newest first.
+    """
+    train = config.trainings[name].train
     folder = Path(config.results_dir, name)
     trainer = current_trainer(folder / "training")
     attempts = read_attempts(folder / "progress.jsonl")
-    done, speed = 0, None
-    if note is None:
-        made = [last for _, last in finished_jobs(config, name)]
-        done = max([0, *made, *(attempt.saved for attempt in attempts[-1:])])
-        if trainer is not None and attempts:
-            done = attempts[-1].step
-    if attempts:
-        speeds = [item.images_per_second for item in attempts if item.images_per_second]
-        speed = speeds[-1] if speeds else None
-    failed = failure_of(config, name)
-    notes = [] if note is None else [note]
-    if failed is not None:
-        notes.append(f"training failed: {failed.in_words()} ({remedy(config, name)})")
-        done = failed.step
-    if name in config.experiments:
-        notes += drawing_notes(config, name)
-    done = min(done, keys.train.steps)
-    left = (keys.train.steps - done) * keys.train.batch_size
+    done = min(steps_done(config, name, trainer, attempts), train.steps)
+    speed = newest_speed(attempts)
     samples = [Path(path) for path in all_sample_files(config, name)]
     scores = [Path(path) for path in score_files(config, name)]
     scored = [path for path in scores if path.exists()]
     return ExperimentState(
         name=name,
-        dataset=keys.dataset,
+        dataset=config.trainings[name].dataset,
         steps_done=done,
-        steps=keys.train.steps,
+        steps=train.steps,
         images_per_second=speed,
-        seconds_left=left / speed if speed else None,
+        seconds_left=(train.steps - done) * train.batch_size / speed if speed else None,
         trainer=trainer,
         samples_done=sum(path.exists() for path in samples),
         samples=len(samples),
@@ -209,16 +198,50 @@ def experiment_state(
         newest_scores=newest_scores(scored),
         jobs=jobs,
         failures=failures,
-        notes=notes,
+        notes=list(notes_on(config, name)),
     )
 
 
+def steps_done(
+    config: Config, name: str, trainer: TrainingProcess | None, attempts: list[Attempt]
+) -> int:
+    """Return the steps of a training that are done: while it runs, by its progress file; else those
+    that are saved. A training that failed ends where it failed, one that begins anew has none."""
+    failed = failure_of(config, name)
+    if failed is not None:
+        return failed.step
+    if retraining(config, name) is not None:
+        return 0
+    if trainer is not None and attempts:
+        return attempts[-1].step
+    made = [last for _, last in finished_jobs(config, name)]
+    return max([0, *made, *(attempt.saved for attempt in attempts[-1:])])
+
+
+def newest_speed(attempts: list[Attempt]) -> float | None:
+    """Return the images per second of the last attempt that measured them."""
+    speeds = [attempt.images_per_second for attempt in attempts if attempt.images_per_second]
+    return speeds[-1] if speeds else None
+
+
+def notes_on(config: Config, name: str) -> Iterator[str]:
+    """Yield notes: the training begins anew, or failed; samples could not be drawn."""
+    note = retraining(config, name)
+    if note is not None:
+        yield note
+    failed = failure_of(config, name)
+    if failed is not None:
+        yield f"training failed: {failed.in_words()} ({remedy(config, name)})"
+    if name in config.experiments:
+        yield from drawing_notes(config, name)
+
+
 def current_trainer(folder: Path) -> TrainingProcess | None:
-    """Who trains in a training folder; None where nobody does, by what can be told from here."""
+    """Return the process that trains in a folder, as far as this machine can tell, or None."""
     owner = read_description(folder)
     if owner is None or owner.released:
         return None
-    ago = _heard_seconds_ago(folder, owner)
+    ago = _seconds_since_renewal(folder, owner)
     if ago is None or ago > MISSED_RENEWALS * owner.renew_seconds:
         return None
     here = owner.is_of_this_machine()
@@ -227,7 +250,7 @@ def current_trainer(folder: Path) -> TrainingProcess | None:
     return TrainingProcess(owner.process, owner.host, here, owner.slurm_job, max(0.0, ago))
 
 
-def _heard_seconds_ago(folder: Path, owner: Description) -> float | None:
+def _seconds_since_renewal(folder: Path, owner: Description) -> float | None:
     renewed = last_renewal(folder, owner.token)
     try:
         return time.time() - datetime.fromisoformat(renewed).timestamp()
@@ -246,22 +269,22 @@ def _is_there(process: int) -> bool:
 
 
 def newest_scores(files: Iterable[Path]) -> list[NewestScore]:
-    """The scores of the latest checkpoints, of each set and way to score the latest."""
+    """Return the scores of the latest checkpoints: of each set and way to score the latest."""
     latest: dict[Path, Path] = {}
     for path in sorted(files):
         latest[path.parent] = path
     found = []
     for path in sorted(latest.values(), key=lambda path: path.stat().st_mtime, reverse=True):
-        said = read_json(path)
+        record = read_json(path)
         found.append(
             NewestScore(
                 score=path.parent.parent.name,
                 samples=path.parent.name,
                 step=int(path.stem.removeprefix("step-")),
-                feature_space=said["feature_space"],
-                fid=said["fid"],
-                kid=said["kid_mean"],
-                inception_score=said["is_mean"],
+                feature_space=record["feature_space"],
+                fid=record["fid"],
+                kid=record["kid_mean"],
+                inception_score=record["is_mean"],
             )
         )
     return found[:NEWEST_SCORES]

@@ -1,7 +1,7 @@
-"""Why SLURM jobs of a run failed: a line for each, with what was asked for and what to change.
+"""Reasons of failed SLURM jobs at the end of a run, with what each asked for and what to change.
 
-SLURM tells Snakemake little more than FAILED. What killed a job stands in the log that SLURM keeps
-of it, in the words of SLURM's step daemon, and what a program said for itself in the rule's log.
+SLURM reports little more than FAILED to Snakemake. The reason stands in SLURM's log of the job, as
+a message of its step daemon, or in the rule's log, as a message of the program.
 """
 
 import re
@@ -22,7 +22,7 @@ _STOPPED = re.compile(r"stopped by a signal; .+")
 
 @dataclass(frozen=True)
 class SlurmFailure:
-    """A job that failed, and is not sent again."""
+    """A SLURM job that failed and is not sent again."""
 
     rule: str
     wildcards: dict[str, str]  # values of a group's members joined by +
@@ -34,7 +34,7 @@ class SlurmFailure:
     logs: tuple[Path, ...]  # of the rule
 
     def line(self) -> str:
-        """What happened, what was asked for, what to change, where to read more."""
+        """Return what happened, what was asked for, what to change and where to read more."""
         name = ", ".join([self.rule, *(f"{key}={text}" for key, text in self.wildcards.items())])
         job = f"SLURM job {self.slurm_job} " if self.slurm_job else ""
         read = next((log for log in self._all_logs() if log_tail(log)), None)
@@ -44,33 +44,33 @@ class SlurmFailure:
         return [*self.logs, *([self.slurm_log] if self.slurm_log else [])]
 
     def _what_happened(self) -> str:
-        said = log_tail(self.slurm_log) if self.slurm_log else ""
-        if self.state == "OUT_OF_MEMORY" or OUT_OF_MEMORY.search(said):
+        tail = log_tail(self.slurm_log) if self.slurm_log else ""
+        if self.state == "OUT_OF_MEMORY" or OUT_OF_MEMORY.search(tail):
             return (
                 f"ran out of memory: mem_mb = {_asked(self.memory_mb)} was asked for; raise "
                 f"set-resources: {self.rule}: mem_mb in {PROFILE}"
             )
-        if self.state in ("TIMEOUT", "DEADLINE") or _WALL_TIME in said:
+        if self.state in ("TIMEOUT", "DEADLINE") or _WALL_TIME in tail:
             return (
                 f"ran out of wall time: runtime = {_asked(self.runtime_minutes)} (minutes) was "
                 f"asked for; raise set-resources: {self.rule}: runtime in {PROFILE}"
             )
-        if self.state == "NODE_FAIL" or _NODE_FAILURE.search(said):
+        if self.state == "NODE_FAIL" or _NODE_FAILURE.search(tail):
             return "lost its node; run snakemake again"
-        if self.state == "CANCELLED" or (not self.state and _CANCELLED.search(said)):
+        if self.state == "CANCELLED" or (not self.state and _CANCELLED.search(tail)):
             return "was cancelled; the next run of snakemake goes on with it"
         for log in self.logs:
-            tail = log_tail(log)
-            stopped = _STOPPED.search(tail)
-            if words := last_words(tail) or (stopped and stopped[0]):
-                return f"failed: {words}"
+            own_tail = log_tail(log)
+            stopped = _STOPPED.search(own_tail)
+            if reason := last_words(own_tail) or (stopped and stopped[0]):
+                return f"failed: {reason}"
         return "failed" if self.slurm_job else "was not taken by SLURM: its message stands above"
 
 
 def failure_of(job_info: Any, message: str) -> SlurmFailure:
-    """A failure from what an executor reports: the job, and the SLURM plugin's message.
+    """Return the failure that an executor reports: a job, and the SLURM plugin's message.
 
-    The members of a group, jobs of one rule that share a SLURM job, are told together.
+    The members of a group, jobs of one rule that share a SLURM job, are one failure.
     """
     job = job_info.job
     members = sorted(job.jobs, key=str) if job.is_group() else [job]

@@ -1,8 +1,8 @@
-"""SLURM's queue as a workflow sees it: which jobs are its own, where they run, why they wait.
+"""A workflow's jobs in SLURM's queue: which are its own, where they run, why they wait.
 
 The executor plugin runs every job in the folder that snakemake was started in, under the run's id
-as its name, with a comment of rule and wildcards: rule_train_wildcards_digits_00000000_00000600. A
-group of jobs says in its script what it makes. Imports the standard library and the configuration.
+as its name, with a comment of rule and wildcards: rule_train_wildcards_digits_00000000_00000600.
+The jobs of a group are listed in its script. Imports the standard library and the configuration.
 """
 
 import os
@@ -20,7 +20,7 @@ from ddpm_bench.planning.benchmark_cells import BENCHMARK, is_cell_name
 from ddpm_bench.planning.jobs import all_datasets
 
 SEPARATOR = "\x1f"  # stands in no name
-# Of squeue --format: what each letter means stands in its manual.
+# Letters of squeue --format, as in its manual.
 FIELDS = {
     "id": "%i", "state": "%T", "comment": "%k", "run": "%j", "partition": "%P", "nodes": "%N",
     "reason": "%r", "elapsed": "%M", "left": "%L", "folder": "%Z",
@@ -64,7 +64,7 @@ WILDCARDS = {
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """One job that SLURM knows of. Times are SLURM's own text: [days-]hours:minutes:seconds."""
+    """One job in SLURM's queue. Times are SLURM's own text: [days-]hours:minutes:seconds."""
 
     id: str
     state: str  # of squeue: PENDING, RUNNING, COMPLETED, FAILED, ...
@@ -73,11 +73,11 @@ class SlurmJob:
     run: str  # the id of the snakemake run that sent it
     partition: str
     nodes: str  # empty while it waits
-    reason: str  # why it waits, or how it ended
+    reason: str  # of its waiting, or of its end
     elapsed: str
     left: str  # of its wall time
     gpus: tuple[str, ...] = ()  # "node:index"; of running jobs, see `with_details`
-    log: str = ""  # what SLURM writes of it; of running jobs, see `with_details`
+    log: str = ""  # file of SLURM's; of running jobs, see `with_details`
     count: int = 1  # of snakemake's jobs in it
 
     @property
@@ -90,12 +90,12 @@ class SlurmJob:
 
 
 def has_slurm() -> bool:
-    """Whether this machine has SLURM's commands."""
+    """Return True if this machine has SLURM's commands."""
     return shutil.which("squeue") is not None
 
 
 def queue(folder: Path, ended: bool = False) -> list[SlurmJob]:
-    """The jobs that this user's snakemake runs in a folder have sent, in the order of their ids.
+    """Return the jobs that this user's snakemakes in a folder have sent, in the order of their ids.
 
     ended: those too that have ended, as long as SLURM remembers them (MinJobAge). [] on a machine
     that is of no cluster. Raises UserError when squeue fails.
@@ -121,10 +121,10 @@ def queue(folder: Path, ended: bool = False) -> list[SlurmJob]:
 
 
 def jobs_of(config: Config, jobs: Iterable[SlurmJob]) -> list[SlurmJob]:
-    """Those jobs that are of this config: another workflow may have some in the same folder.
+    """Return the jobs of this config: another workflow may have some in the same folder.
 
-    A job whose comment does not tell is asked for its script; one that makes something of all
-    experiments belongs to the run that sent it.
+    Where a job's comment does not name its wildcards, its script does; a job of all experiments
+    belongs to the run that sent it.
     """
     jobs = list(jobs)
     runs = {job.run for job in jobs if belongs_to_study(config, job.rule, job.wildcards)}
@@ -133,21 +133,21 @@ def jobs_of(config: Config, jobs: Iterable[SlurmJob]) -> list[SlurmJob]:
 
 
 def _own(config: Config, job: SlurmJob, runs: set[str]) -> SlurmJob | None:
-    """The job, with what its script says where its comment does not; None if it is another's."""
+    """Return a job of this config, completed from its script if need be; None for other jobs."""
     if job.rule in WILDCARDS and job.wildcards:
         return job if belongs_to_study(config, job.rule, job.wildcards) else None
-    asked = targets(batch_script(job.id)) if job.is_active else []
-    if not asked or not asked[0].partition(":")[2]:
+    members = targets(batch_script(job.id)) if job.is_active else []
+    if not members or not members[0].partition(":")[2]:
         return job if job.run in runs else None
-    rule, _, values = asked[0].partition(":")
+    rule, _, values = members[0].partition(":")
     wildcards = "_".join(value.partition("=")[2] for value in values.split(","))
-    told = replace(job, rule=rule, wildcards=wildcards, count=len(asked))
-    return told if belongs_to_study(config, rule, wildcards) else None
+    named = replace(job, rule=rule, wildcards=wildcards, count=len(members))
+    return named if belongs_to_study(config, rule, wildcards) else None
 
 
 def belongs_to_study(config: Config, rule: str, wildcards: str, separator: str = "_") -> str | None:
-    """The experiment, sweep or dataset of this config that a job of these wildcards is of, or the
-    benchmark; None if nothing.
+    """Return the experiment, sweep or dataset of this config that a job belongs to, by its
+    wildcards; the benchmark's name for its cells; None if it belongs to nothing here.
 
     separator: a pattern of what stands between the wildcards' values.
     """
@@ -181,7 +181,7 @@ def _any_of(names: Iterable[str]) -> str:
 
 
 def targets(script: str) -> list[str]:
-    """What a job's script asks snakemake for: "rule:wildcard=value,..."; [] if it says nothing."""
+    """Return the jobs that a SLURM script runs, as "rule:wildcard=value,..."; [] if unknown."""
     after = script.partition("--target-jobs ")[2]
     words = shlex.split(after.splitlines()[0]) if after else []
     stop = next((index for index, word in enumerate(words) if word.startswith("--")), len(words))
@@ -189,7 +189,7 @@ def targets(script: str) -> list[str]:
 
 
 def batch_script(job: str) -> str:
-    """The script of a job; empty where SLURM has none."""
+    """Return the script of a job; empty where SLURM has none."""
     try:
         return run_command("scontrol", "write", "batch_script", job, "-")
     except UserError:
@@ -197,7 +197,7 @@ def batch_script(job: str) -> str:
 
 
 def with_details(job: SlurmJob) -> SlurmJob:
-    """A running job with its GPUs and its log. One call of scontrol."""
+    """Return a running job with its GPUs and its log, by one call of scontrol."""
     try:
         text = run_command("scontrol", "--details", "--oneliner", "show", "job", job.id)
     except UserError:  # it has ended meanwhile
@@ -207,7 +207,7 @@ def with_details(job: SlurmJob) -> SlurmJob:
 
 
 def gpu_indices(text: str) -> list[str]:
-    """ "node:index" of every GPU that `scontrol show job --details` names as given to a job."""
+    """Return "node:index" for every allocated GPU that `scontrol show job --details` names."""
     found = []
     for nodes, given in re.findall(r" Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)", text):
         for indices in re.findall(r"gpu[^()]*\(IDX:([\d,-]+)\)", given):
@@ -216,7 +216,7 @@ def gpu_indices(text: str) -> list[str]:
 
 
 def _numbers(listed: str) -> list[int]:
-    """0-2,5 as [0, 1, 2, 5]."""
+    """Return 0-2,5 as [0, 1, 2, 5]."""
     numbers: list[int] = []
     for part in listed.split(","):
         first, _, last = part.partition("-")
@@ -225,7 +225,7 @@ def _numbers(listed: str) -> list[int]:
 
 
 def run_command(*command: str) -> str:
-    """What a command of SLURM's prints. Raises UserError with its own words when it fails."""
+    """Return the output of a SLURM command. Raises UserError with its error message if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
@@ -233,6 +233,6 @@ def run_command(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{command[0]}: {error}") from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(f"{said[-1]}; is SLURM's controller up (scontrol ping)?")
+        stderr = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{stderr[-1]}; is SLURM's controller up (scontrol ping)?")
     return done.stdout

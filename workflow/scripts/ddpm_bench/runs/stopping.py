@@ -1,9 +1,9 @@
-"""Ending a workflow so that it can go on: training saves, jobs leave the queue, no lock stays.
+"""Stop of a workflow from which it can go on: trainings save, jobs leave the queue, no lock stays.
 
-The order matters. A main snakemake that hears SIGTERM sends no more jobs, and waits for those that
-run; told to end at once it would cancel them, unsaved. Then every training is warned as before its
-wall time is over, on which it saves and leaves; all other jobs are cancelled. A training that SLURM
-has put back into the queue meanwhile is cancelled there.
+The order matters. A main snakemake that gets SIGTERM sends no more jobs, and waits for those that
+run; on SIGINT it would cancel them, unsaved. Then every training gets the warning of its wall time,
+on which it saves and ends; all other jobs are cancelled. A training that SLURM has put back into
+the queue meanwhile is cancelled there.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # snakemake brings it
+import psutil
 
 from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.experiment import Config
@@ -25,7 +25,13 @@ from ddpm_bench.planning.jobs import work_names
 from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.runs import slurm_queue
 from ddpm_bench.runs.job_failures import STOPPED, stopped_jobs
-from ddpm_bench.runs.main_process import MainProcess, all_main_processes, forget, main_processes
+from ddpm_bench.runs.main_process import (
+    MainProcess,
+    all_main_processes,
+    forget,
+    is_locked,
+    main_processes,
+)
 from ddpm_bench.runs.overview import current_trainer
 
 POLL_SECONDS = 2.0
@@ -37,11 +43,11 @@ LEAVING = ("COMPLETING", "SIGNALING", "STAGE_OUT")
 def stop(
     config_file: Path, folder: Path, wait_seconds: float, main_ended: bool = False
 ) -> Iterator[str]:
-    """End the workflow of a config in a folder; yields what is done, line by line.
+    """End the workflow of a config in a folder; yield a line for each thing that is done.
 
-    wait_seconds: within which trainings save and jobs leave. main_ended: the user's word that a
-    main snakemake on another machine is gone. Raises UserError when the workflow cannot be ended
-    from here, or has not ended in time.
+    wait_seconds: the time in which trainings save and jobs leave. main_ended: the user states that
+    a main snakemake on another machine has ended. Raises UserError when the workflow cannot be
+    ended from here, or has not ended in time.
     """
     config = read_config(config_file)
     results = Path(config.results_dir)
@@ -50,8 +56,8 @@ def stop(
     _refuse_others(mains, main_ended)
     here = [main for main in mains if main.is_of_this_machine()]
     deadline = time.monotonic() + wait_seconds
-    below = [child for main in here for child in _below(main)]
-    if not here and not _orphans(config) and not _active(config, folder):
+    below = [child for main in here for child in _children(main)]
+    if not here and not _trainings_without_main(config) and not _active(config, folder):
         yield f"nothing of {config_file} runs here"
     for main in here:
         _signal(main.process, signal.SIGTERM)
@@ -64,7 +70,7 @@ def stop(
     for main in records:
         forget(results, main)
     yield from _unlock(config_file, results, folder)
-    yield from _where_it_stands(config)
+    yield from _saved_steps(config)
     # Whoever sent the jobs can send them again.
     how = "--profile profiles/slurm" if slurm_queue.has_slurm() else "--cores all"
     command = records[-1].command if records else f"snakemake {how} --configfile {config_file}"
@@ -82,19 +88,22 @@ def _refuse_others(mains: list[MainProcess], main_ended: bool) -> None:
         )
 
 
-def _below(main: MainProcess) -> list[psutil.Process]:
+def _children(main: MainProcess) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(main.process).children(recursive=True)
     return []
 
 
 def _end_local(config: Config, below: list[psutil.Process], deadline: float) -> Iterator[str]:
-    """End jobs on this machine, as Ctrl-C does; trainings that have lost their snakemake too.
+    """End jobs on this machine, as Ctrl-C does, and trainings whose snakemake is gone.
 
     Raises UserError when some do not end in time.
     """
     known = {process.pid for process in below}
-    processes = [*below, *(item for item in _orphans(config) if item.pid not in known)]
+    processes = [
+        *below,
+        *(item for item in _trainings_without_main(config) if item.pid not in known),
+    ]
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -109,8 +118,8 @@ def _end_local(config: Config, below: list[psutil.Process], deadline: float) -> 
         )
 
 
-def _orphans(config: Config) -> list[psutil.Process]:
-    """Trainings of this config on this machine, outside SLURM."""
+def _trainings_without_main(config: Config) -> list[psutil.Process]:
+    """Return the trainings of this config on this machine, outside SLURM."""
     found = []
     for name in config.trainings:
         trainer = current_trainer(Path(config.results_dir, name, "training"))
@@ -130,7 +139,7 @@ def _end_jobs(config: Config, folder: Path, deadline: float) -> Iterator[str]:
     """
     warned: set[str] = set()
     cancelled: dict[str, float] = {}
-    said = ""
+    printed = ""
     while jobs := _active(config, folder):
         late = time.monotonic() > deadline
         trainings = [] if late else [job for job in jobs if _saves(job)]
@@ -138,8 +147,8 @@ def _end_jobs(config: Config, folder: Path, deadline: float) -> Iterator[str]:
         new = [job.id for job in trainings if job.id not in warned]
         if new:
             warned.update(new)
-            yield f"training is told to save and leave: job {', '.join(new)}"
-            _remember(config, new)
+            yield f"training is asked to save and end: job {', '.join(new)}"
+            _record_stopped(config, new)
             _scancel("--signal=USR1", new)
         rest = [job.id for job in jobs if job.id not in saving and job.state not in LEAVING]
         due = [job for job in rest if time.monotonic() - cancelled.get(job, -1e9) > AGAIN_SECONDS]
@@ -148,7 +157,7 @@ def _end_jobs(config: Config, folder: Path, deadline: float) -> Iterator[str]:
             if first:
                 yield f"cancelled: job {', '.join(first)}"
             cancelled.update(dict.fromkeys(due, time.monotonic()))
-            _remember(config, due)
+            _record_stopped(config, due)
             _scancel("", due)
         if late and time.monotonic() > deadline + 2 * AGAIN_SECONDS:
             raise UserError(
@@ -156,14 +165,14 @@ def _end_jobs(config: Config, folder: Path, deadline: float) -> Iterator[str]:
                 "may wait for a node (scontrol show job): run this again when they are gone"
             )
         waiting = f"waiting for {len(jobs)} jobs to leave"
-        if waiting != said:
+        if waiting != printed:
             yield waiting
-            said = waiting
+            printed = waiting
         time.sleep(POLL_SECONDS)
 
 
 def _active(config: Config, folder: Path) -> list[slurm_queue.SlurmJob]:
-    # Those that have ended tell which run is this workflow's.
+    # Jobs that have ended show which run is this workflow's.
     return [
         job
         for job in slurm_queue.jobs_of(config, slurm_queue.queue(folder, ended=True))
@@ -172,12 +181,12 @@ def _active(config: Config, folder: Path) -> list[slurm_queue.SlurmJob]:
 
 
 def _saves(job: slurm_queue.SlurmJob) -> bool:
-    """Whether a job is a training that runs, which a warning lets save."""
+    """Return True if a job is a running training, which saves on a warning."""
     return job.rule == "train" and job.state == "RUNNING"
 
 
-def _remember(config: Config, jobs: list[str]) -> None:
-    """That these jobs did not fail: they were stopped."""
+def _record_stopped(config: Config, jobs: list[str]) -> None:
+    """Record that these jobs were stopped and did not fail."""
     results = Path(config.results_dir)
     known = stopped_jobs(results)
     added = [job for job in jobs if job not in known]
@@ -185,12 +194,12 @@ def _remember(config: Config, jobs: list[str]) -> None:
 
 
 def _scancel(option: str, jobs: list[str]) -> None:
-    with suppress(UserError):  # a job that is gone meanwhile; if SLURM is, the queue says so
+    with suppress(UserError):  # a job that has ended meanwhile; if SLURM is down, the queue fails
         slurm_queue.run_command("scancel", *([option] if option else []), *jobs)
 
 
 def _end_main(main: MainProcess) -> None:
-    """End a main snakemake whose jobs are gone: it would look for them for minutes yet."""
+    """End a main snakemake whose jobs are gone, which would poll the queue for minutes."""
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
             _signal(main.process, number)
@@ -215,7 +224,7 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 def _unlock(config_file: Path, results: Path, folder: Path) -> Iterator[str]:
     """Remove the lock that a main snakemake left, unless another one works in the folder."""
-    if not any((folder / ".snakemake" / "locks").glob("*.lock")):
+    if not is_locked(folder):
         return
     others = [f"process {process.pid}" for process in _snakemakes_in(folder)]
     others += [f"process {main.process} on {main.host}" for main in main_processes(results)]
@@ -225,12 +234,14 @@ def _unlock(config_file: Path, results: Path, folder: Path) -> Iterator[str]:
     command = snakemake_command(config_file, "--unlock")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"the folder could not be unlocked; snakemake says:\n{done.stderr.strip()}")
+        raise UserError(
+            f"the folder could not be unlocked; snakemake printed:\n{done.stderr.strip()}"
+        )
     yield "the folder is unlocked"
 
 
 def _snakemakes_in(folder: Path) -> Iterable[psutil.Process]:
-    """Processes of snakemake that run in a folder on this machine."""
+    """Yield the processes of snakemake that run in a folder on this machine."""
     for process in psutil.process_iter(["cmdline", "cwd", "pid"]):
         words = process.info["cmdline"] or []
         is_snakemake = any(
@@ -240,7 +251,8 @@ def _snakemakes_in(folder: Path) -> Iterable[psutil.Process]:
             yield process
 
 
-def _where_it_stands(config: Config) -> Iterator[str]:
+def _saved_steps(config: Config) -> Iterator[str]:
+    """Yield a line for each training that is not finished."""
     for name, keys in config.trainings.items():
         attempts = read_attempts(Path(config.results_dir, name, "progress.jsonl"))
         if attempts and attempts[-1].saved < keys.train.steps:

@@ -1,7 +1,7 @@
-"""SLURM's warning before a job's wall time is over, passed on to the program that can save.
+"""SLURM's warning before the end of a job's wall time, forwarded to the program that can save.
 
-`sbatch --signal=USR1@120` signals what `srun` has started: in a job of Snakemake's, the Snakemake
-that runs the rule. It would die of the signal, and the program with it.
+`sbatch --signal=USR1@120` signals the processes that `srun` has started: in a job of Snakemake's,
+the Snakemake that runs the rule. It would die of the signal, and the program with it.
 """
 
 import os
@@ -11,26 +11,28 @@ import time
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 WARNING = signal.SIGUSR1
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 def pass_warnings_on() -> None:
-    """From now on, pass SIGUSR1 on to those below this process that catch it, instead of dying.
+    """Forward SIGUSR1 from now on to the processes below this one that catch it.
 
-    A program that does not catch it (yet) is left in peace: it goes on, and is looked at again.
+    A program that does not catch it (yet) gets no signal: it goes on, and is checked again.
     """
     signal.signal(WARNING, _pass_on)
 
 
 def _pass_on(number: int, frame: FrameType | None) -> None:
-    # In a thread, which may wait: a program that still starts catches nothing.
+    # In a thread, which may wait: a program catches no signal while it starts.
     threading.Thread(target=_until_caught, name="wall time", daemon=True).start()
 
 
 def _until_caught() -> None:
-    while not (catching := [pid for pid in descendants(os.getpid()) if catches(pid, WARNING)]):
-        time.sleep(LOOK_SECONDS)
+    while not (catching := _catching()):
+        time.sleep(POLL_SECONDS)
     for pid in catching:
         try:
             os.kill(pid, WARNING)
@@ -38,27 +40,19 @@ def _until_caught() -> None:
             continue
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below one, as /proc has them now."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        parent = _status(int(path.name)).get("PPid")
-        if parent is not None:
-            children.setdefault(int(parent), []).append(int(path.name))
-    found, last = [], [pid]
-    while last:
-        last = [child for parent in last for child in children.get(parent, [])]
-        found += last
-    return found
+def _catching() -> list[int]:
+    """Return the processes below this one that have a handler for the warning."""
+    below = psutil.Process().children(recursive=True)
+    return [process.pid for process in below if catches(process.pid, WARNING)]
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal, by SigCgt of proc(5)."""
+    """Return True if a process has a handler for a signal, by SigCgt of proc(5)."""
     return bool(int(_status(pid).get("SigCgt", "0"), 16) >> (number - 1) & 1)
 
 
 def _status(pid: int) -> dict[str, str]:
-    """/proc/<pid>/status; empty when the process is gone."""
+    """Return the fields of /proc/<pid>/status; none when the process is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

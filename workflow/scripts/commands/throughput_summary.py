@@ -4,18 +4,14 @@
 Only cells of one kind of device with as many cores are held against each other.
 """
 
-from pathlib import Path
+from command import config_parser, run
 
-from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.throughput.report.summary import throughput_summary
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
-    )
+    arguments = config_parser(__doc__)
     given = arguments.parse_args()
 
     command = f"snakemake benchmark --cores all --configfile {given.configfile}"

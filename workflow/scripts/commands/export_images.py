@@ -1,15 +1,15 @@
 #!/usr/bin/env python
 """Write samples, or a prepared dataset, as a folder of PNG files for other programs.
 
-python workflow/scripts/export_images.py --output pngs \\
+python workflow/scripts/commands/export_images.py --output pngs \\
     --samples results/digits/samples/dpm20/step-00001200
 """
 
 from pathlib import Path
 
+from command import parser, run
 from tqdm import tqdm
 
-from ddpm_bench.cli import parser, run
 from ddpm_bench.images.png_export import export_images, images_to_export
 
 

@@ -6,16 +6,14 @@ Reads what lies on disk and takes no lock, so it works beside a running snakemak
 
 from pathlib import Path
 
-from ddpm_bench.cli import parser, run
+from command import config_parser, run
+
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.report.snapshot import snapshot
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
-    )
+    arguments = config_parser(__doc__)
     arguments.add_argument(
         "--output-dir", type=Path, help="folder to write to; without it, results_dir/snapshot"
     )

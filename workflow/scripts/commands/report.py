@@ -1,25 +1,24 @@
 #!/usr/bin/env python
 """Draw the HTML report: every figure and table in one page, with captions.
 
-Snakemake makes it from what is there, with no network. Nothing is done when the page is newer than
-all that it shows.
+Snakemake makes it from the finished results, without a network. A page that is newer than all that
+it shows is left alone.
 """
 
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from ddpm_bench.cli import parser, run, snakemake_command
+from command import config_parser, run
+
+from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.targets import benchmark_is_measured, benchmark_targets, targets
 
 
 def main() -> int:
-    options = parser(__doc__)
-    options.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the config"
-    )
+    options = config_parser(__doc__)
     args = options.parse_args()
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
@@ -41,13 +40,13 @@ def main() -> int:
     command = snakemake_command(args.configfile, "--report", str(page), *rules)
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        raise UserError(f"the report could not be made; snakemake says:\n{made.stderr.strip()}")
+        raise UserError(f"the report could not be made; snakemake:\n{made.stderr.strip()}")
     print(f"{page}: open it in a browser")
     return 0
 
 
 def is_current(page: Path, shown: Iterable[str]) -> bool:
-    """Whether the page is newer than every figure and table that it shows."""
+    """Return True if the page is newer than every figure and table that it shows."""
     if not page.exists():
         return False
     made = page.stat().st_mtime_ns

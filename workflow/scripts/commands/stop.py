@@ -1,22 +1,20 @@
 #!/usr/bin/env python
-"""Stop a workflow: training saves, its SLURM jobs and no others leave the queue, nothing is locked.
+"""Stop a workflow: save trainings, cancel its SLURM jobs and no others, and unlock the folder.
 
-Ends the snakemake of this config that runs on this machine, and cancels its jobs. What is saved
-stays, and the next run goes on from it; the last line is the command for that. Run it in the folder
-that snakemake runs in.
+Ends the snakemake of this config that runs on this machine, and cancels its jobs. The next run goes
+on from what is saved; the last line printed is the command for that. Run this in the folder that
+snakemake runs in.
 """
 
 from pathlib import Path
 
-from ddpm_bench.cli import parser, run
+from command import config_parser, run
+
 from ddpm_bench.runs.stopping import stop
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
-    )
+    options = config_parser(__doc__)
     options.add_argument(
         "--wait",
         type=float,

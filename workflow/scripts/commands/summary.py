@@ -1,18 +1,14 @@
 #!/usr/bin/env python
 """Print the scores of each experiment, its best checkpoint, and where figures and report lie."""
 
-from pathlib import Path
+from command import config_parser, run
 
-from ddpm_bench.cli import parser, run
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.report.terminal.run_summary import summary
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
-    )
+    arguments = config_parser(__doc__)
     given = arguments.parse_args()
 
     command = f"snakemake --cores all --configfile {given.configfile}"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Show how a study stands: steps, speed, time left, jobs, scores, and what failed last.
+"""Show the state of a study: steps, speed, time left, jobs, scores and the latest failures.
 
-Reads what lies on disk and asks SLURM's queue, where there is one. It takes no lock, so it works
-beside a running snakemake, from any machine that sees the folder. Run it in the folder that
-snakemake runs in.
+Reads the files on disk and, where there is one, SLURM's queue. It takes no lock, so it works beside
+a running snakemake, on any machine that sees the folder. Run it in the folder that snakemake runs
+in.
 """
 
 import json
@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ddpm_bench.cli import parser, run
+from command import config_parser, run
+
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.planning import jobs
 from ddpm_bench.runs.dashboard import dashboard
@@ -25,10 +26,7 @@ TO_THE_TOP = "\x1b[H\x1b[J"  # cursor home, clear all below
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the workflow's config"
-    )
+    options = config_parser(__doc__)
     options.add_argument("--json", action="store_true", help="one JSON object, for machines")
     options.add_argument(
         "--watch", type=float, metavar="SECONDS", help="show it again every so many seconds"
