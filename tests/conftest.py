@@ -1,7 +1,12 @@
 """What tests share. Those of real photographs are left out, with a line, where there are none."""
 
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import forked_programs
 import pytest
 from places import REPOSITORY
 
@@ -20,6 +25,41 @@ def strategy_results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     from strategy_runs import in_processes  # torch: only where it is needed
 
     return in_processes(tmp_path_factory.mktemp("strategies"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--new-processes",
+        action="store_true",
+        help="start every program anew, and import all of its code, instead of forking a process "
+        "that has imported it (tests/helpers/fork_server.py)",
+    )
+
+
+FORKED = pytest.StashKey[forked_programs.ForkServer]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    can_fork = sys.platform == "linux" and hasattr(os, "pidfd_open")
+    if can_fork and not session.config.getoption("--new-processes"):
+        folder = Path(tempfile.mkdtemp(prefix="forks-"))
+        session.config.stash[FORKED] = forked_programs.ForkServer(folder)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if FORKED in session.config.stash:
+        session.config.stash[FORKED].stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Start the programs of a test as forks, unless the test is marked `new_process`."""
+    if FORKED in item.config.stash and item.get_closest_marker("new_process") is None:
+        forked_programs.install(item.config.stash[FORKED].fork)
+    try:
+        return (yield)
+    finally:
+        forked_programs.uninstall()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
