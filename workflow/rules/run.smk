@@ -56,8 +56,8 @@ onstart:
         workflow.config_settings.configfiles = [
             frozen_config(config, Path(RESULTS, "logs", "config"))
         ]
-        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-        for executor in {workflow.scheduler.get_executor(job) for job in jobs}:
+        sent = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for executor in {workflow.scheduler.get_executor(job) for job in sent}:
             install_hooks(executor, FAILURES)
 
 
