@@ -51,9 +51,38 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[FORKED].stop()
 
 
+MOST_SECONDS = 60.0
+BEGAN = pytest.StashKey[float]()
+
+
+def seconds_used(config: pytest.Config) -> float:
+    """Processor time of this process and of all that it has started, as far as they have ended.
+
+    Other programs make a test wait, and not work: so a limit on it holds on a busy machine too.
+    """
+    used = sum(os.times()[:4])
+    return used + (config.stash[FORKED].seconds_used() if FORKED in config.stash else 0.0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes a minute of processor time, and is not marked `long`."""
+    report = yield
+    used = seconds_used(item.config) - item.stash[BEGAN]
+    if report.when == "call" and report.passed and used > MOST_SECONDS:
+        if item.get_closest_marker("long") is None:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{item.nodeid} took {used:.0f} s of processor time, what it has set up included; "
+                f"more than {MOST_SECONDS:.0f} s are for tests marked `long`"
+            )
+    return report
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Start the programs of a test as forks, unless the test is marked `new_process`."""
+    item.stash[BEGAN] = seconds_used(item.config)
     if FORKED in item.config.stash and item.get_closest_marker("new_process") is None:
         forked_programs.install(item.config.stash[FORKED].fork)
     try:

@@ -66,16 +66,17 @@ def serve(place: str, python: str) -> None:
     import_all()
     sys.path[:] = [folder for folder in sys.path if folder not in (str(SCRIPTS), str(HELPERS))]
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(place + ".new")
+        listening.bind(f"{place}.new")
         listening.listen(64)
-        os.rename(place + ".new", place)  # who sees it can connect
+        Path(f"{place}.new").rename(place)  # who sees it can connect
         while True:
-            connection, _ = listening.accept()
-            answering = os.fork()
-            if answering == 0:
-                listening.close()
-                answer(connection, python)
-            connection.close()
+            asked, _, _ = select.select([listening], [], [], 0.5)
+            if asked:
+                connection, _ = listening.accept()
+                if os.fork() == 0:
+                    listening.close()
+                    answer(connection, python)
+                connection.close()
             for _ in iter(reaped, 0):
                 pass
 
@@ -168,7 +169,7 @@ def _run(arguments: list[str], environment: dict[str, str], python: str) -> int:
     try:
         if given[0] == "-m":
             sys.executable = python
-            sys.path.insert(0, os.getcwd())
+            sys.path.insert(0, str(Path.cwd()))
             sys.argv = given[1:]
             forget_other_code(snakefile_folder(given) / "workflow" / "scripts")
             runpy.run_module(given[1], run_name="__main__", alter_sys=True)

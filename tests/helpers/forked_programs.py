@@ -22,7 +22,7 @@ from places import HELPERS, REPOSITORY
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 AS_EVER = subprocess.Popen._execute_child
 # Programs of the tests whose imports are those of ours.
-OF_TESTS = ("counted_training.py", "dry_runs.py")
+OF_TESTS = ("counted_training.py", "dry_runs.py", "strategy_runs.py")
 
 # What a shell finds as `python`: small, since it starts once per job.
 RELAY = """\
@@ -81,6 +81,13 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
 
+    def seconds_used(self) -> float:
+        """Processor time of the server, and of the programs of shells that have ended."""
+        if self._process is None:
+            return 0.0
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime ... cstime
+
     def fork(
         self, arguments: list[str], folder: str, environment: dict, descriptors: list[int],
         new_session: bool,
@@ -133,7 +140,8 @@ def program_of(command: list[str]) -> list[str] | None:
     path = Path(first)
     if path.suffix != ".py" or not path.is_file():
         return None
-    ours = path.parent.name == "scripts" and path.parents[1].name == "workflow"
+    folder = path.resolve().parent
+    ours = folder.parts[-2:] == ("workflow", "scripts") or folder == REPOSITORY / "comparisons"
     return arguments if ours or path.name in OF_TESTS else None
 
 
@@ -149,11 +157,9 @@ def install(fork: Callable[..., int]) -> None:
             return AS_EVER(self, *given)
         pipes = (start["p2cread"], start["c2pwrite"], start["errwrite"])
         descriptors = [own if pipe == -1 else pipe for own, pipe in enumerate(pipes)]
-        folder = os.fspath(start["cwd"] or os.getcwd())
+        folder = os.fspath(start["cwd"] or Path.cwd())
         try:
-            self.pid = fork(
-                arguments, folder, environment, descriptors, start["start_new_session"]
-            )
+            self.pid = fork(arguments, folder, environment, descriptors, start["start_new_session"])
             self._child_created = True
         finally:
             ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
