@@ -341,7 +341,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 CLASSIFIER = """
 import sys, torch
 from pathlib import Path
-from ddpm_bench.classifier import ClassifierNetwork, write_classifier
+from ddpm_bench.scoring.features.classifier import ClassifierNetwork, write_classifier
 keys = {"channels": 3, "image_size": 16, "features": 2048, "labels": list("0123456789")}
 network = ClassifierNetwork(3, 16, 2048, 10).eval()
 write_classifier(Path(sys.argv[1]), network, keys | {"accuracy_eval": 0.1})

@@ -12,9 +12,9 @@ PROGRAM = f"""
 import resource, sys
 import numpy as np
 sys.path.insert(0, {str(SCRIPTS)!r})
-from ddpm_bench.config.scoring import Measuring
-from ddpm_bench.metrics import Against, measure
-from ddpm_bench.references import Reference, feature_statistics
+from ddpm_bench.config.scoring import ScoreSettings
+from ddpm_bench.scoring.metrics.all_metrics import References, measure
+from ddpm_bench.scoring.features.references import Reference, feature_statistics
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -24,11 +24,11 @@ def points(seed, count, dimensions=32):
 
 real = points(0, {IMAGES})
 reference = Reference(real, *feature_statistics(real), "a" * 64)
-against = Against(reference, reference, real, points(1, 1000))
+against = References(reference, reference, real, points(1, 1000))
 generated, logits = points(2, {IMAGES}), points(3, {IMAGES}, 1008)
-measure(generated[:500], logits[:500], against, Measuring())
+measure(generated[:500], logits[:500], against, ScoreSettings())
 before = peak()
-scores = measure(generated, logits, against, Measuring()).scores
+scores = measure(generated, logits, against, ScoreSettings()).scores
 assert None not in scores.values(), scores
 print(peak() - before)
 """

@@ -32,8 +32,8 @@ HOLDER = """
 import os, sys, time
 from pathlib import Path
 from ddpm_bench.files import replacing
-from ddpm_bench.ownership import owning
-from ddpm_bench.program import run
+from ddpm_bench.training.ownership import owning
+from ddpm_bench.cli import run
 
 def main():
     folder = Path(sys.argv[1])
