@@ -27,7 +27,7 @@ sys.path.insert(0, str(SCRIPTS))
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.throughput.communication import CountedBytes, communication_share
 from ddpm_bench.throughput.measurement import measure
-from ddpm_bench.throughput.strategies.build import Trainer, build_trainer
+from ddpm_bench.throughput.strategies.build import StrategyTrainer, build_trainer
 from ddpm_bench.throughput.strategies.trainers import LossScaler
 from ddpm_bench.throughput.workloads.build import build_workload
 from ddpm_bench.throughput.workloads.workload import Workload
@@ -164,12 +164,12 @@ class Run:
             learning_rate=self.learning_rate,
         )
 
-    def trainer(self) -> Trainer:
+    def trainer(self) -> StrategyTrainer:
         """Of this process, one of several."""
         stage = self.stage(self.strategy, PROCESSES)
         return build_trainer(stage, WORKLOADS[self.workload](self.samples), CPU)
 
-    def single(self, micro_batches: int = 1) -> Trainer:
+    def single(self, micro_batches: int = 1) -> StrategyTrainer:
         """One process that is given all samples of a step."""
         workload = WORKLOADS[self.workload](self.samples)
         return build_trainer(self.stage("single", 1), workload, CPU, micro_batches)
@@ -203,7 +203,7 @@ MEASURED = {"warmup_steps": 3, "steps": 4, "seconds": 0.3, "repetitions": 2}
 RUNS = [*ACCURATE, *IN_MICRO_BATCHES, *COMPRESSED, LOW_RANK, SEVERAL_BUCKETS, *SENT, *LOW_PRECISION]
 
 
-def losses(trainer: Trainer, steps: int = STEPS) -> list[float | None]:
+def losses(trainer: StrategyTrainer, steps: int = STEPS) -> list[float | None]:
     """Of the steps, in this process."""
     seen = [trainer.step() for _ in range(steps)]
     return [None if loss is None else loss.item() for loss in seen]

@@ -24,7 +24,7 @@ from ddpm_bench.scoring.features.references import (
     reference_features,
     write_reference,
 )
-from ddpm_bench.scoring.score_samples import Against, ScoreFiles, score, score_samples
+from ddpm_bench.scoring.score_samples import References, ScoreFiles, score, score_samples
 
 GENERATED, REAL = 30, 24  # photographs; different counts, so that no mix-up goes unseen
 
@@ -42,7 +42,7 @@ class Photographs(torch.utils.data.Dataset):
         return self.images[index]
 
 
-# Against torch-fidelity and pytorch-fid
+# References torch-fidelity and pytorch-fid
 
 
 def noisier_and_noisier(images: np.ndarray) -> np.ndarray:
@@ -279,7 +279,7 @@ def test_fid_against_published_statistics_is_named_and_the_other_scores_are_not_
 def test_statistics_alone_give_fid_alone(scored_digits, tmp_path):
     train = read_reference([scored_digits / "train.npz"])
     statistics = dataclasses.replace(train, features=None, image_shape=None)
-    against = Against(statistics, statistics, None, None)
+    against = References(statistics, statistics, None, None)
     samples = [np.load(scored_digits / "images-000000-000063.npy")]
     weights = scored_digits / "classifier" / "classifier.safetensors"
     stage = digits_score(64)

@@ -21,7 +21,7 @@ from ddpm_bench.throughput.step_times import (
     peak_memory_bytes,
     reset_peak_memory,
 )
-from ddpm_bench.throughput.strategies.build import Trainer, build_trainer
+from ddpm_bench.throughput.strategies.build import StrategyTrainer, build_trainer
 from ddpm_bench.throughput.workloads.build import build_workload
 
 PROFILED_STEPS = 3
@@ -95,7 +95,7 @@ class _Cell:
         self._sample = workload.sample
         self._parameters = sum(parameter.numel() for parameter in workload.model.parameters())
         # What is not this process's share is forgotten with the workload.
-        self._trainer: Trainer = build_trainer(stage, workload, device)
+        self._trainer: StrategyTrainer = build_trainer(stage, workload, device)
 
     def measurement(self) -> Measurement | None:
         losses, sent, expected_ms = self._warm_up()
