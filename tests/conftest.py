@@ -68,14 +68,15 @@ def seconds_used(config: pytest.Config) -> float:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail a test that takes a minute of processor time, and is not marked `long`."""
     report = yield
+    if report.when != "call" or not report.passed or item.get_closest_marker("long"):
+        return report
     used = seconds_used(item.config) - item.stash[BEGAN]
-    if report.when == "call" and report.passed and used > MOST_SECONDS:
-        if item.get_closest_marker("long") is None:
-            report.outcome = "failed"
-            report.longrepr = (
-                f"{item.nodeid} took {used:.0f} s of processor time, what it has set up included; "
-                f"more than {MOST_SECONDS:.0f} s are for tests marked `long`"
-            )
+    if used > MOST_SECONDS:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} took {used:.0f} s of processor time, what it has set up included; "
+            f"more than {MOST_SECONDS:.0f} s are for tests marked `long`"
+        )
     return report
 
 

@@ -168,7 +168,6 @@ def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
     """Run a job to its end through SIGKILLs at random instants, on top of those at points; every
     third waits for a state that is being written. Returns how many fell before its end.
 
-    The last step should be no checkpoint: one that stands is not trained again for a state.
 
     The instants are spread evenly in steps, so that they do not depend on the machine's speed.
     """
@@ -190,6 +189,14 @@ def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
         killed += 1
     run.complete(0, last, timeout=900)
     return killed
+
+
+def go_on(run: Run, undisturbed: Run, last: int, further: int) -> None:
+    """Run the next job of both. Its end shows what the job before it has left: a training that is
+    killed when its checkpoints stand is not trained again for the state of its last step."""
+    run.program = undisturbed.program = COUNTED
+    for one in (run, undisturbed):
+        one.complete(last, further)
 
 
 def kill_with_all_that_it_started(process: subprocess.Popen) -> None:

@@ -15,6 +15,7 @@ from training_runs import (
     Run,
     assert_little_trained_twice,
     assert_same_outcome,
+    go_on,
     kill_at_points,
     kill_at_random,
     points_of,
@@ -62,55 +63,59 @@ EVERY_STEP = {"save_seconds": 1e-6}  # a state is saved after each step, whateve
 
 def test_a_run_killed_wherever_its_files_change_ends_as_if_undisturbed(folder):
     """Before, within and after each write: of its state, checkpoints, manifest, metrics, progress
-    and owner. Its last step is no checkpoint: one that stands is not trained again for a state."""
+    and owner."""
     undisturbed = Run(folder, "pointed", how=EVERY_STEP)
-    points = points_of(undisturbed, 50)
+    points = points_of(undisturbed, 40)
     for written in (
         "training/#/state/step-#", "checkpoints/step-#.safetensors", "training/job-#-#.json",
         "metrics.csv", "progress.jsonl", "training/owner.json", "training/current.json",
     ):  # fmt: skip
         assert f"rename {written}" in points
     run = Run(folder, "killed-at-points", how=EVERY_STEP)
-    half_written = kill_at_points(run, 50, points)
-    run.complete(0, 50)
+    half_written = kill_at_points(run, 40, points)
     within = [point for point in points if "/state/.step-#.#.partial" in point]
     assert half_written >= len(within) > 3, "while a state was being written"
-    assert_same_outcome(run, undisturbed, 50)
-    assert_little_trained_twice(run, 50, kills=len(points))
-    assert run.manifest(0, 50).read_bytes() == undisturbed.manifest(0, 50).read_bytes()
+    run.complete(0, 40)
+    assert run.manifest(0, 40).read_bytes() == undisturbed.manifest(0, 40).read_bytes()
+    go_on(run, undisturbed, 40, 60)
+    assert_same_outcome(run, undisturbed, 60)
+    assert_little_trained_twice(run, 60, kills=len(points))
 
 
 def test_a_run_killed_at_random_instants_ends_as_if_undisturbed(folder):
-    undisturbed = Run(folder, "undisturbed-230")
-    undisturbed.complete_here(0, 230)
-    run = Run(folder, "killed", how={"save_seconds": 0.1})
-    kills = kill_at_random(run, 230, kills=3, seed=0)
-    assert_same_outcome(run, undisturbed, 230)
-    assert_little_trained_twice(run, 230, kills)
-    assert run.manifest(0, 230).read_bytes() == undisturbed.manifest(0, 230).read_bytes()
+    undisturbed = Run(folder, "undisturbed-240")
+    undisturbed.complete_here(0, 240)
+    run = Run(folder, "killed", how=EVERY_STEP)
+    kills = kill_at_random(run, 240, kills=3, seed=0)
+    assert run.manifest(0, 240).read_bytes() == undisturbed.manifest(0, 240).read_bytes()
+    go_on(run, undisturbed, 240, 260)
+    assert_same_outcome(run, undisturbed, 260)
+    assert_little_trained_twice(run, 260, kills)
 
 
 def test_two_processes_killed_where_what_they_train_is_published_end_as_if_undisturbed(folder):
     one = {"learning_rate": 1e-4}
     undisturbed = Run(folder, "two-pointed", train=one, how={"gpus": 2, **EVERY_STEP})
-    points = points_of(undisturbed, 30)
+    points = points_of(undisturbed, 20)
     run = Run(folder, "two-killed-at-points", train=one, how={"gpus": 2, **EVERY_STEP})
     published = [point for point in points if point.startswith(("rename training/#", "rename c"))]
     assert len(published) == 3, "state, checkpoint, and the link to it"
-    assert kill_at_points(run, 30, published) >= 1, "while a state was being written"
-    run.complete(0, 30)
-    assert_same_outcome(run, undisturbed, 30)
-    assert_little_trained_twice(run, 30, kills=len(published))
+    assert kill_at_points(run, 20, published) >= 1, "while a state was being written"
+    run.complete(0, 20)
+    go_on(run, undisturbed, 20, 40)
+    assert_same_outcome(run, undisturbed, 40)
+    assert_little_trained_twice(run, 40, kills=len(published))
 
 
 def test_two_processes_killed_at_random_instants_end_as_if_undisturbed(folder):
-    undisturbed = Run(folder, "two-90", train={"learning_rate": 1e-4}, how={"gpus": 2})
-    undisturbed.complete(0, 90)
-    how = {"gpus": 2, "save_seconds": 0.1}
+    undisturbed = Run(folder, "two-100", train={"learning_rate": 1e-4}, how={"gpus": 2})
+    undisturbed.complete(0, 100)
+    how = {"gpus": 2, **EVERY_STEP}
     run = Run(folder, "two-killed", train={"learning_rate": 1e-4}, how=how)
-    kills = kill_at_random(run, 90, kills=2, seed=1)
-    assert_same_outcome(run, undisturbed, 90)
-    assert_little_trained_twice(run, 90, kills)
+    kills = kill_at_random(run, 100, kills=2, seed=1)
+    go_on(run, undisturbed, 100, 120)
+    assert_same_outcome(run, undisturbed, 120)
+    assert_little_trained_twice(run, 120, kills)
 
 
 def test_a_signal_saves_and_leaves_and_nothing_is_trained_twice(folder, undisturbed):
