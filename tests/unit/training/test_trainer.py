@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -256,15 +255,14 @@ def launched(folder, name: str, how: dict, launcher: list[str], number: int) -> 
     run = Run(folder, name, how={"save_seconds": 0.1, **how})
     process = run.start(0, 4000, launcher)
     wait_until(lambda: len(run.states()) > 0, process)
-    began = time.monotonic()
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # Ctrl-C reaches everything that a shell has started
     else:
         process.send_signal(number)
     _, printed = process.communicate(timeout=60)  # until all who hold its stderr have ended
-    assert time.monotonic() - began < 10
     assert "stopped by a signal; the state of step" in printed
     (stopped,) = run.events("stopped by a signal")
+    assert stopped["step"] < 4000
     assert read_json(run.states()[-1] / "state.json")["step"] == stopped["step"]
     return run, process.returncode
 
