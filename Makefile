@@ -10,7 +10,9 @@ WHERE := $(if $(PROFILE),--profile profiles/$(PROFILE),--cores $(CORES))
 SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(CONFIG)
 RUN := $(BIN)/python workflow/scripts/commands
 # A file of tests stays in one process; one thread each, because threads that wait for a core spin.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# What pytest is to be told beside that, such as --last-failed or --junitxml reports/tests.xml.
+OPTIONS ?=
 # Kept in the environment: the lock that it was made from.
 STAMP := $(VENV)/requirements.lock
 
@@ -71,14 +73,14 @@ plan: env ## before a run: what it will train, sample and score, and for how man
 	@$(RUN)/plan.py --configfile $(CONFIG)
 
 test: env ## the tests
-	@$(PYTEST)
+	@$(PYTEST) --numprocesses auto --maxprocesses 4 $(OPTIONS)
 
 test-slurm: env ## the tests on a private SLURM cluster (needs slurm-wlm and munge, and root)
 	@$(BIN)/python tests/slurm/cluster.py --check
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm --numprocesses 4 --dist loadfile --no-loadscope-reorder $(OPTIONS)
+	@$(PYTEST) tests/slurm --numprocesses 4 $(OPTIONS)
 
-test-all: env ## all tests, the long fault campaigns too (an hour)
-	@$(PYTEST) -m ""
+test-all: env ## all tests, the long fault campaigns too, each program started anew (an hour)
+	@$(PYTEST) --numprocesses auto --maxprocesses 4 --new-processes -m "" $(OPTIONS)
 
 lint: env ## ruff, snakefmt, snakemake --lint
 	@$(BIN)/ruff check .

@@ -1,7 +1,12 @@
 """What tests share. Those of real photographs are left out, with a line, where there are none."""
 
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import forked_programs
 import pytest
 from places import REPOSITORY
 
@@ -20,6 +25,71 @@ def strategy_results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     from strategy_runs import in_processes  # torch: only where it is needed
 
     return in_processes(tmp_path_factory.mktemp("strategies"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--new-processes",
+        action="store_true",
+        help="start every program anew, and import all of its code, instead of forking a process "
+        "that has imported it (tests/helpers/fork_server.py)",
+    )
+
+
+FORKED = pytest.StashKey[forked_programs.ForkServer]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    can_fork = sys.platform == "linux" and hasattr(os, "pidfd_open")
+    if can_fork and not session.config.getoption("--new-processes"):
+        folder = Path(tempfile.mkdtemp(prefix="forks-"))
+        session.config.stash[FORKED] = forked_programs.ForkServer(folder)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if FORKED in session.config.stash:
+        session.config.stash[FORKED].stop()
+
+
+MOST_SECONDS = 60.0
+BEGAN = pytest.StashKey[float]()
+
+
+def seconds_used(config: pytest.Config) -> float:
+    """Processor time of this process and of all that it has started, as far as they have ended.
+
+    Other programs make a test wait, and not work: so a limit on it holds on a busy machine too.
+    """
+    used = sum(os.times()[:4])
+    return used + (config.stash[FORKED].seconds_used() if FORKED in config.stash else 0.0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes a minute of processor time, and is not marked `long`."""
+    report = yield
+    if report.when != "call" or not report.passed or item.get_closest_marker("long"):
+        return report
+    used = seconds_used(item.config) - item.stash[BEGAN]
+    if used > MOST_SECONDS:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} took {used:.0f} s of processor time, what it has set up included; "
+            f"more than {MOST_SECONDS:.0f} s are for tests marked `long`"
+        )
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Start the programs of a test as forks, unless the test is marked `new_process`."""
+    item.stash[BEGAN] = seconds_used(item.config)
+    if FORKED in item.config.stash and item.get_closest_marker("new_process") is None:
+        forked_programs.install(item.config.stash[FORKED].fork)
+    try:
+        return (yield)
+    finally:
+        forked_programs.uninstall()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

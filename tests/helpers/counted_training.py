@@ -1,11 +1,14 @@
 """train.py, with each executed step noted in the file $COUNT_STEPS as it ends: a byte per step.
 
-A byte that is written outlives SIGKILL, so that tests can count what was trained.
+A byte that is written outlives SIGKILL, so that tests can count what was trained. It can be killed
+where files of the training change (kill_points.py).
 """
 
+import json
 import os
 import sys
 
+from kill_points import watch_as_asked
 from places import SCRIPTS
 
 
@@ -44,11 +47,21 @@ def count_reductions() -> None:
     Trainer.__init__ = with_hook
 
 
+def trains_itself() -> bool:
+    """True in the process that trains; False in one that starts others for it."""
+    from ddpm_bench.machine.watching import is_watched
+
+    how = json.loads(sys.argv[sys.argv.index("--how") + 1])
+    several = how.get("gpus", 1) > 1 or how.get("on_failure") == "record"
+    return not several or "RANK" in os.environ or (is_watched() and how.get("gpus", 1) == 1)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(SCRIPTS))
-    if os.environ.get("RANK", "0") == "0":
+    if trains_itself() and os.environ.get("RANK", "0") == "0":
         count_steps()
         count_reductions()
+        watch_as_asked()
     import train
 
     from ddpm_bench.cli import run

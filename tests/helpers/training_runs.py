@@ -38,6 +38,7 @@ class Run:
     model: dict = field(default_factory=lambda: MODEL)
     program: Path = SCRIPTS / "train.py"
     options: Sequence[str] = ()  # further ones of train.py
+    environment: dict[str, str] = field(default_factory=dict)  # what is added to it
 
     @property
     def results(self) -> Path:
@@ -70,6 +71,7 @@ class Run:
         """The process of a job, in a group of its own; `launcher` is the command that runs it."""
         command = [*launcher, str(self.program), *self.arguments(first, last)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COUNT_STEPS": str(self.counter)}
+        environment |= self.environment
         return subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
@@ -134,15 +136,44 @@ def _save(folder: Path, images: np.ndarray) -> None:
     (folder / "data" / "summary.json").write_text(json.dumps({"sha256": {"train": sha256(path)}}))
 
 
+def points_of(undisturbed: Run, last: int, timeout: float = 300) -> list[str]:
+    """Run a job to its end; returns the names of the points at which its files change, each once,
+    in order (kill_points.py)."""
+    undisturbed.program = COUNTED
+    noted = undisturbed.folder / f"{undisturbed.name}.points"
+    undisturbed.environment = {
+        "POINTS_BELOW": str(undisturbed.results), "NOTE_POINTS": str(noted)
+    }  # fmt: skip
+    undisturbed.complete(0, last, timeout)
+    undisturbed.environment = {}
+    return list(dict.fromkeys(noted.read_text().splitlines()))
+
+
+def kill_at_points(run: Run, last: int, points: list[str]) -> int:
+    """Start a job once for each of the points, and let it die by SIGKILL at the first of that name;
+    its end is yet to come. Returns how many left a half-written state."""
+    run.program = COUNTED
+    half_written = 0
+    for point in points:
+        run.environment = {"POINTS_BELOW": str(run.results), "KILL_AT": point}
+        process = run.start(0, last)
+        _, printed = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {printed}"
+        half_written += bool(run.half_written())
+    run.environment = {}
+    return half_written
+
+
 def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
-    """Run a job to its end through SIGKILLs at random instants, every third while a state is
-    being written; returns how many left a half-written state.
+    """Run a job to its end through SIGKILLs at random instants, on top of those at points; every
+    third waits for a state that is being written. Returns how many fell before its end.
+
 
     The instants are spread evenly in steps, so that they do not depend on the machine's speed.
     """
     chance = random.Random(seed)
     run.program = COUNTED
-    half_written = 0
+    killed = 0
     for kill in range(kills):
         process = run.start(0, last)
         goal = run.executed_steps() + chance.randint(0, last // (kills + 1))  # not the end
@@ -151,13 +182,21 @@ def kill_at_random(run: Run, last: int, kills: int, seed: int) -> int:
         while kill % 3 == 0 and process.poll() is None and not run.half_written():
             time.sleep(0.0005)
         time.sleep(chance.uniform(0, 0.05) if kill % 3 else 0)
-        assert process.poll() is None, process.stderr.read()
+        if process.poll() is not None:  # it was quicker
+            assert process.returncode == 0, process.stderr.read()
+            break
         kill_with_all_that_it_started(process)
-        half_written += bool(run.half_written())
-    process = run.start(0, last)
-    _, printed = process.communicate(timeout=900)
-    assert process.returncode == 0, printed
-    return half_written
+        killed += 1
+    run.complete(0, last, timeout=900)
+    return killed
+
+
+def go_on(run: Run, undisturbed: Run, last: int, further: int) -> None:
+    """Run the next job of both. Its end shows what the job before it has left: a training that is
+    killed when its checkpoints stand is not trained again for the state of its last step."""
+    run.program = undisturbed.program = COUNTED
+    for one in (run, undisturbed):
+        one.complete(last, further)
 
 
 def kill_with_all_that_it_started(process: subprocess.Popen) -> None:

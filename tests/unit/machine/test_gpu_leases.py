@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from places import SCRIPTS
@@ -52,15 +51,14 @@ def test_eight_jobs_on_four_devices_never_share_one(machine):
         assert one != other or end <= other_start or other_end <= start
 
 
-def test_the_device_of_a_killed_job_is_free_at_once(machine):
+def test_the_device_of_a_killed_job_is_free_at_once(machine, capsys):
     holder = hold(4, 60)
     assert holder.stdout.readline()
     holder.kill()
     holder.communicate()
-    began = time.monotonic()
     with gpu_leases.lease(4) as names:
         assert sorted(names) == ["0", "1", "2", "3"]
-    assert time.monotonic() - began < 2
+    assert "waiting for" not in capsys.readouterr().err
 
 
 def test_a_waiting_job_says_for_what(machine):

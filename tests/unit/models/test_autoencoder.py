@@ -11,7 +11,15 @@ from small_trainer import (
     small_trainer,
     weights_after,
 )
-from training_runs import Run, assert_same_outcome, kill_at_random, write_dataset
+from training_runs import (
+    Run,
+    assert_same_outcome,
+    go_on,
+    kill_at_points,
+    kill_at_random,
+    points_of,
+    write_dataset,
+)
 
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.latents.reconstruction import collapse, described, perplexity, reconstruct
@@ -144,11 +152,15 @@ def folder(tmp_path_factory):
 
 
 def test_a_killed_training_ends_as_if_undisturbed(folder):
-    undisturbed = Run(folder, "undisturbed", model=VQVAE)
-    undisturbed.complete_here(0, 60)
-    run = Run(folder, "killed", model=VQVAE, how={"save_seconds": 0.1})
-    kill_at_random(run, 60, kills=2, seed=0)
-    assert_same_outcome(run, undisturbed, 60)
+    how = {"save_seconds": 1e-6}  # after each step
+    undisturbed = Run(folder, "undisturbed", model=VQVAE, how=how)
+    points = points_of(undisturbed, 60)
+    run = Run(folder, "killed", model=VQVAE, how=how)
+    of_state = [point for point in points if "/state/" in point and point.startswith("rename")]
+    kill_at_points(run, 60, [*of_state, "rename checkpoints/step-#.safetensors"])
+    kill_at_random(run, 60, kills=1, seed=0)
+    go_on(run, undisturbed, 60, 80)
+    assert_same_outcome(run, undisturbed, 80)
 
 
 def test_two_processes_train_the_weights_of_one(folder):

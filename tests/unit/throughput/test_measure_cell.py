@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -74,13 +73,14 @@ def test_nothing_is_said_against_what_can_be_measured(cell, machine):
 
 def test_an_unsupported_cell_costs_no_process_and_no_torch(tmp_path):
     cell = MeasuredCell(tmp_path, "raise SystemExit('started')", cell={"strategy": "single"})
-    began = time.monotonic()
+    before = os.times()
     record, printed = cell.complete()
     assert record.status == "unsupported" and record.measurement is None
     assert record.environment.torch and record.environment.processor
     assert "small single fp32, 4 samples x 2 processes: unsupported: " in printed
     assert "started" not in printed
-    assert time.monotonic() - began < 5
+    used = os.times().children_user - before.children_user
+    assert used < 5, "seconds of processor time"
 
 
 def test_a_measurement_is_recorded_with_its_environment(tmp_path):
@@ -134,12 +134,11 @@ def test_a_failure_is_recorded_with_its_kind_and_reason(tmp_path, does, status, 
 def test_a_failure_of_one_process_ends_the_others(tmp_path):
     """The other waits for it, as in a collective operation."""
     noted = Noted(tmp_path, second="raise ValueError('alone')")
-    began = time.monotonic()
     record, printed = noted.cell.complete()
     assert record.status == "crashed"
     assert record.reason == "ValueError: alone (traceback in the cell's log)"
     assert "Traceback (most recent call last)" in printed
-    assert time.monotonic() - began < 20
+    assert "not measured after" not in printed, "the others were not waited for"
     assert noted.ids() and noted.run() == [] and noted.cell.left_over() == []
 
 

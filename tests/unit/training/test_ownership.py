@@ -127,7 +127,7 @@ def test_an_owner_killed_on_another_machine_is_watched_then_followed(
     begin = time.monotonic()
     with owning(tmp_path) as owner:
         owner.check()
-        assert 1.8 <= time.monotonic() - begin < 10
+        assert time.monotonic() - begin >= 1.8
         assert len(heartbeats(tmp_path)) == 1
     printed = capsys.readouterr().err.splitlines()
     assert "waiting up to 1.8 seconds for a sign that it lives" in printed[0]
