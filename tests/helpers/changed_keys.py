@@ -1,4 +1,4 @@
-"""What would run after a change of one key of a config, asked of Snakemake itself.
+"""Jobs that would run after a change of one key of a config, asked of Snakemake itself.
 
 The study is a finished one as far as Snakemake knows: its files are empty, and `--touch` has noted
 what they were made from.

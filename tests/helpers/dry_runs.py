@@ -1,5 +1,4 @@
-"""What Snakemake would run for each of many configs, from one process: a start costs seconds, a dry
-run a tenth of one.
+"""Dry runs of many configs in one process: a start costs seconds, a dry run a tenth of one.
 
 In the folder of a study: dry_runs.py SNAKEFILE TARGET < configs.json > jobs.json. For each config
 it gives a list of jobs, each as [rule, experiment, dataset or cell, output files], or an error.

@@ -1,4 +1,4 @@
-"""What earlier jobs leave to be measured by, written as the programs and Snakemake write it."""
+"""Timings and benchmark files of earlier jobs, as the programs and Snakemake write them."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,7 @@ AS_USER = ("unshare", "--user", "--map-root-user", "--mount")
 
 @functools.cache
 def _unshare() -> tuple[str, ...] | None:
-    """How this user gets a mount namespace; None where the kernel or the container forbids it."""
+    """Return a command that gives this user a mount namespace; None where that is forbidden."""
     for command in (AS_ROOT, AS_USER):
         try:
             done = subprocess.run(

@@ -140,7 +140,7 @@ def _planning(snakefile: Path, config: Path, target: str) -> Iterator[Any]:
 
 
 def _compared(workflow: Any, job: Any) -> dict[str, Any]:
-    """What Snakemake compares of a job, the command that it runs, and how it runs it."""
+    """Return what Snakemake compares of a job, the command that it runs, and its run keys."""
     resources = {name: job.resources.get(name) for name in FROM_THE_CONFIG}
     return {
         "rule": job.rule.name,

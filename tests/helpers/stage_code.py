@@ -148,7 +148,7 @@ def _add_imports(found: Module, node: ast.Import | ast.ImportFrom, path: Path) -
 
 
 def _definition(path: Path, name: str) -> tuple[Path, str]:
-    """Where a name of a file is defined, through files that import it from another."""
+    """Return the file and the name of a definition, through files that import it from another."""
     while name not in module(path).definitions and name in module(path).own:
         path, further = module(path).own[name]
         name = further or ""

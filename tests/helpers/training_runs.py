@@ -46,7 +46,7 @@ class Run:
 
     @property
     def counter(self) -> Path:
-        """Where counted_training.py notes each executed step."""
+        """Return the file in which counted_training.py notes each executed step."""
         return self.folder / f"{self.name}.steps"
 
     def executed_steps(self) -> int:
@@ -84,7 +84,7 @@ class Run:
         return printed
 
     def complete_here(self, first: int, last: int) -> str:
-        """The same in the test's own process, which is quicker: for what no signal disturbs."""
+        """Run a job to its end in the test's own process: quicker, where no signal is the subject."""
         import train
 
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}

@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class ScoreBlock:
     """A group of comparable scores: heading, lines in their order, and notes."""
 
     heading: str
@@ -75,7 +75,7 @@ def best_figure(best: pd.DataFrame, published: Sequence[PublishedOf], title: str
     return figure
 
 
-def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> Block:
+def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> ScoreBlock:
     """Return the block of comparable rows, the best line first by the metric that is read first."""
     first, curves = rows.iloc[0], with_curves(rows, FID_PANEL)
     lines = [
@@ -101,7 +101,7 @@ def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> Block:
     ]
     accuracy = rows["classifier_accuracy"].dropna()
     about = f"; classifier accuracy {accuracy.iloc[0]:.1%}" if len(accuracy) else ""
-    return Block(
+    return ScoreBlock(
         f"{first['dataset']} · {metric_label(first, METRICS['fid']).removeprefix('FID (')[:-1]}",
         f"against {counts(rows['images_reference'])} reference images ({first['reference']}){about}"
         "; small: ± std · training step",
@@ -134,7 +134,7 @@ def published_lines(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> lis
     return list(lines.values())
 
 
-def draw_block(axes: Axes, block: Block, top: float) -> None:
+def draw_block(axes: Axes, block: ScoreBlock, top: float) -> None:
     """Draw a block from `top` downwards; positions are in inches."""
     right = PANEL_WIDTH - MARGIN
     axes.text(MARGIN, top + 0.2, block.heading, fontsize=16, fontweight="bold", va="center")
