@@ -84,7 +84,7 @@ class Run:
         return printed
 
     def complete_here(self, first: int, last: int) -> str:
-        """Run a job to its end in the test's own process: quicker, where no signal is the subject."""
+        """Run a job to its end in the test's own process: quicker, for what no signal disturbs."""
         import train
 
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
