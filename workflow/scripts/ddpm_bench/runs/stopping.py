@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # snakemake brings it
+import psutil
 
 from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.experiment import Config
