@@ -5,7 +5,7 @@ Out: results/<experiment>/training/job-<first>-<last>.json         manifest: the
      results/<experiment>/training/validation-<first>-<last>.csv   their validation losses
 
 What is trained lies in a folder that Snakemake does not know of, so that it never deletes it: see
-ddpm_bench/training/checkpoints.py. Each job goes on where the one before it ended.
+ddpm_bench/training/folder.py. Each job goes on where the one before it ended.
 """
 
 
