@@ -21,7 +21,7 @@ def test_a_second_run_does_nothing(finished):
 def test_a_changed_comment_in_the_library_runs_nothing(study, changed_code):
     study.code = changed_code(
         "workflow/scripts/ddpm_bench/training/trainer.py",
-        "# Where the training stands.",
+        "# Build the network, its averages and the optimiser.",
         "# Another comment.",
     )
     assert study.would_run() == {}

@@ -6,7 +6,7 @@ Out: results/<experiment>/training/job-<first>-<last>.json         manifest: the
 By:  ddpm_bench/training
 
 Checkpoints lie in a folder that Snakemake does not know of, so that it never deletes them: see
-ddpm_bench/training/checkpoints.py. Each job goes on where the one before it ended.
+ddpm_bench/training/folder.py. Each job goes on where the one before it ended.
 """
 
 

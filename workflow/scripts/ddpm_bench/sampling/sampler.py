@@ -15,7 +15,8 @@ import torch
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.images.grid import spread
-from ddpm_bench.machine.host import processor, usable_cores
+from ddpm_bench.machine.compute_device import compute_device
+from ddpm_bench.machine.host import processor
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
@@ -125,8 +126,7 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
 
     It computes on the GPU if there is one, else on `run.cpus` cores.
     """
-    torch.set_num_threads(usable_cores(run.cpus))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device(run.cpus)
     weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
     decoder = None
     if stage.autoencoder is not None:

@@ -4,8 +4,7 @@ import time
 
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import size_text
-from ddpm_bench.machine.memory_limit import is_out_of_memory
+from ddpm_bench.machine.memory_limit import is_out_of_memory, more_memory
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
     first_line,
@@ -21,17 +20,12 @@ def memory_remedy(measuring: CellMeasuring, ceiling: int | None) -> str:
 
     ceiling: its limit in bytes on CPUs; None on a GPU, or where there was no limit.
     """
-    asked = measuring.memory_mb_per_process
-    if asked is not None and (ceiling is None or ceiling >= asked * 10**6):
-        return (
-            f"a process may take {asked:,} MB (benchmark.memory_mb_per_process): raise it, or "
-            "lower batch_size"
-        )
-    if ceiling is None:
-        return "lower batch_size"
-    return (
-        f"a process may take {size_text(ceiling)}, its share of the memory that was free: lower "
-        "batch_size or processes, end other programs, or ask the scheduler for more memory"
+    return more_memory(
+        (measuring.memory_mb_per_process, "benchmark.memory_mb_per_process"),
+        ceiling,
+        "lower batch_size",
+        "its share of the memory that was free: lower batch_size or processes, end other programs, "
+        "or ask the scheduler for more memory",
     )
 
 

@@ -19,11 +19,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from ddpm_bench.config.benchmark import CellStage
-from ddpm_bench.errors import STOP_SIGNALS
 from ddpm_bench.machine.launch import Share, run_on_nodes
+from ddpm_bench.machine.output_relay import OutputRelay, whole_lines
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
     failure_file,
@@ -31,7 +30,7 @@ from ddpm_bench.machine.process_failures import (
     gravest,
     read_failure,
 )
-from ddpm_bench.records.log_tails import TAIL_BYTES
+from ddpm_bench.machine.signals import caught_stop_signals
 
 POLL_SECONDS = 0.05
 # A process that fails closes the connections of the others: they may record their failures first.
@@ -74,7 +73,7 @@ def run_workers(launch: Launch) -> NodeOutcome:
     when this returns.
     """
     deadline = time.monotonic() + 60 * launch.minutes
-    with _caught_signals() as caught, _started(launch) as workers:
+    with caught_stop_signals() as caught, _started(launch) as workers:
         while any(worker.runs() for worker in workers):
             if caught:
                 return NodeOutcome(signal=caught[0])
@@ -111,22 +110,6 @@ def _wait_for_other_failures(workers: list["Worker"]) -> None:
         if found and found.status != "crashed":
             return
         time.sleep(POLL_SECONDS)
-
-
-@contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """Collect the signals to stop that arrive inside the block, in their order."""
-    caught: list[int] = []
-
-    def catch(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-
-    before = {number: signal.signal(number, catch) for number in STOP_SIGNALS}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -171,7 +154,6 @@ class Worker:
     def __init__(self, launch: Launch, local_rank: int) -> None:
         rank = launch.share.rank * launch.processes + local_rank
         self._failure_file = failure_file(launch.folder, rank)
-        self._tail = b""
         self._ended_by_itself: float | None = None  # seconds since 1970
         self._process = subprocess.Popen(
             [sys.executable, *launch.command],
@@ -181,21 +163,9 @@ class Worker:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._relay = threading.Thread(target=self._relay_output, daemon=True)
-        self._relay.start()
-
-    def _relay_output(self) -> None:
-        """Copy the output to stderr in whole lines, so that those of several processes stay apart,
-        and keep its last TAIL_BYTES."""
         assert self._process.stdout is not None
-        unfinished = b""  # the line that has no end yet
-        while printed := os.read(self._process.stdout.fileno(), 65536):
-            self._tail = (self._tail + printed)[-TAIL_BYTES:]
-            unfinished += printed
-            end = max(unfinished.rfind(b"\n"), unfinished.rfind(b"\r")) + 1
-            _print(unfinished[:end])
-            unfinished = unfinished[end:]
-        _print(unfinished)
+        # In whole lines, so that those of several processes stay apart.
+        self._relay = OutputRelay(self._process.stdout, ready=whole_lines)
 
     def runs(self) -> bool:
         """Return true while the process has not ended."""
@@ -214,7 +184,7 @@ class Worker:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._relay.join(1)
+        self._relay.end()
 
     def failure(self) -> ProcessFailure | None:
         """Return the failure that the process recorded, or one made from its exit status and its
@@ -223,17 +193,9 @@ class Worker:
             return read_failure(self._failure_file)
         if self._ended_by_itself is None or self._process.returncode == 0:
             return None
-        printed = self._tail.decode("utf-8", "replace")
         return failure_without_record(
-            self._process.returncode, printed, self._ended_by_itself, "cell's log"
+            self._process.returncode, self._relay.tail, self._ended_by_itself, "cell's log"
         )
-
-
-def _print(text: bytes) -> None:
-    """Write to stderr, unless it has been closed."""
-    with suppress(OSError, ValueError):
-        sys.stderr.buffer.write(text)
-        sys.stderr.buffer.flush()
 
 
 SECONDS_TO_REACH_NODES = 120  # beyond the cell's own time, for srun to begin and to end

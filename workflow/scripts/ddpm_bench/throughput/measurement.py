@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
 from ddpm_bench.machine.host import usable_cores
+from ddpm_bench.machine.stage_memory import bound_gpu_memory
 from ddpm_bench.records.cell_record import Measurement, Repetition
 from ddpm_bench.throughput.communication import CountedBytes, communication_share
 from ddpm_bench.throughput.step_times import (
@@ -58,9 +59,7 @@ def _prepared_device(measuring: CellMeasuring) -> torch.device:
     torch.set_float32_matmul_precision("high")  # TF32
     torch.backends.cudnn.benchmark = True
     if measuring.memory_mb_per_process is not None:
-        total = torch.cuda.get_device_properties(device).total_memory
-        ceiling = measuring.memory_mb_per_process * 10**6 / total
-        torch.cuda.set_per_process_memory_fraction(min(1.0, ceiling), device)
+        bound_gpu_memory(measuring.memory_mb_per_process, device)
     return device
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.host import usable_cores
+from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.scoring.features.spaces import FeatureSpace
 
 
@@ -33,9 +33,8 @@ def computing_device(run: ScoreRun) -> torch.device:
     PyTorch's default rounds the inputs of convolutions on GPUs to 10 bits of mantissa (TF32), which
     would move scores by more than they may differ from the field's.
     """
-    torch.set_num_threads(usable_cores(run.cpus))
     torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return compute_device(run.cpus)
 
 
 @torch.inference_mode()
