@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.training.job import JobRequest, run_job
+from ddpm_bench.training.description import JobRequest
+from ddpm_bench.training.job import run_job
 
 
 def arguments() -> argparse.Namespace:

@@ -1,10 +1,11 @@
-"""The description of a training job, and the name of the training that it belongs to."""
+"""The description of a training job: its keys and steps, and the name of its training."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.training import TrainRun, TrainStage
-from ddpm_bench.files import sha256_text
+from ddpm_bench.files import read_json, sha256_text
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,30 @@ def fingerprint(stage: TrainStage, images_sha256: str) -> str:
         "images": images_sha256,
     }
     return sha256_text(canonical_json(keys))[:16]
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """The arguments of train.py; `command` is the program with them, to be run in each process."""
+
+    what: TrainStage
+    how: TrainRun
+    dataset: Path
+    experiment: Path
+    first: int
+    last: int
+    init_from: str | None
+    output: Path
+    renew_seconds: float
+    command: list[str]
+
+    def job(self) -> TrainingJob:
+        """Return the job. The file of the weights that it begins with is not in it."""
+        about = self.what.model_dump_json(exclude_defaults=True)
+        return TrainingJob(self.first, self.last, self.what, self.how, about)
+
+    def training_name(self) -> str:
+        """Return the fingerprint of the training."""
+        summary = read_json(self.dataset / "summary.json")
+        # Latents are named by what they were made from.
+        return fingerprint(self.what, summary.get("identity") or summary["sha256"]["train"])

@@ -2,8 +2,8 @@
 
 A job runs in this process, in one process per GPU through torchrun's agent, or on several nodes
 through srun. Under `on_failure: record` it runs in processes that this one watches, and a failure
-that is a result of its keys becomes its manifest. torch is imported by those that train alone,
-after GPUs are leased, which decides the GPUs that it sees.
+that is a result of its keys becomes its manifest. Only a process that trains imports torch, after
+GPUs are leased, which decides the GPUs that torch sees.
 """
 
 import os
@@ -12,15 +12,14 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError
-from ddpm_bench.files import read_json, write_json
+from ddpm_bench.files import write_json
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.launch import (
     Ended,
@@ -42,38 +41,11 @@ from ddpm_bench.machine.watching import (
     write_own_failure,
 )
 from ddpm_bench.records.failures import RecordedFailure, failure_before, how_keys
-from ddpm_bench.training.description import TrainingJob, fingerprint
+from ddpm_bench.training.description import JobRequest
 
 if TYPE_CHECKING:  # both import torch, or take long
     from ddpm_bench.training.folder import TrainingFolder
     from ddpm_bench.training.ownership import Owner
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """The arguments of train.py; `command` is the program with them, to be run in each process."""
-
-    what: TrainStage
-    how: TrainRun
-    dataset: Path
-    experiment: Path
-    first: int
-    last: int
-    init_from: str | None
-    output: Path
-    renew_seconds: float
-    command: list[str]
-
-    def job(self) -> TrainingJob:
-        """Return the job. The file of the weights that it begins with is not in it."""
-        about = self.what.model_dump_json(exclude_defaults=True)
-        return TrainingJob(self.first, self.last, self.what, self.how, about)
-
-    def training_name(self) -> str:
-        """Return the fingerprint of the training."""
-        summary = read_json(self.dataset / "summary.json")
-        # Latents are named by what they were made from.
-        return fingerprint(self.what, summary.get("identity") or summary["sha256"]["train"])
 
 
 def run_job(request: JobRequest) -> int:
