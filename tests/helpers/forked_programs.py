@@ -64,7 +64,9 @@ class ForkServer:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Start the process, which then imports; `fork` waits for it."""
+        """Start the process, unless it is there; it imports, and `fork` waits for it."""
+        if self._process is not None:
+            return
         self.python.parent.mkdir(parents=True)
         text = RELAY.format(python=sys.executable, place=str(self._place))
         self.python.write_text(text)
@@ -93,8 +95,7 @@ class ForkServer:
         new_session: bool,
     ) -> int:  # fmt: skip
         """Start a program that becomes a child of this process; returns its process id."""
-        if self._process is None:
-            self.start()
+        self.start()
         while not self._place.exists():
             assert self._process.poll() is None, "the server that forks programs has ended"
             time.sleep(0.01)
@@ -141,7 +142,8 @@ def program_of(command: list[str]) -> list[str] | None:
     if path.suffix != ".py" or not path.is_file():
         return None
     folder = path.resolve().parent
-    ours = folder.parts[-2:] == ("workflow", "scripts") or folder == REPOSITORY / "comparisons"
+    beside = folder.parent if folder.name == "commands" else folder
+    ours = beside.parts[-2:] == ("workflow", "scripts") or folder == REPOSITORY / "comparisons"
     return arguments if ours or path.name in OF_TESTS else None
 
 

@@ -82,14 +82,14 @@ def test_a_run_killed_wherever_its_files_change_ends_as_if_undisturbed(folder):
 
 
 def test_a_run_killed_at_random_instants_ends_as_if_undisturbed(folder):
-    undisturbed = Run(folder, "undisturbed-240")
-    undisturbed.complete_here(0, 240)
+    undisturbed = Run(folder, "undisturbed-100")
+    undisturbed.complete_here(0, 100)
     run = Run(folder, "killed", how=EVERY_STEP)
-    kills = kill_at_random(run, 240, kills=3, seed=0)
-    assert run.manifest(0, 240).read_bytes() == undisturbed.manifest(0, 240).read_bytes()
-    go_on(run, undisturbed, 240, 260)
-    assert_same_outcome(run, undisturbed, 260)
-    assert_little_trained_twice(run, 260, kills)
+    kills = kill_at_random(run, 100, kills=3, seed=0)
+    assert run.manifest(0, 100).read_bytes() == undisturbed.manifest(0, 100).read_bytes()
+    go_on(run, undisturbed, 100, 120)
+    assert_same_outcome(run, undisturbed, 120)
+    assert_little_trained_twice(run, 120, kills)
 
 
 def test_two_processes_killed_where_what_they_train_is_published_end_as_if_undisturbed(folder):
