@@ -9,6 +9,7 @@ import array
 import ctypes
 import marshal
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,6 +55,15 @@ os._exit(status)
 """
 
 
+def can_be_forked() -> bool:
+    """True on a system that has what the server needs: Linux 5.3 or newer."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 class ForkServer:
     """The process that forks; it is started when it is first needed, and ends with this one."""
 
@@ -82,6 +92,7 @@ class ForkServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def seconds_used(self) -> float:
         """Processor time of the server, and of the programs of shells that have ended."""
