@@ -1,7 +1,6 @@
 """What tests share. Those of real photographs are left out, with a line, where there are none."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +39,7 @@ FORKED = pytest.StashKey[forked_programs.ForkServer]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    can_fork = sys.platform == "linux" and hasattr(os, "pidfd_open")
-    if can_fork and not session.config.getoption("--new-processes"):
+    if forked_programs.can_be_forked() and not session.config.getoption("--new-processes"):
         folder = Path(tempfile.mkdtemp(prefix="forks-"))
         session.config.stash[FORKED] = forked_programs.ForkServer(folder)
 
@@ -66,7 +64,10 @@ def seconds_used(config: pytest.Config) -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that takes a minute of processor time, and is not marked `long`."""
+    """Fail a test that takes a minute of processor time, and is not marked `long`.
+
+    What is set up for it does not count: several tests may share that.
+    """
     report = yield
     if report.when != "call" or not report.passed or item.get_closest_marker("long"):
         return report
@@ -74,16 +75,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if used > MOST_SECONDS:
         report.outcome = "failed"
         report.longrepr = (
-            f"{item.nodeid} took {used:.0f} s of processor time, what it has set up included; "
-            f"more than {MOST_SECONDS:.0f} s are for tests marked `long`"
+            f"{item.nodeid} took {used:.0f} s of processor time; those of more than "
+            f"{MOST_SECONDS:.0f} s are marked `long`"
         )
     return report
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    item.stash[BEGAN] = seconds_used(item.config)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Start the programs of a test as forks, unless the test is marked `new_process`."""
-    item.stash[BEGAN] = seconds_used(item.config)
     if FORKED in item.config.stash and item.get_closest_marker("new_process") is None:
         forked_programs.install(item.config.stash[FORKED].fork)
     try:

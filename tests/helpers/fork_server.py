@@ -174,8 +174,9 @@ def _run(arguments: list[str], environment: dict[str, str], python: str) -> int:
             forget_other_code(snakefile_folder(given) / "workflow" / "scripts")
             runpy.run_module(given[1], run_name="__main__", alter_sys=True)
         else:
-            forget_other_code(Path(given[0]).resolve().parent)
-            sys.path.insert(0, str(Path(given[0]).resolve().parent))
+            folder = Path(given[0]).resolve().parent
+            forget_other_code(folder.parent if folder.name == "commands" else folder)
+            sys.path.insert(0, str(folder))
             sys.argv = given
             runpy.run_path(given[0], run_name="__main__")
     except SystemExit as end:

@@ -9,6 +9,7 @@ import array
 import ctypes
 import marshal
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,6 +55,15 @@ os._exit(status)
 """
 
 
+def can_be_forked() -> bool:
+    """True on a system that has what the server needs: Linux 5.3 or newer."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 class ForkServer:
     """The process that forks; it is started when it is first needed, and ends with this one."""
 
@@ -64,7 +74,9 @@ class ForkServer:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Start the process, which then imports; `fork` waits for it."""
+        """Start the process, unless it is there; it imports, and `fork` waits for it."""
+        if self._process is not None:
+            return
         self.python.parent.mkdir(parents=True)
         text = RELAY.format(python=sys.executable, place=str(self._place))
         self.python.write_text(text)
@@ -80,6 +92,7 @@ class ForkServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def seconds_used(self) -> float:
         """Processor time of the server, and of the programs of shells that have ended."""
@@ -93,8 +106,7 @@ class ForkServer:
         new_session: bool,
     ) -> int:  # fmt: skip
         """Start a program that becomes a child of this process; returns its process id."""
-        if self._process is None:
-            self.start()
+        self.start()
         while not self._place.exists():
             assert self._process.poll() is None, "the server that forks programs has ended"
             time.sleep(0.01)
@@ -141,7 +153,8 @@ def program_of(command: list[str]) -> list[str] | None:
     if path.suffix != ".py" or not path.is_file():
         return None
     folder = path.resolve().parent
-    ours = folder.parts[-2:] == ("workflow", "scripts") or folder == REPOSITORY / "comparisons"
+    beside = folder.parent if folder.name == "commands" else folder
+    ours = beside.parts[-2:] == ("workflow", "scripts") or folder == REPOSITORY / "comparisons"
     return arguments if ours or path.name in OF_TESTS else None
 
 

@@ -1,8 +1,9 @@
 """Every point of a program at which files change below a folder, by name; it can be killed there.
 
-A point is just before a file is opened for writing, renamed, linked, flushed, removed, or a folder
-made: so it is before a write, within one (what is to be renamed is there, and not in its place) or
-after the one before it. Names hold no numbers, so that a point is the same in each run: "rename
+A point is just before a file is opened for writing, renamed, linked or removed, or a folder made:
+so it is before a write, within one (what is to be renamed is there, and not in its place) or after
+the one before it. A flush to disk is none: what SIGKILL leaves is the same before and after it.
+Names hold no numbers, so that a point is the same in each run, such as "rename
 checkpoints/step-#.safetensors". Points are seen where Python itself sees them (audit events): one
 that is new in the code is a point by itself.
 """
@@ -37,13 +38,6 @@ def watch_points(folder: Path, reached: Callable[[str], None]) -> None:
         if full.startswith(f"{folder}{os.sep}"):
             reached(f"{what} {without_numbers(full[len(str(folder)) + 1 :])}")
 
-    fsync = os.fsync
-
-    def flushed(descriptor: int) -> None:
-        note("flush", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-        fsync(descriptor)
-
-    os.fsync = flushed
     sys.addaudithook(look)
 
 

@@ -16,21 +16,29 @@ from conftest import Study
 from PIL import Image
 from places import REPOSITORY
 
+REPORT = REPOSITORY / "workflow" / "scripts" / "commands" / "report.py"
 
-def test_the_demo_learns_digits(tmp_path):
-    """The demo with a quarter of its steps and two of its sets: every promised file is there, FID
-    falls by a third."""
-    study = Study(tmp_path)
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Study:
+    """The demo with a quarter of its steps, two of its sets and half of their images, run to its
+    end."""
+    study = Study(tmp_path_factory.mktemp("demo"))
     study.config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     demo = study.config["experiments"]["digits"]
-    demo["samples"] = {name: demo["samples"][name] for name in ("dpm20", "ddim5")}
+    demo["samples"] = {name: demo["samples"][name] | {"images": 256} for name in ("dpm20", "ddim5")}
     train = demo["train"]
     how = {**train["run"], "steps_per_job": 150, "cpus": 1}
     train.update(steps=300, checkpoint_every=150, run=how)
     study.run()
-    results = tmp_path / "results"
-    scores = pd.read_csv(results / "digits/report/evaluation_results.csv")
-    compared = pd.read_csv(results / "digits/report/sampler_comparison.csv").set_index("samples")
+    return study
+
+
+def test_the_demo_learns_digits(demo):
+    """FID falls by a third."""
+    report = demo.folder / "results/digits/report"
+    scores = pd.read_csv(report / "evaluation_results.csv")
+    compared = pd.read_csv(report / "sampler_comparison.csv").set_index("samples")
     assert (compared["seconds_per_image"] > 0).all()
     assert compared["network_evaluations"].to_dict() == {"ddim5": 5, "dpm20": 20}
     scores = scores[scores["samples"] == "dpm20"]
@@ -38,6 +46,9 @@ def test_the_demo_learns_digits(tmp_path):
     assert scores["fid"].iloc[1] < scores["fid"].iloc[0] * 2 / 3
     assert (scores["classifier_accuracy"] >= 0.97).all()
     assert (scores["feature_space"] == "classifier").all()
+
+
+def test_the_demo_draws_every_figure_that_is_promised(demo):
     for figure in (
         "FID_vs_TrainingSteps.png", "FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps.png",
         "IS_vs_TrainingSteps_First25.png", "KID_vs_TrainingSteps.png", "loss.png",
@@ -46,23 +57,30 @@ def test_the_demo_learns_digits(tmp_path):
         "samples_over_training.dpm20.gif", "denoising.dpm20.gif",
         "closest_pairs.classifier.dpm20.png", "Quality_vs_SecondsPerImage.png",
     ):  # fmt: skip
-        assert (results / "digits/report" / figure).stat().st_size > 10_000, figure
-    jobs = sorted((results / "digits/training").glob("validation-*.csv"))
+        size = (demo.folder / "results/digits/report" / figure).stat().st_size
+        assert size > 10_000, figure
+
+
+def test_the_losses_of_the_demo_fall(demo):
+    jobs = sorted((demo.folder / "results/digits/training").glob("validation-*.csv"))
     validation = pd.concat(map(pd.read_csv, jobs), ignore_index=True)
     assert validation["step"].tolist() == [150, 300]
     for split in ("eval_loss", "train_loss"):
         assert validation[split].iloc[-1] < 0.9 * validation[split].iloc[0]
-    assert "Nothing to be done" in study.run()
 
-    report = [sys.executable, str(REPOSITORY / "workflow/scripts/commands/report.py")]
-    subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
-    page = (results / "report.html").read_text()
+
+def test_the_demo_is_run_once_and_reported_once(demo):
+    assert "Nothing to be done" in demo.run()
+
+    report = [sys.executable, str(REPORT)]
+    subprocess.run([*report, "--configfile", "config.yaml"], cwd=demo.folder, check=True)
+    page = (demo.folder / "results" / "report.html").read_text()
     for shown in ("FID_vs_TrainingSteps.png", "evaluation_results.csv", "preview.png", "grid.png"):
         assert shown in page
     assert "denoising.dpm20.gif" in page and "image/gif" not in page  # which it would not show
-    made = (results / "report.html").stat().st_mtime_ns
-    subprocess.run([*report, "--configfile", "config.yaml"], cwd=tmp_path, check=True)
-    assert (results / "report.html").stat().st_mtime_ns == made
+    made = (demo.folder / "results" / "report.html").stat().st_mtime_ns
+    subprocess.run([*report, "--configfile", "config.yaml"], cwd=demo.folder, check=True)
+    assert (demo.folder / "results" / "report.html").stat().st_mtime_ns == made
 
 
 def test_a_killed_training_goes_on_from_its_last_state_and_ends_with_the_same_weights(

@@ -72,8 +72,8 @@ def test_a_run_killed_wherever_its_files_change_ends_as_if_undisturbed(folder):
         assert f"rename {written}" in points
     run = Run(folder, "killed-at-points", how=EVERY_STEP)
     half_written = kill_at_points(run, 40, points)
-    within = [point for point in points if "/state/.step-#.#.partial" in point]
-    assert half_written >= len(within) > 3, "while a state was being written"
+    within = [point for point in points if "/state/.step-#.#.partial/" in point]
+    assert half_written >= len(within) >= 2, "while a state was being written"
     run.complete(0, 40)
     assert run.manifest(0, 40).read_bytes() == undisturbed.manifest(0, 40).read_bytes()
     go_on(run, undisturbed, 40, 60)
@@ -82,14 +82,14 @@ def test_a_run_killed_wherever_its_files_change_ends_as_if_undisturbed(folder):
 
 
 def test_a_run_killed_at_random_instants_ends_as_if_undisturbed(folder):
-    undisturbed = Run(folder, "undisturbed-240")
-    undisturbed.complete_here(0, 240)
+    undisturbed = Run(folder, "undisturbed-100")
+    undisturbed.complete_here(0, 100)
     run = Run(folder, "killed", how=EVERY_STEP)
-    kills = kill_at_random(run, 240, kills=3, seed=0)
-    assert run.manifest(0, 240).read_bytes() == undisturbed.manifest(0, 240).read_bytes()
-    go_on(run, undisturbed, 240, 260)
-    assert_same_outcome(run, undisturbed, 260)
-    assert_little_trained_twice(run, 260, kills)
+    kills = kill_at_random(run, 100, kills=3, seed=0)
+    assert run.manifest(0, 100).read_bytes() == undisturbed.manifest(0, 100).read_bytes()
+    go_on(run, undisturbed, 100, 120)
+    assert_same_outcome(run, undisturbed, 120)
+    assert_little_trained_twice(run, 120, kills)
 
 
 def test_two_processes_killed_where_what_they_train_is_published_end_as_if_undisturbed(folder):
