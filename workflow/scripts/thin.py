@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.selection import ThinStage
-from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.files import read_json, write_json
+from ddpm_bench.text import size_text
 
 
 def main() -> None:

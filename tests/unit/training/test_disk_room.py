@@ -16,7 +16,8 @@ from training_runs import Run, write_dataset
 
 from ddpm_bench import files
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
+from ddpm_bench.files import allocate, read_json, replacing, replacing_folder
+from ddpm_bench.text import size_text
 from ddpm_bench.training.checkpoints import TrainingFolder, TrainingState, bytes_of
 
 # Starts train.py on a small disk, fills that disk after the first checkpoint, shows what is left.

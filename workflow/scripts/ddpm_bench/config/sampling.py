@@ -151,7 +151,7 @@ class Drawing(Block):
     def _misfits_of_timesteps(self, timesteps: Timesteps) -> Iterator[str]:
         for other in ("steps", "timestep_spacing", "karras_sigmas"):
             if other in self.model_fields_set and getattr(self, other):
-                yield f"timesteps and {other} both say which timesteps are visited; remove one"
+                yield f"timesteps and {other} both set the visited timesteps; remove one"
         expanded = expanded_timesteps(timesteps)
         for before, after in itertools.pairwise(expanded):
             if before <= after:

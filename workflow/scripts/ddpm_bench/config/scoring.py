@@ -49,7 +49,7 @@ class Statistics(Block):
 
     def problems(self) -> Iterator[str]:
         if self.name in ("train", "eval", "all"):
-            yield f"name = {self.name!r}: tables would take it for a split; say of which dataset"
+            yield f"name = {self.name!r}: in tables it would look like a split; name the dataset"
 
 
 class ScoreRun(Block):

@@ -13,7 +13,7 @@ from ddpm_bench.config.consistency import nearest, no_such
 
 UNIONS = (Union, types.UnionType)
 NEVER_SWEPT = {
-    "run": "says how it is run, which changes no result: sweep over other keys",
+    "run": "decides how a stage is run, which changes no result: sweep over other keys",
     "sweep": "is the sweep: sweep over other keys",
     "dataset": "decides which scores compare, and those of two datasets never do: write an "
     "experiment for each dataset, with the same sweep",

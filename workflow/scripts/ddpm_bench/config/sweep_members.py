@@ -337,15 +337,15 @@ def grouped_by_sweep(problems: list[str], sweeps: dict[str, SweptExperiment]) ->
         return problems
     names = "|".join(map(re.escape, sorted(sweep_of, key=len, reverse=True)))
     pattern = re.compile(rf"\bexperiments\.({names})(?=[.: ]|$)")
-    told: dict[tuple[str, str | None], list[str]] = {}
+    members_of: dict[tuple[str, str | None], list[str]] = {}
     for problem in problems:
         found = pattern.search(problem)
         sweep = sweep_of[found[1]] if found else None
         text = pattern.sub(lambda match: f"experiments.{sweep_of[match[1]]}", problem)
-        told.setdefault((text, sweep), []).extend([found[1]] if found else [])
+        members_of.setdefault((text, sweep), []).extend([found[1]] if found else [])
     return [
         text if sweep is None else f"{text}{_of_which(wrong, sweeps[sweep])}"
-        for (text, sweep), wrong in told.items()
+        for (text, sweep), wrong in members_of.items()
     ]
 
 

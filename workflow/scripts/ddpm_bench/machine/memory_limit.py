@@ -18,7 +18,7 @@ import re
 import resource
 from pathlib import Path
 
-from ddpm_bench.files import size_text
+from ddpm_bench.text import size_text
 
 SHARE_OF_FREE = 0.9  # of memory; other programs take some meanwhile
 NOTHING_SET = 2**60  # bytes: cgroup v1 says nearly 2^63 where there is no limit

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.files import read_json, write_json
 from ddpm_bench.machine.memory_limit import OUT_OF_MEMORY
 from ddpm_bench.records.log_tails import last_words
+from ddpm_bench.text import size_text
 
 LAST_LINES = 5  # of what a process printed that was ended by a signal
 GPU_SENTENCES = 3  # what was asked for, how much the GPU has, how much of it is free

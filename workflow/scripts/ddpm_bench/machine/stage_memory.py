@@ -7,7 +7,6 @@ import torch
 
 from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
-from ddpm_bench.files import size_text
 from ddpm_bench.machine.memory_limit import is_out_of_memory, lift_ceiling, share_bytes, stay_below
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
@@ -15,6 +14,7 @@ from ddpm_bench.machine.process_failures import (
     one_line,
     what_did_not_fit,
 )
+from ddpm_bench.text import size_text
 
 
 def bound_memory(run: Failing) -> int | None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.block import Block
-from ddpm_bench.files import size_text
+from ddpm_bench.text import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
 

@@ -4,7 +4,6 @@ import time
 
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import size_text
 from ddpm_bench.machine.memory_limit import is_out_of_memory, share_bytes
 from ddpm_bench.machine.process_failures import (
     ProcessFailure,
@@ -14,6 +13,7 @@ from ddpm_bench.machine.process_failures import (
 )
 from ddpm_bench.planning.benchmark_cells import UnsupportedError
 from ddpm_bench.records.cell_record import Status
+from ddpm_bench.text import size_text
 
 
 def ceiling_bytes(measuring: CellMeasuring, processes: int) -> int | None:

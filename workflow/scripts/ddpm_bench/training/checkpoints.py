@@ -36,10 +36,10 @@ from ddpm_bench.files import (
     room,
     sha256,
     sha256_text,
-    size_text,
     write_json,
 )
 from ddpm_bench.records.layout import checkpoint_name
+from ddpm_bench.text import size_text
 from ddpm_bench.training.manifests import average_name, read_thinned
 
 STATES_KEPT = 2
