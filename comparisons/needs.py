@@ -4,7 +4,7 @@
 Each program runs as the workflow runs it, at several sizes. The peak is that of the resident set of
 its largest process, which on a machine without GPUs holds all that a GPU's memory would. Printed
 are a row for each run and, fitted to them by least squares with no coefficient below zero, the
-coefficients that stand in ddpm_bench/planning/resource_estimates.py: `base`, of a program that
+coefficients that stand in ddpm_bench/planning/memory_estimates.py: `base`, of a program that
 has its modules imported;
 `weights`, bytes for each byte of the network's copies; `activations` and `attention`, bytes for
 each element of network_size.py and image of a forward pass.

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.training import TrainRun, ValidateStage
+from ddpm_bench.config.training import VALIDATION_BATCH, TrainRun, ValidateStage
 from ddpm_bench.files import read_json
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.host import usable_cores
@@ -50,12 +50,12 @@ def validate(args) -> None:
     import torch
 
     from ddpm_bench.training.manifests import is_thinned, load_checkpoint
-    from ddpm_bench.training.validation import BATCH_SIZE, Validator
+    from ddpm_bench.training.validation import Validator
 
     torch.set_num_threads(usable_cores(args.how.cpus))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (args.eval, args.train)]
-    batch_size = min(BATCH_SIZE, args.how.micro_batch_size or BATCH_SIZE)
+    batch_size = min(VALIDATION_BATCH, args.how.micro_batch_size or VALIDATION_BATCH)
     validation = Validator(args.what, *splits, device, batch_size)
     images, wanted = validation.images, args.what.validation.images
     if images < wanted:

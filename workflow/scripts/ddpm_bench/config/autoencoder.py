@@ -13,6 +13,7 @@ from ddpm_bench.config.training import Train, Validation
 
 # Keys of `train:` without use here: options of the diffusion loss, and further averages.
 DIFFUSION_KEYS = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")
+ENCODING_BATCH = 64  # images per forward pass of encoding and reconstructing
 RECONSTRUCTIONS = "reconstructions"  # an autoencoder's one set of images to score
 
 

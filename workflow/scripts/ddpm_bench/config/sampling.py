@@ -125,6 +125,14 @@ class Drawing(Block):
         """Return the number of visited timesteps."""
         return len(expanded_timesteps(self.timesteps)) if self.timesteps else self.steps
 
+    def network_evaluations(self) -> int:
+        """Return the number of network evaluations per image.
+
+        heun takes two in each step but the last (Karras et al. 2022, algorithm 1), others one.
+        """
+        steps = self.solver_steps()
+        return 2 * steps - 1 if self.scheduler == "heun" else steps
+
     def karras_spaced(self) -> bool:
         """Return True if the noise levels are those of Karras et al., not those of timesteps."""
         if self.karras_sigmas is not None:

@@ -12,7 +12,7 @@ MetricName = Literal[
     "fid", "kid", "is", "precision", "recall", "density", "coverage", "kid_mean", "is_mean"
 ]
 SHORT_NAMES = {"kid": "kid_mean", "is": "is_mean"}
-LOWER_IS_BETTER = frozenset({"fid", "kid_mean"})  # of the columns; tables.METRICS says the same
+LOWER_IS_BETTER = frozenset({"fid", "kid_mean"})  # columns; of all others higher is better
 
 
 def metric_column(name: str) -> str:

@@ -12,7 +12,10 @@ from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
 # Schedules of the learning rate that depend on the length of the training.
 WITH_LENGTH = ("cosine", "one-cycle")
+# Keys of `train` that decide which weights are kept, not their values.
+KEYS_OF_KEPT_WEIGHTS = frozenset({"checkpoint_every"})
 Decay = Annotated[float, Field(ge=0, lt=1)]
+VALIDATION_BATCH = 64  # images per forward pass of validation, unless the micro-batch is smaller
 # Everything that is trained: the networks of experiments, and of autoencoders.
 Trained = Annotated[Unet | Unet2d | VqVae, Field(discriminator="name")]
 

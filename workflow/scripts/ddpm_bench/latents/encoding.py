@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from ddpm_bench.config.autoencoder import ENCODING_BATCH
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.errors import UserError
@@ -30,7 +31,6 @@ from ddpm_bench.records.layout import WEIGHTS
 from ddpm_bench.training.checkpoints import publish
 from ddpm_bench.training.manifests import checkpoint_entry, load_checkpoint
 
-BATCH_SIZE = 64  # images of one forward pass
 SPLITS = ("train", "eval")
 
 
@@ -146,9 +146,9 @@ def _encoded(
 
 
 def batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Up to BATCH_SIZE images at a time, in memory."""
-    for start in range(0, len(images), BATCH_SIZE):
-        yield np.array(images[start : start + BATCH_SIZE])
+    """Up to ENCODING_BATCH images at a time, in memory."""
+    for start in range(0, len(images), ENCODING_BATCH):
+        yield np.array(images[start : start + ENCODING_BATCH])
 
 
 def publish_decoder(dataset: Path, experiment: Path) -> dict[str, Any]:

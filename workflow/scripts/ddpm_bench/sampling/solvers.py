@@ -68,12 +68,6 @@ def solve(
     return scheduler_steps(scheduler, levels, estimate, noise, generators)
 
 
-def network_evaluations(drawing: Drawing) -> int:
-    """How often the network is asked about an image."""
-    steps = drawing.solver_steps()
-    return 2 * steps - 1 if drawing.scheduler == "heun" else steps
-
-
 def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
     """The noise levels that a set visits, descending; the last step goes from there to the image.
 

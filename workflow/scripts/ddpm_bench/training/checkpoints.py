@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ddpm_bench.config.block import canonical_json, what_keys
-from ddpm_bench.config.training import TrainStage
+from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS, TrainStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import (
     allowed,
@@ -50,7 +50,7 @@ def fingerprint(stage: TrainStage, images_sha256: str) -> str:
 
     `checkpoint_every` is left out too: it decides which weights are kept, not what they are.
     """
-    train = what_keys(stage.train, leave_out=frozenset({"checkpoint_every"}))
+    train = what_keys(stage.train, leave_out=KEYS_OF_KEPT_WEIGHTS)
     if stage.train.init_from is not None:
         train["init_from"] = stage.train.init_from.sha256
     keys = {
