@@ -23,7 +23,7 @@ NEARLY_NOTHING = 2**20
 
 
 def allowed() -> None:
-    """Pass: the default `check` of `replacing`."""
+    """Allow every rename: the default `check` of `replacing`."""
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Autoencoder(Block):
         default_factory=Validation, description="The loss on held-out images."
     )
     reconstructions: Reconstructions = Field(
-        default_factory=Reconstructions, description="Reconstructions to draw and score."
+        default_factory=Reconstructions, description="Reconstructions to make and score."
     )
     scores: dict[Name, Score] = Field(
         {}, description="Named ways to score the reconstructions; take `reference: eval`."

@@ -29,7 +29,7 @@ STEPS_BEFORE_COMPRESSION = 2
 class Resnet(Block):
     """A residual network of torchvision with random weights (He et al. 2016)."""
 
-    name: Literal["resnet18", "resnet50"] = Field(description="Which network.")
+    name: Literal["resnet18", "resnet50"] = Field(description="Name of the network.")
 
 
 class Albert(Block):
@@ -38,7 +38,7 @@ class Albert(Block):
     All layers share their weights. The defaults are those of albert-base-v2.
     """
 
-    name: Literal["albert"] = Field(description="Which network.")
+    name: Literal["albert"] = Field(description="Name of the network.")
     hidden_size: PositiveInt = Field(768, description="Width of the layer.")
     intermediate_size: PositiveInt = Field(3072, description="Width of its feed-forward part.")
     layers: PositiveInt = Field(12, description="Number of times that the layer is applied.")
@@ -58,7 +58,7 @@ class Albert(Block):
 class OwnModel(Block):
     """Your own model: a Python file with a function that returns model, batch and loss."""
 
-    name: Literal["own"] = Field(description="Which network.")
+    name: Literal["own"] = Field(description="Name of the network.")
     path: str = Field(
         description="The Python file. It is executed, so name only files that you trust."
     )
@@ -77,7 +77,7 @@ class OfExperiment(Block):
     are random.
     """
 
-    name: Literal["experiment"] = Field(description="Which network.")
+    name: Literal["experiment"] = Field(description="Name of the network.")
     experiment: Name = Field(description="A name under `experiments`.")
 
 

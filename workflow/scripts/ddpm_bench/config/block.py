@@ -16,7 +16,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class Block(BaseModel):
     """A block of keys: unknown keys are errors, values cannot be changed after loading."""
 
-    # Aliases: a key may be a word that Python keeps for itself, such as `from`.
+    # Aliases: a key may be a reserved word of Python, such as `from`.
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
     )

@@ -14,7 +14,7 @@ PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 class SklearnDigits(Block):
     """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, offline."""
 
-    kind: Literal["sklearn-digits"] = Field(description="Chooses this source.")
+    kind: Literal["sklearn-digits"] = Field(description="Kind of source.")
 
 
 class Folder(Block):
@@ -23,7 +23,7 @@ class Folder(Block):
     Labels are the names of the first level of sub-folders on which files differ, if there is one.
     """
 
-    kind: Literal["folder"] = Field(description="Chooses this source.")
+    kind: Literal["folder"] = Field(description="Kind of source.")
     path: str = Field(
         description="The folder, relative to the folder in which snakemake is started."
     )
@@ -37,10 +37,10 @@ class Folder(Block):
 class Git(Block):
     """Image files of a git repository at one commit."""
 
-    kind: Literal["git"] = Field(description="Chooses this source.")
+    kind: Literal["git"] = Field(description="Kind of source.")
     url: str = Field(
         pattern=r"^(https|http|ssh|git|file)://",
-        description="Address of the repository.",
+        description="Address of the repository; file:// too.",
     )
     commit: str = Field(pattern=r"^[0-9a-f]{40}$", description="Full hash of the commit.")
     include: list[str] = Field(
@@ -51,7 +51,7 @@ class Git(Block):
 class Url(Block):
     """A zip or tar archive of image files."""
 
-    kind: Literal["url"] = Field(description="Chooses this source.")
+    kind: Literal["url"] = Field(description="Kind of source.")
     url: str = Field(pattern=r"^(https|http|ftp|file)://", description="Address of the archive.")
     sha256: Sha256 = Field(description="Checksum of the archive.")
     include: list[str] = Field(
@@ -69,9 +69,9 @@ class Url(Block):
 
 
 class Published(Block):
-    """A benchmark dataset from its published archives (checksums pinned, read without pickle)."""
+    """A standard dataset from its published archives (checksums pinned, read without pickle)."""
 
-    kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Chooses this source.")
+    kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Kind of source.")
 
 
 Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")]

@@ -1,5 +1,6 @@
 """Reference of the config file and its JSON schema, generated from the models."""
 
+import inspect
 import json
 import types
 import typing
@@ -56,7 +57,7 @@ def _blocks(model: type[Block], where: str, seen: set[type]) -> Iterator[str]:
         return
     seen.add(model)
     yield f"\n## `{where}`\n" if where != "the file itself" else "\n## Top level\n"
-    yield f"{(model.__doc__ or '').strip()}\n"
+    yield f"{inspect.getdoc(model) or ''}\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     for name, field in _own_first(model).items():
         cells = (f"`{field.alias or name}`", _kind(field), _default(field), field.description or "")

@@ -36,7 +36,7 @@ class Network(Block):
 class Unet(Network):
     """The U-Net of denoising-diffusion-pytorch."""
 
-    name: Literal["unet"] = Field(description="Which network.")
+    name: Literal["unet"] = Field(description="Name of the network.")
     dim: PositiveInt = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
     dim_mults: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
@@ -52,7 +52,7 @@ class Unet(Network):
 class Unet2d(Network):
     """UNet2DModel of diffusers, the U-Net of Ho et al. 2020."""
 
-    name: Literal["unet2d"] = Field(description="Which network.")
+    name: Literal["unet2d"] = Field(description="Name of the network.")
     block_out_channels: tuple[PositiveInt, ...] = Field(
         (128, 256, 256, 256), min_length=1, description="Channels of each level."
     )
@@ -103,10 +103,12 @@ class LatentShape(Block):
 
 
 class VqVae(Block):
-    """A VQ-VAE (van den Oord et al. 2017): encoder and decoder of diffusers, codebooks of
-    vector-quantize-pytorch."""
+    """A VQ-VAE (van den Oord et al. 2017).
 
-    name: Literal["vqvae"] = Field(description="Which network.")
+    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch.
+    """
+
+    name: Literal["vqvae"] = Field(description="Name of the network.")
     channels: PositiveInt = Field(
         64,
         description="Channels of the first level; each halving doubles them, up to four times as "

@@ -16,8 +16,8 @@ class PublishedScore(Block):
     best scores.
     """
 
-    metric: MetricName = Field(description="Metric.")
-    value: float = Field(description="Value.")
+    metric: MetricName = Field(description="Metric of the score.")
+    value: float = Field(description="Published value.")
     source: str = Field(
         min_length=1, max_length=60, description="Source, such as `Ho et al. 2020`."
     )

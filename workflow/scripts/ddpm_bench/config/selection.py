@@ -21,8 +21,10 @@ def metric_column(name: str) -> str:
 
 
 class Best(Block):
-    """Export the best checkpoint, once all are scored, to results/<experiment>/best/: weights,
-    config, samples, scores, a model card and a short program that draws from it."""
+    """Export of the best checkpoint, once all are scored, to results/<experiment>/best/.
+
+    It has weights, config, samples, scores, a model card and a short program that draws from it.
+    """
 
     metric: MetricName = Field(description="Metric that decides; `kid` and `is` are the means.")
     greater_is_better: bool | None = Field(

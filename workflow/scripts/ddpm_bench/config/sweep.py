@@ -31,7 +31,7 @@ class ValueRange(Block):
 
 
 class Sweep(Block):
-    """Values of keys that make several experiments, the members of the sweep, of one experiment.
+    """Several values of an experiment's keys; each combination is an experiment, a member.
 
     Members are named by their values, such as `digits.dim-16.learning_rate-0.001.seed-0`.
     """

@@ -209,6 +209,7 @@ class _Swept:
 
     @property
     def first(self) -> Any:
+        """First of the values, or the lower end of their range."""
         return self.values[0] if isinstance(self.values, tuple) else self.values.first
 
 

@@ -262,6 +262,7 @@ def hours_stage(config: Config, experiments: Iterable[str]) -> str:
 
 
 def losses_stage(config: Config, experiments: Iterable[str]) -> str:
+    """Return the text of the comparison of losses."""
     groups = [group.model_dump(mode="json") for group in loss_groups(config, experiments)]
     return stage("losses", groups=groups)
 
