@@ -4,7 +4,7 @@
 Each program runs on the CPU as the workflow runs it, at several sizes. The peak is that of the
 resident set of its largest process, which on a machine without GPUs includes what would lie in a
 GPU's memory. It prints a row for each run and the coefficients of
-ddpm_bench/planning/resource_estimates.py, fitted to the rows by least squares with none below zero:
+ddpm_bench/planning/memory_estimates.py, fitted to the rows by least squares with none below zero:
 `base`, the memory of a program after its imports; `weights`, bytes for each byte of the network's
 weights; `activations` and `attention`, bytes for each byte of them (counted by network_size.py) and
 each image of a forward pass.

@@ -15,9 +15,9 @@ from places import SCRIPTS
 LIBRARY = SCRIPTS / "ddpm_bench"
 # A wing imports only from wings before it.
 ORDER = (
-    *("errors", "files", "cli", "config", "records", "machine", "images", "data", "planning"),
-    *("models", "report", "training", "latents", "sampling", "export", "runs", "scoring"),
-    "throughput",
+    *("errors", "text", "files", "cli"),
+    *("config", "records", "machine", "images", "data", "planning", "models", "report"),
+    *("training", "latents", "sampling", "export", "runs", "scoring", "throughput"),
 )
 
 

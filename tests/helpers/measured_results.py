@@ -6,6 +6,10 @@ from typing import Any
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning.stages import train_stage
+from ddpm_bench.records.datasets import DatasetSummary, SplitChecksums
+from ddpm_bench.records.layout import current_training, dataset_summary, score_file
+from ddpm_bench.records.manifests import CurrentTraining
+from ddpm_bench.records.scores import ScoreRecord
 
 
 def write_training(
@@ -18,11 +22,23 @@ def write_training(
     keys = config.experiments[experiment]
     results = Path(config.results_dir)
     dataset = config.datasets[keys.dataset]
-    summary = {"image_size": dataset.image_size, "channels": dataset.channels, "train": 1437}
-    _write(results / "datasets" / keys.dataset / "summary.json", json.dumps(summary))
+    DatasetSummary(
+        files=1437,
+        train=1437,
+        eval=0,
+        left_out={},
+        distinct=1437,
+        labels={},
+        image_size=dataset.image_size,
+        channels=dataset.channels,
+        grayscale_to_rgb=0,
+        rgb_to_grayscale=0,
+        sha256=SplitChecksums(train="a" * 64, eval="b" * 64),
+    ).write(dataset_summary(results, keys.dataset))
     training = results / experiment / "training"
-    marker = {"fingerprint": "a" * 16, "keys": json.loads(train_stage(config, experiment))}
-    _write(training / "current.json", json.dumps(marker))
+    trained = json.loads(train_stage(config, experiment))
+    current = CurrentTraining(fingerprint="a" * 16, keys=trained)
+    current.write(current_training(results, experiment))
     run = keys.train.run.model_dump(mode="json", exclude_defaults=True)
     events: list[dict[str, Any]] = [{"event": "started", "step": 0, "run": run}]
     for number, speed in enumerate(images_per_second, start=1):
@@ -44,14 +60,20 @@ def write_benchmark(config: Config, rule: str, name: str, seconds: float, mebiby
 
 
 def write_score(config: Config, experiment: str, score: str, samples: str, step: int) -> None:
-    """A score as the config asks for it, as far as it tells how it was made."""
+    """A score as the config asks for it, without values."""
     keys = config.experiments[experiment]
-    record = {
+    made = {
         "images_generated": keys.samples[samples].images,
         "feature_space": keys.scores[score].feature_space,
+        "reference": "train",
+        "fid_reference": "train",
+        "fid_backend": "torch-fidelity",
+        "images_reference": 1437,
+        "feature_dimensions": 64,
+        "channels_repeated": False,
     }
-    folder = Path(config.results_dir, experiment, "scores", score, samples)
-    _write(folder / f"step-{step:08}.json", json.dumps(record))
+    record = ScoreRecord.model_validate(dict.fromkeys(ScoreRecord.model_fields) | made)
+    record.write(score_file(config.results_dir, experiment, score, samples, step))
 
 
 def write_timing(config: Config, experiment: str, samples: str, step: int, **changed: Any) -> None:

@@ -254,7 +254,7 @@ OWN = {"path": "x", "sha256": "0" * 64}
         ),
         (
             {"features": "inception", "fid_statistics": {"path": "x", "name": "train"}},
-            "tables would take it for a split",
+            "in tables it would look like a split",
         ),
         ({"features": "inception", "fid_bootstrap": 1}, "one resample has no deviation"),
     ],

@@ -159,7 +159,7 @@ def test_other_values_have_other_texts():
     ("keys", "says"),
     [
         ({"train.lerning_rate": [1]}, "train.lerning_rate: unknown key `lerning_rate`; did you"),
-        ({"train.run.gpus": [1, 2]}, "train.run.gpus: `run` says how it is run"),
+        ({"train.run.gpus": [1, 2]}, "train.run.gpus: `run` decides how a stage is run"),
         ({"train.learning_rate": [0.1, -1]}, "train.learning_rate has -1: Input should be greater"),
         ({"train.learning_rate": ["x"]}, "train.learning_rate has 'x': Input should be a valid"),
         ({"train.learning_rate": []}, "keys.train.learning_rate has no values"),

@@ -14,7 +14,8 @@ from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.benchmark_cells import cells
 from ddpm_bench.planning.earlier_jobs import EarlierJobs
-from ddpm_bench.planning.resource_estimates import MEASURED_MARGIN, ResourceEstimates, longest_job
+from ddpm_bench.planning.memory_estimates import MEASURED_MARGIN
+from ddpm_bench.planning.resource_estimates import ResourceEstimates, longest_job
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 DAY = 1440  # minutes

@@ -15,7 +15,6 @@ from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import noise_schedule
 from ddpm_bench.sampling.sampler import Sampler
 from ddpm_bench.sampling.solvers import (
-    network_evaluations,
     signal_powers,
     solve,
     visited_levels,
@@ -182,7 +181,7 @@ def test_heun_asks_twice_in_each_step_but_the_last_and_others_once(scheduler):
     made = sampler({"scheduler": scheduler, "steps": 6}, {}, size=8)
     list(made.denoise(0, 1))
     assert len(made._model.times) == (11 if scheduler == "heun" else 6)
-    assert network_evaluations(made.stage.drawing) == len(made._model.times)
+    assert made.stage.drawing.network_evaluations() == len(made._model.times)
 
 
 @pytest.mark.parametrize("scheduler", ["dpmsolver++", "euler", "heun"])

@@ -16,7 +16,8 @@ from training_runs import Run, write_dataset
 
 from ddpm_bench import files
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import allocate, read_json, replacing, replacing_folder, size_text
+from ddpm_bench.files import allocate, read_json, replacing, replacing_folder
+from ddpm_bench.text import size_text
 from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.states import TrainingState, bytes_of
 

@@ -102,7 +102,8 @@ def study(folder, **train) -> dict:
 def notes_after(tmp_path, before: dict, after: dict) -> list[str]:
     """What is said of a study that was trained with the keys `before`."""
     stage = stages.train_stage(check_config(study(tmp_path, **before)), "small")
-    write_json(tmp_path / "small" / "training" / "current.json", {"keys": json.loads(stage)})
+    current = {"fingerprint": "f", "keys": json.loads(stage)}
+    write_json(tmp_path / "small" / "training" / "current.json", current)
     return retrainings(check_config(study(tmp_path, **after)))
 
 

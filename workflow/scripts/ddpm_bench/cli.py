@@ -1,4 +1,4 @@
-"""What every command-line program shares: clear errors for users, and JSON arguments."""
+"""Parts of every command-line program: argument parsing, JSON arguments, errors for users."""
 
 import argparse
 import os
@@ -17,16 +17,16 @@ PROJECT = Path(__file__).resolve().parents[3]  # the folder of the Snakefile
 
 
 def snakemake_command(config_file: Path, *options: str) -> list[str]:
-    """A command of this project's Snakemake on one core, under the Python that runs this one."""
+    """Return a command that runs this project's Snakemake on one core, with this Python."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
     return [*command, "--configfile", str(config_file), "--cores", "1", *options]
 
 
 def put_programs_on_path(scripts: Path) -> None:
-    """Let jobs find our programs by name, and run them under the Python that runs this one.
+    """Put the folder of the programs, and that of this Python, on the PATH of jobs.
 
-    So commands hold no path, and stay the same when the project is moved. A container brings its
-    own Python, and is told of our programs only.
+    Commands of rules then hold no path, and stay the same when the project is moved. A container
+    has its own Python; only the programs are put on its PATH.
     """
     ours = [str(scripts), str(Path(sys.executable).parent)]
     os.environ["PATH"] = os.pathsep.join([*ours, os.environ.get("PATH", os.defpath)])
@@ -35,19 +35,19 @@ def put_programs_on_path(scripts: Path) -> None:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names defaults, where there are some."""
+    """Help that shows the defaults that are not None."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser whose `--help` shows the program's docstring and every default."""
+    """Return an argument parser whose `--help` shows the program's docstring and defaults."""
     return argparse.ArgumentParser(description=description, formatter_class=_Help)
 
 
 def keys(model: type[Model]) -> Callable[[str], Model]:
-    """An argparse `type` that reads a stage's keys from JSON text, or from the file `@path`."""
+    """Return an argparse `type` that reads a stage's keys from JSON text or the file `@path`."""
 
     def read(text: str) -> Model:
         try:

@@ -2,8 +2,8 @@
 
 import signal
 
-# On these a training saves and leaves. SIGUSR1 is what SLURM can be asked to send before the wall
-# time, SIGHUP comes when a connection is lost.
+# Signals on which a training saves and stops. SLURM can be asked to send SIGUSR1 before the wall
+# time; SIGHUP comes when a connection is lost.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 EXIT_USER_ERROR = 2
@@ -11,13 +11,13 @@ EXIT_SAVED_AND_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 
 class UserError(Exception):
-    """A problem that the user can mend: says what was wrong, where, and what to do."""
+    """A problem that the user can solve; the message has its place, its cause and a remedy."""
 
 
 class DivergedError(UserError):
-    """A training that came to values that are not finite: a result of its keys.
+    """A training whose values are no longer finite, as a result of its keys.
 
-    reason: the message without where and what is kept.
+    reason: the message without the place and the files that are kept.
     """
 
     def __init__(self, message: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that matter: written under a temporary name, flushed to disk, then renamed."""
+"""Atomic files: written under a temporary name, flushed to disk, then renamed."""
 
 import errno
 import hashlib
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.text import size_text
 
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-NEARLY_NOTHING = 2**20  # bytes; below it a failed write without a reason is put down to the disk
+# Bytes of free room below which a failed write without an error number means a full disk.
+NEARLY_NOTHING = 2**20
 
 
 def allowed() -> None:
-    """The `check` of who needs none."""
+    """Allow every rename: the default `check` of `replacing`."""
 
 
 @contextmanager
@@ -31,9 +33,8 @@ def replacing(
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
     The temporary keeps the suffix of `path`, so that writers that choose a format by it work.
-    `check` is called last before the rename, and prevents it by raising. `size`: how many bytes
-    will be written, where that is known. Raises UserError when the disk is full; `path` is then as
-    it was.
+    `check` is called last before the rename, and prevents it by raising. size: bytes that will be
+    written, if known. Raises UserError when the disk is full; `path` is then unchanged.
     """
     temporary = path.with_name(f".{path.stem}.{_unique()}.partial{path.suffix}")
     try:
@@ -50,7 +51,10 @@ def replacing(
 
 
 def remove_half_written(path: Path) -> None:
-    """Remove what processes left that were killed while `replacing` a file; for its owner alone."""
+    """Remove temporary files of processes that were killed while `replacing` a file.
+
+    Only the process that owns `path` may call it: it would remove those of running writers too.
+    """
     for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
         leftover.unlink(missing_ok=True)
 
@@ -61,8 +65,8 @@ def replacing_folder(
 ) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path` when the block ends well.
 
-    Every file in it is flushed to disk first. An existing folder `path` is replaced. `check`,
-    `size` and errors: as of `replacing`.
+    Every file in it is flushed to disk first. An existing folder `path` is replaced. For `check`,
+    `size` and errors see `replacing`.
     """
     temporary = path.with_name(f".{path.name}.{_unique()}.partial")
     try:
@@ -84,13 +88,13 @@ def replacing_folder(
 
 
 def allocate(path: Path) -> None:
-    """Take the room of a file's whole length now: a mapped file that finds none later is killed."""
+    """Reserve disk space for a file's whole length: a process dies if a mapped file finds none."""
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _unique() -> int:
-    """A number for a temporary name: no other process has it, on whatever machine it runs."""
+    """Return a random number for a temporary name, unique among the processes of all machines."""
     return secrets.randbits(63)
 
 
@@ -98,7 +102,7 @@ def _unique() -> int:
 def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> Iterator[None]:
     """Turn a writer's error on a full disk into UserError, its other system errors into OSError.
 
-    safetensors raises an exception of its own that holds the system's error number in its text.
+    safetensors raises its own exception, with the system's error number in its text.
     """
     try:
         yield
@@ -107,7 +111,7 @@ def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> It
     except Exception as error:
         number = _system_error(error)
         if number is None and isinstance(error, OSError) and room(path) < NEARLY_NOTHING:
-            number = errno.ENOSPC  # numpy and Pillow do not say which error it was
+            number = errno.ENOSPC  # numpy and Pillow raise without an error number
         if number in NO_ROOM:
             needed = "" if size is None else f" of the {size_text(size)} that it takes"
             free = size_text(room(path) + _size(temporary))
@@ -122,7 +126,7 @@ def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> It
 
 
 def _system_error(error: Exception) -> int | None:
-    """The errno of an exception of Python, or of Rust ("... (os error 28)"); None without one."""
+    """Return the errno of an exception of Python or Rust ("... (os error 28)"), or None."""
     if isinstance(error, OSError):
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
@@ -130,33 +134,23 @@ def _system_error(error: Exception) -> int | None:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder above a path that is there."""
+    """Return the nearest existing folder above a path."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def room(path: Path) -> int:
-    """Bytes that are free for this user where a path lies, or will lie."""
+    """Return the free bytes for this user on the file system of an existing or future path."""
     return shutil.disk_usage(_existing(path)).free
 
 
 def _size(path: Path) -> int:
-    """Bytes on disk of a file, or of all files below a folder; 0 where there is none."""
+    """Return the bytes on disk of a file, or of all files below a folder; 0 without any."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
-def size_text(size: int) -> str:
-    """Bytes for people: 512 bytes, 3.2 MB, 80 GB."""
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
-
-
 def _open_as_usual(path: Path) -> None:
-    """Give a file the permissions that the umask asks for; some writers make files for one user."""
+    """Set a file's permissions by the umask; some writers make files readable by one user only."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
@@ -172,7 +166,7 @@ def fsync(path: Path) -> None:
 
 
 def fsync_below(folder: Path) -> None:
-    """Flush a folder and all below it, many files at once: the disk then writes them together."""
+    """Flush a folder and all below it, many files at once, which the disk writes together."""
     below = folder.rglob("*")
     with ThreadPoolExecutor(16) as threads:
         while batch := list(islice(below, 1024)):
@@ -181,7 +175,7 @@ def fsync_below(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically; NaN is refused."""
+    """Write `value` as indented JSON with sorted keys, atomically. Raises ValueError for NaN."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
@@ -193,16 +187,24 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by `write_json`."""
+    """Read a JSON file written by `write_json`. Raises OSError or ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_if_there(path: Path) -> Any:
+    """Read a JSON file; return None if it is missing or incomplete: it may be written just now."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
+
+
 def sha256(path: Path) -> str:
-    """The file's sha256 as 64 hexadecimal digits."""
+    """Return the sha256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_text(text: str) -> str:
-    """The sha256 of UTF-8 text as 64 hexadecimal digits."""
+    """Return the sha256 of UTF-8 text as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()

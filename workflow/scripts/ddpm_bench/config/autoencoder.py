@@ -11,25 +11,26 @@ from ddpm_bench.config.sampling import CheckpointRange
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.training import Train, Validation
 
-# Of `train:`, options of the diffusion loss, and averages that nothing here would read.
-OF_DIFFUSION = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")
-RECONSTRUCTIONS = "reconstructions"  # where experiments have sets of samples
+# Keys of `train:` without use here: options of the diffusion loss, and further averages.
+DIFFUSION_KEYS = ("min_snr_gamma", "offset_noise", "ema_sigma_rels")
+ENCODING_BATCH = 64  # images per forward pass of encoding and reconstructing
+RECONSTRUCTIONS = "reconstructions"  # an autoencoder's one set of images to score
 
 
 class Reconstructions(Block):
-    """Held-out images encoded, quantised and decoded again, of each checkpoint."""
+    """Held-out images that are encoded, quantised and decoded by each checkpoint."""
 
     images: PositiveInt = Field(
         1000,
         le=10**6,
-        description="The first of the held-out images, at most; of the training images where the "
-        "dataset holds none out.",
+        description="Number of images at most: the first held-out ones, or the first training "
+        "images if the dataset holds none out.",
     )
     checkpoints: (
         Literal["all", "latest"]
         | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
         | CheckpointRange
-    ) = Field("all", description="As of `samples`.")
+    ) = Field("all", description="Same form as in `samples`.")
 
 
 class Autoencoder(Block):
@@ -42,7 +43,7 @@ class Autoencoder(Block):
         default_factory=Validation, description="The loss on held-out images."
     )
     reconstructions: Reconstructions = Field(
-        default_factory=Reconstructions, description="What is looked at, and scored."
+        default_factory=Reconstructions, description="Reconstructions to make and score."
     )
     scores: dict[Name, Score] = Field(
         {}, description="Named ways to score the reconstructions; take `reference: eval`."
@@ -50,24 +51,27 @@ class Autoencoder(Block):
 
     @property
     def samples(self) -> dict[str, Reconstructions]:
-        """What is scored, where experiments have their named sets."""
+        """The one set of images that is scored, by name, as experiments have named sets."""
         return {RECONSTRUCTIONS: self.reconstructions}
 
     def problems(self) -> Iterator[str]:
-        for key in OF_DIFFUSION:
+        for key in DIFFUSION_KEYS:
             if getattr(self.train, key):
                 yield f"train.{key} is an option of diffusion models; remove it"
 
 
 class EncodeStage(Block):
-    """What determines latents, but the weights and the images: a program's `--what`."""
+    """All that determines latents besides weights and images: `--what` of encode.py."""
 
     version: PositiveInt
     model: VqVae
 
 
 class ReconstructStage(Block):
-    """What determines reconstructions, but the weights and the images: a program's `--what`."""
+    """All that determines reconstructions besides weights and images.
+
+    It is `--what` of reconstruct.py.
+    """
 
     version: PositiveInt
     model: VqVae

@@ -1,4 +1,4 @@
-"""`benchmark:`, the grid of the throughput benchmark: how fast models train, how that scales."""
+"""`benchmark:`, the grid of the throughput benchmark: speed of training and its scaling."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -29,21 +29,23 @@ STEPS_BEFORE_COMPRESSION = 2
 class Resnet(Block):
     """A residual network of torchvision with random weights (He et al. 2016)."""
 
-    name: Literal["resnet18", "resnet50"] = Field(description="Which network.")
+    name: Literal["resnet18", "resnet50"] = Field(description="Name of the network.")
 
 
 class Albert(Block):
-    """ALBERT of transformers with random weights, to predict masked tokens (Lan et al. 2020): one
-    layer's weights, used many times. The defaults are those of albert-base-v2."""
+    """ALBERT of transformers with random weights, which predicts masked tokens (Lan et al. 2020).
 
-    name: Literal["albert"] = Field(description="Which network.")
+    All layers share their weights. The defaults are those of albert-base-v2.
+    """
+
+    name: Literal["albert"] = Field(description="Name of the network.")
     hidden_size: PositiveInt = Field(768, description="Width of the layer.")
     intermediate_size: PositiveInt = Field(3072, description="Width of its feed-forward part.")
-    layers: PositiveInt = Field(12, description="How many times the layer is used.")
-    attention_heads: PositiveInt = Field(12, description="Heads of its attention.")
+    layers: PositiveInt = Field(12, description="Number of times that the layer is applied.")
+    attention_heads: PositiveInt = Field(12, description="Attention heads.")
     embedding_size: PositiveInt = Field(128, description="Width of the token embeddings.")
-    vocabulary: PositiveInt = Field(30_000, description="Tokens that there are.")
-    sequence_length: PositiveInt = Field(128, le=512, description="Tokens of a sequence.")
+    vocabulary: PositiveInt = Field(30_000, description="Number of different tokens.")
+    sequence_length: PositiveInt = Field(128, le=512, description="Tokens in a sequence.")
 
     def problems(self) -> Iterator[str]:
         if self.hidden_size % self.attention_heads:
@@ -54,23 +56,28 @@ class Albert(Block):
 
 
 class OwnModel(Block):
-    """A model of yours: a Python file with a function that returns model, batch and loss."""
+    """Your own model: a Python file with a function that returns model, batch and loss."""
 
-    name: Literal["own"] = Field(description="Which network.")
-    path: str = Field(description="The Python file. It is executed: name files that you trust.")
+    name: Literal["own"] = Field(description="Name of the network.")
+    path: str = Field(
+        description="The Python file. It is executed, so name only files that you trust."
+    )
     function: str = Field(
         "build",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Called with the number of samples of a batch; returns (model, (inputs, "
-        "targets), loss) as docs/benchmark.md says.",
+        description="Name of the function. It is called with the number of samples in a batch and "
+        "returns (model, (inputs, targets), loss); see docs/benchmark.md.",
     )
 
 
 class OfExperiment(Block):
-    """The network of an experiment, at the image size and channels of its dataset; of one with an
-    `autoencoder` at those of its latents, which are random."""
+    """The network of an experiment, at the image size and channels of its dataset.
 
-    name: Literal["experiment"] = Field(description="Which network.")
+    If the experiment has an `autoencoder`, at the size and channels of its latents; the latents
+    are random.
+    """
+
+    name: Literal["experiment"] = Field(description="Name of the network.")
     experiment: Name = Field(description="A name under `experiments`.")
 
 
@@ -81,45 +88,48 @@ BenchmarkModel = Annotated[
 
 
 class CellRun(Block):
-    """How cells are run; never makes a result stale."""
+    """Settings of running cells, which never make a result stale."""
 
     minutes_per_cell: float = Field(
-        10.0, gt=0, description="A cell that takes longer is ended, and a row `timed out`."
+        10.0, gt=0, description="Time limit of a cell, after which its row reads `timed out`."
     )
 
 
 class CellMeasuring(Block):
-    """What is measured of each cell, and on what data."""
+    """Settings of the measurement of each cell, and its data."""
 
-    image_size: PositiveInt = Field(32, description="Pixels; of random images, as CIFAR-10's.")
-    channels: PositiveInt = Field(3, description="Of random images or latents.")
-    classes: PositiveInt = Field(10, description="Of the labels that resnets learn.")
-    optimizer: Literal["adam", "sgd"] = Field(
-        "adam", description="sgd: with momentum 0.9. Adam holds two moments of each weight."
+    image_size: PositiveInt = Field(
+        32, description="Side of random images in pixels; CIFAR-10 has 32."
     )
-    learning_rate: float = Field(1e-4, gt=0, description="Of the optimiser.")
+    channels: PositiveInt = Field(3, description="Channels of random images or latents.")
+    classes: PositiveInt = Field(10, description="Number of classes of the resnets.")
+    optimizer: Literal["adam", "sgd"] = Field(
+        "adam",
+        description="Optimiser. sgd has momentum 0.9; adam stores two moments of each weight.",
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Learning rate of the optimiser.")
     micro_batches: PositiveInt = Field(
-        4, description="Pieces that pipelines cut the batch of a step into."
+        4, description="Number of micro-batches into which pipelines split the batch of a step."
     )
     powersgd_rank: PositiveInt = Field(
-        1, description="Rank of the gradients that powersgd sends (Vogels et al. 2019)."
+        1, description="Rank of the compressed gradients of powersgd (Vogels et al. 2019)."
     )
     warmup_steps: int = Field(
         5,
         gt=STEPS_BEFORE_COMPRESSION,
-        description="Steps before the measured ones; powersgd compresses from its third on.",
+        description="Steps before the measured ones; powersgd compresses from the third step on.",
     )
-    steps: PositiveInt = Field(20, description="Measured steps of a repetition, at least.")
-    seconds: float = Field(3.0, ge=0, description="Time of a repetition, at least.")
-    repetitions: PositiveInt = Field(3, description="Measurements of a cell; a row for each.")
-    seed: Seed = Field(0, description="Of the weights and the random data.")
+    steps: PositiveInt = Field(20, description="Fewest steps of a repetition.")
+    seconds: float = Field(3.0, ge=0, description="Shortest time of a repetition.")
+    repetitions: PositiveInt = Field(3, description="Measurements of each cell; each is a row.")
+    seed: Seed = Field(0, description="Seed of the weights and the random data.")
     cpus: PositiveInt = Field(
-        1, description="CPU cores of each process: on CPUs, a part of what is measured."
+        1, description="CPU cores of each process; without GPUs the speed depends on them."
     )
     memory_mb_per_process: PositiveInt | None = Field(
         None,
-        description="Megabytes of its GPU, or on CPUs of memory, that a process may take: a cell "
-        "that needs more is a row `out of memory`; null: what there is.",
+        description="Memory limit of a process in megabytes: of its GPU, or of main memory on "
+        "CPUs. The row of a cell that needs more reads `out of memory`; null: all that is free.",
     )
 
 
@@ -128,41 +138,44 @@ class Benchmark(CellMeasuring):
 
     models: dict[Name, BenchmarkModel] = Field(
         min_length=1,
-        description="Named models; unet and unet2d have the keys of an experiment's `model`.",
+        description="Named models; unet and unet2d take the keys of an experiment's `model`.",
     )
     strategies: tuple[Strategy, ...] = Field(
         ("single", "ddp"),
         min_length=1,
         description="single: one process; ddp: gradients are averaged over processes; ddp-fp16, "
-        "ddp-bf16: in 16 bits; powersgd: by low-rank factors; fsdp: each process holds a shard of "
-        "the weights (fully_shard); pipeline-gpipe, pipeline-1f1b: each process holds a stage.",
+        "ddp-bf16: gradients are sent in 16 bits; powersgd: gradients are sent as low-rank "
+        "factors; fsdp: each process holds a shard of the weights (fully_shard); pipeline-gpipe, "
+        "pipeline-1f1b: each process holds a stage.",
     )
     precision: tuple[Precision, ...] = Field(
         ("fp32",),
         min_length=1,
-        description="Of forward and backward passes; fp32 has TF32 on GPUs.",
+        description="Precision of forward and backward passes; fp32 uses TF32 on GPUs.",
     )
     batch_size: tuple[PositiveInt, ...] = Field(
-        (32,), min_length=1, description="Samples of a step for each process."
+        (32,), min_length=1, description="Samples per step and process."
     )
     processes: tuple[PositiveInt, ...] = Field(
-        (1,), min_length=1, description="Of each node, one GPU each; CPU processes without GPUs."
+        (1,),
+        min_length=1,
+        description="Processes of each node, with one GPU each; on CPUs if there are no GPUs.",
     )
     nodes: tuple[PositiveInt, ...] = Field(
-        (1,), min_length=1, description="More than one inside SLURM jobs only."
+        (1,), min_length=1, description="Number of nodes; more than one only inside SLURM jobs."
     )
     baselines: bool = Field(
         True, description="Also measure the `single` cells that scaling efficiencies compare with."
     )
     dataset: Name | None = Field(
         None,
-        description="A name under `datasets`: its images, in place of random ones, at its size and "
-        "channels. A model of an experiment takes those of its own dataset then; one of latents "
-        "takes random ones.",
+        description="A name under `datasets`, whose images replace random ones, at their size and "
+        "channels. Models of experiments then use the images of their own datasets, or random "
+        "latents; null: random images.",
     )
-    # What a user may give; a cell may have any number, of latents.
-    channels: Literal[1, 3] = Field(3, description="Of random images.")
-    run: CellRun = Field(default_factory=CellRun, description="How cells are run.")
+    # A user gives 1 or 3; cells of latents may have any number.
+    channels: Literal[1, 3] = Field(3, description="Channels of random images.")
+    run: CellRun = Field(default_factory=CellRun, description="Settings of running cells.")
 
     def problems(self) -> Iterator[str]:
         for key in ("strategies", "precision", "batch_size", "processes", "nodes"):
@@ -193,7 +206,7 @@ class Cell(Block):
 
 
 class CellStage(Block):
-    """Everything that determines a cell's measurement: what its program takes as `--what`."""
+    """All that determines a cell's measurement: `--what` of measure_cell.py."""
 
     version: PositiveInt
     cell: Cell
@@ -204,8 +217,10 @@ class CellStage(Block):
 
 
 class TablesStage(Block):
-    """What decides the tables of the benchmark, but what was measured: the grid. The names of some
-    thousand cells would be too long for a command."""
+    """All that decides the benchmark's tables besides the measurements: the grid.
+
+    The grid is given instead of its cells, whose names would be too long for a command.
+    """
 
     version: PositiveInt
     models: tuple[Name, ...]
@@ -218,6 +233,6 @@ class TablesStage(Block):
 
 
 class FiguresStage(Block):
-    """What decides the figures of the benchmark, but the table that they show."""
+    """All that decides the benchmark's figures besides the table that they show."""
 
     version: PositiveInt

@@ -1,4 +1,4 @@
-"""What every block of the config file shares."""
+"""Base class and common types of the blocks of the config file."""
 
 import json
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Block(BaseModel):
-    """A block of keys: unknown ones are refused, values are not changed after loading."""
+    """A block of keys: unknown keys are errors, values cannot be changed after loading."""
 
-    # Aliases: a key may be a word that Python keeps for itself, such as `from`.
+    # Aliases: a key may be a reserved word of Python, such as `from`.
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together in this block, in words; each with its remedy."""
+        """Yield a message for each contradiction between keys of this block, with its remedy."""
         yield from ()
 
     @model_validator(mode="after")
@@ -34,21 +34,21 @@ class Block(BaseModel):
 
 
 def what_keys(block: Block, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The keys that decide *what* is computed, without those that hold their defaults.
+    """Return the keys that decide *what* is computed, without those at their defaults.
 
     `run` (how a stage is run) is always left out, so that changing it makes nothing stale;
-    keys at their defaults are, so that a new optional key makes nothing stale either.
+    keys at their defaults too, so that a new optional key makes nothing stale either.
     """
     return block.model_dump(mode="json", exclude_defaults=True, exclude={"run", *leave_out})
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def run_keys(block: Block) -> str:
-    """A `run:` block as one line of JSON: how a stage is run, a program's `--how`."""
+    """Return a `run:` block as one line of JSON: `--how` of a stage's program."""
     return canonical_json(block.model_dump(mode="json", exclude_defaults=True))
 
 
@@ -57,12 +57,12 @@ class Failing(Block):
 
     on_failure: Literal["stop", "record"] = Field(
         "stop",
-        description="record: out of memory, divergence and crashes are recorded with their reason, "
-        "their scores are empty, and the run goes on; changing a key of this block tries again. "
-        "Members of a sweep: record, where nothing is said.",
+        description="stop: a failure ends the run; record: out of memory, divergence and crashes "
+        "are recorded with their reason, their scores are empty, and the run goes on; changing a "
+        "key of this block tries again. The default for members of a sweep is record.",
     )
     memory_mb_per_process: PositiveInt | None = Field(
         None,
-        description="Megabytes of its GPU, or on CPUs of memory, that a process may take; null: "
-        "what there is, and on CPUs with `on_failure: record` most of what is free.",
+        description="Memory limit of a process in megabytes: of its GPU, or of main memory on "
+        "CPUs; null: no limit, but on CPUs with `on_failure: record` most of the free memory.",
     )

@@ -1,6 +1,7 @@
-"""What does not fit together between the blocks of a config file.
+"""Contradictions between blocks of a config file.
 
-Looks at the parsed file, so that its problems are told beside those of single keys.
+The parsed file is checked, not the typed config, so that they are reported together with wrong
+values of single keys.
 """
 
 import difflib
@@ -21,7 +22,7 @@ RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs
 
 
 def cross_references(merged: dict[str, Any]) -> Iterator[str]:
-    """Problems between blocks; looks at the parsed file, so that it works beside other errors."""
+    """Yield a message for each contradiction between blocks of the parsed file `merged`."""
     if not any(merged.get(block) for block in ("experiments", "autoencoders", "benchmark")):
         yield (
             "nothing to do: give `experiments` to train, sample and score, or a `benchmark` to "
@@ -60,7 +61,7 @@ def _training_mismatches(
     datasets: dict[str, Any],
     autoencoders: dict[str, Any] | None = None,
 ) -> Iterator[str]:
-    """What does not fit between something that is trained, its dataset and its autoencoder."""
+    """Yield contradictions between a training, its dataset and its autoencoder."""
     if name in RESERVED_NAMES:
         yield f"{where}: this name is a folder of the results; choose another"
     if not isinstance(training, dict) or "dataset" not in training:
@@ -86,8 +87,11 @@ def _training_mismatches(
 def _latent_mismatches(
     where: str, experiment: dict[str, Any], chosen: str, autoencoder: Any, key: str, size: Any
 ) -> Iterator[str]:
-    """An experiment in the latents of an autoencoder of another dataset, in latents that its U-Net
-    cannot halve, or with flips, which would flip latents and not images."""
+    """Yield what contradicts training in the latents of the autoencoder `chosen`.
+
+    It must be trained on the same dataset, its latents must be divisible by the U-Net's halvings,
+    and the experiment may not flip latents, as they are not those of flipped images.
+    """
     other = _at(autoencoder, "dataset")
     if other != experiment["dataset"]:
         yield (
@@ -102,13 +106,13 @@ def _latent_mismatches(
     try:
         latents = VqVae.model_validate(_at(autoencoder, "model")).latents_of(int(size))
     except (TypeError, ValueError):
-        return  # reported where it stands
+        return  # reported as a wrong value of that key
     side = f"{key} / autoencoders.{chosen}.model.downsampling"
     yield from _cannot_halve(side, latents.size, f"{where}.model", experiment.get("model"))
 
 
 def _samples_mismatches(where: str, experiment: Any) -> Iterator[str]:
-    """Sets of samples that ask for timesteps, averages or checkpoints that there are not."""
+    """Yield sets of samples that ask for timesteps, averages or checkpoints that do not exist."""
     if not isinstance(experiment, dict):
         return
     default = Diffusion.model_fields["timesteps"].default
@@ -129,7 +133,7 @@ def _samples_mismatches(where: str, experiment: Any) -> Iterator[str]:
 
 
 def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Iterator[str]:
-    """`timesteps`: how many the forward process has."""
+    """Yield timesteps of a set beyond the forward process, which has `timesteps` of them."""
     given = keys.get("timesteps")
     if given is None:
         steps = _whole(keys, "steps") or Samples.model_fields["steps"].default
@@ -146,6 +150,7 @@ def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Ite
 
 
 def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -> Iterator[str]:
+    """Yield the chosen checkpoints that a training does not make."""
     every = _whole(experiment, "train", "checkpoint_every")
     last = _whole(experiment, "train", "steps")
     if not (every and last):
@@ -167,7 +172,7 @@ def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -
         try:
             meant = CheckpointRange.model_validate(chosen).chosen(range(every, last + 1, every))
         except ValidationError:
-            return  # reported where it stands
+            return  # reported as a wrong value of that key
         if not meant:
             yield f"{here}.checkpoints = {chosen}: none is in this range; {there_are}"
 
@@ -175,7 +180,7 @@ def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -
 def _benchmark_mismatches(
     benchmark: dict[str, Any], datasets: dict[str, Any], experiments: dict[str, Any]
 ) -> Iterator[str]:
-    """Datasets and experiments that there are not, and images that a U-Net cannot halve."""
+    """Yield unknown datasets and experiments, and image sizes that a U-Net cannot halve."""
     given = benchmark.get("dataset")
     if isinstance(given, str) and given not in datasets:
         yield f"benchmark.dataset = {no_such('dataset', given, datasets)}"
@@ -195,7 +200,7 @@ def _benchmark_mismatches(
 
 
 def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
-    """A model that halves images of this size more often than it can."""
+    """Yield a message if a model halves images of this size more often than is possible."""
     try:
         unit = TypeAdapter(Trained).validate_python(model).smallest_multiple()
         if int(size) % unit:
@@ -204,18 +209,18 @@ def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
                 f"of {unit} is needed; take fewer levels"
             )
     except (TypeError, ValueError):
-        pass  # reported where it stands
+        pass  # reported as a wrong value of that key
 
 
 def _at(block: Any, *path: str) -> Any:
-    """The value at a path of the parsed file; None where there is none."""
+    """Return the value at a path of the parsed file, or None if there is none."""
     for key in path:
         block = block.get(key) if isinstance(block, dict) else None
     return block
 
 
 def _whole(block: Any, *path: str) -> int | None:
-    """The whole number at a path of the parsed file; None where there is none above 0."""
+    """Return the positive whole number at a path of the parsed file, or None."""
     value = _at(block, *path)
     return value if isinstance(value, int) and value > 0 else None
 
@@ -223,7 +228,7 @@ def _whole(block: Any, *path: str) -> int | None:
 def _reference_mismatches(
     where: str, training: dict[str, Any], dataset_name: str, dataset: dict[str, Any]
 ) -> Iterator[str]:
-    """Scores against held-out images of a dataset that has none."""
+    """Yield scores against held-out images of a dataset that has none."""
     scores = training.get("scores")
     for name, score in scores.items() if isinstance(scores, dict) else ():
         reference = score.get("reference") if isinstance(score, dict) else None
@@ -235,11 +240,12 @@ def _reference_mismatches(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the known name most like `name`, or an empty text."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def no_such(kind: str, name: Any, known: Iterable[str]) -> str:
-    """In words: a name that is not there, the nearest that is, and all."""
+    """Return a message for an unknown name, with the most similar and all known names."""
     there_are = ", ".join(known) or "none"
     return f"{name!r}: no such {kind}{nearest(str(name), known)}; there are: {there_are}"

@@ -1,4 +1,4 @@
-"""`datasets:`, where images come from and how they are prepared."""
+"""`datasets:`, the sources of images and their preparation."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -14,28 +14,30 @@ PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 class SklearnDigits(Block):
     """1,797 handwritten digits of 8x8 pixels with labels; part of scikit-learn, offline."""
 
-    kind: Literal["sklearn-digits"] = Field(description="Chooses this source.")
+    kind: Literal["sklearn-digits"] = Field(description="Kind of source.")
 
 
 class Folder(Block):
     """A folder of image files on this machine.
 
-    Labels are the names of the first sub-folders in which files differ, where there are some.
+    Labels are the names of the first level of sub-folders on which files differ, if there is one.
     """
 
-    kind: Literal["folder"] = Field(description="Chooses this source.")
-    path: str = Field(description="The folder; relative to where snakemake is started.")
+    kind: Literal["folder"] = Field(description="Kind of source.")
+    path: str = Field(
+        description="The folder, relative to the folder in which snakemake is started."
+    )
     include: list[str] = Field(
         ["**/*"],
-        description="Glob patterns, relative to the folder; files that match any are read. As in a "
-        "shell, `*` matches no name that begins with a dot.",
+        description="Glob patterns, relative to the folder; files that match any of them are read. "
+        "As in a shell, `*` matches no name that begins with a dot.",
     )
 
 
 class Git(Block):
     """Image files of a git repository at one commit."""
 
-    kind: Literal["git"] = Field(description="Chooses this source.")
+    kind: Literal["git"] = Field(description="Kind of source.")
     url: str = Field(
         pattern=r"^(https|http|ssh|git|file)://",
         description="Address of the repository; file:// too.",
@@ -49,7 +51,7 @@ class Git(Block):
 class Url(Block):
     """A zip or tar archive of image files."""
 
-    kind: Literal["url"] = Field(description="Chooses this source.")
+    kind: Literal["url"] = Field(description="Kind of source.")
     url: str = Field(pattern=r"^(https|http|ftp|file)://", description="Address of the archive.")
     sha256: Sha256 = Field(description="Checksum of the archive.")
     include: list[str] = Field(
@@ -67,28 +69,28 @@ class Url(Block):
 
 
 class Published(Block):
-    """A benchmark dataset from its published archives (checksums pinned, read without pickle)."""
+    """A standard dataset from its published archives (checksums pinned, read without pickle)."""
 
-    kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Chooses this source.")
+    kind: Literal["mnist", "fashion-mnist", "cifar10"] = Field(description="Kind of source.")
 
 
 Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discriminator="kind")]
 
 
 class Classifier(Block):
-    """The small network whose features and class probabilities give `features: classifier`."""
+    """The small network whose features and class probabilities `features: classifier` uses."""
 
     steps: PositiveInt = Field(300, description="Optimiser steps.")
     batch_size: PositiveInt = Field(128, description="Images per step.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
     features: PositiveInt = Field(64, description="Dimensions of the feature vector.")
-    seed: Seed = Field(0, description="Of the weights and of the order of images.")
+    seed: Seed = Field(0, description="Seed of the weights and of the order of images.")
 
 
 class FetchStage(Block):
-    """What determines the files of a dataset: the fetching program's `--what`.
+    """All that determines the files of a dataset: `--what` of fetch.py.
 
-    `listing` is the hash of the files of a local folder: when they change, what follows is stale.
+    listing: hash of the files of a local folder; when they change, all that follows is stale.
     """
 
     version: PositiveInt
@@ -97,7 +99,7 @@ class FetchStage(Block):
 
 
 class PrepareStage(Block):
-    """What determines prepared images, but the files they are made of: a program's `--what`."""
+    """All that determines prepared images besides their files: `--what` of prepare.py."""
 
     version: PositiveInt
     kind: str
@@ -110,26 +112,27 @@ class PrepareStage(Block):
 
 
 class ClassifierStage(Block):
-    """What determines a dataset's classifier, but its images: a program's `--what`."""
+    """All that determines a classifier besides the images: `--what` of train_classifier.py."""
 
     version: PositiveInt
     classifier: Classifier = Field(default_factory=Classifier)
 
 
 class PrepareRun(Block):
-    """How preparation is run; never changes a result."""
+    """Settings of running preparation, which never change a result."""
 
     cpus: PositiveInt = Field(4, description="Processes that decode images.")
 
 
 class Dataset(Block):
-    """One dataset: its source, and the square images made of it."""
+    """One dataset: its source, and the square images made from it."""
 
-    source: Source = Field(description="Where the images come from; `kind` decides the other keys.")
+    source: Source = Field(description="Source of the images; `kind` decides the other keys.")
     image_size: PositiveInt = Field(
         ge=8,
         le=2048,
-        description="Pixels: the short side is resized to it, then the centre is cropped.",
+        description="Side of the prepared images in pixels: the shorter side of each image is "
+        "resized to it, then the centre is cropped.",
     )
     channels: Literal[1, 3] = Field(3, description="1 grayscale, 3 RGB.")
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = Field(
@@ -137,14 +140,19 @@ class Dataset(Block):
         description="Share of the images held out of training; `published`: the dataset's own test "
         "images (mnist, fashion-mnist, cifar10), which are otherwise left out.",
     )
-    split_seed: Seed = Field(0, description="Decides which images are held out.")
+    split_seed: Seed = Field(0, description="Seed of the choice of held-out images.")
     max_megapixels: float = Field(
-        100, gt=0, description="Larger images are left out, with the reason in images.csv."
+        100,
+        gt=0,
+        description="Size limit of source images in megapixels; larger ones are left out, with the "
+        "reason in images.csv.",
     )
     classifier: Classifier = Field(
         default_factory=Classifier, description="Used by scores with `features: classifier`."
     )
-    run: PrepareRun = Field(default_factory=PrepareRun, description="How preparation is run.")
+    run: PrepareRun = Field(
+        default_factory=PrepareRun, description="Settings of running preparation."
+    )
 
     def problems(self) -> Iterator[str]:
         if self.eval_fraction == "published" and self.source.kind not in PUBLISHED_SPLITS:

@@ -1,4 +1,4 @@
-"""`diffusion:`, the forward process and what the network predicts."""
+"""`diffusion:`, the forward process and the quantity that the network predicts."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -11,17 +11,18 @@ WITH_ENDS = ("linear", "scaled_linear")
 
 
 class Diffusion(Block):
-    """The forward process and what the network predicts."""
+    """The forward process and the quantity that the network predicts."""
 
     timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")
     objective: Literal["pred_noise", "pred_x0", "pred_v"] = Field(
         "pred_v",
-        description="What the network predicts (Ho et al. 2020; Salimans & Ho 2022 for v).",
+        description="Quantity that the network predicts: the noise, the image (Ho et al. 2020) "
+        "or v (Salimans & Ho 2022).",
     )
     beta_schedule: Literal["linear", "cosine", "sigmoid", "scaled_linear"] = Field(
         "sigmoid",
-        description="Ho 2020, Nichol & Dhariwal 2021, Jabri 2022, Rombach 2022 (linear in the "
-        "square root).",
+        description="Schedule of the betas: Ho 2020, Nichol & Dhariwal 2021, Jabri 2022, Rombach "
+        "2022 (linear in the square root).",
     )
     beta_start: float | None = Field(
         None,
@@ -51,8 +52,11 @@ class Diffusion(Block):
             )
 
     def ends(self) -> tuple[float, float]:
-        """First and last beta of a schedule that has ends; those of Ho et al. 2020 at any length
-        (0.0001 and 0.02 at 1,000 timesteps), or those of Rombach et al. 2022."""
+        """Return first and last beta of a linear or scaled_linear schedule.
+
+        Defaults: those of Ho et al. 2020 scaled to the length (0.0001 and 0.02 at 1,000 timesteps),
+        or those of Rombach et al. 2022.
+        """
         if self.beta_schedule == "linear":
             usual = (0.1 / self.timesteps, 20 / self.timesteps)
         else:

@@ -1,5 +1,6 @@
-"""The reference of the config file and its JSON schema, generated from the models."""
+"""Reference of the config file and its JSON schema, generated from the models."""
 
+import inspect
 import json
 import types
 import typing
@@ -20,43 +21,43 @@ current. [config.yaml](config.yaml) is a complete example, the demo. Editors tha
 (VS Code with the YAML extension, for one) complete and check keys when the file begins with
 `# yaml-language-server: $schema=schema.json`.
 
-**What and how.** Keys under a `run:` block say how a stage is run (processes, cores, cuts into
-jobs): changing them never makes a result stale. All other keys say what is computed: changing one
-runs again exactly the stages that read it and what follows from them. Raising `train.steps` trains
-only the new steps; raising `images` draws only the new images; new sets and scores touch nothing
-else.
+**What and how.** Keys of a `run:` block decide how a stage is run (processes, cores, division into
+jobs): changing them never makes a result stale. All other keys decide what is computed: changing
+one runs again exactly the stages that read it and those that depend on them. Raising `train.steps`
+trains only the new steps; raising `images` draws only the new images; new sets and scores touch
+nothing else.
 
-`defaults:` is merged under every experiment, block by block; what an experiment says itself wins.
+`defaults:` is merged under every experiment, block by block; an experiment's own keys win.
 Names of datasets, experiments, sets, scores and models are letters, digits and `. _ -`.
 """
 
 
 def config_reference() -> str:
-    """config/README.md as Markdown: a table of keys per block."""
+    """Return config/README.md as Markdown: a table of keys per block."""
     return "\n".join([HEAD, *_blocks(Config, "the file itself", set())])
 
 
 def config_schema() -> str:
-    """The JSON schema of the config file, for editors."""
+    """Return the JSON schema of the config file, for editors."""
     schema = Config.model_json_schema()
-    # Keys of an experiment may come from `defaults`, so an editor must not miss them there.
+    # Keys of an experiment may come from `defaults`, so an editor must not require them there.
     schema["$defs"]["Experiment"]["required"] = []
     schema["properties"]["defaults"] = {
         "$ref": "#/$defs/Experiment",
-        "description": "Merged under every experiment.",
+        "description": "Keys that are merged under every experiment.",
     }
-    for block in ("Train", "Unet", "Unet2d"):  # an autoencoder has no defaults, but one Train
+    for block in ("Train", "Unet", "Unet2d"):  # autoencoders share Train, without defaults
         schema["$defs"][block].pop("required", None)
     return json.dumps(schema, indent=2) + "\n"
 
 
 def _blocks(model: type[Block], where: str, seen: set[type]) -> Iterator[str]:
-    """The table of a block, then of the blocks in it."""
+    """Yield the table of a block, then those of the blocks in it, as lines of Markdown."""
     if model in seen:
         return
     seen.add(model)
     yield f"\n## `{where}`\n" if where != "the file itself" else "\n## Top level\n"
-    yield f"{(model.__doc__ or '').strip()}\n"
+    yield f"{inspect.getdoc(model) or ''}\n"
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     for name, field in _own_first(model).items():
         cells = (f"`{field.alias or name}`", _kind(field), _default(field), field.description or "")
@@ -68,7 +69,7 @@ def _blocks(model: type[Block], where: str, seen: set[type]) -> Iterator[str]:
 
 
 def _own_first(model: type[Block]) -> dict[str, FieldInfo]:
-    """The keys of a block: its own, those that it has from another, and how it is run."""
+    """Return the fields of a block: its own, then inherited ones, then `run`."""
     own = getattr(model, "__annotations__", {})
     fields = model.model_fields
     order = sorted(fields, key=lambda name: (name == "run", name not in own))
@@ -95,7 +96,7 @@ def _is_block(annotation: Any) -> bool:
 
 
 def _tag(member: Any) -> str | None:
-    """The key that says which member of a union of blocks is meant; None for another model."""
+    """Return the key that selects a member of a union of blocks; None for another model."""
     return next((key for key in ("kind", "name") if _tag_values(member, key)), None)
 
 
@@ -109,7 +110,7 @@ def _is(annotation: Any, origin: Any) -> bool:
 
 
 def _kind(field: FieldInfo) -> str:
-    """What a value may be, in words, with its bounds."""
+    """Return the allowed values of a key as text, with their bounds."""
     text = _type_text(field.annotation)
     found = [
         (sign, getattr(item, name))

@@ -1,4 +1,4 @@
-"""An experiment and the whole config as types."""
+"""Types of an experiment and of the whole config."""
 
 import functools
 from collections.abc import Iterator
@@ -44,13 +44,14 @@ class Experiment(Block):
     scores: dict[Name, Score] = Field(
         {}, description="Named ways to score; each is applied to each set of samples."
     )
-    keep: Keep | None = Field(None, description="Which checkpoints stay; null: all do.")
-    best: Best | None = Field(None, description="Which checkpoint is exported; null: none.")
+    keep: Keep | None = Field(None, description="Checkpoints to keep; null: all.")
+    best: Best | None = Field(None, description="Checkpoint to export; null: none.")
     published: tuple[PublishedScore, ...] = Field(
-        (), description="What the literature reports, for figures and tables."
+        (), description="Scores that the literature reports, for figures and tables."
     )
     sweep: Sweep | None = Field(
-        None, description="Values of keys, each combination an experiment; null: this one alone."
+        None,
+        description="Several values of keys, each combination an experiment; null: one experiment.",
     )
 
     def problems(self) -> Iterator[str]:
@@ -59,32 +60,33 @@ class Experiment(Block):
 
 
 class Config(Block):
-    """Where things lie, the datasets, the autoencoders and experiments on them, and the throughput
-    benchmark."""
+    """The config file: folders, datasets, autoencoders, experiments and throughput benchmark."""
 
-    results_dir: str = Field("results", description="Everything that is computed.")
-    resources_dir: str = Field("resources", description="Downloads: datasets, Inception weights.")
+    results_dir: str = Field("results", description="Folder of everything that is computed.")
+    resources_dir: str = Field(
+        "resources", description="Folder of downloads: datasets, Inception weights."
+    )
     datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
     autoencoders: dict[Name, Autoencoder] = Field({}, description="Named autoencoders.")
-    defaults: dict[str, Any] = Field({}, description="Merged under every experiment.")
+    defaults: dict[str, Any] = Field({}, description="Keys that are merged under every experiment.")
     experiments: dict[Name, Experiment] = Field({}, description="Named experiments.")
     benchmark: Benchmark | None = Field(
-        None, description="How fast models train, and how that scales: `snakemake benchmark`."
+        None, description="Speed of training and its scaling, measured by `snakemake benchmark`."
     )
     _sweeps: dict[str, SweptExperiment] = PrivateAttr(default_factory=dict)
 
     @property
     def sweeps(self) -> dict[str, SweptExperiment]:
-        """The sweeps by name; their members stand among the experiments, in place of them."""
+        """The sweeps by name; `experiments` has their members in place of them."""
         return self._sweeps
 
     @functools.cached_property
     def trainings(self) -> dict[str, Autoencoder | Experiment]:
-        """Everything that is trained, by name: autoencoders first, whose latents others need."""
+        """All that is trained, by name: autoencoders first, whose latents experiments need."""
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:
-        """Two files of one name: tables would take their scores for comparable."""
+        """Yield files that share a name, by which tables would treat their scores as comparable."""
         weights: dict[tuple[str, str], str] = {}
         statistics: dict[str, str] = {}
         for training, keys in self.trainings.items():

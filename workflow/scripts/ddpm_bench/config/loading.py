@@ -1,4 +1,4 @@
-"""The whole config file: reading, merging the defaults, and reporting all that is wrong at once."""
+"""Reading of the config file: merging the defaults, and reporting all wrong keys at once."""
 
 import types
 import typing
@@ -19,7 +19,7 @@ UNIONS = (Union, types.UnionType)
 
 
 def read_config(path: Path) -> Config:
-    """Read and check a config file. Raises UserError with every wrong key of it."""
+    """Read and check a config file. Raises UserError with every wrong key in it."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,7 +32,10 @@ def read_config(path: Path) -> Config:
 
 
 def check_config(raw: Any, origin: str = "config") -> Config:
-    """Check a parsed config. Raises UserError with every wrong key: path, value, remedy."""
+    """Check a parsed config and return it as types.
+
+    Raises UserError with every wrong key: path, value, remedy.
+    """
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: must be a mapping of keys such as `datasets` and `experiments`")
     merged, sweeps, problems = expand_sweeps(with_defaults(raw), Experiment)
@@ -44,7 +47,7 @@ def check_config(raw: Any, origin: str = "config") -> Config:
     except ValidationError as error:
         problems += _describe(error.errors(), _as_written(raw, sweeps))
     if problems:
-        # A wrong default is met once per experiment, what is wrong with a sweep in its members.
+        # A wrong default is found once per experiment, a wrong key of a sweep once per member.
         problems = list(dict.fromkeys(grouped_by_sweep(problems, sweeps)))
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         listing = "\n".join(f"  {problem}" for problem in problems)
@@ -54,7 +57,7 @@ def check_config(raw: Any, origin: str = "config") -> Config:
 
 
 def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the parsed config with `defaults` merged under each experiment."""
+    """Return a copy of the parsed config with `defaults` merged under each experiment."""
     defaults, experiments = raw.get("defaults") or {}, raw.get("experiments")
     if not isinstance(defaults, dict) or not isinstance(experiments, dict):
         return raw
@@ -66,7 +69,7 @@ def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_written(raw: dict[str, Any], sweeps: dict[str, SweptExperiment]) -> dict[str, Any]:
-    """The parsed config without the defaults, each member as its sweep stands there."""
+    """Return the parsed config without defaults, each member with the keys of its sweep."""
     if not sweeps:
         return raw
     written = dict(raw["experiments"])
@@ -86,12 +89,12 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
-    """A line for each wrong key: its path, value, what is allowed, the nearest known key."""
+    """Yield a line for each wrong key: its path, value, allowed values, most similar key."""
     by_path: dict[tuple[str, type | None], list[Any]] = {}
     for error in errors:
         by_path.setdefault(_written_path(error["loc"], raw), []).append(error)
     for (path, block), group in by_path.items():
-        # A value that may be a block, and is one, is no other kind of value: that says nothing.
+        # If a value that may be a block is one, only the errors inside the block are of use.
         group = [error for error in group if error["type"] == "value_error"] or group
         error = group[0]
         if error["type"] != "value_error" and any(
@@ -113,10 +116,10 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type | None]:
-    """The key path as the user wrote it, and the block (model class) in which its last key stands.
+    """Return the key path as the user wrote it, and the block (model class) of its last key.
 
-    pydantic's location also names the chosen member of a union, which no user has written; and a
-    key that an experiment has from `defaults` is named there.
+    pydantic's location also names the chosen member of a union, which is left out. A key that an
+    experiment takes from `defaults` is given with its path there.
     """
     path: list[str] = []
     here: Any = Config
@@ -149,7 +152,7 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
 
 
 def _bare(annotation: Any) -> Any:
-    """The annotation without its metadata, and the block of one that may be null."""
+    """Return an annotation without its metadata and without None."""
     if typing.get_origin(annotation) is Annotated:
         return _bare(typing.get_args(annotation)[0])
     members = typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else ()
@@ -159,8 +162,11 @@ def _bare(annotation: Any) -> Any:
 
 
 def _is_meant(member: Any, tag: int | str) -> bool:
-    """Whether a member of a union is the one of this `kind` (source) or `name` (model), or else the
-    block that pydantic names as `function-after[_fits_together(), CheckpointRange]`."""
+    """Return True for the member of a union that pydantic's location names by `tag`.
+
+    tag: its `kind` (source) or `name` (model), or for another block
+    `function-after[_fits_together(), CheckpointRange]`.
+    """
     fields = getattr(member, "model_fields", {})
     if fields and str(tag).endswith(f" {member.__name__}]"):
         return True
@@ -181,10 +187,10 @@ ABBREVIATED = 16  # hexadecimal digits of a name
 
 
 def frozen_config(raw: dict[str, Any], folder: Path) -> Path:
-    """Write a parsed config into `folder`, under a name by its content; returns the absolute path.
+    """Write a parsed config into `folder` under a hash of its content; return the absolute path.
 
-    raw: with what the command line put over it. Relative paths in it stay as they are: they are
-    relative to the working directory, which jobs share. The same config is written once.
+    raw: the config after changes from the command line. Relative paths in it stay relative to the
+    working directory, which jobs share. A config that is already there is not written again.
     """
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
     path = folder.absolute() / f"{sha256_text(text)[:ABBREVIATED]}.yaml"

@@ -9,7 +9,7 @@ from ddpm_bench.config.block import Block, PositiveInt
 
 
 class Network(Block):
-    """What every network has."""
+    """Keys of every denoising network."""
 
     self_condition: bool = Field(
         False,
@@ -17,17 +17,18 @@ class Network(Block):
     )
     init: Literal["default", "orthogonal"] = Field(
         "default",
-        description="First weights: the package's own, or orthogonal matrices (Saxe et al. 2014).",
+        description="Initial weights: the package's own, or orthogonal matrices (Saxe et al. "
+        "2014).",
     )
     zero_residual: bool = Field(
         False,
-        description="Residual branches begin as zero (Goyal et al. 2017; Ho et al. 2020).",
+        description="Start residual branches at zero (Goyal et al. 2017; Ho et al. 2020).",
     )
     dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the elements that training zeroes inside residual blocks (Srivastava "
+        description="Share of elements set to zero in residual blocks during training (Srivastava "
         "et al. 2014; Ho et al. 2020 take 0.1 for CIFAR-10).",
     )
 
@@ -35,7 +36,7 @@ class Network(Block):
 class Unet(Network):
     """The U-Net of denoising-diffusion-pytorch."""
 
-    name: Literal["unet"] = Field(description="Which network.")
+    name: Literal["unet"] = Field(description="Name of the network.")
     dim: PositiveInt = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
     dim_mults: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
@@ -44,23 +45,23 @@ class Unet(Network):
     attn_dim_head: PositiveInt = Field(32, description="Channels of each head.")
 
     def smallest_multiple(self) -> int:
-        """Image sides must be multiples of this many pixels (one halving between levels)."""
+        """Return the number that must divide image sides: one halving between levels."""
         return 2 ** (len(self.dim_mults) - 1)
 
 
 class Unet2d(Network):
     """UNet2DModel of diffusers, the U-Net of Ho et al. 2020."""
 
-    name: Literal["unet2d"] = Field(description="Which network.")
+    name: Literal["unet2d"] = Field(description="Name of the network.")
     block_out_channels: tuple[PositiveInt, ...] = Field(
         (128, 256, 256, 256), min_length=1, description="Channels of each level."
     )
     layers_per_block: PositiveInt = Field(2, description="Residual blocks of each level.")
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (1,), description="Levels with self-attention, 0 the first."
+        (1,), description="Levels with self-attention, counted from 0."
     )
     attention_head_dim: PositiveInt | None = Field(
-        None, description="Channels of each head; null: one head, as Ho et al. have it."
+        None, description="Channels of each head; null: one head, as in Ho et al. 2020."
     )
     norm_num_groups: PositiveInt = Field(32, description="Groups of each group normalisation.")
 
@@ -84,7 +85,7 @@ class Unet2d(Network):
                 )
 
     def smallest_multiple(self) -> int:
-        """Image sides must be multiples of this many pixels (one halving between levels)."""
+        """Return the number that must divide image sides: one halving between levels."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
@@ -102,16 +103,18 @@ class LatentShape(Block):
 
 
 class VqVae(Block):
-    """A VQ-VAE (van den Oord et al. 2017): encoder and decoder of diffusers, codebooks of
-    vector-quantize-pytorch."""
+    """A VQ-VAE (van den Oord et al. 2017).
 
-    name: Literal["vqvae"] = Field(description="Which network.")
+    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch.
+    """
+
+    name: Literal["vqvae"] = Field(description="Name of the network.")
     channels: PositiveInt = Field(
-        64, description="Of the first level; each halving doubles them, up to four times as many."
+        64,
+        description="Channels of the first level; each halving doubles them, up to four times as "
+        "many.",
     )
-    downsampling: Literal[2, 4, 8, 16] = Field(
-        4, description="Pixels of an image side for each of its latent."
-    )
+    downsampling: Literal[2, 4, 8, 16] = Field(4, description="Ratio of image side to latent side.")
     layers_per_block: PositiveInt = Field(2, description="Residual blocks of each level.")
     norm_num_groups: PositiveInt = Field(32, description="Groups of each group normalisation.")
     attention: bool = Field(True, description="Self-attention at the latents' resolution.")
@@ -124,8 +127,8 @@ class VqVae(Block):
     )
     residual_quantizers: PositiveInt = Field(
         1,
-        description="Codebooks in a row, each for what the ones before leave (Zeghidour et al. "
-        "2021).",
+        description="Codebooks in a row, each for the residual of those before it (Zeghidour et "
+        "al. 2021).",
     )
     commitment: float = Field(
         0.25, gt=0, description="Weight of the squared distance between latents and their codes."
@@ -133,8 +136,8 @@ class VqVae(Block):
     restart_every: int = Field(
         100,
         ge=0,
-        description="Steps after which codes that none has used are set to latents of the batch "
-        "(Dhariwal et al. 2020); 0: never.",
+        description="Steps after which unused codes are set to latents of the batch (Dhariwal et "
+        "al. 2020); 0: never.",
     )
 
     def problems(self) -> Iterator[str]:
@@ -145,16 +148,16 @@ class VqVae(Block):
             )
 
     def widths(self) -> tuple[int, ...]:
-        """Channels of each level, from the image's resolution to the latents'."""
+        """Return the channels of each level, from the image's resolution to the latents'."""
         halvings = self.downsampling.bit_length() - 1
         return tuple(
             self.channels * 2 ** min(level, MOST_DOUBLINGS) for level in range(halvings + 1)
         )
 
     def smallest_multiple(self) -> int:
-        """Image sides must be multiples of this many pixels."""
+        """Return the number that must divide image sides."""
         return self.downsampling
 
     def latents_of(self, image_size: int) -> LatentShape:
-        """What it makes of a square image of so many pixels a side."""
+        """Return the shape of the latents of a square image with sides of `image_size` pixels."""
         return LatentShape(channels=self.latent_channels, size=image_size // self.downsampling)

@@ -1,4 +1,4 @@
-"""`published:`, what the literature reports, to be drawn beside what is measured here."""
+"""`published:`, scores of the literature, shown beside measured ones."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,35 +10,41 @@ from ddpm_bench.config.selection import MetricName, metric_column
 
 
 class PublishedScore(Block):
-    """A published score: a dashed line in figures of the same dataset and feature space, and a row
-    of the table of best scores."""
+    """A score from the literature.
 
-    metric: MetricName = Field(description="Which score it is.")
-    value: float = Field(description="As published.")
-    source: str = Field(min_length=1, max_length=60, description="Who says so: Ho et al. 2020.")
+    It is a dashed line in figures of the same dataset and feature space, and a row of the table of
+    best scores.
+    """
+
+    metric: MetricName = Field(description="Metric of the score.")
+    value: float = Field(description="Published value.")
+    source: str = Field(
+        min_length=1, max_length=60, description="Source, such as `Ho et al. 2020`."
+    )
     feature_space: Annotated[
         str, Field(pattern=r"^(classifier|inception(-[\w.-]+)?|dinov2-[\w.-]+)$")
-    ] = Field(description="As the tables name it, such as inception.")
+    ] = Field(description="Name of the feature space in the tables, such as inception.")
     reference: Literal["train", "eval", "all"] = Field(
-        "train", description="The images that it was held against."
+        "train", description="Images that it was compared with."
     )
     fid_backend: Literal["torch-fidelity", "pytorch-fid"] = Field(
         "torch-fidelity",
-        description="Whose resize FID's features have; TensorFlow's own is that of torch-fidelity.",
+        description="Package whose resizing of images FID used; choose torch-fidelity for "
+        "TensorFlow's own.",
     )
     fid_statistics: Name | None = Field(
-        None, description="FID's published statistics by name, as of `scores`; null: `reference`."
+        None, description="Name of FID's published statistics, as in `scores`; null: `reference`."
     )
-    note: str = Field("", description="What else should be known, for the table.")
+    note: str = Field("", description="Remark for the table.")
 
     @property
     def column(self) -> str:
-        """The column of the tables that it stands beside."""
+        """Column of the tables that has the same metric."""
         return metric_column(self.metric)
 
     @property
     def fid_reference(self) -> str:
-        """What the tables say that FID is held against."""
+        """Reference of FID by its name in the tables."""
         return self.fid_statistics or self.reference
 
     def problems(self) -> Iterator[str]:
@@ -49,21 +55,21 @@ class PublishedScore(Block):
 
 
 class PublishedOf(PublishedScore):
-    """A published score and the dataset that it is of."""
+    """A published score and its dataset."""
 
     dataset: Name
 
 
 class CompareStage(Block):
-    """What decides the comparison of all experiments, but their scores."""
+    """All that decides the comparison of all experiments besides their scores."""
 
     version: PositiveInt
     published: tuple[PublishedOf, ...] = ()
-    drawn: tuple[Name, ...] | None = None  # the experiments that figures show; None: all
+    drawn: tuple[Name, ...] | None = None  # experiments in figures; None: all
 
 
 class ScoreFiguresStage(Block):
-    """What decides a figure of scores, but the scores: a program's `--what`."""
+    """All that decides a figure of scores besides the scores: a program's `--what`."""
 
     version: PositiveInt
     published: tuple[PublishedOf, ...] = ()

@@ -1,4 +1,4 @@
-"""What decides tables and figures: the `--what` of the programs that make them."""
+"""Keys that decide tables and figures: `--what` of the programs that make them."""
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from ddpm_bench.config.sweep import Sweep
 
 
 class CollectStage(Block):
-    """What decides an experiment's tables, but its scores."""
+    """All that decides an experiment's tables besides its scores."""
 
     version: PositiveInt
     experiment: Name
@@ -18,13 +18,13 @@ class CollectStage(Block):
 
 
 class PlotStage(Block):
-    """What decides a figure, but the table or the images that it shows."""
+    """All that decides a figure besides the table or the images that it shows."""
 
     version: PositiveInt
 
 
 class ScheduleStage(Block):
-    """What decides the figure of a forward process and of the loss weights."""
+    """All that decides the figure of a forward process and of the loss weights."""
 
     version: PositiveInt
     diffusion: Diffusion = Field(default_factory=Diffusion)
@@ -32,14 +32,14 @@ class ScheduleStage(Block):
 
 
 class SamplersStage(Block):
-    """What decides the comparison of an experiment's samplers, but scores and timings."""
+    """All that decides the comparison of an experiment's samplers besides scores and timings."""
 
     version: PositiveInt
     sets: dict[Name, Drawing] = Field(default_factory=dict)
 
 
 class ChargedExperiment(Block):
-    """The names by which an experiment's jobs are known."""
+    """Names of an experiment's dataset, sets and scores, from which its jobs are named."""
 
     dataset: Name
     samples: list[Name] = Field(default_factory=list)
@@ -47,20 +47,20 @@ class ChargedExperiment(Block):
 
 
 class CostsStage(Block):
-    """What decides the table of costs, but what was measured."""
+    """All that decides the table of costs besides the measurements."""
 
     version: PositiveInt
     experiments: dict[Name, ChargedExperiment]
 
 
 class TrainingPrerequisites(Block):
-    """What an experiment's training stands on."""
+    """Trainings that an experiment's training needs."""
 
     autoencoder: Name | None = None
 
 
 class HoursStage(Block):
-    """What decides scores against hours of training, but the scores and the times."""
+    """All that decides the figures of scores against hours besides scores and times."""
 
     version: PositiveInt
     experiments: dict[Name, TrainingPrerequisites]
@@ -68,7 +68,7 @@ class HoursStage(Block):
 
 
 class LossGroup(Block):
-    """Experiments whose losses compare; by name, what sets each apart, in words."""
+    """Experiments with comparable losses, by name with a text of their differences."""
 
     dataset: str
     about: str
@@ -76,23 +76,23 @@ class LossGroup(Block):
 
 
 class LossesStage(Block):
-    """What decides the comparison of losses, but the losses."""
+    """All that decides the comparison of losses besides the losses."""
 
     version: PositiveInt
     groups: tuple[LossGroup, ...] = ()
 
 
 class SweepStage(Block):
-    """What decides the tables and figures of a sweep, but what its members came to."""
+    """All that decides a sweep's tables and figures besides its members' results."""
 
     version: PositiveInt
     sweep: Name
     swept: Sweep
-    train_seed: Seed = 0  # of all members, where it is not swept
+    train_seed: Seed = 0  # of all members, unless it is swept
 
 
 class GridStage(Block):
-    """What decides the grid of a checkpoint's samples, but the samples."""
+    """All that decides the grid of a checkpoint's samples besides the samples."""
 
     version: PositiveInt
     images: PositiveInt = 64

@@ -13,26 +13,26 @@ from ddpm_bench.config.training import nearest_multiples
 
 
 class SampleRun(Failing):
-    """How sampling is run; never changes a byte."""
+    """Settings of running sampling, which never change a byte."""
 
     images_per_job: PositiveInt | None = Field(
         None,
-        description="Images that one job draws, a multiple of batch_size; null: the whole set.",
+        description="Images of one job, a multiple of batch_size; null: the whole set.",
     )
     checkpoints_per_job: PositiveInt = Field(
         1,
-        description="On SLURM one job draws from so many checkpoints of a training job, in turn on "
-        "one GPU; if one fails, the job's finished ones are drawn again.",
+        description="Checkpoints of a training job from which one SLURM job draws, one after the "
+        "other on one GPU; if one fails, the job's finished ones are drawn again.",
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
 
 
 class TimestepRange(Block):
-    """Timesteps from one down to another at equal distances; the last is there if one meets it."""
+    """Timesteps at equal distances from `from` down to `to`, which is included if one meets it."""
 
-    first: int = Field(ge=0, alias="from", description="The first and highest.")
-    last: int = Field(ge=0, alias="to", description="None is below it.")
-    every: PositiveInt = Field(description="Their distance.")
+    first: int = Field(ge=0, alias="from", description="First and highest timestep.")
+    last: int = Field(ge=0, alias="to", description="Lower bound of the timesteps.")
+    every: PositiveInt = Field(description="Distance between timesteps.")
 
     def problems(self) -> Iterator[str]:
         if self.first < self.last:
@@ -43,7 +43,7 @@ Timesteps = tuple[Annotated[int, Field(ge=0)] | TimestepRange, ...]
 
 
 def expanded_timesteps(timesteps: Timesteps) -> list[int]:
-    """Every timestep of a list of single ones and ranges, in its order."""
+    """Return every timestep of a list of single ones and ranges, in its order."""
     expanded: list[int] = []
     for item in timesteps:
         if isinstance(item, int):
@@ -53,7 +53,7 @@ def expanded_timesteps(timesteps: Timesteps) -> list[int]:
     return expanded
 
 
-# Which options belong to which schedulers; other ones refuse them.
+# Options that only some schedulers take.
 OPTIONS = {
     "eta": ("ddim",),
     "variance": ("ddpm",),
@@ -63,7 +63,7 @@ OPTIONS = {
 
 
 class Drawing(Block):
-    """What decides the bytes of each image of a set."""
+    """All keys that decide the bytes of each image of a set."""
 
     scheduler: Literal[
         "ddpm", "ddim", "dpmsolver++", "unipc", "euler", "euler-ancestral", "heun"
@@ -77,21 +77,23 @@ class Drawing(Block):
         ge=1,
         le=3,
         description="Order of dpmsolver++ and unipc, to which unipc's corrector adds one; null: "
-        "2. dpmsolver++ of order 3, as diffusers has it, errs less than 2, but falls no faster.",
+        "2. The error of diffusers' dpmsolver++ of order 3 is below that of order 2, but falls no "
+        "faster with the number of steps.",
     )
     steps: PositiveInt = Field(
         20,
-        description="Solver steps, at most diffusion.timesteps; one network evaluation each, but "
-        "two in those of heun, except in the last.",
+        description="Solver steps, at most diffusion.timesteps; each takes one network "
+        "evaluation, or two with heun, except in the last step.",
     )
     eta: float = Field(0.0, ge=0, le=1, description="Noise of ddim: 0 deterministic, 1 as ddpm.")
     variance: Literal["fixed-small", "fixed-large"] | None = Field(
         None,
-        description="Of the noise that ddpm adds: the posterior's (fixed-small; null), or beta "
-        "(fixed-large), the two of Ho et al. 2020, section 3.2, who drew CIFAR-10 with the latter.",
+        description="Variance of the noise that ddpm adds: the posterior's (fixed-small; null) "
+        "or beta (fixed-large), the two of Ho et al. 2020, section 3.2, who drew CIFAR-10 with "
+        "the latter.",
     )
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
-        "trailing", description="Which timesteps are visited (Lin et al. 2024, table 2)."
+        "trailing", description="Choice of the visited timesteps (Lin et al. 2024, table 2)."
     )
     timesteps: Annotated[Timesteps, Field(min_length=1)] | None = Field(
         None,
@@ -103,25 +105,36 @@ class Drawing(Block):
         None,
         description="Noise levels of Karras 2022, eq. 5, from 80 (or the schedule's highest) to "
         "the schedule's lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun. null: "
-        "for heun, which errs badly at timesteps evenly spaced, unless timesteps are given.",
+        "true for heun, whose error at evenly spaced timesteps is large, unless timesteps are "
+        "given.",
     )
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Of the network; the solver's steps are in float32."
+        "fp32", description="Precision of the network; the solver's steps are in float32."
     )
     ema_sigma_rel: float | None = Field(
         None,
-        description="Which average of the weights: null the one of train.ema_decay, or one of "
+        description="Average of the weights: null for the one of train.ema_decay, or one of "
         "train.ema_sigma_rels.",
     )
     batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
-    seed: Seed = Field(0, description="Image i of a set depends on the seed and i alone.")
+    seed: Seed = Field(
+        0, description="Seed of the noise; image i of a set depends on the seed and i alone."
+    )
 
     def solver_steps(self) -> int:
-        """How many timesteps are visited."""
+        """Return the number of visited timesteps."""
         return len(expanded_timesteps(self.timesteps)) if self.timesteps else self.steps
 
+    def network_evaluations(self) -> int:
+        """Return the number of network evaluations per image.
+
+        heun takes two in each step but the last (Karras et al. 2022, algorithm 1), others one.
+        """
+        steps = self.solver_steps()
+        return 2 * steps - 1 if self.scheduler == "heun" else steps
+
     def karras_spaced(self) -> bool:
-        """Whether the noise levels are Karras', and not those of timesteps."""
+        """Return True if the noise levels are those of Karras et al., not those of timesteps."""
         if self.karras_sigmas is not None:
             return self.karras_sigmas
         given = self.timesteps is not None or self.timestep_spacing != "trailing"
@@ -146,7 +159,7 @@ class Drawing(Block):
     def _misfits_of_timesteps(self, timesteps: Timesteps) -> Iterator[str]:
         for other in ("steps", "timestep_spacing", "karras_sigmas"):
             if other in self.model_fields_set and getattr(self, other):
-                yield f"timesteps and {other} both say which timesteps are visited; remove one"
+                yield f"timesteps and {other} both set the visited timesteps; remove one"
         expanded = expanded_timesteps(timesteps)
         for before, after in itertools.pairwise(expanded):
             if before <= after:
@@ -155,16 +168,17 @@ class Drawing(Block):
 
 
 class CheckpointRange(Block):
-    """Checkpoints at equal distances."""
+    """Checkpoints at equal distances, between two training steps."""
 
     every: PositiveInt | None = Field(
-        None, description="Those at its multiples, one of train.checkpoint_every; null: all."
+        None,
+        description="Distance of the checkpoints, a multiple of train.checkpoint_every; null: all.",
     )
     first: PositiveInt | None = Field(
-        None, alias="from", description="None is before this step; null: from the first on."
+        None, alias="from", description="First training step; null: that of the first checkpoint."
     )
     last: PositiveInt | None = Field(
-        None, alias="to", description="None is after this step; null: up to the last."
+        None, alias="to", description="Last training step; null: that of the last checkpoint."
     )
 
     def problems(self) -> Iterator[str]:
@@ -172,7 +186,7 @@ class CheckpointRange(Block):
             yield f"from = {self.first} is above to = {self.last}; swap them"
 
     def chosen(self, steps: Iterable[int]) -> list[int]:
-        """Those of a training's checkpoint steps that are meant."""
+        """Return those of a training's checkpoint steps that are in this range."""
         return [
             step
             for step in steps
@@ -183,7 +197,7 @@ class CheckpointRange(Block):
 
 
 class Samples(Drawing):
-    """A set of samples: which checkpoints, and how many images of each."""
+    """A set of samples: its checkpoints, and the number of images of each."""
 
     images: PositiveInt = Field(le=10**6, description="Images per checkpoint.")
     checkpoints: (
@@ -192,10 +206,10 @@ class Samples(Drawing):
         | CheckpointRange
     ) = Field(
         "all",
-        description="all, latest, a list of training steps, or `{every: 5000, from: 10000, "
-        "to: 50000}` with any of the three.",
+        description="Checkpoints to draw from: all, latest, a list of training steps, or "
+        "`{every: 5000, from: 10000, to: 50000}` with any of the three.",
     )
-    run: SampleRun = Field(default_factory=SampleRun, description="How sampling is run.")
+    run: SampleRun = Field(default_factory=SampleRun, description="Settings of running sampling.")
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -209,9 +223,9 @@ class Samples(Drawing):
 
 
 class SampleStage(Block):
-    """Everything that determines the bytes of a set, but the weights: a program's `--what`.
+    """All that determines the bytes of a set besides the weights: `--what` of sample.py.
 
-    `autoencoder`: whose latents the model draws, which it then decodes; None for pixels.
+    autoencoder: decodes the latents that the model draws; None for a model of pixels.
     """
 
     version: PositiveInt
@@ -223,5 +237,5 @@ class SampleStage(Block):
     drawing: Drawing = Field(default_factory=Drawing)
 
     def latents(self) -> LatentShape | None:
-        """What the model draws of each image; None for its pixels."""
+        """Return the shape of the latents that the model draws; None for a model of pixels."""
         return None if self.autoencoder is None else self.autoencoder.latents_of(self.image_size)

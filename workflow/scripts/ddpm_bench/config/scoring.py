@@ -1,4 +1,4 @@
-"""`scores:`, named ways to measure a set of samples against the dataset."""
+"""`scores:`, named ways to compare a set of samples with the dataset."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -25,12 +25,12 @@ DINOV2_DIMENSIONS = {"vit-s-14": 384, "vit-b-14": 768, "vit-l-14": 1024, "vit-g-
 class Weights(Block):
     """A local file of weights: Inception's in torch-fidelity's layout, or DINOv2's safetensors."""
 
-    path: str = Field(description="The file; relative to where snakemake is started.")
+    path: str = Field(description="The file, relative to the folder in which snakemake is started.")
     sha256: Sha256 = Field(PUBLISHED_INCEPTION_SHA256, description="Checksum of the file.")
     name: Name | None = Field(
         None,
-        description="What tables and figures call weights other than the published Inception's; "
-        f"of dinov2: {', '.join(DINOV2_DIMENSIONS)}.",
+        description="Name in tables and figures of weights other than the published Inception's; "
+        f"for dinov2 one of {', '.join(DINOV2_DIMENSIONS)}.",
     )
 
     def problems(self) -> Iterator[str]:
@@ -44,31 +44,33 @@ class Weights(Block):
 class Statistics(Block):
     """Published statistics of a dataset: an .npz with mu [D] and sigma [D, D] of its features."""
 
-    path: str = Field(description="The file; relative to where snakemake is started.")
-    name: Name = Field(description="What tables and figures call it, such as cifar10-train.")
+    path: str = Field(description="The file, relative to the folder in which snakemake is started.")
+    name: Name = Field(description="Name in tables and figures, such as cifar10-train.")
 
     def problems(self) -> Iterator[str]:
         if self.name in ("train", "eval", "all"):
-            yield f"name = {self.name!r}: tables would take it for a split; say of which dataset"
+            yield f"name = {self.name!r}: in tables it would look like a split; name the dataset"
 
 
 class ScoreRun(Block):
-    """How scoring is run; never changes a result."""
+    """Settings of running scoring, which never change a result."""
 
     checkpoints_per_job: PositiveInt = Field(
         1,
-        description="On SLURM one job scores so many checkpoints of a training job, in turn on one "
-        "GPU; if one fails, the job's finished ones are scored again.",
+        description="Checkpoints of a training job that one SLURM job scores, one after the "
+        "other on one GPU; if one fails, the job's finished ones are scored again.",
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each job.")
     batch_size: PositiveInt = Field(16, description="Images per forward pass of the features.")
 
 
 class ScoreSettings(Block):
-    """What decides the numbers."""
+    """Settings of the metrics, which decide their values."""
 
     kid_subset_size: PositiveInt | None = Field(
-        None, ge=2, description="null: min(1000, generated, reference)."
+        None,
+        ge=2,
+        description="Images of each of KID's subsets; null: min(1000, generated, reference).",
     )
     kid_subsets: PositiveInt = Field(100, description="Random subsets that KID is averaged over.")
     isc_splits: PositiveInt = Field(10, description="Parts of the set that IS is averaged over.")
@@ -80,13 +82,15 @@ class ScoreSettings(Block):
     )
     fid_backend: Literal["torch-fidelity", "pytorch-fid"] = Field(
         "torch-fidelity",
-        description="Whose resize FID's features have; pytorch-fid takes a second pass.",
+        description="Package whose resizing of images FID uses; pytorch-fid takes a second pass.",
     )
     fid_bootstrap: int = Field(
-        20, ge=0, description="Resamples of both sides for FID's standard deviation; 0: none."
+        20,
+        ge=0,
+        description="Bootstrap resamples of both sides for FID's standard deviation; 0: none.",
     )
     seed: Seed = Field(
-        2020, lt=2**32, description="Of KID's subsets, of IS's splits and of FID's bootstrap."
+        2020, lt=2**32, description="Seed of KID's subsets, of IS's splits and of FID's bootstrap."
     )
 
 
@@ -94,20 +98,23 @@ class Score(ScoreSettings):
     """One way to score; it is applied to every set of samples of its experiment."""
 
     features: Literal["classifier", "inception", "dinov2"] = Field(
-        description="classifier: trained on the dataset's labels, which it needs (sub-folders, or "
-        "a labelled dataset); inception: the field's network; dinov2: of local `weights`."
+        description="Network of the features. classifier: trained here, needs labels "
+        "(sub-folders, or a labelled dataset); inception: the usual one; dinov2: with local "
+        "`weights`."
     )
     reference: Literal["train", "eval", "all"] = Field(
-        "train", description="Images that samples are held against; the literature takes train."
+        "train", description="Images that samples are compared with; the literature uses train."
     )
     fid_statistics: Statistics | None = Field(
-        None, description="What FID is held against; null: `reference`, as all other scores are."
+        None,
+        description="Published statistics that FID alone is compared with; null: `reference`, as "
+        "for all other scores.",
     )
     weights: Weights | None = Field(
         None,
         description="Local weights; null: the published Inception file, downloaded once.",
     )
-    run: ScoreRun = Field(default_factory=ScoreRun, description="How scoring is run.")
+    run: ScoreRun = Field(default_factory=ScoreRun, description="Settings of running scoring.")
 
     def problems(self) -> Iterator[str]:
         if self.weights is not None and self.features == "classifier":
@@ -129,12 +136,12 @@ class Score(ScoreSettings):
 
     @property
     def feature_space(self) -> str:
-        """Its name in paths and tables: classifier, inception, inception-NAME of other weights."""
+        """Name in paths and tables: classifier, inception, or inception-NAME for other weights."""
         return _named(self.features, self.weights)
 
     @property
     def fid_space(self) -> str:
-        """The feature space of FID: another than the rest's with the backend pytorch-fid."""
+        """Feature space of FID, which differs from that of other metrics with pytorch-fid."""
         if self.fid_backend == "torch-fidelity":
             return self.feature_space
         return _named(self.fid_backend, self.weights)
@@ -145,13 +152,13 @@ def _named(space: str, weights: Weights | None) -> str:
 
 
 class FeatureStage(Block):
-    """What determines the features of images: a program's `--what`."""
+    """All that determines features besides the images: `--what` of reference_features.py."""
 
     version: PositiveInt
     # pytorch-fid: the same network after that program's own resize, for `fid_backend`.
     features: Literal["classifier", "inception", "dinov2", "pytorch-fid"]
     weights_sha256: Sha256 | None = None
-    weights_name: Name | None = None  # of weights other than the published ones
+    weights_name: Name | None = None  # for weights other than the published ones
 
     def problems(self) -> Iterator[str]:
         if (self.features == "classifier") != (self.weights_sha256 is None):
@@ -159,14 +166,14 @@ class FeatureStage(Block):
 
     @property
     def feature_space(self) -> str:
-        """The name of the feature space in paths and tables, as in `Score`."""
+        """Name of the feature space in paths and tables, as in `Score`."""
         return f"{self.features}-{self.weights_name}" if self.weights_name else self.features
 
 
 class ScoreStage(Block):
-    """What determines scores, but the images and the reference: a program's `--what`.
+    """All that determines scores besides images and reference: `--what` of score.py.
 
-    `images`: how many of the samples; None for all that there are.
+    images: number of samples to score; None for all.
     """
 
     version: PositiveInt

@@ -1,4 +1,4 @@
-"""`best:`, which checkpoint of an experiment is exported."""
+"""`best:` and `keep:`, the checkpoints to export and to keep."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -12,30 +12,32 @@ MetricName = Literal[
     "fid", "kid", "is", "precision", "recall", "density", "coverage", "kid_mean", "is_mean"
 ]
 SHORT_NAMES = {"kid": "kid_mean", "is": "is_mean"}
-LOWER_IS_BETTER = frozenset({"fid", "kid_mean"})  # of the columns; tables.METRICS says the same
+LOWER_IS_BETTER = frozenset({"fid", "kid_mean"})  # columns; of all others higher is better
 
 
 def metric_column(name: str) -> str:
-    """The column of the tables that a metric's name stands for."""
+    """Return the column of the tables for a metric's name, short or long."""
     return SHORT_NAMES.get(name, name)
 
 
 class Best(Block):
-    """Export the best checkpoint, once all are scored, to results/<experiment>/best/: weights,
-    config, samples, scores, a model card and a short program that draws from it."""
+    """Export of the best checkpoint, once all are scored, to results/<experiment>/best/.
 
-    metric: MetricName = Field(description="What decides; `kid` and `is` are the means.")
+    It has weights, config, samples, scores, a model card and a short program that draws from it.
+    """
+
+    metric: MetricName = Field(description="Metric that decides; `kid` and `is` are the means.")
     greater_is_better: bool | None = Field(
-        None, description="Says the metric's own sense once more, and must agree with it; or null."
+        None, description="The metric's own sense, as a check; null: no check."
     )
     samples: Name | None = Field(
-        None, description="The set of samples that decides; null: the only one there is."
+        None, description="Set of samples that decides; null: the only one."
     )
-    score: Name | None = Field(None, description="The way to score; null: the only one there is.")
+    score: Name | None = Field(None, description="Score that decides; null: the only one.")
 
     @property
     def column(self) -> str:
-        """The column of the tables that decides."""
+        """Column of the tables that decides."""
         return metric_column(self.metric)
 
     def problems(self) -> Iterator[str]:
@@ -48,7 +50,7 @@ class Best(Block):
             )
 
     def misfits(self, samples: Iterable[str], scores: Iterable[str]) -> Iterator[str]:
-        """What does not fit the experiment's sets of samples and ways to score."""
+        """Yield messages for `samples` and `score` that the experiment does not have."""
         for key, kind, given, known in (
             ("samples", "set of samples", self.samples, list(samples)),
             ("score", "score", self.score, list(scores)),
@@ -61,9 +63,9 @@ class Best(Block):
 
 
 class BestStage(Block):
-    """What decides the export, but weights and scores: a program's `--what`.
+    """All that decides the export besides weights and scores: `--what` of best.py.
 
-    `config`: what the config says of this experiment alone, as a config file of its own.
+    config: the parsed config of this experiment alone.
     """
 
     version: PositiveInt
@@ -72,21 +74,23 @@ class BestStage(Block):
 
 
 class Keep(Block):
-    """Remove weights of checkpoints that are drawn from and scored, to save disk space: each n-th,
-    the best by each metric and the latest stay. What is removed does not come back."""
+    """Removal of the weights of scored checkpoints, to save disk space.
 
-    every: PositiveInt = Field(description="Each n-th checkpoint stays; 1: all do.")
+    Each n-th, the best by each metric and the latest stay. The removal cannot be undone.
+    """
+
+    every: PositiveInt = Field(description="Each n-th checkpoint stays; 1: all stay.")
 
 
 class ThinSet(Block):
-    """What a set of samples asks for."""
+    """Checkpoints and average of the weights that a set of samples is drawn from."""
 
     steps: tuple[PositiveInt, ...]
     ema_sigma_rel: float | None = None
 
 
 class ThinStage(Block):
-    """What decides which checkpoints stay, but their scores: a program's `--what`."""
+    """All that decides the checkpoints to keep besides their scores: `--what` of thin.py."""
 
     version: PositiveInt
     keep: Keep

@@ -1,4 +1,4 @@
-"""`sweep:`, an experiment whose keys take several values: each combination is an experiment."""
+"""`sweep:`, several values of an experiment's keys, each combination an experiment."""
 
 import math
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from pydantic import Field
 from ddpm_bench.config.block import Block, PositiveInt, Seed
 
 Number = int | float
-# Of all sweeps of a config together. Rule `compare` names two files of each member in one command,
-# and Linux takes no argument of more than 131,072 bytes: a member takes 417 of them at most where
+# For all sweeps of a config together. Rule `compare` names two files of each member in one command,
+# and Linux takes no argument of more than 131,072 bytes: a member needs at most 417 of them if
 # results_dir has 100 characters and names have 80, so 250 leave 26,000 for all else. Rule `costs`
 # then has 524 for each member's dataset, sets and scores: four names of 80 characters.
 MOST_MEMBERS = 250
 
 
 class ValueRange(Block):
-    """Values between two numbers, both included; whole ones where both ends are."""
+    """Values between two numbers, both included; whole numbers if both ends are whole."""
 
-    first: Number = Field(alias="from", description="The lowest.")
-    last: Number = Field(alias="to", description="The highest.")
-    log: bool = Field(False, description="Evenly spread over the logarithm.")
+    first: Number = Field(alias="from", description="Lowest value.")
+    last: Number = Field(alias="to", description="Highest value.")
+    log: bool = Field(False, description="Draw evenly over the logarithm.")
 
     def problems(self) -> Iterator[str]:
         if self.first >= self.last:
@@ -31,24 +31,26 @@ class ValueRange(Block):
 
 
 class Sweep(Block):
-    """Turns the experiment into several, its members, each an experiment of its own with a name by
-    its values, such as `digits.dim-16.learning_rate-0.001.seed-0`."""
+    """Several values of an experiment's keys; each combination is an experiment, a member.
+
+    Members are named by their values, such as `digits.dim-16.learning_rate-0.001.seed-0`.
+    """
 
     method: Literal["grid", "random"] = Field(
-        "grid", description="grid: each combination of values; random: `count` that are drawn."
+        "grid", description="grid: each combination of values; random: `count` drawn combinations."
     )
     keys: dict[str, tuple[Any, ...] | ValueRange] = Field(
         min_length=1,
         description="Values by key, a path in the experiment: `train.learning_rate: [0.001, "
-        "0.002]`, `train.seed: [0, 1, 2]`. Random ones also from a range: `{from: 0.0001, "
+        "0.002]`, `train.seed: [0, 1, 2]`. For method random also a range: `{from: 0.0001, "
         "to: 0.01, log: true}`.",
     )
     count: PositiveInt | None = Field(
         None,
         le=MOST_MEMBERS,
-        description="Members of a random sweep; raising it leaves those there are as they are.",
+        description="Members of a random sweep; raising it adds members and changes none.",
     )
-    seed: Seed = Field(0, description="Of the draws of a random sweep.")
+    seed: Seed = Field(0, description="Seed of the draws of a random sweep.")
 
     def problems(self) -> Iterator[str]:
         for path, values in self.keys.items():

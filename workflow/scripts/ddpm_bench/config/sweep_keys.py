@@ -1,4 +1,4 @@
-"""The keys of a sweep: where each stands in an experiment, and which values it may take."""
+"""Keys of a sweep: their places in an experiment, and their allowed values."""
 
 import types
 import typing
@@ -13,7 +13,7 @@ from ddpm_bench.config.consistency import nearest, no_such
 
 UNIONS = (Union, types.UnionType)
 NEVER_SWEPT = {
-    "run": "says how it is run, which changes no result: sweep over other keys",
+    "run": "decides how a stage is run, which changes no result: sweep over other keys",
     "sweep": "is the sweep: sweep over other keys",
     "dataset": "decides which scores compare, and those of two datasets never do: write an "
     "experiment for each dataset, with the same sweep",
@@ -21,20 +21,20 @@ NEVER_SWEPT = {
 
 
 class NoSuchKeyError(Exception):
-    """Why a path cannot be swept, in words, with its remedy."""
+    """A path that cannot be swept; the message has the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class SweptKey:
-    """A key of an experiment: the names that lead to it (a name may hold dots), and its field."""
+    """A key of an experiment: the names in its path (a name may hold dots), and its field."""
 
     location: tuple[str, ...]
     field: FieldInfo
 
     def canonical(self, value: Any) -> Any:
-        """The value as the experiment will hold it, such as 0.001 for the text 1e-3; plain JSON.
+        """Return the value as the experiment will hold it, as plain JSON: 0.001 for 1e-3.
 
-        Raises ValueError that says what is allowed.
+        Raises ValueError with the allowed values for one that is not allowed.
         """
         annotation = self.field.annotation
         for constraint in self.field.metadata:
@@ -43,16 +43,16 @@ class SweptKey:
             adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
-            said = dict.fromkeys(
+            messages = dict.fromkeys(
                 item["msg"].removeprefix("Value error, ") for item in error.errors()
             )
-            raise ValueError(" or ".join(said)) from None
+            raise ValueError(" or ".join(messages)) from None
 
 
 def swept_key(experiment_model: type[Block], experiment: dict[str, Any], path: str) -> SweptKey:
-    """Find a dotted path in an experiment, as it stands in the parsed file with the defaults.
+    """Find a dotted path in an experiment, as parsed and merged with the defaults.
 
-    Raises NoSuchKeyError where there is no such key, or it is none to sweep over.
+    Raises NoSuchKeyError if there is no such key, or it cannot be swept.
     """
     blocks: list[type[Block]] = [experiment_model]
     here: Any = experiment
@@ -95,7 +95,7 @@ def _names(block: type[Block]) -> dict[str, FieldInfo]:
 
 
 def _named(blocks: Any, rest: str, where: str) -> tuple[str, str]:
-    """The name of a set or score at the beginning of a path, and what is left of the path."""
+    """Split a path into the name of a set or score and the rest of the path."""
     names = list(blocks) if isinstance(blocks, dict) else []
     for name in sorted(names, key=len, reverse=True):
         if rest == name or rest.startswith(f"{name}."):
@@ -104,7 +104,7 @@ def _named(blocks: Any, rest: str, where: str) -> tuple[str, str]:
 
 
 def _blocks(annotation: Any, value: Any) -> list[type[Block]]:
-    """The blocks that a key may hold; of networks the one that the value names, where it does."""
+    """Return the blocks that a key may hold; of networks only the one that the value names."""
     if typing.get_origin(annotation) is Annotated:
         return _blocks(typing.get_args(annotation)[0], value)
     if typing.get_origin(annotation) in UNIONS:
@@ -123,7 +123,7 @@ def _is_called(block: type[Block], name: Any) -> bool:
 
 
 def _is_block_only(annotation: Any) -> bool:
-    """Whether a key holds a block and nothing else: null, a number, a list."""
+    """Return True if a key holds only blocks, and never null, a number or a list."""
     if typing.get_origin(annotation) is Annotated:
         return _is_block_only(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in UNIONS:

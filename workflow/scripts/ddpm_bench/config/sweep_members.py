@@ -1,4 +1,4 @@
-"""The members of sweeps: which there are, what they are called, and the experiments that they are.
+"""Members of sweeps: their values, names and experiments.
 
 A member's name and values are a function of the sweep alone, so that jobs that read the config on
 other machines find the same. A name depends on the member's own values, in the order of the keys'
@@ -22,8 +22,8 @@ from ddpm_bench.files import sha256_text
 
 LONGEST_NAME = 80  # of an experiment
 HASH_DIGITS = 8
-SIGNIFICANT_DIGITS = 3  # of numbers drawn from a range: they stand in names
-DRAWS_PER_MEMBER = 100  # tries for a member unlike all before
+SIGNIFICANT_DIGITS = 3  # of numbers drawn from a range, which are part of names
+DRAWS_PER_MEMBER = 100  # attempts to draw a member that differs from all before
 SHOWN_MEMBERS = 2  # in errors
 
 Values = dict[str, Any]  # of a member, by path
@@ -31,14 +31,14 @@ Values = dict[str, Any]  # of a member, by path
 
 @dataclass(frozen=True)
 class SweptExperiment:
-    """A sweep, its values as experiments hold them, and its members' values by their names."""
+    """A sweep with its values as experiments hold them, and its members' values by name."""
 
     sweep: Sweep
     members: dict[str, Values]
 
     @property
     def note(self) -> str | None:
-        """In words: that there are fewer members than were asked for, because draws repeat."""
+        """Message that draws repeat, so that there are fewer members than `count`; or None."""
         count, found = self.sweep.count, len(self.members)
         if count is None or found >= count:
             return None
@@ -46,7 +46,7 @@ class SweptExperiment:
 
 
 def members(name: str, sweep: Sweep) -> dict[str, Values]:
-    """The values of each member by its name, in the order of the grid, or of the draws."""
+    """Return each member's values by its name, in the order of the grid or of the draws."""
     found = _grid(sweep) if sweep.method == "grid" else _draws(sweep)
     short = short_names(sorted(sweep.keys))
     return {member_name(name, values, short): values for values in found}
@@ -60,8 +60,11 @@ def _grid(sweep: Sweep) -> Iterator[Values]:
 
 
 def _draws(sweep: Sweep) -> Iterator[Values]:
-    """Draw i is a function of the seed, i and the values alone; one that repeats an earlier one is
-    passed over. So a higher count adds members to those of a lower one."""
+    """Yield the values of random members.
+
+    Draw i is a function of the seed, i and the values alone; one that repeats an earlier one is
+    left out. So a higher count adds members to those of a lower one.
+    """
     assert sweep.count is not None
     seen: set[str] = set()
     for index in range(DRAWS_PER_MEMBER * sweep.count):
@@ -92,7 +95,7 @@ def _between(low: float, high: float, share: float, log: bool) -> float:
 
 
 def short_names(paths: list[str]) -> dict[str, str]:
-    """What names and figures call keys: their last part, or more of it where two end alike."""
+    """Return short names of keys: the last part of the path, or more if two parts are equal."""
     taken = dict.fromkeys(paths, 1)
     while True:
         short = {path: "_".join(path.split(".")[-taken[path] :]) for path in paths}
@@ -105,7 +108,10 @@ def short_names(paths: list[str]) -> dict[str, str]:
 
 
 def member_name(sweep: str, values: Values, short: dict[str, str]) -> str:
-    """As digits.dim-16.learning_rate-0.001; what exceeds 80 characters gives way to a hash."""
+    """Return a member's name, such as digits.dim-16.learning_rate-0.001.
+
+    Values beyond 80 characters are replaced by a hash.
+    """
     parts = [f"{_allowed(short[path])}-{value_text(values[path])}" for path in sorted(values)]
     whole = ".".join([sweep, *parts])
     if len(whole) <= LONGEST_NAME:
@@ -119,7 +125,10 @@ def member_name(sweep: str, values: Values, short: dict[str, str]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value as a part of a name; other values give another text, by a hash where none else."""
+    """Return a value as a part of a name; different values have different texts.
+
+    Texts that are not plain names end in a hash.
+    """
     if value is None or isinstance(value, bool | int | float):
         return canonical_json(value).replace("e+", "e")
     if isinstance(value, list) and value and all(type(item) in (int, float) for item in value):
@@ -142,11 +151,11 @@ def _allowed(text: str) -> str:
 def expand_sweeps(
     merged: dict[str, Any], experiment_model: type[Block]
 ) -> tuple[dict[str, Any], dict[str, SweptExperiment], list[str]]:
-    """Replace each experiment that has a sweep by its members; returns the parsed config then, the
-    sweeps by name, and what is wrong with them.
+    """Replace each experiment that has a sweep by its members.
 
-    merged: with the defaults. Where a sweep is wrong its experiment stands with the first of its
-    values, so that all else that is wrong is found too.
+    Returns the parsed config with the members, the sweeps by name, and messages about wrong
+    sweeps. merged: the parsed config with its defaults. An experiment with a wrong sweep is given
+    the first of its values, so that all other problems are found too.
     """
     experiments = merged.get("experiments")
     if not isinstance(experiments, dict):
@@ -181,7 +190,7 @@ def expand_sweeps(
 
 
 def _too_many(sweeps: dict[str, SweptExperiment]) -> Iterator[str]:
-    """More members of several sweeps than one sweep may have."""
+    """Yield a message if all sweeps together have too many members."""
     count = sum(len(found.members) for found in sweeps.values())
     if count > MOST_MEMBERS:
         yield (
@@ -200,11 +209,12 @@ class _Swept:
 
     @property
     def first(self) -> Any:
+        """First of the values, or the lower end of their range."""
         return self.values[0] if isinstance(self.values, tuple) else self.values.first
 
 
 def _valid_sweep(experiment: Any) -> Sweep | None:
-    """The sweep of an experiment; None without, or where it is wrong: the config tells that."""
+    """Return an experiment's sweep; None without one, or if it is wrong (reported elsewhere)."""
     if not isinstance(experiment, dict) or experiment.get("sweep") is None:
         return None
     try:
@@ -216,7 +226,7 @@ def _valid_sweep(experiment: Any) -> Sweep | None:
 def _swept_keys(
     where: str, base: dict[str, Any], sweep: Sweep, experiment_model: type[Block]
 ) -> tuple[dict[str, _Swept], list[str]]:
-    """The keys of a sweep with their values, and a line for each that is wrong."""
+    """Return the keys of a sweep with their values, and a line for each wrong one."""
     keys: dict[str, _Swept] = {}
     wrong = []
     for path, values in sweep.keys.items():
@@ -232,7 +242,10 @@ def _swept_keys(
 
 
 def _canonical(key: SweptKey, values: tuple[Any, ...] | ValueRange) -> tuple[Any, ...] | ValueRange:
-    """Raises ValueError for the first value that is not allowed, or that is given twice."""
+    """Return a key's values as experiments hold them.
+
+    Raises ValueError for the first value that is not allowed, or that is given twice.
+    """
     if isinstance(values, ValueRange):
         ends = [_allowed_value(key, end) for end in (values.first, values.last)]
         if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
@@ -258,7 +271,7 @@ def _swept(sweep: Sweep, keys: dict[str, _Swept]) -> Sweep:
 
 
 def _misnamed(name: str, found: SweptExperiment, taken: set[str]) -> Iterator[str]:
-    """Members that have the name of something else, and a sweep too long a name of its own."""
+    """Yield members whose name is taken, and a sweep whose own name is too long."""
     if len(name) > LONGEST_NAME - 1 - HASH_DIGITS:
         longest = LONGEST_NAME - 1 - HASH_DIGITS
         yield f"experiments.{name}: a sweep's name has at most {longest} characters; shorten it"
@@ -271,7 +284,7 @@ def _misnamed(name: str, found: SweptExperiment, taken: set[str]) -> Iterator[st
 
 
 def _wrong_draws(where: str, found: SweptExperiment, keys: dict[str, _Swept]) -> Iterator[str]:
-    """Numbers from a range that their key does not allow, such as one that is no multiple of 8."""
+    """Yield drawn numbers that their key does not allow, such as one not a multiple of 8."""
     for path, one in keys.items():
         if isinstance(one.values, tuple):
             continue
@@ -286,7 +299,7 @@ def _wrong_draws(where: str, found: SweptExperiment, keys: dict[str, _Swept]) ->
 def _with_values(
     experiment: dict[str, Any], values: Values, keys: dict[str, _Swept]
 ) -> dict[str, Any]:
-    """A copy of the experiment with these values at their places."""
+    """Return a copy of the experiment with these values."""
     changed = copy.deepcopy(experiment)
     for path, value in values.items():
         *blocks, last = keys[path].key.location
@@ -300,8 +313,10 @@ def _with_values(
 
 
 def recording_failures(experiment: dict[str, Any]) -> dict[str, Any]:
-    """The experiment with failures recorded, where it does not say otherwise: a member that cannot
-    be trained is a row of the sweep's table."""
+    """Set `on_failure: record` in the experiment unless it has another value.
+
+    A member that cannot be trained is then a row of the sweep's table.
+    """
     samples = experiment.get("samples")
     blocks = [experiment.get("train"), *(samples.values() if isinstance(samples, dict) else [])]
     for block in blocks:
@@ -314,21 +329,24 @@ def recording_failures(experiment: dict[str, Any]) -> dict[str, Any]:
 
 
 def grouped_by_sweep(problems: list[str], sweeps: dict[str, SweptExperiment]) -> list[str]:
-    """What is wrong with members, told of their sweep: once, and naming some where not all are."""
+    """Replace problems of members by one for each sweep.
+
+    A few members are named if not all have the problem.
+    """
     sweep_of = {member: name for name, found in sweeps.items() for member in found.members}
     if not sweep_of or not problems:
         return problems
     names = "|".join(map(re.escape, sorted(sweep_of, key=len, reverse=True)))
     pattern = re.compile(rf"\bexperiments\.({names})(?=[.: ]|$)")
-    told: dict[tuple[str, str | None], list[str]] = {}
+    members_of: dict[tuple[str, str | None], list[str]] = {}
     for problem in problems:
         found = pattern.search(problem)
         sweep = sweep_of[found[1]] if found else None
         text = pattern.sub(lambda match: f"experiments.{sweep_of[match[1]]}", problem)
-        told.setdefault((text, sweep), []).extend([found[1]] if found else [])
+        members_of.setdefault((text, sweep), []).extend([found[1]] if found else [])
     return [
         text if sweep is None else f"{text}{_of_which(wrong, sweeps[sweep])}"
-        for (text, sweep), wrong in told.items()
+        for (text, sweep), wrong in members_of.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""`train:`, the optimisation: what determines a trained model, and how it is run."""
+"""`train:`, the optimisation of a model."""
 
 import math
 from collections.abc import Iterator
@@ -10,27 +10,31 @@ from ddpm_bench.config.block import Block, Failing, PositiveInt, Seed, Sha256
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
-# Schedules of the learning rate that depend on how long the training is.
+# Schedules of the learning rate that depend on the length of the training.
 WITH_LENGTH = ("cosine", "one-cycle")
+# Keys of `train` that decide which weights are kept, not their values.
+KEYS_OF_KEPT_WEIGHTS = frozenset({"checkpoint_every"})
 Decay = Annotated[float, Field(ge=0, lt=1)]
+VALIDATION_BATCH = 64  # images per forward pass of validation, unless the micro-batch is smaller
 # Everything that is trained: the networks of experiments, and of autoencoders.
 Trained = Annotated[Unet | Unet2d | VqVae, Field(discriminator="name")]
 
 
 class TrainRun(Failing):
-    """How training is run; never makes a result stale."""
+    """Settings of running training, which never make a result stale."""
 
     gpus: PositiveInt = Field(
         1,
-        description="Processes of a node, one GPU each; CPU processes on a machine without GPUs.",
+        description="Processes of a node, with one GPU each; on CPUs if there are no GPUs.",
     )
     nodes: PositiveInt = Field(
-        1, description="Nodes of `gpus` processes each; more than one inside SLURM jobs only."
+        1,
+        description="Nodes with `gpus` processes each; more than one only inside SLURM jobs.",
     )
     cpus: PositiveInt = Field(2, description="CPU cores of each process.")
     micro_batch_size: PositiveInt | None = Field(
         None,
-        description="Images per forward pass of one process; null: its whole share of the batch.",
+        description="Images per forward pass of a process; null: its whole share of the batch.",
     )
     activation_checkpointing: bool = Field(
         False,
@@ -38,82 +42,92 @@ class TrainRun(Failing):
         "work (Chen et al. 2016).",
     )
     compile: Literal["auto"] | bool = Field(
-        "auto", description="torch.compile the network; auto: on GPUs only."
+        "auto", description="Compile the network with torch.compile; auto: on GPUs only."
     )
     save_seconds: float = Field(300, gt=0, description="Time between saves of the resumable state.")
     steps_per_job: PositiveInt | None = Field(
-        None, description="A job trains this many steps, the next goes on; null: one job."
+        None, description="Training steps of one job, which the next continues; null: one job."
     )
     tracker: Literal["tensorboard"] | None = Field(
-        None, description="tensorboard: losses and speed also as TensorBoard's events."
+        None, description="tensorboard: write losses and speed also as TensorBoard events."
     )
 
     @property
     def processes(self) -> int:
-        """Of all nodes."""
+        """Processes on all nodes."""
         return self.nodes * self.gpus
 
 
 class GivenWeights(Block):
-    """Weights that training begins with, for transfer learning: the same network's, of a checkpoint
-    of ours (.safetensors) or of denoising-diffusion-pytorch's Trainer (model-*.pt)."""
+    """Initial weights of a training, for transfer learning.
 
-    path: str = Field(description="The file; where it lies makes nothing stale.")
+    They are the same network's, from a checkpoint of this project (.safetensors) or of
+    denoising-diffusion-pytorch's Trainer (model-*.pt).
+    """
+
+    path: str = Field(description="The file; another path to the same content makes nothing stale.")
     sha256: Sha256 = Field(description="Its checksum, `sha256sum FILE`.")
 
 
 class Optimisation(Block):
-    """What a training job computes, whatever its first and last step."""
+    """Keys that decide the steps of a training, but not their number."""
 
     batch_size: PositiveInt = Field(description="Images per optimiser step, over all processes.")
     checkpoint_every: PositiveInt = Field(description="Steps between checkpoints of EMA weights.")
-    learning_rate: float = Field(1e-4, gt=0, description="The highest of the schedule.")
+    learning_rate: float = Field(1e-4, gt=0, description="Highest learning rate of the schedule.")
     lr_schedule: Literal["constant", "cosine", "one-cycle"] = Field(
         "constant",
-        description="cosine: falls to 0 (Loshchilov & Hutter 2017); one-cycle: rises from a 25th, "
-        "then falls to a 250,000th (Smith & Topin 2018, as torch's OneCycleLR).",
+        description="Learning rate over time. cosine: falls to 0 (Loshchilov & Hutter 2017); "
+        "one-cycle: rises from a 25th, then falls to a 250,000th (Smith & Topin 2018, as torch's "
+        "OneCycleLR).",
     )
     lr_schedule_steps: PositiveInt | None = Field(
         None,
-        description="Length of cosine and one-cycle; null: `steps`, so that raising `steps` trains "
-        "anew.",
+        description="Length of cosine and one-cycle; null: `steps`, so that raising `steps` starts "
+        "the training again.",
     )
     warmup_steps: int = Field(
-        0, ge=0, description="Steps of a linear rise from 0, before constant and cosine."
+        0, ge=0, description="Steps of a linear rise from 0 before constant and cosine."
     )
     optimizer: Literal["adam", "adamw"] = Field(
-        "adam", description="adamw: weight decay apart from the gradient (Loshchilov 2019)."
+        "adam",
+        description="Optimiser. adamw: Adam with decoupled weight decay (Loshchilov 2019).",
     )
-    adam_betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Of Adam and AdamW.")
-    adam_eps: float = Field(1e-8, gt=0, description="Of Adam and AdamW.")
-    weight_decay: float = Field(0.0, ge=0, description="Of Adam (L2) and AdamW.")
+    adam_betas: tuple[Decay, Decay] = Field(
+        (0.9, 0.99), description="Exponential decay rates of the moment estimates."
+    )
+    adam_eps: float = Field(1e-8, gt=0, description="Number added to the denominator.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay; an L2 penalty with adam.")
     max_grad_norm: float | None = Field(
-        1.0, gt=0, description="Gradients are clipped to this norm; null: not at all."
+        1.0, gt=0, description="Norm to which gradients are clipped; null: no clipping."
     )
     min_snr_gamma: float | None = Field(
-        None, gt=0, description="Loss weights cut at this SNR (Hang et al. 2023 take 5)."
+        None, gt=0, description="SNR at which loss weights are clipped (Hang et al. 2023 use 5)."
     )
     offset_noise: float = Field(
-        0.0, ge=0, description="Strength of noise that is one value per channel (0.1 is usual)."
+        0.0,
+        ge=0,
+        description="Strength of additional noise that is constant in each channel (0.1 is usual).",
     )
-    horizontal_flips: bool = Field(False, description="Mirror half of the images, by chance.")
+    horizontal_flips: bool = Field(False, description="Mirror half of the images at random.")
     ema_decay: Decay = Field(0.995, description="Decay of the averaged weights.")
     ema_sigma_rels: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = Field(
         (),
         description="Widths of further averages, saved with each checkpoint: power-function EMA "
-        "(Karras et al. 2024 take 0.05 and 0.1).",
+        "(Karras et al. 2024 use 0.05 and 0.1).",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32",
-        description="Of the forward and backward pass; fp32 has TF32 products on GPUs unless "
-        "deterministic; fp16 has loss scaling.",
+        description="Precision of the forward and backward pass; fp32 uses TF32 products on GPUs "
+        "unless deterministic; fp16 uses loss scaling.",
     )
     init_from: GivenWeights | None = Field(
-        None, description="Weights to begin with; null: drawn from the seed."
+        None, description="Initial weights; null: drawn from the seed."
     )
-    seed: Seed = Field(0, description="Of the weights, the order of images and all noise.")
+    seed: Seed = Field(0, description="Seed of the weights, the order of images and all noise.")
     deterministic: bool = Field(
-        False, description="Deterministic GPU kernels: slower, and bit-exact resume on GPUs too."
+        False,
+        description="Use deterministic GPU kernels: slower, but resuming is bit-exact on GPUs too.",
     )
 
     def problems(self) -> Iterator[str]:
@@ -126,13 +140,13 @@ class Optimisation(Block):
 
 
 class Train(Optimisation):
-    """The optimisation, how long it goes on, and how it is run."""
+    """The optimisation, its length, and the settings of running it."""
 
     steps: PositiveInt = Field(description="Optimiser steps; a multiple of checkpoint_every.")
-    run: TrainRun = Field(default_factory=TrainRun, description="How training is run.")
+    run: TrainRun = Field(default_factory=TrainRun, description="Settings of running training.")
 
     def schedule_length(self) -> int | None:
-        """Steps that the schedule of the learning rate spans; None where it has no length."""
+        """Return the length of the learning rate's schedule in steps; None if it has none."""
         if self.lr_schedule not in WITH_LENGTH:
             return None
         return self.lr_schedule_steps or self.steps
@@ -165,18 +179,18 @@ class Train(Optimisation):
 
 
 def nearest_multiples(value: int, unit: int) -> str:
-    """The multiples of `unit` on both sides of `value`, as text."""
+    """Return the multiples of `unit` on both sides of `value`, as text."""
     below, above = value // unit * unit, (value // unit + 1) * unit
     return f"{below} or {above}" if below else f"{above}"
 
 
 def divisors(value: int) -> str:
-    """The numbers that divide `value`, as text."""
+    """Return the numbers that divide `value`, as text."""
     return ", ".join(str(size) for size in range(1, value + 1) if value % size == 0)
 
 
 def unfit_micro_batch(size: int, share: int) -> str:
-    """What to do about a micro-batch that does not divide the images of a process."""
+    """Return a message for a micro-batch that does not divide the images of a process."""
     return (
         f"run.micro_batch_size = {size} must divide the {share} images of each process; sizes "
         f"that do: {divisors(share)}"
@@ -184,7 +198,7 @@ def unfit_micro_batch(size: int, share: int) -> str:
 
 
 def misfit(batch_size: int, processes: int) -> str:
-    """What to do about a batch that does not divide over the processes."""
+    """Return a message for a batch that does not divide over the processes."""
     return (
         f"batch_size = {batch_size} does not divide over {processes} processes; the nearest that "
         f"does: {nearest_multiples(batch_size, processes)}; numbers of processes that divide "
@@ -193,9 +207,10 @@ def misfit(batch_size: int, processes: int) -> str:
 
 
 class TrainStage(Block):
-    """Everything that determines a training: what its program takes as `--what`.
+    """All that determines a training: `--what` of train.py.
 
-    `diffusion` is of denoising networks; `latents` of those that are trained in an autoencoder's.
+    diffusion: for denoising networks. latents: shape of the training data if they are an
+    autoencoder's latents.
     """
 
     version: PositiveInt
@@ -213,13 +228,13 @@ class Validation(Block):
     """The loss of each checkpoint on held-out and on training images, at fixed noise."""
 
     images: int = Field(
-        512, ge=0, description="Of each split, at most; 0 leaves the validation loss out."
+        512, ge=0, description="Images of each split at most; 0: no validation loss."
     )
-    seed: Seed = Field(0, description="Of the noise and timesteps.")
+    seed: Seed = Field(0, description="Seed of the noise and timesteps.")
 
 
 class ValidateStage(Block):
-    """What determines validation losses, but the weights: a program's `--what`."""
+    """All that determines validation losses besides the weights: `--what` of validate.py."""
 
     version: PositiveInt
     model: Trained

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from ddpm_bench.config.autoencoder import ENCODING_BATCH
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.errors import UserError
@@ -29,7 +30,6 @@ from ddpm_bench.records.layout import WEIGHTS
 from ddpm_bench.training.checkpoints import publish
 from ddpm_bench.training.manifests import checkpoint_entry, load_checkpoint
 
-BATCH_SIZE = 64  # images of one forward pass
 SPLITS = ("train", "eval")
 
 
@@ -152,9 +152,9 @@ def _encoded(
 
 
 def batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield images in batches of up to BATCH_SIZE, in memory."""
-    for start in range(0, len(images), BATCH_SIZE):
-        yield np.array(images[start : start + BATCH_SIZE])
+    """Yield images in batches of up to ENCODING_BATCH, in memory."""
+    for start in range(0, len(images), ENCODING_BATCH):
+        yield np.array(images[start : start + ENCODING_BATCH])
 
 
 def open_decoder(manifest_path: Path, device: torch.device) -> Decoder:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from ddpm_bench.files import size_text
 from ddpm_bench.records.log_tails import ALLOCATION_FAILED
+from ddpm_bench.text import size_text
 
 SHARE_OF_FREE = 0.9  # of memory; other programs take some meanwhile
 NOTHING_SET = 2**60  # bytes: cgroup v1 has nearly 2^63 where there is no limit

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.files import read_json, write_json
 from ddpm_bench.records.log_tails import ALLOCATION_FAILED, last_words
+from ddpm_bench.text import size_text
 
 LAST_LINES = 5  # of the output of a process that was ended by a signal
 GPU_SENTENCES = 3  # the memory asked for, that of the GPU, and the free part of it

@@ -1,7 +1,4 @@
-"""The cells of the throughput benchmark: which there are, and where each leaves its measurement.
-
-Imported at DAG time: the standard library and the configuration only.
-"""
+"""Cells of the throughput benchmark: the grid, their names and files."""
 
 import itertools
 import re
@@ -10,24 +7,19 @@ from pathlib import Path
 from ddpm_bench.config.benchmark import Benchmark, Cell, OfExperiment, TablesStage
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.networks import LatentShape
+from ddpm_bench.records import layout
 
-# By which others know the benchmark of a config; no experiment may have this name.
-BENCHMARK = "benchmark"
+# Name of the benchmark beside the names of experiments, of which none may be the same.
+BENCHMARK = layout.BENCHMARK
 WITHOUT_IMAGES = ("albert", "own")
-FIGURES = (
-    "throughput_vs_batch.png",
-    "scaling_efficiency.png",
-    "memory_vs_batch.png",
-    "communication_share.png",
-)
 
 
 class UnsupportedError(Exception):
-    """A combination that cannot be measured, with the reason, in words for the user."""
+    """A combination that cannot be measured; the message has the reason."""
 
 
 def cells(benchmark: Benchmark | TablesStage) -> list[Cell]:
-    """The grid, and the `single` cells that its efficiencies are held against; each once."""
+    """Return the grid, and the `single` cells that its efficiencies compare with; each once."""
     grid = [
         Cell(
             model=model,
@@ -57,14 +49,16 @@ def cells(benchmark: Benchmark | TablesStage) -> list[Cell]:
 
 
 def baseline(cell: Cell, batch_size: int) -> Cell:
-    """One process with a batch of this size, all else as in the cell: what weak scaling is held
-    against at the cell's batch, and strong scaling at its global batch."""
-    alone = {"strategy": "single", "batch_size": batch_size, "processes": 1, "nodes": 1}
-    return cell.model_copy(update=alone)
+    """Return the cell with one process and a batch of this size.
+
+    Weak scaling compares with it at the cell's batch, strong scaling at its global batch.
+    """
+    single = {"strategy": "single", "batch_size": batch_size, "processes": 1, "nodes": 1}
+    return cell.model_copy(update=single)
 
 
 def cell_name(cell: Cell) -> str:
-    """The stem of a cell's files."""
+    """Return the stem of a cell's files."""
     return (
         f"{cell.model}.{cell.strategy}.{cell.precision}.batch-{cell.batch_size}"
         f".processes-{cell.processes}.nodes-{cell.nodes}"
@@ -72,14 +66,14 @@ def cell_name(cell: Cell) -> str:
 
 
 def cells_by_name(config: Config) -> dict[str, Cell]:
-    """Every cell of a config by its name; none where the config has no benchmark."""
+    """Return all cells of a config by name; {} without a benchmark."""
     if config.benchmark is None:
         return {}
     return {cell_name(cell): cell for cell in cells(config.benchmark)}
 
 
 def is_cell_name(config: Config, name: str) -> bool:
-    """Whether a name is one of a cell of this benchmark, or was before a number in it changed."""
+    """Return True for the name of a cell of this benchmark, also with other numbers in it."""
     if config.benchmark is None:
         return False
     parts = (config.benchmark.models, {"single", *config.benchmark.strategies})
@@ -91,34 +85,36 @@ def is_cell_name(config: Config, name: str) -> bool:
 
 
 def benchmark_folder(config: Config) -> Path:
-    """Where all that the benchmark leaves lies."""
+    """Return the folder of the benchmark's results."""
     return Path(config.results_dir, BENCHMARK)
 
 
 def cell_file(config: Config, cell: Cell) -> str:
-    """What the program of a cell leaves: a CellRecord (cell_record.py) as JSON."""
-    return str(benchmark_folder(config) / "cells" / f"{cell_name(cell)}.json")
+    """Return the file of a cell's measurement: a CellRecord as JSON."""
+    return str(layout.cell_file(config.results_dir, cell_name(cell)))
 
 
 def cell_files(config: Config) -> list[str]:
-    """The files of all cells, in the order of the grid."""
+    """Return the files of all cells, in the order of the grid."""
     return [cell_file(config, cell) for cell in cells_by_name(config).values()]
 
 
 def cell_threads(config: Config, cell: Cell) -> int:
-    """CPU cores of a cell on each of its nodes."""
+    """Return the CPU cores of a cell on each of its nodes."""
     assert config.benchmark is not None
     return cell.processes * config.benchmark.cpus
 
 
 def of_several_nodes(cell: Cell, value: str | int) -> str | int | None:
-    """A value for cells of several nodes; None, for Snakemake a resource not set, for others."""
+    """Return a resource for cells of several nodes; None, which sets none, for others."""
     return value if cell.nodes > 1 else None
 
 
 def images_shaped_as(config: Config, model: str) -> str | None:
-    """The dataset that gives a model of the benchmark its image size and channels; None where the
-    benchmark's own keys do, or latents."""
+    """Return the dataset that gives a model of the benchmark its image size and channels.
+
+    None if the benchmark's own keys do, or latents.
+    """
     assert config.benchmark is not None
     network = config.benchmark.models[model]
     if network.name in WITHOUT_IMAGES:
@@ -130,8 +126,10 @@ def images_shaped_as(config: Config, model: str) -> str | None:
 
 
 def latents_shaped_as(config: Config, model: str) -> LatentShape | None:
-    """The latents in which a model of an experiment is trained; None for models of images. A cell
-    takes random ones: those of images are there only once their autoencoder is trained."""
+    """Return the shape of the latents that a model of an experiment takes; None for images.
+
+    A cell takes random latents: those of images exist only after the training of an autoencoder.
+    """
     assert config.benchmark is not None
     network = config.benchmark.models[model]
     if not isinstance(network, OfExperiment):
@@ -144,14 +142,13 @@ def latents_shaped_as(config: Config, model: str) -> LatentShape | None:
 
 
 def dataset_of_cell(config: Config, cell: Cell) -> str | None:
-    """The dataset whose images a cell trains on; None where they are random, or where its model
-    takes no images."""
+    """Return the dataset whose images a cell trains on; None for random data."""
     assert config.benchmark is not None
     return images_shaped_as(config, cell.model) if config.benchmark.dataset else None
 
 
 def benchmark_datasets(config: Config) -> list[str]:
-    """The datasets that the benchmark trains on, each once."""
+    """Return the datasets that the benchmark trains on, each once."""
     if config.benchmark is None or config.benchmark.dataset is None:
         return []
     used = (images_shaped_as(config, model) for model in config.benchmark.models)

@@ -1,40 +1,40 @@
-"""What a run will do, and how long it will take by what earlier jobs took.
+"""Forecast of a run: its jobs, and their time by the time of earlier jobs.
 
-Which jobs would run is Snakemake's word (`snakemake --summary`), never ours; how many steps and
-images they hold stands in the names of their files.
+The jobs are those that Snakemake would run (`snakemake --summary`); their numbers of steps and
+images are in the names of their files.
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS
 from ddpm_bench.planning.benchmark_cells import cells
-from ddpm_bench.planning.earlier_jobs import EarlierJobs, read_if_there
+from ddpm_bench.planning.earlier_jobs import EarlierJobs
+from ddpm_bench.planning.finished_jobs import file_names
 from ddpm_bench.planning.stages import train_stage
-from ddpm_bench.records.layout import IMAGE_DIGITS, STEP_DIGITS
+from ddpm_bench.records import layout
+from ddpm_bench.records.manifests import CurrentTraining
+from ddpm_bench.text import hours_text
 
 PENDING = "update pending"
-LEFT_OUT = ("checkpoint_every", "init_from")
-STEPS = rf"(\d{{{STEP_DIGITS}}})-(\d{{{STEP_DIGITS}}})"
-IMAGES = rf"(\d{{{IMAGE_DIGITS}}})-(\d{{{IMAGE_DIGITS}}})"
-STEP = rf"step-\d{{{STEP_DIGITS}}}"
 BENCHMARK_RULES = ("collect_throughput", "plot_throughput")
-NAMES = {
-    "train": rf"(?P<experiment>[^/]+)/training/job-{STEPS}\.json",
-    "validate": rf"(?P<experiment>[^/]+)/training/validation-{STEPS}\.csv",
-    "sample": rf"(?P<experiment>[^/]+)/samples/(?P<samples>[^/]+)/{STEP}/images-{IMAGES}\.npy",
-    "score": rf"(?P<experiment>[^/]+)/scores/(?P<score>[^/]+)/(?P<samples>[^/]+)/{STEP}\.json",
+# The first output of a job of each rule on a GPU.
+JOB_FILES = {
+    "train": layout.matcher(layout.MANIFEST),
+    "validate": layout.matcher(layout.VALIDATION),
+    "sample": layout.matcher(layout.SAMPLES),
+    "score": layout.matcher(layout.SCORE),
 }
+STATE_NAME = layout.file_matcher(layout.STATE)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Jobs of one kind of an experiment: what they do, and the seconds of each step, image or job;
-    None where nothing like it was measured."""
+    """Jobs of one kind of an experiment: their amount of work, and its time."""
 
     experiment: str
     rule: str
@@ -42,22 +42,26 @@ class Work:
     jobs: int
     amount: int
     unit: str
-    seconds_each: float | None
+    seconds_each: float | None  # of a step, image or job; None if no such job was measured
     gpus: int = 1
 
     @property
     def seconds(self) -> float | None:
-        """Of all, one after the other."""
+        """Time of all jobs, one after the other."""
         return None if self.seconds_each is None else self.amount * self.seconds_each
 
     @property
     def gpu_hours(self) -> float | None:
+        """Time of all jobs multiplied by the number of GPUs."""
         return None if self.seconds is None else self.seconds * self.gpus / 3600
 
 
 @dataclass
 class Pending:
-    """What Snakemake would make: by rule and names, the pieces (first, last) in the file names."""
+    """Files that Snakemake would make.
+
+    pieces: the numbers (first, last) in the names of files, by rule, experiment and other names.
+    """
 
     pieces: dict[tuple[str, ...], list[tuple[int, int]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -78,28 +82,28 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
         if len(values) != len(columns) or values[plan] != PENDING:
             continue
         name = values[output].removeprefix(f"{config.results_dir}/")
-        match = re.fullmatch(NAMES.get(values[rule], r"(?!)"), name)
+        match = JOB_FILES[values[rule]].fullmatch(name) if values[rule] in JOB_FILES else None
         if match is None:
             found.others[values[rule]] += 1
             continue
-        numbers = [int(text) for text in match.groups() if text.isdigit()]
-        names = tuple(match[key] for key in ("score", "samples") if key in match.groupdict())
-        piece = (numbers[-2], numbers[-1]) if values[rule] != "score" else (0, 0)
-        found.pieces[values[rule], match["experiment"], *names].append(piece)
+        parts = match.groupdict()
+        names = tuple(parts[key] for key in ("score", "samples") if key in parts)
+        piece = (int(parts.get("first", 0)), int(parts.get("last", 0)))
+        found.pieces[values[rule], parts["experiment"], *names].append(piece)
     found.cells = found.others.pop("measure_cell", 0)
     found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in BENCHMARK_RULES)
-    # Of a score a second file comes with the first, and of samples too: neither is another job.
+    # Jobs of these rules make a second file, which is not another job.
     for rule_name in ("sample", "score"):
         found.others.pop(rule_name, None)
     return found
 
 
 def forecast(config: Config, found: Pending) -> list[Work]:
-    """Everything on a GPU that a run will do, by experiment in the order of the config."""
+    """Return all jobs of a run on GPUs, by experiment in the order of the config."""
     measured = EarlierJobs(config)
     works = [_work(config, measured, *key, pieces=pieces) for key, pieces in found.pieces.items()]
     order = {name: number for number, name in enumerate(config.trainings)}
-    rules = list(NAMES)
+    rules = list(JOB_FILES)
     return sorted(works, key=lambda work: (order[work.experiment], rules.index(work.rule)))
 
 
@@ -143,30 +147,29 @@ def _work(
 
 
 def _reached(config: Config, experiment: str) -> int:
-    """The last step that the present training has saved; 0 where it begins anew."""
-    folder = Path(config.results_dir, experiment, "training")
-    marker = read_if_there(folder / "current.json")
-    ours = json.loads(train_stage(config, experiment))
-    if not marker or _without_cut(marker.get("keys", {})) != _without_cut(ours):
+    """Return the last step that the present training has saved; 0 if it starts again."""
+    results = config.results_dir
+    current = CurrentTraining.read_if_there(layout.current_training(results, experiment))
+    keys = json.loads(train_stage(config, experiment))
+    if current is None or _deciding_weights(current.keys) != _deciding_weights(keys):
         return 0
-    saved = [
-        int(path.name.removeprefix("step-"))
-        for path in (folder / marker["fingerprint"] / "state").glob("step-" + "[0-9]" * STEP_DIGITS)
-    ]
-    return max(saved, default=0)
+    states = layout.state_folder(results, experiment, current.fingerprint, 0).parent
+    saved = [STATE_NAME.fullmatch(name) for name in file_names(states, STATE_NAME)]
+    return max((int(match["step"]) for match in saved if match), default=0)
 
 
-def _without_cut(keys: dict) -> dict:
-    """A training's keys without what decides only which weights are kept, and where they lie."""
-    train = {key: value for key, value in keys.get("train", {}).items() if key not in LEFT_OUT}
-    return {**keys, "train": train}
+def _deciding_weights(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return a training's keys without those that decide only which weights are kept."""
+    train = keys.get("train", {})
+    kept = {key: value for key, value in train.items() if key not in KEYS_OF_KEPT_WEIGHTS}
+    return {**keys, "train": kept}
 
 
-# In words
+# Text
 
 
 def report(works: list[Work], found: Pending) -> Iterator[str]:
-    """A table of the work, totals, and what to do about what is not known."""
+    """Yield a table of the work, totals, and advice about unknown times."""
     if not works and not found.others and not found.cells and not found.throughput:
         yield "Nothing is to be done: every file is there and up to date."
         return
@@ -180,7 +183,7 @@ def report(works: list[Work], found: Pending) -> Iterator[str]:
 
 
 def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
-    """How many cells of the benchmark are to be measured, and for how long at most."""
+    """Yield the number of cells of the benchmark to measure, and their longest time."""
     if config.benchmark is None or not (found.cells or found.throughput):
         return
     if not found.cells:
@@ -198,7 +201,7 @@ def _table(works: list[Work]) -> Iterator[str]:
     for work in works:
         hours = None if work.seconds is None else work.seconds / 3600
         each = "?" if work.seconds_each is None else f"{work.seconds_each:.3g} /{work.unit}"
-        times = [each, _hours_text(hours), _hours_text(work.gpu_hours)]
+        times = [each, hours_text(hours), hours_text(work.gpu_hours)]
         rows.append([work.experiment, work.rule, work.what, f"{work.jobs:,}", *times])
     jobs = sum(work.jobs for work in works)
     hours = _total(work.seconds and work.seconds / 3600 for work in works)
@@ -211,18 +214,12 @@ def _table(works: list[Work]) -> Iterator[str]:
 
 
 def _total(parts: Iterable[float | None]) -> str:
-    """The sum of hours, as a lower bound where some are not known."""
+    """Return the sum of hours as text, as a lower bound if some are unknown."""
     parts = list(parts)
     known = [part for part in parts if part is not None]
     if len(known) == len(parts):
-        return _hours_text(sum(known))
-    return f"over {_hours_text(sum(known))}" if known else "?"
-
-
-def _hours_text(hours: float | None) -> str:
-    if hours is None:
-        return "?"
-    return f"{hours:,.2f}" if hours >= 0.005 or hours == 0 else "<0.01"
+        return hours_text(sum(known))
+    return f"over {hours_text(sum(known))}" if known else "?"
 
 
 def _advice(works: list[Work]) -> Iterator[str]:
@@ -231,12 +228,15 @@ def _advice(works: list[Work]) -> Iterator[str]:
         longest = max(trainings, key=lambda work: work.seconds or 0)
         yield (
             "jobs of one training follow each other: with GPUs for all, "
-            f"{longest.experiment} alone takes {_hours_text((longest.seconds or 0) / 3600)} hours"
+            f"{longest.experiment} alone takes {hours_text((longest.seconds or 0) / 3600)} hours"
         )
-    unknown = [rule for rule in NAMES if any(w.rule == rule and w.seconds is None for w in works)]
+    unknown = [
+        rule for rule in JOB_FILES if any(w.rule == rule and w.seconds is None for w in works)
+    ]
     if unknown:
         yield (
             f"?: no such job has been measured yet ({', '.join(unknown)}). Start the run and ask "
-            "again: a training tells its speed after 30 steps, another rule after its first job. "
-            "To know before, run a copy of the config with few steps under another results_dir"
+            "again: the speed of a training is known after 30 steps, that of another rule after "
+            "its first job. To know before, run a copy of the config with few steps under another "
+            "results_dir"
         )

@@ -1,7 +1,6 @@
-"""Which checkpoints share a cluster job: `run.checkpoints_per_job` of samples and scores.
+"""Groups of checkpoints that share a cluster job: `run.checkpoints_per_job`.
 
-Each job of a cluster costs a wait in the queue and the start of two snakemakes. Imported at DAG
-time: the standard library and the configuration only.
+Each job of a cluster costs a wait in the queue and the start of two snakemakes.
 """
 
 from collections.abc import MutableMapping
@@ -10,13 +9,13 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning.jobs import checkpoint_steps, training_jobs
 from ddpm_bench.records.layout import padded_step
 
-# What profiles/slurm calls all groups: no file links a group's members, and Snakemake joins those
-# of a name only as far as `group-components` of this one says.
+# Name of all groups in profiles/slurm. No file links a group's members, so Snakemake joins as many
+# of them in one job as `group-components` allows for this name.
 ALL_GROUPS = "checkpoints"
 
 
 class SharedJobs:
-    """Names the groups of a config's checkpoints.
+    """Names of the groups of a config's checkpoints.
 
     groups: Snakemake's, to which each name is added as one of ALL_GROUPS. module: the name that an
     outer workflow uses this one under, so that two modules share no group.
@@ -31,9 +30,11 @@ class SharedJobs:
     def name(
         self, experiment: str, samples: str, step: int, score: str | None = None
     ) -> str | None:
-        """What checkpoints have in common which one job draws from, or scores with `score`; None
-        where each has a job of its own. One training job makes them, so that none waits for a
-        later one's."""
+        """Return the name of a checkpoint's group for sampling, or for scoring with `score`.
+
+        None if each checkpoint has its own job. All checkpoints of a group are made by one training
+        job, so that none waits for a later training job.
+        """
         keys = self.config.trainings[experiment]
         run = keys.samples[samples].run if score is None else keys.scores[score].run
         if run.checkpoints_per_job == 1:

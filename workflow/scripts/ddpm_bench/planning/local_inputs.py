@@ -1,7 +1,4 @@
-"""The files on this machine that a config names: whether they are there, and what is in folders.
-
-Imported at DAG time: the standard library and the configuration only.
-"""
+"""Files on this machine that a config names: check of their presence, and hashes of folders."""
 
 from pathlib import Path
 
@@ -61,7 +58,10 @@ def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
 
 
 def local_listings(config: Config) -> dict[str, str]:
-    """A hash of the files in each local folder, by dataset. Raises UserError if one is missing."""
+    """Return a hash of the files in each local folder, by dataset.
+
+    Raises UserError if one is missing.
+    """
     listings = {}
     for name in jobs.all_datasets(config):
         source = config.datasets[name].source

@@ -1,8 +1,7 @@
-"""Which trainings have losses that compare, and in what they differ.
+"""Groups of trainings with comparable losses, and their differences.
 
-A loss is the weighted error of one network on one dataset: of another objective, forward process or
-weighting it is another quantity. Imported at DAG time: the standard library and the configuration
-only.
+A loss is the weighted error of one network on one dataset: with another objective, forward process
+or weighting it is another quantity.
 """
 
 from collections.abc import Iterable
@@ -11,15 +10,16 @@ from typing import Any
 from ddpm_bench.config.block import canonical_json
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.reporting import LossGroup
+from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS
 
 MOST_DIFFERENCES = 3
-# Of `train`: what weighs or changes the error itself; and what decides no weights.
+# Keys of `train` that weight or change the error itself; and those without effect on the weights.
 LOSS_SETTINGS = ("min_snr_gamma", "offset_noise")
-KEYS_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"run", "steps", "checkpoint_every", *LOSS_SETTINGS})
+KEYS_WITHOUT_EFFECT_ON_WEIGHTS = KEYS_OF_KEPT_WEIGHTS | {"run", "steps", *LOSS_SETTINGS}
 
 
 def loss_groups(config: Config, experiments: Iterable[str]) -> list[LossGroup]:
-    """The experiments whose losses share an axis, two or more of each kind."""
+    """Return the groups of two or more experiments whose losses can share an axis."""
     kinds: dict[str, list[str]] = {}
     for name in experiments:
         kinds.setdefault(canonical_json(kind_of_loss(config.experiments[name])), []).append(name)
@@ -27,7 +27,7 @@ def loss_groups(config: Config, experiments: Iterable[str]) -> list[LossGroup]:
 
 
 def kind_of_loss(keys: Experiment) -> dict[str, Any]:
-    """All that two trainings must share for their losses to compare."""
+    """Return the keys that two trainings must share for their losses to be comparable."""
     train = keys.train.model_dump(mode="json")
     return {
         "dataset": keys.dataset,
@@ -38,6 +38,7 @@ def kind_of_loss(keys: Experiment) -> dict[str, Any]:
 
 
 def group_of(config: Config, names: list[str]) -> LossGroup:
+    """Return the group of these experiments, with a text of each one's differences."""
     keys = config.experiments[names[0]]
     latents = f", latents of {keys.autoencoder}" if keys.autoencoder else ""
     diffusion = keys.diffusion
@@ -51,7 +52,7 @@ def group_of(config: Config, names: list[str]) -> LossGroup:
 
 
 def differences(config: Config, names: list[str]) -> list[str]:
-    """In words: the keys of each training that not all of them share, "precision bf16"."""
+    """Return a text for each training of the keys that differ between them: "precision bf16"."""
     flat = [flat_keys(config.experiments[name]) for name in names]
     every = dict.fromkeys(key for keys in flat for key in keys)
     differing = [key for key in every if len({canonical_json(keys.get(key)) for keys in flat}) > 1]
@@ -59,7 +60,7 @@ def differences(config: Config, names: list[str]) -> list[str]:
 
 
 def flat_keys(keys: Experiment) -> dict[str, Any]:
-    """The keys of network and optimisation on one level, by their own names."""
+    """Return the keys of network and optimisation on one level, by their own names."""
     train = keys.train.model_dump(mode="json")
     model = keys.model.model_dump(mode="json")
     network = {"network" if key == "name" else key: value for key, value in model.items()}
@@ -67,18 +68,20 @@ def flat_keys(keys: Experiment) -> dict[str, Any]:
 
 
 def in_words(keys: dict[str, Any]) -> str:
-    said = [f"{key.replace('_', ' ')} {value_in_words(value)}" for key, value in keys.items()]
-    more = len(said) - MOST_DIFFERENCES
-    return ", ".join(said[:MOST_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+    """Return keys and values as text, three at most: "precision bf16, dim 64 and 2 more"."""
+    parts = [f"{key.replace('_', ' ')} {value_in_words(value)}" for key, value in keys.items()]
+    more = len(parts) - MOST_DIFFERENCES
+    return ", ".join(parts[:MOST_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def value_in_words(value: Any) -> str:
+    """Return the value of a key as text: on, off, none, 0.001, 1-2-4."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None:
         return "none"
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, dict):  # of init_from
+    if isinstance(value, dict):  # value of init_from
         return value["sha256"][:8]
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)

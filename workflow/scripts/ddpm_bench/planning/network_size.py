@@ -1,7 +1,6 @@
-"""How large a network is, counted from its keys: parameters, and activations of one image.
+"""Sizes of networks, counted from their keys: parameters, and activations of one image.
 
-Imported at DAG time, so that jobs ask for what their network needs: the standard library and the
-configuration only. Tests hold the counts against the networks themselves.
+Jobs ask for memory by these sizes before torch is imported. Tests compare them with the networks.
 """
 
 import functools
@@ -12,16 +11,16 @@ from dataclasses import dataclass
 from ddpm_bench.config.networks import Unet, Unet2d, VqVae
 from ddpm_bench.config.training import Trained
 
-MEMORY_COLUMNS = 4  # learnt keys and values of each attention block of the `unet`
+MEMORY_COLUMNS = 4  # learned keys and values of each attention block of the `unet`
 
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """Counts, not bytes.
+    """Size of a network as numbers of elements.
 
-    activations: elements that all convolutions and linear layers put out for one image; widest: the
-    part of them at the resolution that has most, which bounds what is alive at a time when no
-    gradients are needed. attention: the weights from pixel to pixel, of all blocks for one image.
+    activations: outputs of all convolutions and linear layers for one image. widest: those of them
+    at the resolution that has most, which bounds the ones held at a time without gradients.
+    attention: weights from pixel to pixel, of all blocks for one image.
     """
 
     parameters: int
@@ -32,18 +31,17 @@ class NetworkSize:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer: parameters, elements put out for one image, at which number of pixels; weights from
-    pixel to pixel."""
+    """Size of a layer."""
 
     parameters: int
-    elements: int
-    pixels: int
-    attention: int = 0
+    elements: int  # of its output for one image
+    pixels: int  # of its output
+    attention: int = 0  # weights from pixel to pixel
 
 
 @functools.cache
 def network_size(keys: Trained, channels: int, image_size: int) -> NetworkSize:
-    """Counts of a network for square images, or latents, of `image_size` pixels."""
+    """Return the size of a network for square images, or latents, of `image_size` pixels."""
     if isinstance(keys, VqVae):
         layers = list(_vqvae(keys, channels, image_size))
     else:
@@ -70,12 +68,12 @@ def _linear(inputs: int, outputs: int) -> _Layer:
 
 
 def _gains(count: int) -> _Layer:
-    """Parameters of a norm."""
+    """Return the size of a norm with so many parameters."""
     return _Layer(count, 0, 1)
 
 
 def _unet(keys: Unet, inputs: int, outputs: int, image_size: int) -> Iterator[_Layer]:
-    """The U-Net of denoising-diffusion-pytorch."""
+    """Yield the layers of the U-Net of denoising-diffusion-pytorch."""
     widths = [keys.dim, *(keys.dim * mult for mult in keys.dim_mults)]
     levels = list(itertools.pairwise(widths))
     last = len(levels) - 1
@@ -117,7 +115,10 @@ def _unet_residual(inputs: int, outputs: int, time: int, pixels: int) -> Iterato
 
 
 def _unet_attention(keys: Unet, channels: int, pixels: int, full: bool) -> Iterator[_Layer]:
-    """`full`: each pixel attends to each; else linear attention, whose output has a norm."""
+    """Yield the layers of an attention block.
+
+    full: each pixel attends to each; otherwise linear attention, whose output has a norm.
+    """
     hidden = keys.attn_heads * keys.attn_dim_head
     yield _gains(channels)
     yield _Layer(channels * hidden * 3, hidden * 3 * pixels, pixels)
@@ -130,7 +131,7 @@ def _unet_attention(keys: Unet, channels: int, pixels: int, full: bool) -> Itera
 
 
 def _unet2d(keys: Unet2d, inputs: int, outputs: int, image_size: int) -> Iterator[_Layer]:
-    """UNet2DModel of diffusers."""
+    """Yield the layers of UNet2DModel of diffusers."""
     widths = keys.block_out_channels
     last = len(widths) - 1
     time = widths[0] * 4
@@ -184,7 +185,7 @@ def _unet2d_attention(keys: Unet2d, channels: int, pixels: int) -> Iterator[_Lay
 
 
 def _vqvae(keys: VqVae, channels: int, image_size: int) -> Iterator[_Layer]:
-    """Encoder and decoder of diffusers, and the codebooks between them."""
+    """Yield the layers of diffusers' encoder and decoder, and of the codebooks between them."""
     widths = keys.widths()
     pixels = [(image_size >> level) ** 2 for level in range(len(widths))]
     deepest, small = widths[-1], pixels[-1]
@@ -233,7 +234,7 @@ def _autoencoder_residual(inputs: int, outputs: int, pixels: int) -> Iterator[_L
 
 
 def _autoencoder_middle(keys: VqVae, channels: int, pixels: int) -> Iterator[_Layer]:
-    """Two residual blocks with attention between them, which has one head."""
+    """Yield the layers of two residual blocks with attention of one head between them."""
     for _ in range(2):
         yield from _autoencoder_residual(channels, channels, pixels)
     if keys.attention:

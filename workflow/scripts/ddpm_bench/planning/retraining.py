@@ -1,17 +1,14 @@
-"""Which trainings begin anew because the config has changed, and why.
-
-Imported at DAG time: the standard library and the configuration only.
-"""
+"""Trainings that start again because the config has changed, and the changed keys."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS
 from ddpm_bench.planning.stages import train_stage
+from ddpm_bench.records.layout import current_training
+from ddpm_bench.records.manifests import CurrentTraining
 
-# Decides which weights are kept, not what they are.
-CHECKPOINT_KEY = "train.checkpoint_every"
 FOLLOWS_STEPS = (
     "The learning rate follows the whole length: to train on without beginning anew, set "
     "train.lr_schedule_steps to the longest training you plan"
@@ -19,21 +16,21 @@ FOLLOWS_STEPS = (
 
 
 def retrainings(config: Config) -> list[str]:
-    """In words: the experiments whose training begins anew because their keys have changed."""
+    """Return a note for each experiment whose training starts again because of changed keys."""
     notes = (retraining(config, experiment) for experiment in config.trainings)
     return [note for note in notes if note is not None]
 
 
 def retraining(config: Config, experiment: str) -> str | None:
-    """In words: why an experiment's training begins anew; None where it does not."""
-    marker = Path(config.results_dir, experiment, "training", "current.json")
-    if not marker.is_file():
+    """Return a note about the keys for which a training starts again; None if it does not."""
+    current = CurrentTraining.read_if_there(current_training(config.results_dir, experiment))
+    if current is None:
         return None
-    before = _flat(json.loads(marker.read_text(encoding="utf-8")).get("keys", {}))
+    before = _flat(current.keys)
     now = _flat(json.loads(train_stage(config, experiment)))
     changed = [
         f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
-        for key in sorted({*before, *now} - {CHECKPOINT_KEY})
+        for key in sorted({*before, *now} - {f"train.{key}" for key in KEYS_OF_KEPT_WEIGHTS})
         if before.get(key) != now.get(key)
     ]
     if not (before and changed):
@@ -52,7 +49,7 @@ def _follows_steps(config: Config, experiment: str, changed: list[str]) -> bool:
 
 
 def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as one level: {"train.seed": 0}."""
+    """Return nested keys on one level: {"train.seed": 0}."""
     flat: dict[str, Any] = {}
     for key, value in block.items():
         if isinstance(value, dict):

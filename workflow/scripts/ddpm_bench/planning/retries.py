@@ -1,7 +1,7 @@
-"""What failed and was recorded: in manifests of training jobs, and beside samples.
+"""Recorded failures of a config's jobs, and which of them are tried again.
 
-Such a manifest names the checkpoints that were made before, samples of others are no images, and
-their scores are null. Imported at DAG time: the standard library and the configuration only.
+The manifest of a failed training job names the checkpoints that were made before. Samples of other
+checkpoints are files without images, and their scores are null.
 """
 
 import itertools
@@ -22,10 +22,12 @@ from ddpm_bench.records.failures import (
     how_keys,
     read_failed,
 )
+from ddpm_bench.records.layout import timing_file
+from ddpm_bench.text import counted
 
 
 def failed_jobs(config: Config, experiment: str) -> dict[Path, RecordedFailure]:
-    """The manifests of an experiment's training jobs that tell of a failure, in order."""
+    """Return the failures of an experiment's training jobs by their manifests, in order."""
     jobs = sorted(finished_jobs(config, experiment))
     paths = [Path(manifest(config, experiment, *job)) for job in jobs]
     found = {path: read_failed(path) for path in paths}
@@ -33,22 +35,22 @@ def failed_jobs(config: Config, experiment: str) -> dict[Path, RecordedFailure]:
 
 
 def failure_of(config: Config, experiment: str) -> RecordedFailure | None:
-    """Why an experiment's training failed; None where it did not (yet)."""
+    """Return the first failure of an experiment's training; None without one."""
     return next(iter(failed_jobs(config, experiment).values()), None)
 
 
 def remedy(config: Config, experiment: str) -> str:
-    """What to do about it, in words."""
+    """Return what to do about the failure of an experiment's training, as text."""
     path = next(iter(failed_jobs(config, experiment)))
     return f"it is tried again when train.run changes, or {path} is deleted"
 
 
 def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path, RecordedFailure]]:
-    """The samples that could not be drawn from checkpoints that were made: set, file and why."""
+    """Yield set, file and failure of samples that could not be drawn from existing checkpoints."""
     for samples, keys in config.experiments[experiment].samples.items():
         for step in checkpoint_steps(config, experiment, samples):
             for path in map(Path, sample_files(config, experiment, samples, step)):
-                failed = read_failed(path.with_suffix(".json"))
+                failed = read_failed(timing_file(path))
                 if failed is None:
                     continue
                 manifest = Path(manifest_of_checkpoint(config, experiment, step))
@@ -57,21 +59,22 @@ def failed_drawings(config: Config, experiment: str) -> Iterator[tuple[str, Path
 
 
 def drawing_notes(config: Config, experiment: str) -> Iterator[str]:
-    """Of each set that could not be drawn everywhere: how much of it, why, and what to do."""
+    """Yield a note for each set with failed files: their number, the reason and a remedy."""
     found = failed_drawings(config, experiment)
     for samples, drawings in itertools.groupby(found, key=lambda drawing: drawing[0]):
         _, paths, failures = zip(*drawings, strict=True)
-        files = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
         yield (
-            f"samples {samples}: {files} failed: {failures[0].in_words()} (tried again when "
-            f"samples.{samples}.run changes, or {paths[0].with_suffix('.json')} is deleted)"
+            f"samples {samples}: {counted(len(paths), 'file')} failed: {failures[0].in_words()} "
+            f"(tried again when samples.{samples}.run changes, or {timing_file(paths[0])} "
+            "is deleted)"
         )
 
 
 def to_try_again(config: Config) -> Iterator[tuple[str, list[Path]]]:
-    """What failed with other `run` keys than the config has now, and the files that tell of it.
+    """Yield what failed with other `run` keys than the config has now, and the failures' files.
 
-    Without them an experiment is trained again, from the last saved state, and samples are drawn.
+    When these are deleted, the training goes on from the last saved state, and samples are drawn
+    again.
     """
     for name, keys in config.experiments.items():
         failed = failed_jobs(config, name)
@@ -82,5 +85,5 @@ def to_try_again(config: Config) -> Iterator[tuple[str, list[Path]]]:
             how = how_keys(keys.samples[samples].run)
             paths = [path for _, path, failed in found if failed.how != how]
             if paths:
-                files = [file for path in paths for file in (path.with_suffix(".json"), path)]
+                files = [file for path in paths for file in (timing_file(path), path)]
                 yield f"{name}: samples {samples}", files

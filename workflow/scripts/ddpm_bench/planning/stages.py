@@ -1,8 +1,8 @@
-"""What each stage computes: its resolved keys and its version, as one line of JSON.
+"""Resolved keys and version of each stage, as one line of JSON: `--what` of its program.
 
 Snakemake runs a stage again when this text changes, and only then (apart from changed inputs). The
-text holds what-keys alone, without those at their defaults. A version is raised when a change of
-our code changes the stage's results; tests/unit/planning/test_stage_versions.py keeps that honest.
+text has only keys that decide results, without those at their defaults. A version is raised when a
+change of the code changes the stage's results; test_stage_versions.py checks it.
 """
 
 from collections.abc import Iterable
@@ -32,28 +32,32 @@ from ddpm_bench.planning.benchmark_cells import (
 from ddpm_bench.planning.loss_groups import loss_groups
 
 HOW = {"run"}
-# Decide neither weights nor scores: which other checkpoints stay, and what is drawn beside scores.
-NOT_OF_THE_MODEL = {"keep": True, "published": True}
+# Keys that decide neither weights nor scores: other checkpoints to keep, and published scores.
+KEYS_BESIDE_THE_MODEL = {"keep": True, "published": True}
 
 
 def config_of_one_experiment(config: Config, experiment: str) -> dict[str, Any]:
-    """The what-keys of an experiment, its dataset and its autoencoder, defaults merged and keys at
-    their own defaults left out; `check_config` reads it."""
+    """Return the keys of an experiment, its dataset and its autoencoder that decide results.
+
+    `defaults` are merged, and keys at their own defaults left out. `check_config` reads the result.
+    """
     keys = config.experiments[experiment]
-    own = _dumped(keys, {**NOT_OF_THE_MODEL, "train": HOW, **_each("samples"), **_each("scores")})
+    own = _dumped(
+        keys, {**KEYS_BESIDE_THE_MODEL, "train": HOW, **_each("samples"), **_each("scores")}
+    )
     if keys.train.init_from is not None:
-        # Where the file lies is no part of what is computed; its content is.
+        # The path of the file decides nothing, its content does.
         own["train"]["init_from"]["path"] = ""
-    alone = {
+    parsed = {
         "datasets": {keys.dataset: _dumped(config.datasets[keys.dataset], {"run": True})},
         "experiments": {experiment: own},
     }
     if keys.autoencoder is not None:
         autoencoder = config.autoencoders[keys.autoencoder]
-        alone["autoencoders"] = {
+        parsed["autoencoders"] = {
             keys.autoencoder: _dumped(autoencoder, {"train": HOW, **_each("scores")})
         }
-    return alone
+    return parsed
 
 
 def _each(block: str) -> dict[str, Any]:
@@ -65,42 +69,47 @@ def _dumped(block: Any, leave_out: dict[str, Any]) -> dict[str, Any]:
 
 
 def stage(name: str, **keys: Any) -> str:
-    """The `--what` of a stage: version and keys as canonical JSON; empty blocks are left out."""
+    """Return the `--what` of a stage: version and keys as canonical JSON, without empty blocks."""
     present = {key: value for key, value in keys.items() if value not in (None, {})}
     return canonical_json({"version": VERSIONS[name], **present})
 
 
 def fetch_stage(config: Config, dataset: str, listing: str | None) -> str:
-    """`listing`: a hash of the files in a local folder; None for other sources."""
+    """Return the text of fetching. listing: hash of a local folder's files; else None."""
     source = what_keys(config.datasets[dataset].source)
     return stage("fetch", source=source, listing=listing)
 
 
 def prepare_stage(config: Config, dataset: str) -> str:
+    """Return the text of preparing a dataset."""
     keys = what_keys(config.datasets[dataset], leave_out=frozenset({"source", "classifier"}))
     source = what_keys(config.datasets[dataset].source)
     return stage("prepare", kind=source["kind"], include=source.get("include"), **keys)
 
 
 def classifier_stage(config: Config, dataset: str) -> str:
+    """Return the text of training a dataset's classifier."""
     return stage("classifier", classifier=what_keys(config.datasets[dataset].classifier))
 
 
 def train_stage(config: Config, experiment: str) -> str:
-    """Neither `steps` nor the cut into jobs is in it: a longer training goes on from a shorter,
-    unless its learning rate depends on the length."""
+    """Return the text of a training.
+
+    `steps` and the division into jobs are not part of it: a longer training continues a shorter
+    one, unless its learning rate depends on the length.
+    """
     keys = config.trainings[experiment]
     train = what_keys(keys.train, leave_out=frozenset({"steps"}))
     if keys.train.schedule_length() is not None:
         train["lr_schedule_steps"] = keys.train.schedule_length()
     if keys.train.init_from is not None:
-        # Where the file lies is no part of what is computed; its content is.
+        # The path of the file decides nothing, its content does.
         train["init_from"] = {"path": "", "sha256": keys.train.init_from.sha256}
     return stage("train", **_network(config, experiment), train=train)
 
 
 def _network(config: Config, experiment: str) -> dict[str, Any]:
-    """What is trained, and of a denoising network how."""
+    """Return the keys of the trained network, and of a denoising network its process."""
     keys = config.trainings[experiment]
     network: dict[str, Any] = {"model": what_keys(keys.model)}
     if isinstance(keys, Experiment):
@@ -113,16 +122,19 @@ def _network(config: Config, experiment: str) -> dict[str, Any]:
 
 
 def encode_stage(config: Config, autoencoder: str) -> str:
+    """Return the text of encoding a dataset."""
     return stage("encode", model=what_keys(config.autoencoders[autoencoder].model))
 
 
 def reconstruct_stage(config: Config, autoencoder: str) -> str:
+    """Return the text of reconstructing held-out images."""
     keys = config.autoencoders[autoencoder]
     images = keys.reconstructions.images
     return stage("reconstruct", model=what_keys(keys.model), images=images)
 
 
 def schedule_stage(config: Config, experiment: str) -> str:
+    """Return the text of the figure of the forward process."""
     keys = config.experiments[experiment]
     return stage(
         "schedule", diffusion=what_keys(keys.diffusion), min_snr_gamma=keys.train.min_snr_gamma
@@ -130,6 +142,7 @@ def schedule_stage(config: Config, experiment: str) -> str:
 
 
 def validate_stage(config: Config, experiment: str) -> str:
+    """Return the text of validation losses."""
     keys = config.trainings[experiment]
     return stage(
         "validate",
@@ -141,14 +154,17 @@ def validate_stage(config: Config, experiment: str) -> str:
 
 
 def sample_stage(config: Config, experiment: str, name: str) -> str:
+    """Return the text of drawing the set of samples `name`."""
     return stage("sample", **_sampling(config, experiment, name))
 
 
 def trajectory_stage(config: Config, experiment: str, name: str) -> str:
+    """Return the text of the animation from noise to images of the set `name`."""
     return stage("trajectory", **_sampling(config, experiment, name))
 
 
 def samplers_stage(config: Config, experiment: str) -> str:
+    """Return the text of the comparison of an experiment's samplers."""
     sets = config.experiments[experiment].samples
     return stage("samplers", sets={name: _drawing(keys) for name, keys in sets.items()})
 
@@ -168,16 +184,17 @@ def _sampling(config: Config, experiment: str, name: str) -> dict[str, Any]:
 
 
 def _drawing(samples: Samples) -> dict[str, Any]:
-    """What decides the bytes of a set's images."""
+    """Return the keys that decide the bytes of a set's images."""
     return what_keys(samples, leave_out=frozenset({"images", "checkpoints"})) or {}
 
 
 def feature_stage(score: Score, space: str) -> str:
-    """Of one of the two spaces that a score may need: its own, and that of its FID."""
+    """Return the text of features in one of a score's two spaces: its own, and that of FID."""
     return stage("features", **_features(score, space))
 
 
 def score_stage(config: Config, experiment: str, samples: str, score: str) -> str:
+    """Return the text of scoring a set of samples."""
     keys = config.trainings[experiment].scores[score]
     images = config.trainings[experiment].samples[samples].images
     measuring = {
@@ -185,7 +202,7 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
     }
     return stage(
         "score",
-        # Of an autoencoder there are as many as images are held out.
+        # An autoencoder has at most as many as images are held out.
         images=None if experiment in config.autoencoders else images,
         reference=keys.reference,
         fid_statistics=keys.fid_statistics.name if keys.fid_statistics else None,
@@ -195,40 +212,46 @@ def score_stage(config: Config, experiment: str, samples: str, score: str) -> st
 
 
 def score_figures_stage(config: Config, name: str, experiments: Iterable[str]) -> str:
-    """Of stage `plot` or `bests`."""
+    """Return the text of figures of scores. name: of the stage, `plot` or `bests`."""
     return stage(name, **_published(config, experiments))
 
 
 def compare_stage(config: Config, drawn: list[str]) -> str:
-    """drawn: the experiments that figures show; tables have all."""
+    """Return the text of the comparison of all experiments.
+
+    drawn: the experiments in figures; tables have all.
+    """
     some = {"drawn": drawn} if config.sweeps else {}
     return stage("compare", **_published(config, config.experiments), **some)
 
 
 def hours_stage(config: Config, experiments: Iterable[str]) -> str:
-    standing_on = {name: config.experiments[name].autoencoder for name in experiments}
-    keys = {name: {"autoencoder": other} if other else {} for name, other in standing_on.items()}
-    return stage("hours", experiments=keys, **_published(config, standing_on))
+    """Return the text of figures of scores against hours of training."""
+    autoencoders = {name: config.experiments[name].autoencoder for name in experiments}
+    keys = {name: {"autoencoder": other} if other else {} for name, other in autoencoders.items()}
+    return stage("hours", experiments=keys, **_published(config, autoencoders))
 
 
 def losses_stage(config: Config, experiments: Iterable[str]) -> str:
+    """Return the text of the comparison of losses."""
     groups = [group.model_dump(mode="json") for group in loss_groups(config, experiments)]
     return stage("losses", groups=groups)
 
 
 def _published(config: Config, experiments: Iterable[str]) -> dict[str, Any]:
-    """What is published of the datasets of these experiments; {} where nothing is."""
+    """Return the published scores on the datasets of these experiments; {} without any."""
     published: list[dict[str, Any]] = []
     for experiment in experiments:
         keys = config.trainings[experiment]
         for line in keys.published if isinstance(keys, Experiment) else ():
-            said = {**what_keys(line), "dataset": keys.dataset}
-            if said not in published:  # experiments may have it from `defaults`
-                published.append(said)
+            score = {**what_keys(line), "dataset": keys.dataset}
+            if score not in published:  # several experiments may have it from `defaults`
+                published.append(score)
     return {"published": published} if published else {}
 
 
 def costs_stage(config: Config) -> str:
+    """Return the text of the table of costs."""
     experiments = {
         name: {
             "dataset": keys.dataset,
@@ -241,12 +264,12 @@ def costs_stage(config: Config) -> str:
 
 
 def best_stage(config: Config, experiment: str) -> str:
-    """`best` of the experiment must be set."""
+    """Return the text of the export of an experiment's best checkpoint; `best` must be set."""
     return stage("best", experiment=experiment, config=config_of_one_experiment(config, experiment))
 
 
 def sweep_stage(config: Config, sweep: str) -> str:
-    """The sweep itself: its members' names and values follow from it."""
+    """Return the text of a sweep's report; its members' names and values follow from it."""
     swept = config.sweeps[sweep]
     seed = config.experiments[next(iter(swept.members))].train.seed
     fixed = {} if "train.seed" in swept.sweep.keys else {"train_seed": seed}
@@ -254,7 +277,10 @@ def sweep_stage(config: Config, sweep: str) -> str:
 
 
 def thin_stage(config: Config, experiment: str, steps: dict[str, list[int]]) -> str:
-    """`steps`: those that each set of samples asks for. `keep` of the experiment must be set."""
+    """Return the text of removing weights; `keep` of the experiment must be set.
+
+    steps: training steps of each set of samples.
+    """
     keys = config.experiments[experiment]
     assert keys.keep is not None
     sets = {
@@ -287,8 +313,11 @@ def _features(score: Score, space: str) -> dict[str, Any]:
 
 
 def cell_stage(config: Config, cell: Cell) -> str:
-    """What a cell of the benchmark measures. A model of an experiment stands as that experiment has
-    it; keys that the cell does not read are left out, so that they measure it no second time."""
+    """Return the text of measuring a cell of the benchmark.
+
+    The model of an experiment is given with its keys. Keys that the cell does not read are left
+    out, so that changing them does not measure it again.
+    """
     assert config.benchmark is not None
     network = config.benchmark.models[cell.model]
     if isinstance(network, OfExperiment):
@@ -305,7 +334,7 @@ def cell_stage(config: Config, cell: Cell) -> str:
 
 
 def throughput_tables_stage(config: Config) -> str:
-    """The grid; nothing where the config has no benchmark, of which no rule then runs."""
+    """Return the text of the benchmark's tables: the grid, or nothing without a benchmark."""
     if config.benchmark is None:
         return stage("throughput")
     grid = config.benchmark.model_dump(mode="json", include=set(TablesStage.model_fields))

@@ -1,1 +1,1 @@
-"""Files that one stage leaves and another reads, and the names in their paths."""
+"""Files that one stage writes and another reads: their types, and the layout of the results."""

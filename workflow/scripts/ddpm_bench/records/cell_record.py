@@ -1,16 +1,16 @@
-"""What is known of a measured cell of the throughput benchmark: what its program leaves."""
+"""Record of a measured cell of the throughput benchmark."""
 
 from typing import Literal
 
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.block import Block
-from ddpm_bench.files import size_text
+from ddpm_bench.text import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
 
 
 class Repetition(Block):
-    """One measurement: steps one after the other, devices synchronised before and after."""
+    """One measurement: consecutive steps, with devices synchronised before and after."""
 
     steps: int
     seconds: float  # of all its steps
@@ -22,23 +22,24 @@ class Repetition(Block):
 
 
 class Measurement(Block):
-    """What the processes of a cell have measured."""
+    """Measurements of the processes of a cell."""
 
     repetitions: tuple[Repetition, ...]
-    sample: str  # what is counted: image, sequence or sample
+    sample: str  # unit of the throughput: image, sequence or sample
     memory: Literal["GPU, allocated", "process, resident"]
-    # Of the process that sends most, as ring algorithms send (communication.py); 0 for one process.
+    # By the process that sends most, with ring algorithms (throughput/communication.py); 0 for one
+    # process.
     sent_bytes_per_step: int
-    # Of a step's time that some communication is under way in the mean process; null: not known.
+    # Share of a step's time with communication under way, mean over processes; null: not known.
     communication_share: float | None
     parameters: int  # of the whole model
-    parameter_bytes: tuple[int, ...]  # that each process holds, by rank
+    parameter_bytes: tuple[int, ...]  # held by each process, by rank
     # Of the warm-up steps, means over the global batch; null: not finite.
     losses: tuple[float | None, ...]
 
 
 class Environment(Block):
-    """Where and with what a cell was measured."""
+    """Machine and software versions of a cell's measurement."""
 
     started: str  # UTC, ISO 8601
     node: str
@@ -70,7 +71,7 @@ class CellRecord(Block):
 
 
 def in_a_line(result: CellRecord) -> str:
-    """What came out, for people."""
+    """Return the outcome of a cell as one line for people."""
     cell, measured = result.cell, result.measurement
     samples = f"{measured.sample if measured else 'sample'}s"
     about = f"{cell.model} {cell.strategy} {cell.precision}, {cell.batch_size} {samples}"

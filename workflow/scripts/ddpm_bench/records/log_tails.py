@@ -1,4 +1,4 @@
-"""How logs end: what a program said last, and the words of SLURM when it kills a job.
+"""Ends of logs: the last error of a program, and SLURM's messages about killed jobs.
 
 Imports the standard library only.
 """
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 TAIL_BYTES = 65536
-# slurmstepd of SLURM up to 20.11, since then, and where SLURM itself watches the memory.
+# Messages of slurmstepd up to SLURM 20.11 and later, and of SLURM's own memory limit.
 OUT_OF_MEMORY = re.compile(
     r"out of memory handler|oom[-_]kill|OOM killed|exceeded (?:job |step )?memory limit", re.I
 )
@@ -21,7 +21,7 @@ ALLOCATION_FAILED = re.compile(
 
 
 def log_tail(path: Path) -> str:
-    """The end of a text file; empty where it cannot be read."""
+    """Return the last 64 KiB of a text file; an empty text if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
@@ -32,7 +32,10 @@ def log_tail(path: Path) -> str:
 
 
 def last_words(tail: str) -> str:
-    """The last error that a program printed, its own line or the end of a traceback; or nothing."""
+    """Return the last error that a program printed: its error line, or the end of a traceback.
+
+    An empty text if there is none.
+    """
     lines = [line.rpartition("\r")[2] for line in tail.splitlines()]
     for index in range(len(lines) - 1, -1, -1):
         if re.match(r"(?:\w+\.py: )?error: ", lines[index]):

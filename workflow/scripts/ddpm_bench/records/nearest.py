@@ -1,4 +1,4 @@
-"""Distances from generated to training images, as score.py leaves them."""
+"""Record of the distances from generated to training images, which score.py writes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class Nearest:
 
 
 def read_nearest(path: Path) -> Nearest:
-    """Read the file step-<step>.nearest.npz of a score. Raises UserError when it is none."""
+    """Read the file step-<step>.nearest.npz of a score. Raises UserError for another file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = Nearest(
@@ -35,7 +35,7 @@ def read_nearest(path: Path) -> Nearest:
 
 
 def write_nearest(path: Path, nearest: Nearest | None) -> None:
-    """Write the distances to the nearest training images as .npz; arrays of none without them."""
+    """Write the distances to the nearest training images as .npz; empty arrays for None."""
     empty = Nearest(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
     with replacing(path) as temporary:
         np.savez(temporary, **vars(nearest or empty))

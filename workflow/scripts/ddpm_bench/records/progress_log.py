@@ -1,7 +1,7 @@
-"""What progress.jsonl tells of a training: where it stands, how fast it is, what it has taken.
+"""Events of a training in progress.jsonl: its steps, speed and time.
 
 Each attempt of a job begins with an event "started" or "resumed" and ends with "job ended" or with
-"stopped by a signal", or with nothing when it was killed. Imports the standard library only.
+"stopped by a signal", or without such an event if it was killed. Imports the standard library only.
 """
 
 import itertools
@@ -9,37 +9,48 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 BEGINS = ("started", "resumed")
-ENDS = ("job ended", "stopped")  # and why it stopped
+ENDS = ("job ended", "stopped")  # "stopped" is followed by the reason
 ROWS_FOR_SPEED = 20
+
+
+class ProgressEvent(TypedDict):
+    """One line of progress.jsonl."""
+
+    time: datetime  # ISO 8601 with UTC's offset in the file
+    event: str  # started, resumed, trained, state saved, job ended, stopped by ...
+    step: int
+    run: NotRequired[dict[str, Any]]  # keys of train.run without defaults, of the first event
+    images_per_second: NotRequired[float]  # of "trained"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process's stretch of a training, as far as it told."""
+    """One attempt of a training job, from its first to its last event."""
 
-    first: int  # step that it began at
-    step: int  # that it was last heard at
-    saved: int  # last step that is kept should it die
+    first: int  # first step
+    step: int  # step of the last event
+    saved: int  # last saved step, from which training goes on if the process dies
     began: datetime
-    heard: datetime
-    ended: bool  # by itself
-    images_per_second: float | None  # mean of its newest reports
+    heard: datetime  # time of the last event
+    ended: bool  # with an event, and not killed
+    images_per_second: float | None  # mean of the newest reports
 
     @property
     def seconds(self) -> float:
+        """Time from the first to the last event."""
         return (self.heard - self.began).total_seconds()
 
 
 def read_attempts(path: Path) -> list[Attempt]:
-    """The attempts of progress.jsonl, in order; [] where it is missing. A half line is left out."""
+    """Return the attempts in progress.jsonl, in order; [] if it is missing."""
     return [_attempt(events) for events in _by_attempt(read_events(path))]
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of progress.jsonl, `time` as a datetime; [] where it is missing."""
+def read_events(path: Path) -> list[ProgressEvent]:
+    """Return the whole lines of progress.jsonl, `time` as a datetime; [] if it is missing."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -57,18 +68,17 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a training has taken: time of the wall clock, and that times its processes."""
+    """Time of a training: by the wall clock, and multiplied by its number of processes."""
 
     wall_seconds: float = 0.0
     process_seconds: float = 0.0
 
 
-def taken_until(events: list[dict[str, Any]], steps: list[int]) -> dict[int, Taken]:
-    """What a training had taken when it first reached each of these steps, over all attempts: what
-    one that was killed did in vain counts. Between events time is interpolated; steps that were not
-    reached are not in it.
+def taken_until(events: list[ProgressEvent], steps: list[int]) -> dict[int, Taken]:
+    """Return the time of a training until it first reached each of these steps, over all attempts.
 
-    events: as of `read_events`.
+    Lost work of killed attempts counts. Between events time is interpolated; steps that were not
+    reached are left out. events: from `read_events`.
     """
     waiting = sorted(set(steps))
     found: dict[int, Taken] = {}
@@ -87,14 +97,14 @@ def taken_until(events: list[dict[str, Any]], steps: list[int]) -> dict[int, Tak
     return found
 
 
-def processes_of(event: dict[str, Any]) -> int:
-    """How many processes an attempt has, as its first event says."""
+def processes_of(event: ProgressEvent) -> int:
+    """Return the number of processes of an attempt from its first event."""
     run = event.get("run", {})
     return int(run.get("gpus", 1)) * int(run.get("nodes", 1))
 
 
-def _by_attempt(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    attempts: list[list[dict[str, Any]]] = []
+def _by_attempt(events: list[ProgressEvent]) -> list[list[ProgressEvent]]:
+    attempts: list[list[ProgressEvent]] = []
     for event in events:
         if event["event"] in BEGINS or not attempts:
             attempts.append([])
@@ -102,11 +112,11 @@ def _by_attempt(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return attempts
 
 
-def _attempt(events: list[dict[str, Any]]) -> Attempt:
+def _attempt(events: list[ProgressEvent]) -> Attempt:
     first, last = events[0], events[-1]
     saved = [event["step"] for event in events if event["event"] == "state saved"]
     speeds = [event["images_per_second"] for event in events if event.get("images_per_second")]
-    newest = speeds[1:][-ROWS_FOR_SPEED:] or speeds  # the first has the warm-up in it
+    newest = speeds[1:][-ROWS_FOR_SPEED:] or speeds  # the first includes the warm-up
     return Attempt(
         first=first["step"],
         step=last["step"],

@@ -1,13 +1,14 @@
-"""Scores of one checkpoint, as score.py writes and the tables read them."""
+"""Record of the scores of one checkpoint, and the metrics in it."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from ddpm_bench.config.block import Block
+from ddpm_bench.config.selection import LOWER_IS_BETTER
+from ddpm_bench.records.json_record import JsonRecord
 
 
-class ScoreRecord(Block):
-    """The JSON file of one score: one set of samples of one checkpoint; null: not measurable."""
+class ScoreRecord(JsonRecord):
+    """The JSON file of one score of one set of samples at one checkpoint; null: not measurable."""
 
     feature_space: str
     reference: Literal["train", "eval", "all"]
@@ -42,7 +43,7 @@ class ScoreRecord(Block):
 
 @dataclass(frozen=True)
 class Metric:
-    """How the values of a column are named, compared and printed."""
+    """A column of scores: its name, its better direction, and its format."""
 
     column: str
     name: str
@@ -54,25 +55,25 @@ class Metric:
 
 
 METRICS = {
-    metric.column: metric
-    for metric in (
-        Metric("fid", "FID", lower_is_better=True, std="fid_std", decimals=2),
-        Metric("kid_mean", "KID", lower_is_better=True, std="kid_std", decimals=5),
-        Metric("is_mean", "IS", lower_is_better=False, std="is_std", decimals=2),
-        Metric("precision", "precision", lower_is_better=False, std=None, decimals=3),
-        Metric("recall", "recall", lower_is_better=False, std=None, decimals=3),
-        Metric("density", "density", lower_is_better=False, std=None, decimals=3),
-        Metric("coverage", "coverage", lower_is_better=False, std=None, decimals=3),
+    column: Metric(column, name, column in LOWER_IS_BETTER, std, decimals)
+    for column, name, std, decimals in (
+        ("fid", "FID", "fid_std", 2),
+        ("kid_mean", "KID", "kid_std", 5),
+        ("is_mean", "IS", "is_std", 2),
+        ("precision", "precision", None, 3),
+        ("recall", "recall", None, 3),
+        ("density", "density", None, 3),
+        ("coverage", "coverage", None, 3),
     )
 }
 
 
 def feature_space_label(feature_space: str) -> str:
-    """What axes and tables call a feature space, so that no two are taken for each other."""
+    """Return the name of a feature space for axes and tables, unique for each space."""
     if feature_space in ("classifier", "inception"):
         return f"{feature_space.replace('inception', 'Inception')} features"
     if feature_space.startswith("dinov2-"):
-        network = feature_space.removeprefix("dinov2-")  # as vit-b-14
+        network = feature_space.removeprefix("dinov2-")  # such as vit-b-14
         size, patch = network.removeprefix("vit-").split("-")
         return f"DINOv2 ViT-{size.upper()}/{patch} features"
     name = feature_space.removeprefix("inception-")

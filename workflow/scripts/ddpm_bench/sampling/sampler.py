@@ -22,7 +22,7 @@ from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import image_generator
 from ddpm_bench.sampling.kept_batches import DrawnBatch, KeptBatches
-from ddpm_bench.sampling.solvers import Estimate, Level, network_evaluations, solve
+from ddpm_bench.sampling.solvers import Estimate, Level, solve
 from ddpm_bench.training.manifests import load_checkpoint
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def timing(sampler: Sampler, images: int, seconds: float) -> dict[str, Any]:
         "batch_size": drawing.batch_size,
         "precision": drawing.precision,
         "device": device_name(sampler.device),
-        "network_evaluations": network_evaluations(drawing),
+        "network_evaluations": drawing.network_evaluations(),
     }
 
 

@@ -71,12 +71,6 @@ def solve(
     return scheduler_steps(scheduler, levels, estimate, noise, generators)
 
 
-def network_evaluations(drawing: Drawing) -> int:
-    """Return how often the network is evaluated for an image."""
-    steps = drawing.solver_steps()
-    return 2 * steps - 1 if drawing.scheduler == "heun" else steps
-
-
 def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
     """Return the noise levels that a set visits, descending.
 

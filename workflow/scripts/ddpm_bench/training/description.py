@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddpm_bench.config.block import canonical_json, what_keys
-from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS, TrainRun, TrainStage
 from ddpm_bench.files import read_json, sha256_text
 
 
@@ -30,7 +30,7 @@ def fingerprint(stage: TrainStage, images_sha256: str) -> str:
     The step that it stops at is left out. So is `checkpoint_every`, which decides the weights that
     are kept, not their values.
     """
-    train = what_keys(stage.train, leave_out=frozenset({"checkpoint_every"}))
+    train = what_keys(stage.train, leave_out=KEYS_OF_KEPT_WEIGHTS)
     if stage.train.init_from is not None:
         train["init_from"] = stage.train.init_from.sha256
     keys = {

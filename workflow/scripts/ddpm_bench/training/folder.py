@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import allowed, room, size_text
+from ddpm_bench.files import allowed, room
+from ddpm_bench.text import size_text
 from ddpm_bench.training.checkpoints import Checkpoints
 from ddpm_bench.training.states import STATES_KEPT, SavedStates
 

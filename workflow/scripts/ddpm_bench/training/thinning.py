@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from ddpm_bench.config.selection import ThinStage
-from ddpm_bench.files import read_json, size_text, write_json
+from ddpm_bench.files import read_json, write_json
 from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
+from ddpm_bench.text import size_text
 from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.ownership import owning
 

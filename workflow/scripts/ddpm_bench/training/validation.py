@@ -12,13 +12,11 @@ import numpy as np
 import torch
 
 from ddpm_bench.config.networks import VqVae
-from ddpm_bench.config.training import ValidateStage
+from ddpm_bench.config.training import VALIDATION_BATCH, ValidateStage
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import build_schedule, image_losses, to_model_range
 from ddpm_bench.models.fast_layers import compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import validation_draws, validation_positions
-
-BATCH_SIZE = 64  # images of one forward pass, where the training's micro-batch is not smaller
 
 
 class Validator:
@@ -34,7 +32,7 @@ class Validator:
         held_out: np.ndarray,
         training: np.ndarray,
         device: torch.device,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int = VALIDATION_BATCH,
     ) -> None:
         self._stage, self._device, self._batch_size = stage, device, batch_size
         self.images = min(stage.validation.images, len(held_out), len(training))

@@ -49,15 +49,16 @@ def _write_losses(path: Path, rows: list[dict[str, float]]) -> None:
 def _losses(request: ValidationRequest) -> list[dict[str, float]]:
     """Return a row of losses for each checkpoint that is not thinned."""
     # torch is imported after the lease, which decides the GPUs that it sees.
+    from ddpm_bench.config.training import VALIDATION_BATCH
     from ddpm_bench.machine.compute_device import compute_device
     from ddpm_bench.training.manifests import is_thinned, load_checkpoint
-    from ddpm_bench.training.validation import BATCH_SIZE, Validator
+    from ddpm_bench.training.validation import Validator
 
     manifest, run = request.manifest, request.how
     device = compute_device(run.cpus)
     paths = (request.eval, request.train)
     splits = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-    batch_size = min(BATCH_SIZE, run.micro_batch_size or BATCH_SIZE)
+    batch_size = min(VALIDATION_BATCH, run.micro_batch_size or VALIDATION_BATCH)
     validator = Validator(request.what, *splits, device, batch_size)
     images, wanted = validator.images, request.what.validation.images
     if images < wanted:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench.config.reporting import ChargedExperiment
-from ddpm_bench.records.benchmark_files import BenchmarkUsage, measured
+from ddpm_bench.records.benchmark_files import SNAKEMAKE_MIB, BenchmarkUsage, measured
 from ddpm_bench.records.progress_log import Attempt, read_attempts
 
 # The stages that count, in the order of the pipeline, with the names of their files.
@@ -38,7 +38,6 @@ COLUMNS = [
 ]  # fmt: skip
 NOT_OF_ONE_EXPERIMENT = ""  # in the column `experiment`: a dataset's, shared by experiments
 MIB_PER_GIB = 1024
-SNAKEMAKE_MIB = 250  # two of them run beside the program in a SLURM job
 ROOM = 1.3  # advised request over use
 FAR_OFF = 2.0  # requests over what is advised from which there is advice
 NEARLY_ALL = 0.9  # of the memory
