@@ -17,8 +17,13 @@ OPTIONS ?=
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format compare docs \
         lock slurm-profile clean
+=======
+.PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format bench docs \
+        findings lock slurm-profile clean
+>>>>>>> findings
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +110,10 @@ slurm-profile: ## make `snakemake --profile slurm` work in this folder
 
 docs: env ## write config/README.md and the config's JSON schema anew
 	@$(RUN)/document_config.py
+
+findings: ## run every script of findings/ in turn: what other packages do where one guesses wrong (an hour)
+	@changed=; for script in findings/*.sh; do echo "== $$script"; $$script || changed="$$changed $$script"; done; \
+	  if [ -n "$$changed" ]; then echo; echo "no longer as described:"; printf '  %s\n' $$changed; exit 1; fi
 
 lock: ## resolve pyproject.toml anew into envs/requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

@@ -17,7 +17,7 @@ from fake_results import (
 from PIL import Image
 from places import SCRIPTS
 
-from ddpm_bench.planning.targets import EXPERIMENT_FIGURES
+from ddpm_bench.records.layout import SCORE_FIGURES
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.figures import score_figures
 from ddpm_bench.report.figures.style import DPI, save_figure
@@ -179,7 +179,7 @@ def test_first25_has_the_first_25_checkpoints(tmp_path):
     early = score_figures.first_checkpoints(evaluation_of(tmp_path))
     assert sorted(early["training_step"].unique()) == list(range(1000, 26_000, 1000))
     drawn = dict(score_figures.score_figures(evaluation_of(tmp_path)))
-    assert tuple(drawn) == EXPERIMENT_FIGURES
+    assert tuple(drawn) == SCORE_FIGURES
     (axes,) = drawn["FID_vs_TrainingSteps_First25.png"].axes
     assert curve_points(axes) == 2 * 25
     (axes,) = drawn["FID_vs_TrainingSteps.png"].axes
@@ -239,7 +239,7 @@ def test_all_figures_are_there_and_the_same_bytes_from_another_process(tmp_path)
     evaluation = evaluation_of(tmp_path)
     score_tables.write_table(tmp_path / "t.csv", evaluation)
     program("plot_scores", "--evaluation", tmp_path / "t.csv", "--output-dir", tmp_path / "drawn")
-    assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(EXPERIMENT_FIGURES)
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(SCORE_FIGURES)
     name, figure = next(score_figures.score_figures(evaluation))
     save_figure(figure, tmp_path / name)
     assert (tmp_path / name).read_bytes() == (tmp_path / "drawn" / name).read_bytes()
@@ -257,7 +257,7 @@ def test_an_experiment_without_scores_has_all_its_figures(tmp_path):
     score_tables.write_table(tmp_path / "t.csv", score_tables.table_of([]))
     evaluation = score_tables.read_table(tmp_path / "t.csv", score_tables.EVALUATION_COLUMNS)
     drawn = dict(score_figures.score_figures(evaluation))
-    assert tuple(drawn) == EXPERIMENT_FIGURES
+    assert tuple(drawn) == SCORE_FIGURES
     for figure in drawn.values():
         assert "There are no scores" in texts(figure.axes[0])
 

@@ -20,7 +20,7 @@ from fake_results import (
 from places import SCRIPTS
 
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.planning.targets import EXPERIMENT_FIGURES
+from ddpm_bench.records.layout import SCORE_FIGURES
 from ddpm_bench.report.snapshot import snapshot
 from ddpm_bench.report.tables import score_tables
 
@@ -92,7 +92,7 @@ def test_a_half_finished_tree_gives_its_tables_and_figures(project):
     assert names == {
         "evaluation_results.csv",
         "best_scores.csv",
-        *EXPERIMENT_FIGURES,
+        *SCORE_FIGURES,
         "samples_over_training.dpm20.png",
         "samples_over_training.dpm20.gif",
     }
