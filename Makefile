@@ -17,13 +17,8 @@ OPTIONS ?=
 STAMP := $(VENV)/requirements.lock
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format compare docs \
-        lock slurm-profile clean
-=======
-.PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format bench docs \
         findings lock slurm-profile clean
->>>>>>> findings
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
