@@ -30,7 +30,10 @@ STAGE_COLOURS = {
 }
 ROW_HEIGHT, MEMORY_ROW_HEIGHT = 0.42, 0.62  # inches
 NOTES_SHOWN = 8
-NOTE_ON_LATER_REQUESTS = "Unless the profile sets other values, later jobs request what earlier ones used, with a margin."
+NOTE_ON_LATER_REQUESTS = (
+    "Unless the profile sets other values, later jobs request what earlier ones used, with a "
+    "margin."
+)
 
 
 def cost_figure(table: pd.DataFrame) -> Figure:
