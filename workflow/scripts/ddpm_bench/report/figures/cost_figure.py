@@ -31,8 +31,8 @@ STAGE_COLOURS = {
 ROW_HEIGHT, MEMORY_ROW_HEIGHT = 0.42, 0.62  # inches
 NOTES_SHOWN = 8
 NOTE_ON_LATER_REQUESTS = (
-    "Unless the profile sets other values, later jobs request what earlier ones used, "
-    "with a margin."
+    "Unless the profile sets other values, later jobs request what earlier ones used, with a "
+    "margin."
 )
 
 
