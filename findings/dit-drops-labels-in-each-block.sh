@@ -10,7 +10,8 @@
 # CombinedTimestepLabelEmbeddings per block; models/embeddings.py, LabelEmbedding.token_drop draws
 # at each call.
 # Why it matters: training it from scratch for classifier-free guidance never shows it the
-# unconditional case that guidance subtracts. Drop labels yourself and keep class_dropout at 0.
+# unconditional case that guidance subtracts. Set dropout_prob = 0 on every LabelEmbedding and
+# give the null class yourself.
 set -euo pipefail
 
 folder=$(mktemp -d)

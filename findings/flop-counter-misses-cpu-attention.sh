@@ -9,8 +9,8 @@
 # but not aten._scaled_dot_product_flash_attention_for_cpu, nor
 # aten._transformer_encoder_layer_fwd and aten._native_multi_head_attention (the fast path).
 # Why it matters: FLOPs of a DiT counted on a laptop or a login node are too few by the
-# attention's share, which grows with the number of tokens; the MFU made of them as well. Count on
-# meta or CUDA.
+# attention's share, which grows with the number of tokens; the MFU made of them as well. On the
+# device meta, or under sdpa_kernel(SDPBackend.MATH), it is counted.
 set -euo pipefail
 
 folder=$(mktemp -d)
