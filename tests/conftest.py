@@ -1,6 +1,10 @@
-"""What tests share. Those of real photographs are left out, with a line, where there are none."""
+"""Fixtures and limits that all tests share.
+
+Tests of real photographs are deselected, with a line, where there are none.
+"""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +13,31 @@ import forked_programs
 import pytest
 from places import REPOSITORY
 
+# Before torch is imported: with several threads sums are taken in another order.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 SYSU_SHAPE = REPOSITORY.parent / "shared" / "data" / "sysu-shape"
 
 
 @pytest.fixture(scope="session")
 def sysu_shape() -> Path:
-    """The folder of the 1,541 photographs of SYSU-Shape, beside the repository; read-only."""
+    """Return the folder of SYSU-Shape's 1,541 photographs, beside the repository; read-only."""
     return SYSU_SHAPE
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """Give each test torch's threads as the first had them: programs in this process set their own.
+
+    A network computes other bits with another number of threads.
+    """
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")
 def strategy_results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """What each of the processes of strategy_runs.py has noted of its runs, by rank."""
+    """Return the notes of each process of strategy_runs.py on its runs, by rank."""
     from strategy_runs import in_processes  # torch: only where it is needed
 
     return in_processes(tmp_path_factory.mktemp("strategies"))
@@ -36,6 +53,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 FORKED = pytest.StashKey[forked_programs.ForkServer]()
+
+
+@pytest.fixture
+def fork_server(request: pytest.FixtureRequest) -> forked_programs.ForkServer:
+    """Return the running server that forks the programs of this session."""
+    server = request.config.stash.get(FORKED, None)
+    if server is None:
+        pytest.skip("programs are started anew")
+    server.start()
+    return server
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -90,15 +90,10 @@ def test_a_signal_ends_a_program_as_it_says(kind, probe, number):
 
 
 @pytest.fixture
-def shells(request, tmp_path) -> dict[str, str]:
+def shells(fork_server) -> dict[str, str]:
     """An environment in which `python` is what Snakemake's jobs find."""
-    from conftest import FORKED
-
-    server = request.config.stash.get(FORKED, None)
-    if server is None:
-        pytest.skip("programs are started anew")
-    server.start()
-    return {**os.environ, "PATH": os.pathsep.join([str(server.python.parent), os.environ["PATH"]])}
+    python = str(fork_server.python.parent)
+    return {**os.environ, "PATH": os.pathsep.join([python, os.environ["PATH"]])}
 
 
 def test_a_shell_sees_the_status_of_a_program(probe, shells):

@@ -56,7 +56,7 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
+    command = [sys.executable, SCRIPTS / "commands" / f"{name}.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
 
