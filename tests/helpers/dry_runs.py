@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import snakemake.jobs
-import snakemake.workflow
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import (
     ConfigSettings,
@@ -27,19 +25,21 @@ from snakemake.settings.types import (
 
 def do_what_is_asked_only() -> None:
     """Parse each file of rules once, and write no messages of jobs: half of a dry run's time."""
-    parse, known = snakemake.workflow.parse, {}
+    from snakemake import jobs, workflow  # which cannot be imported before snakemake.api
 
-    def parse_once(path: Any, workflow: Any, linemap: dict, **rest: Any) -> tuple[str, int]:
+    parse, known = workflow.parse, {}
+
+    def parse_once(path: Any, of: Any, linemap: dict, **rest: Any) -> tuple[str, int]:
         key = (str(path.get_path_or_uri(secret_free=True)), rest.get("rulecount", 0))
         if key not in known:
             lines: dict[int, int] = {}
-            known[key] = (parse(path, workflow, linemap=lines, **rest), lines)
+            known[key] = (parse(path, of, linemap=lines, **rest), lines)
         parsed, lines = known[key]
         linemap |= lines
         return parsed
 
-    snakemake.workflow.parse = parse_once
-    snakemake.jobs.Job.log_info = lambda *_, **__: None
+    workflow.parse = parse_once
+    jobs.Job.log_info = lambda *_, **__: None
 
 
 def jobs_to_run(

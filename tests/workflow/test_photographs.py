@@ -28,7 +28,8 @@ def test_photographs_are_scored_and_untrained_weights_are_marked(tmp_path, sysu_
         "sha256": hashlib.sha256(content).hexdigest(),
         "name": "untrained",
     }
-    study.experiment["scores"] = {"untrained": {"features": "inception", "weights": weights}}
+    score = {"features": "inception", "weights": weights, "run": {"cpus": 1}}
+    study.experiment["scores"] = {"untrained": score}
     study.run()
 
     (row,) = pd.read_csv(study.results / "report" / "evaluation_results.csv").to_dict("records")
