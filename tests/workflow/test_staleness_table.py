@@ -183,8 +183,80 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
 ]
 
 
+TRAIN = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
+UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
+BARE = {"model": UNET, "train": TRAIN}
+SCORED = {"scores": {"score": {"features": "classifier"}}}
+IMAGE = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
+URL = {"url": "file:///archive.zip", "sha256": SHA}
+COMMIT = {"url": "file:///repository", "commit": "0" * 40}
+CHECKPOINT = {"path": "weights.safetensors", "sha256": SHA}
+WEIGHTS = {"path": "inception.pth", "sha256": SHA, "name": "mine"}
+STATISTICS = {"path": "published.npz", "name": "theirs"}
+DATASETS = {
+    "digits": {"source": {"kind": "sklearn-digits"}, **IMAGE, "classifier": {}},
+    "photographs": {"source": {"kind": "folder", "path": "photographs"}, **IMAGE},
+    "repository": {"source": {"kind": "git", **COMMIT}, **IMAGE},
+    "archive": {"source": {"kind": "url", **URL}, **IMAGE},
+}
+AUTOENCODERS = {
+    "vq": {
+        "dataset": "digits",
+        "model": {
+            "name": "vqvae",
+            "channels": 8,
+            "downsampling": 2,
+            "norm_num_groups": 4,
+        },
+        "train": TRAIN,
+    }
+}
+EXPERIMENTS = {
+    "latent": {**BARE, "dataset": "digits", "autoencoder": "vq"},
+    "unet": {
+        **BARE,
+        "dataset": "digits",
+        "diffusion": {"beta_schedule": "linear"},
+        "samples": {"set": {"steps": 4, "images": 32, "batch_size": 8}},
+        **SCORED,
+    },
+    "ddpm": {
+        **BARE,
+        **SCORED,
+        "dataset": "digits",
+        "samples": {"set": {"scheduler": "ddpm", "images": 32}},
+    },
+    "unet2d": {
+        "dataset": "photographs",
+        "model": {"name": "unet2d", "block_out_channels": [8, 16], "norm_num_groups": 4},
+        "train": {
+            **TRAIN,
+            "lr_schedule": "cosine",
+            "lr_schedule_steps": 40,
+            "ema_sigma_rels": [0.1],
+            "init_from": CHECKPOINT,
+        },
+        "samples": {"set": {"scheduler": "ddim", "images": 32}},
+        "scores": {
+            "score": {
+                "features": "inception",
+                "weights": WEIGHTS,
+                "fid_statistics": STATISTICS,
+            },
+        },
+        "keep": {"every": 2},
+        "best": {"metric": "fid"},
+        "published": [
+            {"metric": "fid", "value": 3.17, "source": "one", "feature_space": "dinov2-x"}
+        ],
+    },
+    "of-repository": {**BARE, "dataset": "repository"},
+    "of-archive": {**BARE, "dataset": "archive"},
+}
+
+
 def study(folder: Path) -> dict:
-    """A config in which every kind of block stands, with the local files that it names."""
+    """Return a config in which every kind of block stands; write the local files that it names."""
     for name in ("photographs", "other"):
         (folder / name).mkdir()
         for file in ("1.png", "2.png"):
@@ -192,78 +264,7 @@ def study(folder: Path) -> dict:
     given = ("inception.pth", "other.pth", "published.npz", "other.npz")
     for name in (*given, "weights.safetensors", "moved.safetensors"):
         (folder / name).touch()
-    train = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
-    unet = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
-    bare = {"model": unet, "train": train}
-    scored = {"scores": {"score": {"features": "classifier"}}}
-    image = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
-    url = {"url": "file:///archive.zip", "sha256": SHA}
-    commit = {"url": "file:///repository", "commit": "0" * 40}
-    checkpoint = {"path": "weights.safetensors", "sha256": SHA}
-    weights = {"path": "inception.pth", "sha256": SHA, "name": "mine"}
-    statistics = {"path": "published.npz", "name": "theirs"}
-    return {
-        "datasets": {
-            "digits": {"source": {"kind": "sklearn-digits"}, **image, "classifier": {}},
-            "photographs": {"source": {"kind": "folder", "path": "photographs"}, **image},
-            "repository": {"source": {"kind": "git", **commit}, **image},
-            "archive": {"source": {"kind": "url", **url}, **image},
-        },
-        "autoencoders": {
-            "vq": {
-                "dataset": "digits",
-                "model": {
-                    "name": "vqvae",
-                    "channels": 8,
-                    "downsampling": 2,
-                    "norm_num_groups": 4,
-                },
-                "train": train,
-            }
-        },
-        "experiments": {
-            "latent": {**bare, "dataset": "digits", "autoencoder": "vq"},
-            "unet": {
-                **bare,
-                "dataset": "digits",
-                "diffusion": {"beta_schedule": "linear"},
-                "samples": {"set": {"steps": 4, "images": 32, "batch_size": 8}},
-                **scored,
-            },
-            "ddpm": {
-                **bare,
-                **scored,
-                "dataset": "digits",
-                "samples": {"set": {"scheduler": "ddpm", "images": 32}},
-            },
-            "unet2d": {
-                "dataset": "photographs",
-                "model": {"name": "unet2d", "block_out_channels": [8, 16], "norm_num_groups": 4},
-                "train": {
-                    **train,
-                    "lr_schedule": "cosine",
-                    "lr_schedule_steps": 40,
-                    "ema_sigma_rels": [0.1],
-                    "init_from": checkpoint,
-                },
-                "samples": {"set": {"scheduler": "ddim", "images": 32}},
-                "scores": {
-                    "score": {
-                        "features": "inception",
-                        "weights": weights,
-                        "fid_statistics": statistics,
-                    },
-                },
-                "keep": {"every": 2},
-                "best": {"metric": "fid"},
-                "published": [
-                    {"metric": "fid", "value": 3.17, "source": "one", "feature_space": "dinov2-x"}
-                ],
-            },
-            "of-repository": {**bare, "dataset": "repository"},
-            "of-archive": {**bare, "dataset": "archive"},
-        },
-    }
+    return {"datasets": DATASETS, "autoencoders": AUTOENCODERS, "experiments": EXPERIMENTS}
 
 
 @pytest.fixture(scope="module")
