@@ -15,6 +15,8 @@ from places import REPOSITORY
 
 # Before torch is imported: with several threads sums are taken in another order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Threads that wait for a core do not spin: tests run beside each other, on two cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 SYSU_SHAPE = REPOSITORY.parent / "shared" / "data" / "sysu-shape"
 
 
