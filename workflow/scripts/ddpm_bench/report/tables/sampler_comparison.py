@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from ddpm_bench.config.block import Block
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.samples import SampleTiming
 from ddpm_bench.records.scores import METRICS
 
 QUALITIES = ("fid", "kid_mean")
@@ -53,24 +53,6 @@ STEPS_COLUMNS = [
     "step_counts",
 ]
 
-
-class Timing(Block):
-    """The time that drawing one file of samples took."""
-
-    images: int
-    seconds: float  # of drawing, without start-up and loading
-    batch_size: int
-    precision: str
-    device: str
-    network_evaluations: int  # per image
-    # Of its job, from when it had its GPU; older files lack these.
-    started: str | None = None  # UTC, ISO 8601
-    ended: str | None = None
-    node: str | None = None
-    gpus: list[str] | None = None
-    slurm_job: str | None = None
-
-
 _TIMING_PATH = re.compile(r"/samples/(?P<samples>[^/]+)/step-\d{8}/images-\d+-\d+\.json$")
 
 
@@ -81,7 +63,7 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
     drawn on several devices has all their names, since its seconds belong to no single one. Raises
     UserError for a file that is no timing.
     """
-    parts: dict[str, list[Timing]] = {}
+    parts: dict[str, list[SampleTiming]] = {}
     for path in files:
         place = _TIMING_PATH.search(path.absolute().as_posix())
         if place is None:
@@ -90,7 +72,7 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
                 "<experiment>/samples/<set>/step-<8 digits>/images-<first>-<last>.json"
             )
         try:
-            timing = Timing.model_validate_json(path.read_bytes())
+            timing = SampleTiming.read(path)
         except (OSError, ValidationError) as error:
             raise UserError(
                 f"{path}: cannot be read as a timing of samples ({error}); draw them again"
