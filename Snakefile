@@ -39,7 +39,7 @@ from ddpm_bench.planning import (
 from ddpm_bench.config.block import run_keys
 from ddpm_bench.cli import put_programs_on_path
 from ddpm_bench.errors import UserError
-from ddpm_bench.runs import modules, starting
+from ddpm_bench.runs import modules, recorded_jobs, starting
 
 MODULE = modules.module_name(workflow)
 

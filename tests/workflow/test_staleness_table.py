@@ -5,6 +5,7 @@ what they were made from. What would run is asked of Snakemake itself.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -268,11 +269,23 @@ def study(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory) -> list:
-    """What would run after each change of the table, in the table's order."""
+def finished_table(tmp_path_factory) -> tuple[Path, dict]:
+    """The folder of the finished study, and its config."""
     folder = tmp_path_factory.mktemp("table")
     base = study(folder)
     finish(folder, base)
+    return folder, base
+
+
+@pytest.fixture(scope="module", params=["in place", "renamed, without Snakemake's records"])
+def answers(finished_table, request) -> list:
+    """What would run after each change of the table, in the table's order."""
+    folder, base = finished_table
+    if request.param != "in place":
+        shutil.rmtree(folder / ".snakemake")
+        shutil.copytree(folder / "results", folder / "renamed", copy_function=shutil.copyfile)
+        shutil.rmtree(folder / "results")
+        base = {**base, "results_dir": "renamed"}
     changed = [with_value(base, path, name, value) for path, name, value, _ in TABLE]
     before, *after = dry_runs(folder, [base, *changed])
     assert before == [], "the study is finished"

@@ -50,6 +50,7 @@ def objects(tmp_path_factory) -> dict[str, Any]:
         (job,) = workflow.dag.jobs
         yield {
             "workflow": workflow,
+            "persistence": workflow.persistence,
             "path_modifier": workflow.modifier.path_modifier,
             "executor": RemoteExecutor,
             "job": job,

@@ -47,6 +47,17 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def flat_keys(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested keys on one level: {"train.seed": 0}."""
+    flat: dict[str, Any] = {}
+    for key, value in block.items():
+        if isinstance(value, dict):
+            flat |= flat_keys(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def run_keys(block: Block) -> str:
     """Return a `run:` block as one line of JSON: `--how` of a stage's program."""
     return canonical_json(block.model_dump(mode="json", exclude_defaults=True))

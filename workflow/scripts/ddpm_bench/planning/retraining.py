@@ -1,8 +1,8 @@
 """Trainings that start again because the config has changed, and the changed keys."""
 
 import json
-from typing import Any
 
+from ddpm_bench.config.block import flat_keys
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS
 from ddpm_bench.planning.stages import train_stage
@@ -26,8 +26,8 @@ def retraining(config: Config, experiment: str) -> str | None:
     current = CurrentTraining.read_if_there(current_training(config.results_dir, experiment))
     if current is None:
         return None
-    before = _flat(current.keys)
-    now = _flat(json.loads(train_stage(config, experiment)))
+    before = flat_keys(current.keys)
+    now = flat_keys(json.loads(train_stage(config, experiment)))
     changed = [
         f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
         for key in sorted({*before, *now} - {f"train.{key}" for key in KEYS_OF_KEPT_WEIGHTS})
@@ -46,14 +46,3 @@ def retraining(config: Config, experiment: str) -> str | None:
 def _follows_steps(config: Config, experiment: str, changed: list[str]) -> bool:
     own = config.trainings[experiment].train.lr_schedule_steps is not None
     return not own and any(note.startswith("train.lr_schedule_steps ") for note in changed)
-
-
-def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested keys on one level: {"train.seed": 0}."""
-    flat: dict[str, Any] = {}
-    for key, value in block.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -3,8 +3,10 @@
 The rules spell the same patterns; a test compares them.
 """
 
+import functools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,6 +50,7 @@ from ddpm_bench.records.layout import (
     Folder,
     closest_pairs_figure,
     denoising_animation,
+    matcher,
     samples_over_training,
     with_names,
 )
@@ -176,6 +179,35 @@ OTHER_JOBS: Mapping[str, str] = MappingProxyType(
 STEPS_OR_IMAGES = (
     rf"\.\d{{{STEP_DIGITS}}}(-\d{{{STEP_DIGITS}}})?|\.\d{{{IMAGE_DIGITS}}}-\d{{{IMAGE_DIGITS}}}"
 )
+
+
+@dataclass(frozen=True)
+class JobOfFile:
+    """The job that makes a file: its rule, its wildcards, and all files that it makes."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    outputs: tuple[str, ...]
+
+
+@functools.cache
+def _expressions() -> list[tuple[str, re.Pattern[str]]]:
+    return [(rule, matcher(pattern)) for rule, found in OUTPUTS.items() for pattern in found]
+
+
+@functools.lru_cache(maxsize=2**16)
+def job_of_file(path: str) -> JobOfFile | None:
+    """Return the job that makes a file of the results or downloads; None for other files.
+
+    path: relative to results_dir or resources_dir, and so are the outputs.
+    """
+    for rule, expression in _expressions():
+        match = expression.fullmatch(path)
+        if match:
+            wildcards = match.groupdict()
+            outputs = tuple(pattern.format(**wildcards) for pattern in OUTPUTS[rule])
+            return JobOfFile(rule, wildcards, outputs)
+    return None
 
 
 def log_file(results: Folder, rule: str, job: str) -> Path:

@@ -19,6 +19,16 @@ REPLACED = (
     "executor.report_job_error",
     "job.attempt",  # a cancelled job is not tried again
     "job_class.cleanup",
+    "job_class.output_mintime",  # recorded_jobs.py: records beside the results decide
+    "workflow._prepare_dag",
+    "persistence.started",
+    "persistence.finished",
+    "persistence.has_metadata",
+    "persistence.has_outdated_metadata",
+    "persistence.params_changed",
+    "persistence.input_changed",
+    "persistence.code_changed",
+    "persistence.software_stack_changed",
     "plugin.get_min_job_age",
 )
 READ = (
@@ -34,6 +44,9 @@ READ = (
     "workflow.resource_settings.default_resources",
     "workflow.resource_settings.cores",
     "workflow.dag.needrun_jobs",
+    "workflow.dag.jobs",
+    "workflow.persistence",
+    "persistence.metadata",
     "workflow.scheduler.get_executor",
     "workflow.modifier.namespace",
     "workflow.modifier.path_modifier",

@@ -17,7 +17,14 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.planning.benchmark_cells import cell_files
-from ddpm_bench.planning.jobs import all_sample_files, finished_jobs, score_files, work_names
+from ddpm_bench.planning.current_results import CurrentResults
+from ddpm_bench.planning.jobs import (
+    all_sample_files,
+    finished_jobs,
+    manifest,
+    score_files,
+    work_names,
+)
 from ddpm_bench.planning.retraining import retraining
 from ddpm_bench.planning.retries import drawing_notes, failure_of, remedy
 from ddpm_bench.records.cell_record import Status
@@ -180,9 +187,11 @@ def experiment_state(
     attempts = read_attempts(folder / "progress.jsonl")
     done = min(steps_done(config, name, trainer, attempts), train.steps)
     speed = newest_speed(attempts)
-    samples = [Path(path) for path in all_sample_files(config, name)]
-    scores = [Path(path) for path in score_files(config, name)]
-    scored = [path for path in scores if path.exists()]
+    current = CurrentResults(config)
+    samples = all_sample_files(config, name)
+    drawn = [path for path in samples if Path(path).exists() and current.are_current(path)]
+    scores = score_files(config, name)
+    scored = [Path(path) for path in scores if Path(path).exists() and current.are_current(path)]
     return ExperimentState(
         name=name,
         dataset=config.trainings[name].dataset,
@@ -191,7 +200,7 @@ def experiment_state(
         images_per_second=speed,
         seconds_left=(train.steps - done) * train.batch_size / speed if speed else None,
         trainer=trainer,
-        samples_done=sum(path.exists() for path in samples),
+        samples_done=len(drawn),
         samples=len(samples),
         scores_done=len(scored),
         scores=len(scores),
@@ -214,7 +223,11 @@ def steps_done(
         return 0
     if trainer is not None and attempts:
         return attempts[-1].step
-    made = [last for _, last in finished_jobs(config, name)]
+    current = CurrentResults(config)
+    jobs = finished_jobs(config, name)
+    if not all(current.are_current(manifest(config, name, *job)) for job in jobs):
+        return 0
+    made = [last for _, last in jobs]
     return max([0, *made, *(attempt.saved for attempt in attempts[-1:])])
 
 
