@@ -19,9 +19,9 @@ class ResourceEstimates(MemoryEstimates, TimeEstimates):
 def longest_job(defaults: Mapping[str, Any] | None) -> int | None:
     """Return the minutes of the longest job of a site: `runtime` of the default-resources.
 
-    defaults: Snakemake's default resources, or None. Without a runtime among them the answer is
-    None; Snakemake's `get` then gives a Resource of None, or None. Raises UserError for zero and for
-    a computed runtime: it is needed before any job.
+    defaults: Snakemake's default resources, or None. Returns None without a runtime among them, for
+    which Snakemake's `get` gives a Resource of None. Raises UserError for zero and for a computed
+    runtime: it is needed before any job.
     """
     runtime = (defaults or {}).get("runtime")
     try:
@@ -33,7 +33,7 @@ def longest_job(defaults: Mapping[str, Any] | None) -> int | None:
     except (ValueError, TypeError):
         minutes = "computed"
     raise UserError(
-        f"default-resources: runtime is {minutes}, no number of minutes; give the site's wall time, "
-        "such as 1440 (jobs ask for less where their time is known), or leave runtime out where the "
-        "site has no limit"
+        f"default-resources: runtime is {minutes}, no number of minutes; give the site's wall "
+        "time, such as 1440 (jobs ask for less where their time is known), or leave runtime out "
+        "where the site has no limit"
     )
