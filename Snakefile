@@ -29,6 +29,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from ddpm_bench.planning import (
     benchmark_cells,
+    fetched_files,
     job_groups,
     jobs,
     local_inputs,
@@ -64,6 +65,7 @@ except UserError as error:
 SHARED = job_groups.SharedJobs(CONFIG, workflow.parent_groupids, MODULE)
 RESULTS = CONFIG.results_dir
 RESOURCES = CONFIG.resources_dir
+FETCHED = fetched_files.datasets_by_fetched_name(CONFIG)
 
 
 wildcard_constraints:

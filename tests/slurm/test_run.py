@@ -80,7 +80,7 @@ def test_each_rule_ran_in_its_partition(study):
 
 def test_fetching_tables_and_grids_ran_on_the_login_node(study):
     assert not {"fetch", "collect", "thin", "sample_grid"} & set(partitions(study))
-    assert (study.folder / "resources" / "datasets" / "digits.json").exists()
+    assert list((study.folder / "resources" / "datasets").glob("digits-*.json"))
     assert (study.results / "report" / "evaluation_results.csv").exists()
 
 

@@ -11,6 +11,11 @@ def training_name(wildcards):
     return wildcards.get("experiment") or wildcards.autoencoder
 
 
+def fetched_files_of_dataset(wildcards):
+    """The record of a dataset's fetched files."""
+    return str(fetched_files.fetched_file(CONFIG, wildcards.dataset))
+
+
 def train_images(wildcards):
     """The images, or latents, that a training learns from."""
     return jobs.training_images(CONFIG, training_name(wildcards), "train")

@@ -1,7 +1,7 @@
 """Sources in, prepared images out.
 
 In:  `datasets:` of the config
-Out: resources/datasets/<dataset>.json   a record of the fetched files, with their checksum
+Out: resources/datasets/<fetched>.json   a record of the fetched files, with their checksum
      results/datasets/<dataset>/         train.npy, eval.npy, images.csv, summary.json, preview.png
 By:  ddpm_bench/data
 """
@@ -10,20 +10,20 @@ By:  ddpm_bench/data
 rule fetch:
     """Download a dataset's files, checked against its pinned commit or checksum."""
     output:
-        f"{RESOURCES}/datasets/{{dataset}}.json",
+        f"{RESOURCES}/datasets/{{fetched}}.json",
     log:
-        f"{RESULTS}/logs/fetch/{{dataset}}.log",
+        f"{RESULTS}/logs/fetch/{{fetched}}.log",
     # Two modules may share a folder of downloads: the first with a dataset fetches it.
     wildcard_constraints:
-        dataset=targets.alternatives(modules.fetched_here(workflow, CONFIG)),
+        fetched=targets.alternatives(modules.fetched_here(workflow, CONFIG)),
     localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
         what=lambda wildcards: stages.fetch_stage(
-            CONFIG, wildcards.dataset, LISTINGS.get(wildcards.dataset)
+            CONFIG, FETCHED[wildcards.fetched], LISTINGS.get(FETCHED[wildcards.fetched])
         ),
-        folder=f"{RESOURCES}/datasets/{{dataset}}",
+        folder=f"{RESOURCES}/datasets/{{fetched}}",
     shell:
         "exec with_log {log:q} fetch.py --what {params.what:q} --folder {params.folder:q}"
         " --output {output:q}"
@@ -32,7 +32,7 @@ rule fetch:
 rule prepare:
     """Decode, resize, crop and split a dataset's images."""
     input:
-        rules.fetch.output,
+        fetched_files_of_dataset,
     output:
         train=f"{RESULTS}/datasets/{{dataset}}/train.npy",
         eval=f"{RESULTS}/datasets/{{dataset}}/eval.npy",

@@ -2,12 +2,12 @@
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from measured_results import write_benchmark, write_score, write_timing, write_training
 from places import REPOSITORY
+from snakemake.resources import Resources
 
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.loading import check_config
@@ -217,12 +217,28 @@ def test_files_that_are_being_written_are_passed_over(config_of):
     assert measured.jobs("train", "digits") == []
 
 
-def test_the_sites_wall_time_is_that_of_the_profile():
-    assert longest_job(None) is None
-    assert longest_job({}) is None
-    assert longest_job({"runtime": SimpleNamespace(value=720)}) == 720
-    with pytest.raises(UserError, match="runtime is no number of minutes"):
-        longest_job({"runtime": SimpleNamespace(value="long")})
+def as_snakemake_reads(*given: str) -> Resources:
+    """The default resources that a command line or a profile gives."""
+    return Resources.parse(list(given), allow_expressions=True, defaults="full")
+
+
+@pytest.mark.parametrize(("given", "minutes"), [(["runtime=720"], 720), (["runtime=2h"], 120)])
+def test_the_sites_wall_time_is_that_of_the_profile(given, minutes):
+    assert longest_job(as_snakemake_reads(*given)) == minutes
+    assert longest_job({"runtime": minutes}) == minutes
+
+
+@pytest.mark.parametrize("given", [[], ["mem_mb=4000"], ["mem_mb=4000", "slurm_partition=cpu"]])
+def test_default_resources_without_runtime_set_no_limit(given):
+    assert longest_job(as_snakemake_reads(*given)) is None
+    assert longest_job(Resources.from_mapping({})) is None
+    assert longest_job({}) is longest_job(None) is None
+
+
+@pytest.mark.parametrize("runtime", ["0", "attempt*60", "long"])
+def test_a_wall_time_that_is_no_number_of_minutes_is_refused(runtime):
+    with pytest.raises(UserError, match=r"runtime is .*no number.*leave runtime out"):
+        longest_job(as_snakemake_reads(f"runtime={runtime}"))
 
 
 # Cells of the benchmark, which have any model

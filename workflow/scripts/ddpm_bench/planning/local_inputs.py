@@ -8,6 +8,7 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.data.file_listing import folder_sha256
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
+from ddpm_bench.planning.fetched_files import fetched_file
 
 
 def check_local_files(config: Config) -> None:
@@ -66,7 +67,8 @@ def local_listings(config: Config) -> dict[str, str]:
     for name in jobs.all_datasets(config):
         source = config.datasets[name].source
         if isinstance(source, Folder):
-            cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
+            fetched = fetched_file(config, name)
+            cache = fetched.with_name(f".{fetched.stem}.listing.json")
             key = f"datasets.{name}.source.path"
             listings[name] = folder_sha256(source.path, source.include, cache, key)
     return listings

@@ -19,15 +19,21 @@ class ResourceEstimates(MemoryEstimates, TimeEstimates):
 def longest_job(defaults: Mapping[str, Any] | None) -> int | None:
     """Return the minutes of the longest job of a site: `runtime` of the default-resources.
 
-    None if the profile has none. Raises UserError for a computed one: it is needed before any job.
+    defaults: Snakemake's default resources, or None. Returns None without a runtime among them, for
+    which Snakemake's `get` gives a Resource of None. Raises UserError for zero and for a computed
+    runtime: it is needed before any job.
     """
     runtime = (defaults or {}).get("runtime")
-    if runtime is None:
-        return None
     try:
-        return int(runtime.value)
+        minutes = getattr(runtime, "value", runtime)
+        if minutes is None:
+            return None
+        if int(minutes) > 0:
+            return int(minutes)
     except (ValueError, TypeError):
-        raise UserError(
-            "default-resources of the profile: runtime is no number of minutes; give the site's "
-            "wall time, such as 1440. Jobs ask for less where their time is known"
-        ) from None
+        minutes = "computed"
+    raise UserError(
+        f"default-resources: runtime is {minutes}, no number of minutes; give the site's wall "
+        "time, such as 1440 (jobs ask for less where their time is known), or leave runtime out "
+        "where the site has no limit"
+    )

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import TrainStage
+from ddpm_bench.planning.fetched_files import fetched_file
 from ddpm_bench.planning.object_cache import cached
 from ddpm_bench.planning.stages import train_stage
 from ddpm_bench.records import layout
@@ -56,9 +57,7 @@ class SameWork:
         summary = self._summary(dataset)
         if summary is not None:
             return summary.images
-        fetched = FetchedFiles.read_if_there(
-            layout.fetched_file(self.config.resources_dir, dataset)
-        )
+        fetched = FetchedFiles.read_if_there(fetched_file(self.config, dataset))
         return 0 if fetched is None else fetched.files
 
     @cached

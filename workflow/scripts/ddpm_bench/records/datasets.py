@@ -4,7 +4,7 @@ from ddpm_bench.records.json_record import JsonRecord
 
 
 class FetchedFiles(JsonRecord):
-    """The file resources/datasets/<dataset>.json."""
+    """The file resources/datasets/<dataset>-<hash of the source>.json."""
 
     kind: str  # of the source
     folder: str

@@ -14,7 +14,7 @@ STEP_DIGITS = 8
 IMAGE_DIGITS = 6
 
 # Datasets
-FETCHED = "datasets/{dataset}.json"
+FETCHED = "datasets/{fetched}.json"
 INCEPTION_WEIGHTS = f"inception/{PUBLISHED_INCEPTION_FILE}"
 PREPARED_IMAGES = "datasets/{dataset}/{split}.npy"
 DATASET_SUMMARY = "datasets/{dataset}/summary.json"
@@ -142,9 +142,12 @@ def _path(root: Folder, pattern: str, **wildcards: str) -> Path:
 # Datasets
 
 
-def fetched_file(resources: Folder, dataset: str) -> Path:
-    """Return the record of a dataset's fetched files (records/datasets.FetchedFiles)."""
-    return _path(resources, FETCHED, dataset=dataset)
+def fetched_file(resources: Folder, fetched: str) -> Path:
+    """Return the record of fetched files (records/datasets.FetchedFiles).
+
+    fetched: their name, which planning/fetched_files.py makes of the dataset and its source.
+    """
+    return _path(resources, FETCHED, fetched=fetched)
 
 
 def inception_weights(resources: Folder) -> Path:

@@ -151,7 +151,7 @@ MEASURED_JOBS: Mapping[str, str] = MappingProxyType(
 # Jobs of the other rules; an empty name: the rule has one job.
 OTHER_JOBS: Mapping[str, str] = MappingProxyType(
     {
-        "fetch": "{dataset}",
+        "fetch": "{fetched}",
         "fetch_inception": "",
         "sample_grid": "{experiment}.{samples}.{step}",
         "collect": "{experiment}",

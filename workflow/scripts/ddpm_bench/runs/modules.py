@@ -11,6 +11,7 @@ from ddpm_bench.cli import PROJECT
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning.fetched_files import datasets_by_fetched_name, fetched_name
 from ddpm_bench.planning.jobs import all_datasets
 
 # Of paths with these meanings Snakemake would put the prefix in front once more.
@@ -87,10 +88,16 @@ def under_prefix(config: Config, prefix: str) -> Config:
 
 
 def fetched_here(workflow: Any, config: Config) -> list[str]:
-    """Return the datasets that the rules of this config fetch: all but those that an earlier module
-    fetches into the same folder."""
-    elsewhere = {name for other in _sharing(workflow, config) for name in all_datasets(other)}
-    return [name for name in config.datasets if name not in elsewhere]
+    """Return the names of the files that the rules of this config fetch.
+
+    They are all but those that an earlier module fetches into the same folder.
+    """
+    elsewhere = {
+        fetched_name(other, dataset)
+        for other in _sharing(workflow, config)
+        for dataset in all_datasets(other)
+    }
+    return [name for name in datasets_by_fetched_name(config) if name not in elsewhere]
 
 
 def inception_is_fetched_here(workflow: Any, config: Config) -> bool:
@@ -121,15 +128,6 @@ def _register(configs: dict[str, Config], name: str, config: Config) -> None:
                 f"modules {other} and {name} have the same results_dir, {config.results_dir!r}; "
                 "give each its own"
             )
-        if not _same(used, config, "resources_dir"):
-            continue
-        for dataset in set(all_datasets(used)) & set(all_datasets(config)):
-            if used.datasets[dataset].source != config.datasets[dataset].source:
-                raise UserError(
-                    f"modules {other} and {name} have different datasets of the name {dataset!r} "
-                    f"and the same resources_dir, {config.resources_dir!r}; rename one, or give "
-                    "each its own resources_dir"
-                )
     configs[name] = config
 
 
