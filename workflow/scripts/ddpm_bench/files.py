@@ -7,9 +7,12 @@ import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,7 @@ def replacing(
         with _explaining_a_full_disk(path, temporary, size):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _open_as_usual(temporary)
+            temporary.chmod(_usual_mode())
             fsync(temporary)
             check()
             temporary.replace(path)
@@ -76,7 +79,7 @@ def replacing_folder(
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file() and not file.is_symlink():
-                    _open_as_usual(file)
+                    file.chmod(_usual_mode())
             fsync_below(temporary)
             check()
             if path.exists():
@@ -149,11 +152,19 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
-def _open_as_usual(path: Path) -> None:
-    """Set a file's permissions by the umask; some writers make files readable by one user only."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+@cache
+def _usual_mode() -> int:
+    """Return the permissions that the umask gives to a new file.
+
+    Some writers make files readable by one user only. A file is made to learn the umask: os.umask
+    returns it only by setting another, with which other threads would make their files meanwhile.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        descriptor = os.open(Path(folder, "new"), os.O_CREAT | os.O_WRONLY, 0o666)
+        try:
+            return stat.S_IMODE(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
 
 
 def fsync(path: Path) -> None:
