@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.selection import BestStage
-from ddpm_bench.files import read_json
+from ddpm_bench.records.json_record import read_record
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         given.what,
         read_table(given.evaluation, EVALUATION_COLUMNS),
         given.manifests,
-        read_json(given.images),
+        read_record(given.images),
         given.experiment,
         given.output_dir,
     )

@@ -20,7 +20,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="the marker to write")
     options = arguments.parse_args()
     marker = fetch(options.what.source, options.folder, options.what.listing)
-    files.write_json(options.output, marker)
+    files.write_record(options.output, marker)
     print(f"{marker['files']} files in {marker['folder']}")
 
 

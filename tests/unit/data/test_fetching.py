@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from places import SCRIPTS
 
+from ddpm_bench import files
 from ddpm_bench.config.dataset import FetchStage
+from ddpm_bench.data import archives
 from ddpm_bench.data.archives import extract
 from ddpm_bench.data.download import fetch_checked
 from ddpm_bench.data.fetching import fetch
@@ -404,15 +406,49 @@ def test_archives_with_a_member_that_leaves_are_refused_whole(tmp_path, pack, na
 )
 def test_tars_with_links_or_devices_are_refused_whole(tmp_path, kind):
     archive = evil_tar(tmp_path / "set.tar", "link.png", kind)
-    with pytest.raises(UserError, match=r"'link\.png' is a link or device"):
+    with pytest.raises(UserError, match=r"'link\.png' is a link, device or sparse file"):
         fetch(url_source(archive), tmp_path / "out" / "raw")
     assert not (tmp_path / "out" / "raw").exists()
 
 
 def test_zips_with_links_are_refused_whole(tmp_path):
     archive = evil_zip(tmp_path / "set.zip", "link.png", stat.S_IFLNK)
-    with pytest.raises(UserError, match=r"'link\.png' is a link or device"):
+    with pytest.raises(UserError, match=r"'link\.png' is a link, device or sparse file"):
         fetch(url_source(archive), tmp_path / "out" / "raw")
+
+
+def test_tars_with_sparse_files_are_refused_whole(tmp_path):
+    """They declare more bytes than the archive holds. This one is of five bytes, without a hole."""
+    member = tarfile.TarInfo("hole.png")
+    member.size, member.pax_headers = 5, {"GNU.sparse.map": "0,5", "GNU.sparse.size": "5"}
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.addfile(member, io.BytesIO(b"bytes"))
+    with pytest.raises(UserError, match=r"'hole\.png' is a link, device or sparse file"):
+        fetch(url_source(tmp_path / "set.tar"), tmp_path / "out" / "raw")
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
+def test_an_archive_that_the_disk_cannot_hold_is_refused_before_unpacking(
+    tmp_path, suffix, monkeypatch
+):
+    archive, content = tmp_path / f"set.{suffix}", {"a.png": b"0" * 600, "b.png": b"1" * 600}
+    pack_zip(archive, content) if suffix == "zip" else pack_tar(archive, content, suffix[4:])
+    monkeypatch.setattr(archives, "room", lambda path: 1199)
+    with pytest.raises(UserError, match=r"takes 1\.2 kB or more unpacked, and 1\.2 kB are free in"):
+        extract(archive, tmp_path / "raw", ["**/*"])
+    assert not (tmp_path / "raw").exists()
+    assert extract(archive, tmp_path / "raw", ["a.png"]) == 1, "what does not match needs no room"
+    monkeypatch.setattr(archives, "room", lambda path: 1200)
+    assert extract(archive, tmp_path / "raw", ["**/*"]) == 2
+
+
+@pytest.mark.parametrize(("held", "named"), [(2 << 20, "more"), (10, "10")])
+def test_a_member_has_the_size_that_it_declares(tmp_path, held, named):
+    member = archives.Member("a.png", 1000, io.BytesIO(b"0" * held))
+    expected = f"'a.png' declares 1000 bytes and holds {named}; refused"
+    with pytest.raises(UserError, match=expected):
+        archives._write(member, tmp_path / "a.png", Path("set.zip"))
+    assert (tmp_path / "a.png").stat().st_size <= 1000
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
@@ -452,6 +488,29 @@ def test_a_download_tries_each_address_until_one_has_the_right_file(tmp_path, se
     fetch_checked(urls, digest, tmp_path / "new" / "file.bin", "the file")
     assert below(tmp_path / "new") == ["file.bin"]
     assert (tmp_path / "new" / "file.bin").read_bytes() == b"right"
+
+
+def test_a_download_of_unknown_length_takes_at_most_half_of_the_free_disk(tmp_path, monkeypatch):
+    (tmp_path / "long.bin").write_bytes(b"0" * 1000)
+    urls = [(tmp_path / "long.bin").as_uri()]
+    digest = sha256(tmp_path / "long.bin")
+    monkeypatch.setattr("email.message.Message.get", lambda self, name, failobj=None: failobj)
+    monkeypatch.setattr(files, "room", lambda path: 1998)
+    with pytest.raises(UserError, match=r"sent 999 bytes without naming its length, which is 50%"):
+        fetch_checked(urls, digest, tmp_path / "new" / "file.bin", "the file")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(files, "room", lambda path: 2000)
+    fetch_checked(urls, digest, tmp_path / "new" / "file.bin", "the file")
+    assert (tmp_path / "new" / "file.bin").stat().st_size == 1000
+
+
+def test_a_download_that_the_disk_cannot_hold_is_refused_before_it_begins(tmp_path, monkeypatch):
+    (tmp_path / "long.bin").write_bytes(b"0" * 1000)
+    urls = [(tmp_path / "long.bin").as_uri()]
+    monkeypatch.setattr(files, "room", lambda path: 999)
+    with pytest.raises(UserError, match=r"long\.bin: has 1\.0 kB and 999 bytes are free in .*new"):
+        fetch_checked(urls, "0" * 64, tmp_path / "new" / "file.bin", "the file")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_file_that_is_there_needs_no_network(tmp_path):

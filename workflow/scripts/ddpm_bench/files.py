@@ -7,9 +7,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.text import size_text
 
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+RECORD_CHECKSUM = "record_sha256"  # key of a record: the checksum of all others
 # Bytes of free room below which a failed write without an error number means a full disk.
 NEARLY_NOTHING = 2**20
 
@@ -41,7 +45,7 @@ def replacing(
         with _explaining_a_full_disk(path, temporary, size):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _open_as_usual(temporary)
+            temporary.chmod(_usual_mode())
             fsync(temporary)
             check()
             temporary.replace(path)
@@ -76,7 +80,7 @@ def replacing_folder(
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file() and not file.is_symlink():
-                    _open_as_usual(file)
+                    file.chmod(_usual_mode())
             fsync_below(temporary)
             check()
             if path.exists():
@@ -149,11 +153,19 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
-def _open_as_usual(path: Path) -> None:
-    """Set a file's permissions by the umask; some writers make files readable by one user only."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+@cache
+def _usual_mode() -> int:
+    """Return the permissions that the umask gives to a new file.
+
+    Some writers make files readable by one user only. A file is made to learn the umask: os.umask
+    returns it only by setting another, with which other threads would make their files meanwhile.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        descriptor = os.open(Path(folder, "new"), os.O_CREAT | os.O_WRONLY, 0o666)
+        try:
+            return stat.S_IMODE(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
 
 
 def fsync(path: Path) -> None:
@@ -186,9 +198,33 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_record(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a record as `write_json` does, with a checksum by which `read_json` sees damage."""
+    write_json(path, with_checksum(value))
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with a further key: the checksum of all others, RECORD_CHECKSUM."""
+    return {**value, RECORD_CHECKSUM: _checksum(value)}
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    """Return the sha256 of a record's content, however its text is laid out."""
+    content = json.loads(json.dumps(value))  # tuples are lists then, and all keys text
+    return sha256_text(json.dumps(content, sort_keys=True))
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by `write_json`. Raises OSError or ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file, without the checksum of `write_record`, which is checked if it has one.
+
+    Raises OSError or ValueError.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(value, dict) and RECORD_CHECKSUM in value:
+        expected = value.pop(RECORD_CHECKSUM)
+        if _checksum(value) != expected:
+            raise ValueError(f"its {RECORD_CHECKSUM} is not that of its other keys")
+    return value
 
 
 def read_if_there(path: Path) -> Any:

@@ -237,8 +237,9 @@ def _write_outputs(
         _copy_rows(rows, order, square, path, split)
         checksums[split] = files.sha256(path)
     _write_table(records, paths["images.csv"])
+    checksums["images"] = files.sha256(paths["images.csv"])
     summary = summarize(records, square) | {"sha256": checksums}
-    files.write_json(paths["summary.json"], summary)
+    files.write_record(paths["summary.json"], summary)
     _preview(paths["train.npy"]).save(paths["preview.png"])
     return summary
 

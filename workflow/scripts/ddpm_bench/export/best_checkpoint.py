@@ -8,7 +8,7 @@ import pandas as pd
 
 from ddpm_bench.config.experiment import Experiment
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json
+from ddpm_bench.records.json_record import read_record
 from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.training.manifests import checkpoint_entry, checkpoint_file, is_thinned
 
@@ -71,7 +71,9 @@ def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) ->
 def manifest_of(step: int, manifests: list[Path]) -> Path:
     """Return the manifest of the job that made a step's checkpoint; raise UserError if none did."""
     for manifest in manifests:
-        if any(entry["step"] == step for entry in read_json(manifest)["checkpoints"]):
+        if any(
+            entry["step"] == step for entry in read_record(manifest, "checkpoints")["checkpoints"]
+        ):
             return manifest
     raise UserError(
         f"no manifest names a checkpoint of step {step}; give those of all training jobs: "

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.checksums import open_array
 
 
 def open_images(paths: Sequence[Path]) -> list[np.ndarray]:
@@ -98,11 +99,8 @@ def _first_and_last(path: Path) -> tuple[int, int]:
 
 
 def _open(path: Path) -> np.ndarray:
-    """Map a file of images into memory; raise UserError if it is none."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as images ({error}); make it again") from None
+    """Map a file of images into memory; raise UserError if it is damaged or none."""
+    array = open_array(path)
     if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in (1, 3):
         return array
     found = f"{array.dtype} {list(array.shape)}"

@@ -23,9 +23,11 @@ from ddpm_bench.config.autoencoder import ENCODING_BATCH
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, replacing, sha256, sha256_text, write_json
+from ddpm_bench.files import replacing, sha256, sha256_text, write_record
 from ddpm_bench.models.autoencoder import AutoencoderNetwork, trained_autoencoder
 from ddpm_bench.models.diffusion import to_model_range
+from ddpm_bench.records.checksums import open_array
+from ddpm_bench.records.json_record import read_record
 from ddpm_bench.records.layout import WEIGHTS
 from ddpm_bench.training.checkpoints import publish
 from ddpm_bench.training.manifests import checkpoint_entry, load_checkpoint
@@ -81,9 +83,7 @@ def write_latents(
     are all equal: nothing could be learnt from it, and its scale would be infinite.
     """
     output.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in images.items()
-    }
+    arrays = {name: open_array(path) for name, path in images.items()}
     channels = arrays["train"].shape[3]
     weights = load_checkpoint(manifest, step)
     autoencoder = trained_autoencoder(keys, channels, weights, device)
@@ -105,7 +105,7 @@ def write_latents(
         checksums[name] = sha256(path)
     entry = checkpoint_entry(manifest, step)
     publish(manifest.parent.parent / entry["file"], output / WEIGHTS)
-    write_json(
+    write_record(
         output / "summary.json",
         {
             **{name: len(latents) for name, latents in encoded.items()},
@@ -162,7 +162,7 @@ def open_decoder(manifest_path: Path, device: torch.device) -> Decoder:
 
     Raises UserError when it names none, or its weights are missing or have another sha256.
     """
-    entry = read_json(manifest_path).get("autoencoder")
+    entry = read_record(manifest_path).get("autoencoder")
     remedy = f"delete {manifest_path} and run snakemake again: nothing is trained twice"
     if entry is None:
         raise UserError(f"{manifest_path}: names no autoencoder; {remedy}")

@@ -11,10 +11,11 @@ import torch
 from tqdm import tqdm
 
 from ddpm_bench.config.autoencoder import ReconstructStage
-from ddpm_bench.files import replacing, write_json
+from ddpm_bench.files import replacing, sha256, write_record
 from ddpm_bench.latents.encoding import batches
 from ddpm_bench.models.autoencoder import AutoencoderNetwork, code_counts, trained_autoencoder
 from ddpm_bench.models.diffusion import to_model_range, to_uint8
+from ddpm_bench.records.checksums import open_array
 from ddpm_bench.training.manifests import load_checkpoint
 
 # The share of the codes that could be used, by perplexity, below which a codebook has collapsed.
@@ -48,7 +49,7 @@ def write_reconstructions(
     images_path: uint8 [N, H, W, C], .npy, of which the first are taken; output: the same form.
     Raises UserError when the manifest has no such checkpoint or its file is missing or changed.
     """
-    images = np.load(images_path, mmap_mode="r", allow_pickle=False)[: stage.images]
+    images = open_array(images_path)[: stage.images]
     weights = load_checkpoint(manifest, step)
     autoencoder = trained_autoencoder(stage.model, images.shape[3], weights, device)
     name = f"reconstruct {output.parent.name}"
@@ -59,7 +60,7 @@ def write_reconstructions(
         print(f"warning: {summary['warning']}", file=sys.stderr)
     with replacing(output) as temporary:
         np.save(temporary, result.images)
-    write_json(summary_path, summary)
+    write_record(summary_path, {**summary, "sha256": {output.stem: sha256(output)}})
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from ddpm_bench.config.benchmark import Cell
 from ddpm_bench.config.block import Block
+from ddpm_bench.records.json_record import JsonRecord
 from ddpm_bench.text import size_text
 
 Status = Literal["ok", "out of memory", "unsupported", "crashed", "timed out"]
@@ -60,7 +61,7 @@ class Environment(Block):
     slurm_job: str | None
 
 
-class CellRecord(Block):
+class CellRecord(JsonRecord):
     """The JSON file of one cell."""
 
     cell: Cell

@@ -13,10 +13,11 @@ class FetchedFiles(JsonRecord):
 
 
 class SplitChecksums(JsonRecord):
-    """sha256 of train.npy and eval.npy."""
+    """sha256 of train.npy, eval.npy and images.csv."""
 
     train: str
     eval: str
+    images: str | None = None  # older files do not have it
 
 
 class DatasetSummary(JsonRecord):

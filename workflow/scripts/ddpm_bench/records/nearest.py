@@ -7,6 +7,8 @@ import numpy as np
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
+from ddpm_bench.records.checksums import UNREADABLE_NPZ
+from ddpm_bench.records.json_record import ANEW
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ def read_nearest(path: Path) -> Nearest:
             found = Nearest(
                 arrays["generated_distance"], arrays["nearest_train"], arrays["heldout_distance"]
             )
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(
-            f"{path}: cannot be read as distances of a score ({error}); score it again"
+            f"{path}: cannot be read as distances of a score ({error}); {ANEW}"
         ) from None
     if found.generated_distance.shape != found.nearest_train.shape:
         raise UserError(f"{path}: its arrays differ in length; score it again")

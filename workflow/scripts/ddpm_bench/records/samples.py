@@ -1,5 +1,6 @@
-"""Record beside each file of samples: the time that drawing took."""
+"""Record beside each file of samples: the time that drawing took, and the file's checksum."""
 
+from ddpm_bench.config.block import Sha256
 from ddpm_bench.records.json_record import JsonRecord
 
 
@@ -12,7 +13,8 @@ class SampleTiming(JsonRecord):
     precision: str
     device: str
     network_evaluations: int  # per image
-    # Of its job, from when it had its GPU; older files do not have these.
+    # Older files do not have these. From `started` on: of its job, from when it had its GPU.
+    sha256: Sha256 | None = None  # of the file of samples
     started: str | None = None  # UTC, ISO 8601
     ended: str | None = None
     node: str | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.config.sampling import SampleRun, SampleStage
-from ddpm_bench.files import allocate, remove_half_written, replacing, write_json
+from ddpm_bench.files import allocate, remove_half_written, replacing, sha256, write_record
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.host import Use
 from ddpm_bench.records.failures import RecordedFailure, failure_of_checkpoint, how_keys
@@ -83,7 +83,7 @@ def write_no_images(job: DrawingJob, failed: RecordedFailure) -> None:
     print(f"no images of step {job.step}: {failed.in_words()}", file=sys.stderr)
     with replacing(job.output) as temporary:
         np.save(temporary, np.empty((0, *job.image_shape), np.uint8))
-    write_json(job.timing, {"images": 0, "failed": asdict(failed)})
+    write_record(job.timing, {"images": 0, "failed": asdict(failed)})
 
 
 def _draw(job: DrawingJob, use: Use) -> None:
@@ -106,7 +106,8 @@ def _draw(job: DrawingJob, use: Use) -> None:
             file=sys.stderr,
         )
     seconds = _write_images(job, draw_batches(sampler, starts, kept))
-    write_json(job.timing, timing(sampler, job.count, seconds) | use.until_now())
+    checksum = {"sha256": sha256(job.output)}
+    write_record(job.timing, timing(sampler, job.count, seconds) | checksum | use.until_now())
     kept.remove(starts)
 
 

@@ -7,7 +7,6 @@ range, continues where the earlier one was killed. The fingerprint covers everyt
 their bytes.
 """
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.sampling import SampleStage
 from ddpm_bench.files import remove_half_written, replacing, sha256_text
+from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.layout import padded_step
 
 
@@ -72,7 +72,7 @@ class KeptBatches:
         try:
             with np.load(self._path(start), allow_pickle=False) as file:
                 return DrawnBatch(start, file["images"], float(file["seconds"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except UNREADABLE_NPZ:
             return None
 
     def keep(self, batch: DrawnBatch) -> None:

@@ -22,6 +22,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import image_files, read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
+from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.scoring.features.references import (
     Reference,
@@ -181,7 +182,7 @@ def _stored(request: Request, stage: ScoreStage) -> References:
     try:
         with np.load(path, allow_pickle=False) as stored:
             with_features = "features" in stored
-    except (OSError, ValueError, AttributeError, TypeError):
+    except UNREADABLE_NPZ:
         with_features = False  # read_statistics names the error
     if not with_features:
         if stage.features.features != "inception":

@@ -11,7 +11,7 @@ import torch
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import write_json
+from ddpm_bench.files import write_record
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.records.failures import failure_of_samples
 from ddpm_bench.records.nearest import Nearest, write_nearest
@@ -56,7 +56,7 @@ def write_scores(
         scored = without_scores(stage, files, f"no images: {failed.in_words()}")
     if nearest is not None:
         write_nearest(nearest, scored.nearest)
-    write_json(output, scored.record)
+    write_record(output, scored.record)
 
 
 def score_samples(stage: ScoreStage, files: ScoreFiles, run: ScoreRun) -> Scored:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, write_json
+from ddpm_bench.files import read_json, with_checksum, write_json
 from ddpm_bench.machine.gpu_leases import lease, present_devices
 from ddpm_bench.machine.host import Use
 from ddpm_bench.machine.launch import (
@@ -35,6 +35,7 @@ from ddpm_bench.machine.memory_limit import lift_ceiling, share_bytes, stay_belo
 from ddpm_bench.machine.process_failures import ProcessFailure, failure_file, write_failure
 from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
+from ddpm_bench.records.checksums import check_file
 from ddpm_bench.throughput.cell_environment import environment, on_cpus
 from ddpm_bench.throughput.cell_failures import failure_of
 from ddpm_bench.throughput.cell_processes import (
@@ -71,6 +72,8 @@ def measure_cell(args: Namespace) -> int:
     The status is 0 whether or not the cell could be measured, and 128 + n after a signal n to stop,
     which leaves no record.
     """
+    if args.images is not None:
+        check_file(args.images)
     stage, gpus = args.what, present_devices()
     cores = len(os.sched_getaffinity(0))
     reason = known_reason(stage, Machine(len(gpus), cores, job_id() is not None))
@@ -220,6 +223,6 @@ def write_record(
         environment=found,
         measurement=measurement,
     )
-    write_json(args.output, result.model_dump(mode="json"))
+    write_json(args.output, with_checksum(result.model_dump(mode="json")))
     print(in_a_line(result), file=sys.stderr, flush=True)
     return 0

@@ -2,6 +2,7 @@
 
 results/<experiment>/training/<fingerprint>/checkpoints/step-00000300.safetensors
 (and step-00000300.ema-0.05.safetensors for each width of train.ema_sigma_rels)
+results/<experiment>/training/<fingerprint>/checksums.json    their sha256 by file name, as written
 results/<experiment>/training/<fingerprint>/thinned.json      those that `keep` has removed
 results/<experiment>/checkpoints/step-00000300.safetensors    the same files, linked
 """
@@ -9,14 +10,18 @@ results/<experiment>/checkpoints/step-00000300.safetensors    the same files, li
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ddpm_bench.files import allowed, replacing, sha256
+from ddpm_bench.errors import UserError
+from ddpm_bench.files import allowed, replacing, sha256, write_record
+from ddpm_bench.records.json_record import ANEW, read_record
 from ddpm_bench.records.layout import checkpoint_name
 from ddpm_bench.training.manifests import average_name, read_thinned
 from ddpm_bench.training.states import bytes_of
@@ -33,6 +38,7 @@ class Checkpoints:
 
     def __init__(self, path: Path, published: Path, check: Callable[[], None] = allowed) -> None:
         self._folder, self._published, self._check = path / "checkpoints", published, check
+        self._checksums = path / "checksums.json"
         self.thinned_record = path / "thinned.json"
 
     def file(self, step: int, sigma_rel: float | None = None) -> Path:
@@ -53,10 +59,23 @@ class Checkpoints:
         return read_thinned(self.thinned_record)
 
     def has(self, step: int, sigma_rels: Sequence[float] = ()) -> bool:
-        """Return True if a step's weights with all averages are saved, or were and are thinned."""
+        """Return True if a step's weights with all averages are saved, or were and are thinned.
+
+        Damaged ones do not count, and are named.
+        """
         paths = [self.file(step, sigma_rel) for sigma_rel in (None, *sigma_rels)]
-        thinned = self.thinned()
-        return all(path.exists() or path.name in thinned for path in paths)
+        thinned, checksums = self.thinned(), self.checksums()
+        return all(
+            _is_whole(path, checksums.get(path.name)) if path.exists() else path.name in thinned
+            for path in paths
+        )
+
+    def checksums(self) -> dict[str, str]:
+        """Return the sha256 of the files as they were written, by name.
+
+        Those of an earlier version may lack here, and are taken when they are next published.
+        """
+        return read_record(self._checksums) if self._checksums.exists() else {}
 
     def save(
         self,
@@ -70,6 +89,8 @@ class Checkpoints:
         path, size = self.file(step, sigma_rel), bytes_of(weights)
         with replacing(path, self._check, size) as temporary:
             save_file(weights, temporary, metadata={"ddpm_bench": about})
+            # First: a file that is not the one named here is trained again, one not named is not.
+            write_record(self._checksums, {**self.checksums(), path.name: sha256(temporary)})
         self.publish(step, sigma_rel)
 
     def publish(self, step: int, sigma_rel: float | None = None) -> None:
@@ -82,19 +103,28 @@ class Checkpoints:
     ) -> list[dict[str, Any]]:
         """Publish the checkpoints of some steps; return their entries in a job's manifest.
 
-        Thinned ones have an entry too, with the sha256 that they had.
+        Thinned ones have an entry too, with the sha256 that they had. Raises UserError for a file
+        that has changed since it was written.
         """
         entries = []
-        thinned = self.thinned()
+        thinned, checksums = self.thinned(), self.checksums()
         for step, sigma_rel in itertools.product(steps, (None, *sigma_rels)):
             path = self.file(step, sigma_rel)
             if path.exists():
-                self.publish(step, sigma_rel)
                 digest = sha256(path)
+                if checksums.setdefault(path.name, digest) != digest:
+                    raise UserError(
+                        f"{path}: has changed since it was written (sha256 differs); {ANEW}: it is "
+                        "trained again"
+                    )
+                self.publish(step, sigma_rel)
             else:
                 digest = thinned[path.name]["sha256"]
             entry = {"step": step, "file": f"checkpoints/{path.name}", "sha256": digest}
             entries.append(entry if sigma_rel is None else {**entry, "ema_sigma_rel": sigma_rel})
+        if checksums != self.checksums():
+            self._check()
+            write_record(self._checksums, checksums)
         return entries
 
     def set_published_aside(self, other_training: Path) -> int:
@@ -111,6 +141,23 @@ class Checkpoints:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(kept)
         return len(published)
+
+
+def _is_whole(path: Path, expected: str | None) -> bool:
+    """Return True if a file has its sha256, or without one is a whole file; else name it."""
+    try:
+        if expected is None:
+            with safe_open(path, framework="pt"):  # its header and its length
+                return True
+        if sha256(path) == expected:
+            return True
+    except (OSError, SafetensorError) as error:
+        print(f"warning: {path} cannot be read ({error})", file=sys.stderr)
+    print(
+        f"warning: checkpoint {path} is damaged: it is trained again from the last state before it",
+        file=sys.stderr,
+    )
+    return False
 
 
 def publish(source: Path, target: Path, check: Callable[[], None] = allowed) -> None:

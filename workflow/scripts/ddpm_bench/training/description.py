@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ddpm_bench.config.block import canonical_json, what_keys
 from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS, TrainRun, TrainStage
-from ddpm_bench.files import read_json, sha256_text
+from ddpm_bench.files import sha256_text
+from ddpm_bench.records.json_record import read_record
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,6 @@ class JobRequest:
 
     def training_name(self) -> str:
         """Return the fingerprint of the training."""
-        summary = read_json(self.dataset / "summary.json")
+        summary = read_record(self.dataset / "summary.json", "sha256")
         # Latents are named by what they were made from.
         return fingerprint(self.what, summary.get("identity") or summary["sha256"]["train"])

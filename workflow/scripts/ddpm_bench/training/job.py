@@ -9,17 +9,19 @@ GPUs are leased, which decides the GPUs that torch sees.
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, EXIT_USER_ERROR, UserError
-from ddpm_bench.files import write_json
+from ddpm_bench.files import write_record
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.launch import (
     Ended,
@@ -40,12 +42,16 @@ from ddpm_bench.machine.watching import (
     watch,
     write_own_failure,
 )
+from ddpm_bench.records.checksums import open_array
 from ddpm_bench.records.failures import RecordedFailure, failure_before, how_keys
+from ddpm_bench.text import size_text
 from ddpm_bench.training.description import JobRequest
 
 if TYPE_CHECKING:  # both import torch, or take long
     from ddpm_bench.training.folder import TrainingFolder
     from ddpm_bench.training.ownership import Owner
+
+CHECKING_IS_SHOWN = 10**9  # bytes of images, from which on it takes about a second
 
 
 def run_job(request: JobRequest) -> int:
@@ -101,7 +107,7 @@ def record_failure(request: JobRequest, status: str, reason: str) -> int:
         made = [step for step in job.checkpoint_steps() if folder.checkpoints.has(step, rels)]
         failed = RecordedFailure(status, reason, saved or 0, how_keys(request.how))
         manifest = publish_job(folder, job, made, _decoder_of(request))
-        write_json(request.output, {**manifest, "failed": asdict(failed)})
+        write_record(request.output, {**manifest, "failed": asdict(failed)})
     print(
         f"recorded, and the exit status is 0 (run.on_failure): {failed.in_words()}",
         file=sys.stderr,
@@ -191,20 +197,35 @@ def train_to_the_last_step(request: JobRequest) -> Ended:
     from ddpm_bench.training.publishing import publish_job
 
     stop = StopSignal()
-    images = np.load(request.dataset / "train.npy", mmap_mode="r", allow_pickle=False)
-    name, job = request.training_name(), request.job()
+    name, job, path = request.training_name(), request.job(), request.dataset / "train.npy"
     if request.init_from:
         job = replace(job, stage=with_given_weights(job.stage, request.init_from))
     if int(os.environ.get("RANK", 0)) > 0:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)  # the first process checks it
         folder = TrainingFolder(request.experiment, name)
         return Ended(train(job, images, folder, owner=None, stop=stop), stop.number)
+    images = checked_images(path)
     with _owned_folder(request, name, job.about) as (folder, owner):
         status = train(job, images, folder, owner, stop)
         if status == 0:
             owner.check()
             steps = job.checkpoint_steps()
-            write_json(request.output, publish_job(folder, job, steps, _decoder_of(request)))
+            write_record(request.output, publish_job(folder, job, steps, _decoder_of(request)))
     return Ended(status, stop.number)
+
+
+def checked_images(path: Path) -> np.ndarray:
+    """Map training images or latents into memory, after a pass over them for their checksum.
+
+    The pass is made at each start of a job: it reads what the training is about to read, and a
+    start that finds damage costs seconds, one that does not costs a training.
+    """
+    began = time.monotonic()
+    images = open_array(path)
+    if images.nbytes >= CHECKING_IS_SHOWN:
+        took = f"{size_text(images.nbytes)} in {time.monotonic() - began:.0f} s"
+        print(f"checked {path}: {took}", file=sys.stderr)
+    return images
 
 
 def with_given_weights(stage: TrainStage, path: str) -> TrainStage:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, sha256
+from ddpm_bench.files import sha256
+from ddpm_bench.records.json_record import read_record
 
 
 def average_name(sigma_rel: float | None) -> str:
@@ -20,7 +21,8 @@ def average_name(sigma_rel: float | None) -> str:
 
 def read_thinned(record: Path) -> dict[str, dict[str, Any]]:
     """Return the checkpoints that `keep` has removed, by file name; {} where there is no record."""
-    return read_json(record) if record.exists() else {}
+    remedy = "put back a copy of it: without it, what `keep` has removed would be trained again"
+    return read_record(record, remedy=remedy) if record.exists() else {}
 
 
 def checkpoint_entry(
@@ -32,7 +34,7 @@ def checkpoint_entry(
     """
     entries = {
         entry["step"]: entry
-        for entry in read_json(manifest_path)["checkpoints"]
+        for entry in read_record(manifest_path, "checkpoints")["checkpoints"]
         if entry.get("ema_sigma_rel") == sigma_rel
     }
     if step not in entries:
@@ -62,25 +64,39 @@ def checkpoint_file(manifest_path: Path, step: int, sigma_rel: float | None = No
     """
     entry = checkpoint_entry(manifest_path, step, sigma_rel)
     path = manifest_path.parent.parent / entry["file"]
-    remedy = (
-        f"delete {manifest_path} and run snakemake again: it comes back from the training folder"
-    )
     if not path.exists():
         if is_thinned(manifest_path, step, sigma_rel):
             raise UserError(_thinned_away(path, step, sigma_rel))
-        raise UserError(f"{path}: this checkpoint is missing; {remedy}")
+        raise UserError(f"{path}: this checkpoint is missing; {_remedy(manifest_path, entry)}")
     if sha256(path) != entry["sha256"]:
         raise UserError(
-            f"{path}: not the weights that its manifest names (sha256 differs); {remedy}"
+            f"{path}: not the weights that its manifest names (sha256 differs); "
+            f"{_remedy(manifest_path, entry)}"
         )
     return path
+
+
+def _remedy(manifest_path: Path, entry: dict[str, Any]) -> str:
+    """Return the way back to weights that are missing or damaged where they are published.
+
+    The published file is in most cases a hard link of the training folder's, and damaged with it.
+    """
+    kept = _training_folder(manifest_path) / "checkpoints" / Path(entry["file"]).name
+    if kept.exists() and sha256(kept) == entry["sha256"]:
+        return f"delete {manifest_path} and run snakemake again: it comes back from {kept}"
+    going = f"{kept} and {manifest_path}" if kept.exists() else str(manifest_path)
+    return f"delete {going} and run snakemake again: it is trained again from the state before it"
+
+
+def _training_folder(manifest_path: Path) -> Path:
+    """Return the folder of the training that a manifest is of."""
+    return manifest_path.parent / read_record(manifest_path, "fingerprint")["fingerprint"]
 
 
 def is_thinned(manifest_path: Path, step: int, sigma_rel: float | None = None) -> bool:
     """Return True if `keep` has removed the weights that a manifest names for a step."""
     name = Path(checkpoint_entry(manifest_path, step, sigma_rel)["file"]).name
-    training = manifest_path.parent / read_json(manifest_path)["fingerprint"]
-    return name in read_thinned(training / "thinned.json")
+    return name in read_thinned(_training_folder(manifest_path) / "thinned.json")
 
 
 def _thinned_away(path: Path, step: int, sigma_rel: float | None) -> str:

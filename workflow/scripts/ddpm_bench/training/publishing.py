@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, replacing, sha256, write_json
+from ddpm_bench.files import replacing, sha256, write_record
+from ddpm_bench.records.json_record import read_record
 from ddpm_bench.records.layout import WEIGHTS
 from ddpm_bench.training.checkpoints import publish
 from ddpm_bench.training.description import TrainingJob
@@ -28,7 +29,7 @@ def set_others_aside(folder: TrainingFolder, about: str) -> None:
     """
     training = folder.experiment_folder / "training"
     marker = training / "current.json"
-    before = read_json(marker)["fingerprint"] if marker.exists() else folder.name
+    before = read_record(marker, "fingerprint")["fingerprint"] if marker.exists() else folder.name
     if before != folder.name:
         aside = training / before
         count = folder.checkpoints.set_published_aside(aside)
@@ -37,7 +38,7 @@ def set_others_aside(folder: TrainingFolder, about: str) -> None:
             f"anew; the {count} checkpoints so far are kept in {aside}",
             file=sys.stderr,
         )
-    write_json(marker, {"fingerprint": folder.name, "keys": json.loads(about)})
+    write_record(marker, {"fingerprint": folder.name, "keys": json.loads(about)})
 
 
 def publish_metrics(folder: TrainingFolder, text: str) -> None:
@@ -59,7 +60,7 @@ def publish_decoder(dataset: Path, experiment: Path) -> dict[str, Any]:
     channels, keys, and the mean and standard deviation of the latents. Raises UserError where its
     weights are not those that have encoded the latents.
     """
-    summary = read_json(dataset / "summary.json")
+    summary = read_record(dataset / "summary.json", "autoencoder")
     source = dataset / WEIGHTS
     if sha256(source) != summary["autoencoder"]["sha256"]:
         raise UserError(

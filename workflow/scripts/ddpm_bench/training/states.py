@@ -3,7 +3,7 @@
 results/<experiment>/training/<fingerprint>/state/step-00000450/   one of the last two
     tensors.safetensors    weights, averages and moments
     metrics.csv            its rows so far
-    state.json             the step, counters, and the sha256 of the other two files
+    state.json             the step, counters, the sha256 of the other two files, and its own
 """
 
 import json
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddpm_bench.files import allowed, read_json, replacing_folder, sha256
+from ddpm_bench.files import allowed, read_json, replacing_folder, sha256, with_checksum
 from ddpm_bench.records.layout import checkpoint_name
 
 STATES_KEPT = 2
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # of a file read as a state
 
 
 @dataclass
@@ -67,7 +68,8 @@ class SavedStates:
                 "counters": state.counters,
                 "sha256": {name: sha256(temporary / name) for name in files},
             }
-            (temporary / "state.json").write_text(json.dumps(description, indent=2))
+            text = json.dumps(with_checksum(description), indent=2)
+            (temporary / "state.json").write_text(text)
         earlier = [path for path in self.folders() if path.name <= folder.name]
         for path in earlier[STATES_KEPT:]:
             shutil.rmtree(path)
@@ -77,16 +79,17 @@ class SavedStates:
 
         Damaged ones are passed over with a warning.
         """
-        for folder in self.folders():
-            if folder.name > checkpoint_name(at_most):
-                continue
+        folders = [path for path in self.folders() if path.name <= checkpoint_name(at_most)]
+        for folder in folders:
             try:
                 return _checked_description(folder)["step"]
-            except (OSError, ValueError, KeyError) as error:
+            except DAMAGE as error:
                 print(
                     f"warning: state {folder} is damaged ({error}); trying the one before",
                     file=sys.stderr,
                 )
+        if folders:
+            print("no state is left: training begins at step 0", file=sys.stderr)
         return None
 
     def read(self, step: int) -> TrainingState:

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from ddpm_bench.config.selection import ThinStage
-from ddpm_bench.files import read_json, write_json
+from ddpm_bench.files import write_record
+from ddpm_bench.records.json_record import read_record
 from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
 from ddpm_bench.text import size_text
 from ddpm_bench.training.folder import TrainingFolder
@@ -32,7 +33,7 @@ class Checkpoint:
 
 def trained_checkpoints(folder: TrainingFolder) -> list[Checkpoint]:
     """Return all checkpoints of a training's finished jobs, by step."""
-    manifests = map(read_json, (folder.experiment_folder / "training").glob("job-*.json"))
+    manifests = map(read_record, (folder.experiment_folder / "training").glob("job-*.json"))
     found = {
         Checkpoint(
             entry["step"], entry.get("ema_sigma_rel"), Path(entry["file"]).name, entry["sha256"]
@@ -98,11 +99,11 @@ def thin_experiment(
     best_scores = read_table(best, BEST_COLUMNS)
     training = experiment / "training"
     with owning(training) as owner:
-        name = read_json(training / "current.json")["fingerprint"]
+        name = read_record(training / "current.json", "fingerprint")["fingerprint"]
         folder = TrainingFolder(experiment, name, owner.check)
         kept = why_kept(trained_checkpoints(folder), stage, scores, best_scores)
         report = thin(folder, kept)
-        write_json(output, report)
+        write_record(output, report)
     print(
         f"{len(report['removed'])} checkpoints are removed, {len(report['kept'])} stay; "
         f"{size_text(report['bytes_freed'])} are freed",
@@ -131,7 +132,7 @@ def thin(folder: TrainingFolder, kept: dict[Checkpoint, str]) -> dict[str, Any]:
             entry = {"step": checkpoint.step, "sha256": checkpoint.sha256}
             record[checkpoint.name] = {**entry, "bytes": sum(sizes.values())}
     folder.check()
-    write_json(folder.checkpoints.thinned_record, record)
+    write_record(folder.checkpoints.thinned_record, record)
     for checkpoint in going:
         for path in on_disk(checkpoint.name):
             path.unlink()

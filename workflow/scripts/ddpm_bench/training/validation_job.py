@@ -4,12 +4,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from ddpm_bench.config.training import TrainRun, ValidateStage
-from ddpm_bench.files import read_json
 from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.records.checksums import open_array
+from ddpm_bench.records.json_record import read_record
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def validate(request: ValidationRequest) -> None:
     The table of a training that failed before its first checkpoint is empty, and so is that of a
     split without images. Checkpoints that are thinned are left out.
     """
-    if not read_json(request.manifest)["checkpoints"]:
+    if not read_record(request.manifest, "checkpoints")["checkpoints"]:
         _write_losses(request.output, [])
         return
     with lease(1):
@@ -57,14 +57,14 @@ def _losses(request: ValidationRequest) -> list[dict[str, float]]:
     manifest, run = request.manifest, request.how
     device = compute_device(run.cpus)
     paths = (request.eval, request.train)
-    splits = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    splits = [open_array(path) for path in paths]
     batch_size = min(VALIDATION_BATCH, run.micro_batch_size or VALIDATION_BATCH)
     validator = Validator(request.what, *splits, device, batch_size)
     images, wanted = validator.images, request.what.validation.images
     if images < wanted:
         print(f"{images} images of each split, not {wanted}: one has no more", file=sys.stderr)
 
-    checkpoints = read_json(manifest)["checkpoints"]
+    checkpoints = read_record(manifest, "checkpoints")["checkpoints"]
     steps = [entry["step"] for entry in checkpoints if "ema_sigma_rel" not in entry]
     steps = steps if images else []  # nothing to measure, and nothing to draw
     if gone := [step for step in steps if is_thinned(manifest, step)]:

@@ -1,6 +1,5 @@
 """Figures and a table of an autoencoder's reconstruction errors and code use."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json
 from ddpm_bench.images.grid import spread
 from ddpm_bench.images.sample_files import open_sample_file
+from ddpm_bench.records.checksums import open_array
 from ddpm_bench.report.figures.axes import PlainNumbers, label_plainly, scale_steps
 from ddpm_bench.report.figures.sample_pictures import tiled
 from ddpm_bench.report.figures.style import (
@@ -43,7 +43,7 @@ def read_summaries(files: list[Path]) -> list[dict[str, Any]]:
             summary = read_json(path)
             summaries.append({key: summary[key] for key in ("step", "images", "mse", "psnr_db")})
             summaries[-1] |= {key: summary[key] for key in ("codebooks", "warning")}
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path}: cannot be read as a summary of reconstructions ({error}); delete it and "
                 "run snakemake again"
@@ -156,7 +156,7 @@ def line(axes: Axes, rows: pd.DataFrame, column: str, colour: Any, label: str) -
 def pairs_figure(images: Path, reconstructions: Path, step: int, autoencoder: str) -> Figure:
     """Draw images, evenly spread over the file, above their reconstructions."""
     reconstructed = open_sample_file(reconstructions)
-    original = np.load(images, mmap_mode="r", allow_pickle=False)[: len(reconstructed)]
+    original = open_array(images)[: len(reconstructed)]
     shown = spread(len(reconstructed), PAIRS * ROWS)
     rows = [shown[start : start + PAIRS] for start in range(0, len(shown), PAIRS)]
     with house_style():

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.json_record import ANEW, problems
 from ddpm_bench.records.samples import SampleTiming
 from ddpm_bench.records.scores import METRICS
 
@@ -73,9 +73,10 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
             )
         try:
             timing = SampleTiming.read(path)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
+            reason = error if isinstance(error, OSError) else "; ".join(problems(error))
             raise UserError(
-                f"{path}: cannot be read as a timing of samples ({error}); draw them again"
+                f"{path}: cannot be read as a timing of samples ({reason}); {ANEW}"
             ) from None
         parts.setdefault(place["samples"], []).append(timing)
     rows = [

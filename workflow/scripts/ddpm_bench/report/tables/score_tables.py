@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ValidationError
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
+from ddpm_bench.records.json_record import problems
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
 
 # Values are compared within a group of equal values of these columns only.
@@ -84,11 +84,11 @@ def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]
             f"the table is of {experiment!r}: give its scores only"
         )
     try:
-        record = ScoreRecord.model_validate_json(path.read_bytes())
+        record = ScoreRecord.read(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); score it again") from None
-    except ValidationError as error:
-        wrong = "; ".join(_problems(error))
+    except ValueError as error:
+        wrong = "; ".join(problems(error))
         raise UserError(
             f"{path}: is not a score of this version ({wrong}); delete it and score it again"
         ) from None
@@ -100,22 +100,6 @@ def score_row(path: Path, *, experiment: str, dataset: str) -> dict[str, object]
         "training_step": int(place["step"]),
         **record.model_dump(),
     }
-
-
-def _problems(error: ValidationError) -> list[str]:
-    """Return the problems of a score's file: missing keys, unknown keys, wrong values."""
-    kinds: dict[str, list[str]] = {"missing": [], "extra_forbidden": []}
-    others = []
-    for problem in error.errors():
-        name = ".".join(map(str, problem["loc"])) or "the file"
-        if problem["type"] in kinds:
-            kinds[problem["type"]].append(name)
-        else:
-            others.append(f"{name}: {problem['msg']}")
-    missing, unknown = kinds.values()
-    texts = [f"lacks {', '.join(missing)}"] if missing else []
-    texts += [f"has unknown keys {', '.join(unknown)}"] if unknown else []
-    return texts + others
 
 
 def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:

@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, replacing_folder, sha256, write_json
+from ddpm_bench.files import read_json, replacing_folder, sha256, write_record
 from ddpm_bench.models.diffusion import to_unit_range
+from ddpm_bench.records.checksums import check_file, open_array
+from ddpm_bench.records.json_record import ANEW
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"
@@ -94,15 +96,27 @@ def read_labelled(dataset: Path) -> tuple[list[str], LabelledImages, LabelledIma
     have fewer than two labels.
     """
     rows: dict[str, list[tuple[int, str]]] = {"train": [], "eval": []}
-    with (dataset / "images.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["label"] and row["split"] in rows and not row["left_out"]:
-                rows[row["split"]].append((int(row["position"]), row["label"]))
+    for row in _table_rows(dataset / "images.csv"):
+        if row["label"] and row["split"] in rows and not row["left_out"]:
+            rows[row["split"]].append((int(row["position"]), row["label"]))
     _check_labels(dataset.name, {label for _, label in rows["train"]})
     names = sorted({label for split in rows.values() for _, label in split})
     splits = {split: _split(dataset / f"{split}.npy", rows[split], names) for split in rows}
     assert splits["train"] is not None
     return names, splits["train"], splits["eval"]
+
+
+def _table_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of images.csv. Raises UserError if the file is damaged."""
+    check_file(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if not rows or any(None in (*row, *row.values()) for row in rows):
+            raise ValueError("its rows are not whole")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: damaged ({error}); {ANEW}") from None
+    return rows
 
 
 def _split(path: Path, rows: list[tuple[int, str]], names: list[str]) -> LabelledImages | None:
@@ -111,7 +125,7 @@ def _split(path: Path, rows: list[tuple[int, str]], names: list[str]) -> Labelle
         return None
     number = {name: index for index, name in enumerate(names)}
     return LabelledImages(
-        images=np.load(path, mmap_mode="r", allow_pickle=False),
+        images=open_array(path),
         positions=np.array([position for position, _ in rows], np.int64),
         labels=np.array([number[label] for _, label in rows], np.int64),
     )
@@ -232,7 +246,7 @@ def write_classifier(folder: Path, network: ClassifierNetwork, summary: dict[str
     with replacing_folder(folder) as temporary:
         save_file(tensors, temporary / WEIGHTS_NAME)
         digest = sha256(temporary / WEIGHTS_NAME)
-        write_json(temporary / SUMMARY_NAME, {**summary, "classifier_sha256": digest})
+        write_record(temporary / SUMMARY_NAME, {**summary, "classifier_sha256": digest})
 
 
 def read_classifier(weights: Path) -> tuple[ClassifierNetwork, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """References that samples are scored against: features and their statistics, on disk."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from ddpm_bench.config.scoring import FeatureStage, ScoreRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.images.sample_files import open_images
+from ddpm_bench.records.checksums import UNREADABLE_NPZ
+from ddpm_bench.records.json_record import ANEW
 from ddpm_bench.scoring.features.extraction import computing_device, extract
 from ddpm_bench.scoring.features.spaces import open_feature_space
 
@@ -19,8 +20,6 @@ Backend = Literal["torch-fidelity", "pytorch-fid"]
 # Types in which the packages sum their means.
 MEAN_TYPES = {"torch-fidelity": np.float32, "pytorch-fid": np.float64}
 ROWS = 4096  # converted to float64 at a time: 67 MB for 2,048 dimensions
-
-NOT_READABLE = (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,10 @@ def _read_one(path: Path) -> Reference:
                 weights_sha256=str(stored["weights_sha256"]),
                 image_shape=tuple(map(int, shape)) or None,
             )
-    except NOT_READABLE as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(
-            f"{path}: cannot be read as reference features ({error}); make it again "
-            "(workflow/scripts/reference_features.py)"
+            f"{path}: cannot be read as reference features ({error}); {ANEW} "
+            "(or make it with workflow/scripts/reference_features.py)"
         ) from None
 
 
@@ -156,7 +155,7 @@ def read_statistics(path: Path) -> Reference:
     try:
         with np.load(path, allow_pickle=False) as stored:
             mu, sigma = stored["mu"].astype(np.float64), stored["sigma"].astype(np.float64)
-    except NOT_READABLE as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(
             f"{path}: cannot be read as statistics ({error}); they are an .npz with mu and sigma"
         ) from None

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
-from pydantic import ValidationError
 
 from ddpm_bench.config.benchmark import Precision, Strategy
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.cell_record import CellRecord, Environment
+from ddpm_bench.records.json_record import problems
 from ddpm_bench.report.tables.score_tables import Kinds, read_table, typed
 
 CELL = ["model", "strategy", "precision", "batch_size", "processes", "nodes"]
@@ -63,10 +63,11 @@ def read_records(files: list[Path]) -> list[CellRecord]:
     records = []
     for path in files:
         try:
-            records.append(CellRecord.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError) as error:
+            records.append(CellRecord.read(path))
+        except (OSError, ValueError) as error:
+            reason = error if isinstance(error, OSError) else "; ".join(problems(error))
             raise UserError(
-                f"{path}: cannot be read as the measurement of a cell ({error}); delete it and "
+                f"{path}: cannot be read as the measurement of a cell ({reason}); delete it and "
                 "run snakemake again, which measures the cell once more"
             ) from None
     return records
