@@ -13,6 +13,7 @@ from typing import Any
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import frozen_config
+from ddpm_bench.machine.host import keep_users_threads
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.retraining import retrainings
@@ -91,6 +92,7 @@ class Run:
         """
         main_process.record(self.results, self.names)
         if self.workflow.local_exec:
+            keep_users_threads()
             return
         frozen = frozen_config(self.workflow.config, self.results / "logs" / "config")
         self.workflow.config_settings.configfiles = [frozen]
