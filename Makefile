@@ -16,6 +16,9 @@ OPTIONS ?=
 # Kept in the environment: the lock that it was made from.
 STAMP := $(VENV)/requirements.lock
 
+# Told to the user as the command that goes on after a stop.
+run benchmark demo stop: export DDPM_BENCH_COMMAND ?= make $(MAKECMDGOALS)$(if $(MAKEOVERRIDES), $(MAKEOVERRIDES))
+
 .DEFAULT_GOAL := help
 .PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format compare docs \
         findings lock slurm-profile clean

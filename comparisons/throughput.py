@@ -35,7 +35,8 @@ from ddpm_bench.cli import run
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.machine.gpu_leases import lease, present_devices
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.machine.host import processor
 from ddpm_bench.machine.launch import Share, die_with_the_launcher, free_port
 from ddpm_bench.throughput.cell_processes import LAUNCHER, Launch, run_workers

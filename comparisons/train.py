@@ -46,7 +46,7 @@ from ddpm_bench.data.fetching import fetch
 from ddpm_bench.data.preparing import prepare
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.machine.host import processor
 
 FEWEST_IMAGES, FEWEST_PER_STEP = 100, 16  # minimums of the Trainer

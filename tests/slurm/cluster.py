@@ -80,6 +80,7 @@ class Cluster:
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]]),
             "GLOO_SOCKET_IFNAME": "lo",
+            "DDPM_BENCH_STAND_IN_GPUS": "1",  # programs get device files, and compute on the CPU
         }
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import HoursStage
-from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.report.figures.hours_figures import hours_figures
 from ddpm_bench.report.figures.style import save_figure
 from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, join_tables, write_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.reporting import CostsStage
-from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.report.figures.cost_figure import cost_figure
 from ddpm_bench.report.figures.style import save_figure
 from ddpm_bench.report.tables.cost_table import costs_table

@@ -97,3 +97,22 @@ def test_a_machine_without_gpus_works_unchanged(machine, monkeypatch):
     monkeypatch.setenv("DDPM_BENCH_DEVICES", "")
     with gpu_leases.lease(2) as names:
         assert names == []
+
+
+def test_slices_go_to_jobs_of_one_process_only(machine, monkeypatch):
+    monkeypatch.setenv("DDPM_BENCH_DEVICES", "0,MIG-GPU-1a/3/0,MIG-2b")
+    with gpu_leases.lease(1) as whole, gpu_leases.lease(1) as part:
+        assert (whole, part) == (["0"], ["MIG-GPU-1a/3/0"])
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-1a/3/0"
+    with pytest.raises(UserError, match=r"offers 1: .*a slice of a GPU"), gpu_leases.lease(2):
+        pass
+
+
+def test_the_folder_of_a_slurm_job_is_removed_with_its_last_lease(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with gpu_leases.lease(1):
+        with gpu_leases.lease(2):
+            pass
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,10 +62,15 @@ def keys(model: type[Model]) -> Callable[[str], Model]:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a program; a `UserError` ends it with one line on stderr and status 2, no traceback."""
+    """Run a program; a `UserError` ends it with one line on stderr and status 2, no traceback.
+
+    Ctrl-C ends it with no traceback either, and status 130.
+    """
     try:
         status = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = EXIT_USER_ERROR
+    except KeyboardInterrupt:  # of a whole run, whose main process says what comes of it
+        status = 128 + signal.SIGINT
     sys.exit(status or 0)

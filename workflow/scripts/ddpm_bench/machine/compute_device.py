@@ -1,19 +1,105 @@
 """The device and the threads that torch computes with."""
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-from ddpm_bench.machine.host import usable_cores
+from ddpm_bench.errors import EXIT_USER_ERROR, UserError
+from ddpm_bench.machine.gpu_listing import driver_version, present_devices
+from ddpm_bench.machine.host import usable_threads
+from ddpm_bench.machine.shared_cores import spin_on_idle_cores_only
+from ddpm_bench.machine.torch_build import TorchBuild, torch_build
 
 if TYPE_CHECKING:
     import torch
+
+# Set by tests where devices are stand-ins: programs lease them, and compute on the CPU.
+STAND_INS = "DDPM_BENCH_STAND_IN_GPUS"
+# The first driver for each major version of CUDA: NVIDIA's table of minor version compatibility.
+FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
 
 
 def compute_device(cpus: int) -> "torch.device":
     """Let torch use up to `cpus` threads on the CPU; return the GPU, or the CPU without one.
 
-    Imports torch: to be called after GPUs are leased, which decides those that torch sees.
+    Imports torch: to be called after GPUs are leased, which decides those that torch sees. Raises
+    UserError where there is a GPU that torch cannot use.
     """
     import torch
 
-    torch.set_num_threads(usable_cores(cpus))
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    set_threads(cpus)
+    return torch.device("cuda" if gpu_is_usable() else "cpu")
+
+
+def set_threads(cpus: int) -> None:
+    """Let torch use up to `cpus` threads on the CPU, which do not spin on cores that are shared."""
+    import torch
+
+    threads = usable_threads(cpus)
+    torch.set_num_threads(threads)
+    spin_on_idle_cores_only(threads)
+
+
+def gpu_is_usable() -> bool:
+    """Return True if torch can use a GPU, and False on a machine without GPUs.
+
+    Raises UserError where there is a GPU that torch cannot use: a computation on the CPU would take
+    a hundred times as long.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return True
+    devices = present_devices()
+    if devices and STAND_INS not in os.environ:
+        raise UserError(unusable(devices, torch_build(), driver_version(), _reason()))
+    return False
+
+
+def check_gpu_in_another_process() -> None:
+    """Raise UserError where there is a GPU that torch cannot use; this process imports no torch."""
+    ask = (
+        "from ddpm_bench.cli import run; from ddpm_bench.machine.compute_device import "
+        "gpu_is_usable; run(lambda: gpu_is_usable() and 0)"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    asked = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode == EXIT_USER_ERROR:
+        raise UserError(asked.stderr.strip().rpartition("error: ")[2])
+
+
+def _reason() -> str:
+    """Return the reason of torch for which it uses no GPU, in a line."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except Exception as error:  # of several kinds, and an AssertionError
+        return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+    return "torch finds no GPU"
+
+
+def unusable(devices: list[str], build: TorchBuild, driver: str | None, reason: str) -> str:
+    """Return the error about GPUs that torch cannot use: what is installed, and the remedy."""
+    gpus = f"GPU{'s' * (len(devices) > 1)} {', '.join(devices)}"
+    made_for = f"CUDA {build.cuda}" if build.cuda else f"ROCm {build.hip}"
+    if build.cuda is None and build.hip is None:
+        made_for = "CPUs only"
+    needed = FIRST_DRIVER.get((build.cuda or "").partition(".")[0])
+    remedy = f"look whether nvidia-smi shows {gpus}, and at CUDA_VISIBLE_DEVICES"
+    if build.cuda is None and build.hip is None:
+        remedy = "install a torch that is built for it (`make env` does)"
+    elif needed and driver and int(driver.partition(".")[0]) < needed:
+        remedy = f"update the driver to {needed} or newer, or install a torch for an older CUDA"
+    return (
+        f"{gpus}: torch cannot use what this job was given: {reason} (driver "
+        f"{driver or 'unknown'}, torch {build.version} built for {made_for}); {remedy}; to compute "
+        "on the CPU instead, set CUDA_VISIBLE_DEVICES= (empty)"
+    )

@@ -13,14 +13,46 @@ from ddpm_bench.machine.slurm_job import job_id, node_name
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def usable_cores(wanted: int) -> int:
+# Snakemake gives a job's threads in this variable and others, and hardly anyone else sets it.
+GRANTED = "GOTO_NUM_THREADS"
+# OMP_NUM_THREADS of who started the workflow: Snakemake replaces it in the jobs.
+USERS_THREADS = "DDPM_BENCH_OMP_NUM_THREADS"
+
+
+def usable_cores(wanted: int, processes: int | None = None) -> int:
     """Return `wanted`, or the number of CPU cores that this process may use, if that is less.
 
-    torchrun's processes of one node share its cores. At least 1.
+    Those are the ones that the system lets it use, as many as Snakemake has given the job, shared
+    by the job's `processes` on this node; by default as many as torchrun has started. At least 1.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(wanted, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    granted = _number(GRANTED)
+    if granted is not None:
+        cores = min(cores, granted)
+    return max(1, min(wanted, cores // (processes or _number("LOCAL_WORLD_SIZE") or 1)))
+
+
+def usable_threads(wanted: int, processes: int | None = None) -> int:
+    """Return `wanted`, or the number of threads that this process may have, if that is less.
+
+    Those are `usable_cores`, at most OMP_NUM_THREADS of this process and of who started the
+    workflow.
+    """
+    limits = (_number("OMP_NUM_THREADS"), _number(USERS_THREADS))
+    return min(usable_cores(wanted, processes), *(limit for limit in limits if limit), wanted)
+
+
+def keep_users_threads() -> None:
+    """Keep OMP_NUM_THREADS for the jobs of this workflow, which get another from Snakemake."""
+    if _number("OMP_NUM_THREADS"):
+        os.environ.setdefault(USERS_THREADS, os.environ["OMP_NUM_THREADS"])
+
+
+def _number(variable: str) -> int | None:
+    """Return the first number of an environment variable, such as 4 of "4,2"; None without one."""
+    first = os.environ.get(variable, "").partition(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) else None
 
 
 def processor() -> str:

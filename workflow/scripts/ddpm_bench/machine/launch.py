@@ -18,6 +18,8 @@ from pathlib import Path
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 from ddpm_bench.files import read_json, write_json
+from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.host import usable_threads
 from ddpm_bench.machine.signals import on_stop_signals
 from ddpm_bench.machine.slurm_job import job_id, node_address, node_name
 
@@ -54,6 +56,9 @@ class Share:
 def run_processes(processes: int, cpus: int, command: list[str], share: Share = Share()) -> Ended:
     """Run a Python program in several processes; return how the first one here ended.
 
+    cpus: threads of each process, if it may use so many. Raises UserError where there are GPUs that
+    torch cannot use.
+
     The agent runs in this process, which holds the leases of the GPUs: they are free when the
     processes have ended, and not before. It forwards signals to stop to them, on which they save
     and end.
@@ -62,8 +67,9 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    gpu_is_usable()  # one error, and not one of each process
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
-    os.environ["OMP_NUM_THREADS"] = str(cpus)
+    os.environ["OMP_NUM_THREADS"] = str(usable_threads(cpus, processes))
     signals = ",".join(item.name for item in STOP_SIGNALS)
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SAVE_SECONDS)

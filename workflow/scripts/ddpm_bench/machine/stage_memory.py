@@ -6,6 +6,7 @@ import torch
 
 from ddpm_bench.config.block import Failing
 from ddpm_bench.errors import DivergedError, UserError
+from ddpm_bench.machine.compute_device import gpu_is_usable
 from ddpm_bench.machine.memory_limit import (
     is_out_of_memory,
     lift_ceiling,
@@ -26,10 +27,11 @@ def bound_memory(run: Failing) -> int | None:
 
     To be called when torch is imported and the GPUs are leased. On CPUs a stage whose failure is
     recorded takes at most a share of what is free: what does not fit is then an exception of its
-    own, and not the end of other programs.
+    own, and not the end of other programs. Raises UserError where there is a GPU that torch cannot
+    use.
     """
     asked = run.memory_mb_per_process
-    if torch.cuda.is_available():
+    if gpu_is_usable():
         if asked is None:
             return None
         bound_gpu_memory(asked, int(os.environ.get("LOCAL_RANK", "0")))

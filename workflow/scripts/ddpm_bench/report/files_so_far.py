@@ -8,7 +8,7 @@ import pandas as pd
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.published import PublishedOf, ScoreFiguresStage
 from ddpm_bench.config.reporting import HoursStage, SweepStage
-from ddpm_bench.machine.gpu_leases import present_devices
+from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.planning import jobs, stages, targets
 from ddpm_bench.planning.loss_groups import loss_groups
 from ddpm_bench.records.failures import failure_of_samples, read_failed

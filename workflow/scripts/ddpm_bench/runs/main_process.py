@@ -19,6 +19,8 @@ from pathlib import Path
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.machine.host import boot_id, is_this_machine, start_ticks
 
+# The command of a user of make, who does not type the one of snakemake: the Makefile sets it.
+COMMAND = "DDPM_BENCH_COMMAND"
 # Options of snakemake under which no job runs.
 WITHOUT_JOBS = (
     *("dryrun", "touch", "unlock", "lint", "list_rules", "list_target_rules", "print_compilation"),
@@ -59,6 +61,11 @@ class MainProcess:
         )
 
 
+def typed_command() -> str:
+    """Return the command by which the user started this process."""
+    return os.environ.get(COMMAND) or shlex.join(["snakemake", *sys.argv[1:]])
+
+
 def only_reports(options: Namespace) -> bool:
     """Return True if a snakemake with these options runs no job, but reports, lists, unlocks or
     cleans up."""
@@ -75,7 +82,7 @@ def record(results: Path, experiments: Iterable[str]) -> None:
         started=start_ticks(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=str(Path.cwd()),
-        command=shlex.join(["snakemake", *sys.argv[1:]]),
+        command=typed_command(),
         experiments=tuple(experiments),
     )
     path = _folder(results) / f"{own.host}-{own.process}.json"

@@ -4,6 +4,7 @@ The Snakefile calls `begin` while it is parsed, and methods of its result when t
 fails. Snakemake's objects are passed in: the library imports none of Snakemake.
 """
 
+import os
 import shlex
 import sys
 from argparse import ArgumentParser
@@ -13,11 +14,13 @@ from typing import Any
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import frozen_config
+from ddpm_bench.machine.host import keep_users_threads
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.retraining import retrainings
 from ddpm_bench.planning.retries import to_try_again
 from ddpm_bench.runs import main_process
+from ddpm_bench.runs.deliberate_stop import DeliberateStop
 from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_successors
 from ddpm_bench.runs.modules import module_name
 from ddpm_bench.runs.slurm_failures import SlurmFailure
@@ -33,6 +36,7 @@ class Run:
     def __init__(self, workflow: Any, config: Config, logger: Any) -> None:
         self.workflow, self.config, self.logger = workflow, config, logger
         self.failures: list[SlurmFailure] = []
+        self.stop = DeliberateStop(config, logger, main_process.typed_command())
 
     @property
     def results(self) -> Path:
@@ -81,7 +85,10 @@ class Run:
         # The config of a module may be no file, and the stop program does not know its rules.
         if killed is None or module_name(self.workflow) is not None:
             return
-        stop = [sys.executable, stop_program, "--configfile", self.workflow.configfiles[-1]]
+        config_file = self.workflow.configfiles[-1]
+        stop = [sys.executable, stop_program, "--configfile", config_file]
+        if main_process.COMMAND in os.environ:
+            stop = ["make", "stop", f"CONFIG={config_file}"]
         self.logger.warning(killed.remedy(shlex.join(map(str, stop))))
 
     def start(self) -> None:
@@ -90,7 +97,9 @@ class Run:
         Jobs read the config when they start: they get what it holds now, whoever edits it.
         """
         main_process.record(self.results, self.names)
+        self.stop.listen(on_this_machine=self.workflow.local_exec)
         if self.workflow.local_exec:
+            keep_users_threads()
             return
         frozen = frozen_config(self.workflow.config, self.results / "logs" / "config")
         self.workflow.config_settings.configfiles = [frozen]
@@ -99,9 +108,11 @@ class Run:
             install_hooks(executor, self.failures)
 
     def report_failures(self) -> None:
-        """Log a line for each job that failed on the cluster."""
+        """Log a line for each job that failed on the cluster, or about what a stop has left."""
         for failure in self.failures:
             self.logger.error(failure.line())
+        if self.stop.asked:
+            self.stop.report()
 
 
 def begin(

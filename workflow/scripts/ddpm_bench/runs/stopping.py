@@ -1,9 +1,9 @@
 """Stop of a workflow from which it can go on: trainings save, jobs leave the queue, no lock stays.
 
-The order matters. A main snakemake that gets SIGTERM sends no more jobs, and waits for those that
-run; on SIGINT it would cancel them, unsaved. Then every training gets the warning of its wall time,
-on which it saves and ends; all other jobs are cancelled. A training that SLURM has put back into
-the queue meanwhile is cancelled there.
+The order matters. A main snakemake that gets SIGTERM sends no more jobs, and waits for those of a
+cluster; on SIGINT it would cancel them, unsaved. Then every training gets the warning of its wall
+time, on which it saves and ends; all other jobs are cancelled. A training that SLURM has put back
+into the queue meanwhile is cancelled there.
 """
 
 import os
@@ -22,10 +22,11 @@ from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning.jobs import work_names
-from ddpm_bench.records.progress_log import read_attempts
 from ddpm_bench.runs import slurm_queue
+from ddpm_bench.runs.deliberate_stop import saved_steps
 from ddpm_bench.runs.job_failures import STOPPED, stopped_jobs
 from ddpm_bench.runs.main_process import (
+    COMMAND,
     MainProcess,
     all_main_processes,
     forget,
@@ -70,11 +71,17 @@ def stop(
     for main in records:
         forget(results, main)
     yield from _unlock(config_file, results, folder)
-    yield from _saved_steps(config)
-    # Whoever sent the jobs can send them again.
-    how = "--profile profiles/slurm" if slurm_queue.has_slurm() else "--cores all"
-    command = records[-1].command if records else f"snakemake {how} --configfile {config_file}"
-    yield f"to go on: {command}"
+    yield from saved_steps(config)
+    yield f"to go on: {records[-1].command if records else _usual_command(config_file)}"
+
+
+def _usual_command(config_file: Path) -> str:
+    """Return the command that runs a config: with SLURM, whoever sent its jobs can do so again."""
+    profile = "slurm" if slurm_queue.has_slurm() else None
+    if COMMAND in os.environ:
+        return f"make run CONFIG={config_file}{f' PROFILE={profile}' if profile else ''}"
+    how = f"--profile profiles/{profile}" if profile else "--cores all"
+    return f"snakemake {how} --configfile {config_file}"
 
 
 def _refuse_others(mains: list[MainProcess], main_ended: bool) -> None:
@@ -249,12 +256,3 @@ def _snakemakes_in(folder: Path) -> Iterable[psutil.Process]:
         )
         if is_snakemake and process.info["cwd"] == str(folder.resolve()):
             yield process
-
-
-def _saved_steps(config: Config) -> Iterator[str]:
-    """Yield a line for each training that is not finished."""
-    for name, keys in config.trainings.items():
-        attempts = read_attempts(Path(config.results_dir, name, "progress.jsonl"))
-        if attempts and attempts[-1].saved < keys.train.steps:
-            saved = f"{attempts[-1].saved:,} of {keys.train.steps:,}"
-            yield f"{name}: training is saved at step {saved}, and goes on from there"

@@ -4,9 +4,7 @@ All of it is found without importing torch, so that a cell that is known not to 
 """
 
 import importlib.metadata
-import importlib.util
 import platform
-import runpy
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 from ddpm_bench.cli import PROJECT
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.machine.host import Use, processor
+from ddpm_bench.machine.torch_build import torch_build
 from ddpm_bench.records.cell_record import Environment
 
 # Packages that models come from; their versions are recorded.
@@ -27,7 +26,7 @@ def environment(stage: CellStage, use: Use) -> Environment:
     use: begun with the GPUs that the cell's processes on this node have.
     """
     cell, cpu = stage.cell, processor()
-    torch, cuda = torch_version()
+    torch = torch_build()
     return Environment(
         started=use.started,
         node=use.node,
@@ -37,9 +36,9 @@ def environment(stage: CellStage, use: Use) -> Environment:
         cpus=stage.measuring.cpus,
         backend=backend(stage, bool(use.gpus)),
         python=platform.python_version(),
-        torch=torch,
+        torch=torch.version,
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        cuda=cuda if use.gpus else None,
+        cuda=torch.cuda if use.gpus else None,
         nccl=nccl_version() if use.gpus else None,
         git_commit=git_commit(PROJECT),
         slurm_job=use.slurm_job,
@@ -57,19 +56,6 @@ def backend(stage: CellStage, on_gpus: bool) -> str:
     if stage.cell.strategy == "single":
         return "none"
     return "nccl" if on_gpus else "gloo"
-
-
-def torch_version() -> tuple[str, str | None]:
-    """Return the versions of torch and of the CUDA that it was built with, None without CUDA.
-
-    They are read from torch's version.py, which runs without importing torch.
-    """
-    found = importlib.util.find_spec("torch")
-    file = Path(found.origin).with_name("version.py") if found and found.origin else None
-    if file is None or not file.exists():
-        return importlib.metadata.version("torch"), None
-    names = runpy.run_path(str(file))
-    return str(names["__version__"]), names.get("cuda")
 
 
 def nccl_version() -> str | None:

@@ -20,8 +20,10 @@ from pathlib import Path
 from ddpm_bench.config.benchmark import CellMeasuring
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, with_checksum, write_json
-from ddpm_bench.machine.gpu_leases import lease, present_devices
-from ddpm_bench.machine.host import Use
+from ddpm_bench.machine.compute_device import check_gpu_in_another_process
+from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.machine.gpu_listing import present_devices
+from ddpm_bench.machine.host import Use, usable_cores
 from ddpm_bench.machine.launch import (
     Ended,
     Share,
@@ -70,12 +72,13 @@ def measure_cell(args: Namespace) -> int:
     """Measure a cell in processes of its own, write its record and return the exit status.
 
     The status is 0 whether or not the cell could be measured, and 128 + n after a signal n to stop,
-    which leaves no record.
+    which leaves no record. Raises UserError, with no record, where there are GPUs that torch cannot
+    use.
     """
     if args.images is not None:
         check_file(args.images)
     stage, gpus = args.what, present_devices()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores(sys.maxsize)
     reason = known_reason(stage, Machine(len(gpus), cores, job_id() is not None))
     if reason is not None:
         found = environment(stage, Use.begin(gpus[: stage.cell.processes]))
@@ -86,6 +89,8 @@ def measure_cell(args: Namespace) -> int:
             outcome = run_nodes(stage, args.how.minutes_per_cell, folder)
         else:
             with lease(stage.cell.processes) as leased:
+                if leased:
+                    check_gpu_in_another_process()
                 found = environment(stage, Use.begin(leased))
                 share = Share(meeting_point=f"localhost:{free_port()}")
                 outcome = run_workers(launch_of(args, folder, share, leased))

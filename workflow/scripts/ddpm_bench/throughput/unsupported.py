@@ -15,7 +15,7 @@ class Machine:
     """Resources of this machine; in a SLURM job, a cell can use other machines too."""
 
     gpus: int
-    cores: int
+    cores: int  # that the job may use
     in_slurm_job: bool
 
 
@@ -82,6 +82,6 @@ def _machine_reason(stage: CellStage, machine: Machine) -> str | None:
     if not machine.gpus and cell.nodes == 1 and cell.processes * cpus > machine.cores:
         return (
             f"processes = {cell.processes} x cpus = {cpus} need {cell.processes * cpus} CPU cores "
-            f"and this machine offers {machine.cores}: lower either"
+            f"and {machine.cores} may be used here: lower either, or give the run more (--cores)"
         )
     return None

@@ -12,24 +12,26 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.host import usable_cores
+from ddpm_bench.machine.compute_device import gpu_is_usable, set_threads
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
     """Set torch up for a training; return accelerate's object for this process and the others.
 
-    folder: where trackers write. Raises UserError when the batch does not divide over processes.
+    folder: where trackers write. Raises UserError when the batch does not divide over
+    processes, or when there is a GPU that torch cannot use.
     """
-    torch.set_num_threads(usable_cores(run.cpus))
+    set_threads(run.cpus)
+    on_gpu = gpu_is_usable()
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
-    elif torch.cuda.is_available():
+    elif on_gpu:
         torch.set_float32_matmul_precision("high")  # TF32
         torch.backends.cudnn.benchmark = True
     # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
+        cpu=not on_gpu,
         mixed_precision="no",
         log_with=run.tracker,
         project_config=ProjectConfiguration(logging_dir=str(folder / "tracker")),
