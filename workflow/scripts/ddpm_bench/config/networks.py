@@ -105,7 +105,8 @@ class LatentShape(Block):
 class VqVae(Block):
     """A VQ-VAE (van den Oord et al. 2017).
 
-    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch.
+    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch. The loss
+    is the paper's; its gradient passes the codes by rotation (Fifty et al. 2024).
     """
 
     name: Literal["vqvae"] = Field(description="Name of the network.")
@@ -131,7 +132,10 @@ class VqVae(Block):
         "al. 2021).",
     )
     commitment: float = Field(
-        0.25, gt=0, description="Weight of the squared distance between latents and their codes."
+        0.25,
+        gt=0,
+        description="Weight beta of the term that pulls latents to their codes; the term that "
+        "pulls codes to latents has weight 1 (van den Oord et al. 2017, eq. 3).",
     )
     restart_every: int = Field(
         100,
