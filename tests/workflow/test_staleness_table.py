@@ -109,6 +109,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.train.offset_noise", "unet", 0.1, TRAINING),
     ("experiments.<name>.train.horizontal_flips", "unet", True, TRAINING),
     ("experiments.<name>.train.ema_decay", "unet", 0.5, TRAINING),
+    ("experiments.<name>.train.ema_warmup", "unet", False, TRAINING),
     ("experiments.<name>.train.ema_sigma_rels", "unet", [0.1], TRAINING),
     ("experiments.<name>.train.precision", "unet", "bf16", TRAINING),
     ("experiments.<name>.train.init_from.path", "unet2d", "moved.safetensors", NOTHING),

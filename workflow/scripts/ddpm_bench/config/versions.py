@@ -24,7 +24,7 @@ VERSIONS = {
     "trajectory": 1,
     "samplers": 1,
     "compare": 2,
-    "best": 1,
+    "best": 2,
     "hours": 1,
     "losses": 1,
     "bests": 1,
