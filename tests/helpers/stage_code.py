@@ -28,6 +28,7 @@ PROGRAMS = {
     "prepare": ["prepare.py"],
     "classifier": ["train_classifier.py"],
     "train": ["train.py"],
+    "autoencoder": ["train.py", "validate.py"],
     "encode": ["encode.py"],
     "reconstruct": ["reconstruct.py"],
     "schedule": ["plot_schedule.py"],

@@ -11,6 +11,7 @@ from places import REPOSITORY
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainStage
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import benchmark_cells, jobs, stages
 from ddpm_bench.report.terminal.run_summary import reconstructions
@@ -78,6 +79,16 @@ def test_a_stage_without_an_autoencoder_has_no_word_of_it():
         stages.sample_stage(config, "digits", "dpm5"),
     ):
         assert not {"latents", "autoencoder"} & set(json.loads(text))
+
+
+def test_a_new_loss_of_autoencoders_retrains_them_alone(raw, monkeypatch):
+    config = check_config(raw)
+    made = (stages.train_stage, stages.validate_stage)
+    before = {name: [stage(config, name) for stage in made] for name in ("vq", "digits")}
+    monkeypatch.setitem(VERSIONS, "autoencoder", VERSIONS["autoencoder"] + 1)
+    after = {name: [stage(config, name) for stage in made] for name in before}
+    assert after["digits"] == before["digits"]
+    assert all(new != old for new, old in zip(after["vq"], before["vq"], strict=True))
 
 
 @pytest.mark.parametrize(

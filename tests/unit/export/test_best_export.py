@@ -177,6 +177,8 @@ def test_the_winner_is_exported_as_it_was_trained(tmp_path):
     assert record["weights_sha256"] == sha256(weights) == best.sha256
     assert (record["training_step"], record["value"], record["std"]) == (10, 5.0, None)
     assert [row["training_step"] for row in record["scores"]] == [10]
+    card = (study.best / "README.md").read_text()
+    assert "moving average, decay 0.995 (0.55 at this step of its warm-up)" in card
     with Image.open(study.best / "grid.png") as grid:
         assert grid.size == (4 * 50 + 2, 4 * 50 + 2), "16 images, enlarged six times"
 

@@ -19,6 +19,9 @@ UNET2D = {
     "name": "unet2d", "block_out_channels": [8, 16], "attention_levels": [1], "norm_num_groups": 4,
     "layers_per_block": 1, "attention_head_dim": 4,
 }  # fmt: skip
+PUBLISHED = {  # Ho et al. 2020
+    "norm_eps": 1e-6, "flip_sin_to_cos": False, "freq_shift": 1, "downsample_padding": 0,
+}  # fmt: skip
 SEEING = {"self_condition": True}
 
 
@@ -149,7 +152,7 @@ def test_where_another_sampler_takes_its_place_the_program_says_so(tmp_path, dra
 
 
 def test_the_network_of_the_program_is_ours(tmp_path, monkeypatch):
-    for model in (UNET, UNET2D):
+    for model in (UNET, UNET2D, UNET2D | PUBLISHED):
         keys = stage(model)
         exported(tmp_path, keys)
         monkeypatch.chdir(tmp_path)

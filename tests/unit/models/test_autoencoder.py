@@ -66,19 +66,53 @@ def test_one_codebook_gives_the_nearest_code():
     torch.testing.assert_close(found.permute(0, 2, 3, 1).reshape(-1, 4), table[nearest])
 
 
+@pytest.mark.parametrize("beta", [0.25, 2.0])
+def test_codes_are_pulled_with_weight_one_and_latents_with_the_commitment(beta):
+    """Van den Oord et al. 2017, eq. 3: |sg[z] - e|^2 + beta |z - sg[e]|^2, as means."""
+    model = autoencoder({**VQVAE, "commitment": beta}).train()
+    latents = torch.randn(2, 4, 3, 3, requires_grad=True)
+    _, codes, loss = model.codebooks(latents)
+    (table,) = model.codebooks.code_weights()
+    of_latents, of_codes = torch.autograd.grad(loss, [latents, table])
+
+    vectors = latents.detach().permute(0, 2, 3, 1).reshape(-1, 4)
+    away = vectors - table.detach()[0][codes.flatten()]  # z - e
+    size = away.numel()
+    assert float(loss.detach()) == pytest.approx(float((1 + beta) * (away**2).mean()), rel=1e-5)
+    torch.testing.assert_close(
+        of_latents.permute(0, 2, 3, 1).reshape(-1, 4), beta * 2 * away / size
+    )
+    expected = torch.zeros_like(table[0]).index_add(0, codes.flatten(), -2 * away / size)
+    torch.testing.assert_close(of_codes[0], expected)
+
+
+def test_each_codebook_is_pulled_to_what_those_before_it_leave():
+    model = autoencoder({**VQVAE, "residual_quantizers": 2}).train()
+    latents = torch.randn(2, 4, 3, 3, requires_grad=True)
+    _, codes, loss = model.codebooks(latents)
+    tables = model.codebooks.code_weights()
+    of_latents, *of_codes = torch.autograd.grad(loss, [latents, *tables])
+
+    left = latents.detach().permute(0, 2, 3, 1).reshape(-1, 4)
+    pull = torch.zeros_like(left)
+    for table, chosen, gradient in zip(tables, codes.flatten(0, 2).T, of_codes, strict=True):
+        left = left - table.detach()[0][chosen]
+        pull += 0.25 * 2 * left / left.numel()
+        expected = torch.zeros_like(table[0]).index_add(0, chosen, -2 * left / left.numel())
+        torch.testing.assert_close(gradient[0], expected)
+    torch.testing.assert_close(of_latents.permute(0, 2, 3, 1).reshape(-1, 4), pull)
+
+
 @pytest.mark.parametrize("keys", [VQVAE, RESIDUAL], ids=["one codebook", "three in low dimensions"])
-def test_the_codebooks_loss_is_the_commitment_times_the_distance(keys):
-    model = autoencoder(keys)
+def test_the_validated_loss_of_images_is_the_trained_one(keys):
+    model = autoencoder(keys).train()
     images = pictures()
-    _, _, loss = model.train()(images)
-    loss = float(loss.detach())
-    assert loss > 1e-4
-    model.eval()
-    each = model.codebooks.distances(model.encode(images))
-    assert float(each.detach().mean()) == pytest.approx(loss, rel=1e-5)
-    total = model.image_losses(images)
-    parts = reconstruction_losses(model(images)[0], images) + each
-    torch.testing.assert_close(total, parts)
+    reconstructed, _, loss = model(images)
+    trained = float((reconstruction_losses(reconstructed, images).mean() + loss).detach())
+    assert float(loss.detach()) > 1e-4
+    validated = model.eval().image_losses(images)
+    assert validated.shape == (6,)
+    assert float(validated.detach().mean()) == pytest.approx(trained, rel=1e-5)
 
 
 def test_every_weight_learns_and_the_codebook_too():

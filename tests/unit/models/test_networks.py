@@ -87,6 +87,35 @@ def test_orthogonal_weights_are_orthogonal_and_drawn_from_the_seed(keys):
 
 
 @NETWORKS
+def test_xavier_weights_have_their_variance_and_biases_are_zero(keys):
+    """Glorot & Bengio 2010, eq. 16: uniform in +-sqrt(6 / (fan_in + fan_out))."""
+    layers = [
+        item
+        for item in build(keys, init="xavier").modules()
+        if isinstance(item, nn.Conv2d | nn.Linear)
+    ]
+    shares = []
+    for layer in layers:
+        outputs, inputs, *kernel = layer.weight.shape
+        places = kernel[0] * kernel[1] if kernel else 1
+        bound = (6 / ((inputs + outputs) * places)) ** 0.5
+        shares.append((layer.weight.detach() / bound).flatten())
+        assert layer.bias is None or torch.count_nonzero(layer.bias) == 0
+    drawn = torch.cat(shares)
+    assert 0.99 < float(drawn.abs().max()) <= 1
+    assert float((drawn**2).mean()) == pytest.approx(1 / 3, rel=0.05)
+
+
+@NETWORKS
+def test_zero_output_predicts_zero_and_changes_nothing_else(keys):
+    plain, zeroed = build(keys), build(keys, zero_output=True)
+    assert torch.count_nonzero(zeroed(*inputs())) == 0
+    ours = zeroed.state_dict()
+    changed = [name for name, old in plain.state_dict().items() if not torch.equal(old, ours[name])]
+    assert len(changed) == 2, "a weight and a bias"
+
+
+@NETWORKS
 def test_recomputed_activations_give_the_same_gradients_and_keep_less(keys):
     kept, gradients = [], []
     for recompute in (False, True):
@@ -125,6 +154,13 @@ def test_attention_stands_on_the_levels_that_are_named():
     [
         ({"attention_levels": [2]}, "there are 2 levels, 0 to 1"),
         ({"norm_num_groups": 3}, "must be a multiple of norm_num_groups = 3"),
+        ({"freq_shift": 2}, "0 or 1"),
+        ({"downsample_padding": 2}, "0 or 1"),
+        ({"norm_eps": 0}, "greater than 0"),
+        (
+            {"block_out_channels": [2, 4], "norm_num_groups": 1, "freq_shift": 1},
+            "must begin with 4 or more, not 2",
+        ),
         ({"attention_head_dim": 5}, "must be a multiple of attention_head_dim = 5"),
     ],
 )

@@ -10,6 +10,7 @@ from small_trainer import UNET, UNET2D, difference, random_images, small_stage, 
 
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.randomness import batch_flips, batch_positions, sees_estimate, step_draws
+from ddpm_bench.training.ema import exponential_decay
 
 STEPS, BATCH, TIMESTEPS = 10, 8, 1000
 CPU = torch.device("cpu")
@@ -122,6 +123,34 @@ def test_averages_equal_a_loop_over_the_weights(tmp_path):
     assert difference(trainer.averages.of[None], plain) < 1e-6
     assert difference(trainer.averages.of[0.1], power) < 1e-5
     assert difference(plain, power) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("warmup", "step", "expected"),
+    [
+        # TensorFlow's ExponentialMovingAverage(decay, num_updates): min(decay, (1 + n) / (10 + n)).
+        (True, 1, 2 / 11),
+        (True, 1789, 1790 / 1799),
+        (True, 1790, 0.995),
+        # Ho et al. 2020, in their program: 1e-10 at the first step, then the decay.
+        (False, 1, 0.0),
+        (False, 2, 0.995),
+    ],
+)
+def test_the_decay_of_a_step_is_that_of_its_source(warmup, step, expected):
+    assert exponential_decay(0.995, step, warmup) == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_warmup_the_average_begins_as_the_weights_after_the_first_step(tmp_path):
+    trainer = small_trainer(tmp_path, small_stage(ema_decay=0.9, ema_warmup=False))
+    trainer.train_one_step()
+    plain = {name: value.detach().clone() for name, value in trainer.parameters.items()}
+    assert difference(trainer.averages.of[None], plain) == 0
+    for _ in range(5):
+        trainer.train_one_step()
+        for name, value in trainer.parameters.items():
+            plain[name] = 0.9 * plain[name] + 0.1 * value.detach()
+    assert difference(trainer.averages.of[None], plain) < 1e-6
 
 
 def test_a_power_function_average_has_the_width_it_is_named_for():

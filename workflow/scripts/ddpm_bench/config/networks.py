@@ -15,14 +15,17 @@ class Network(Block):
         False,
         description="The network also sees its own estimate of the image (Chen et al. 2022).",
     )
-    init: Literal["default", "orthogonal"] = Field(
+    init: Literal["default", "orthogonal", "xavier"] = Field(
         "default",
-        description="Initial weights: the package's own, or orthogonal matrices (Saxe et al. "
-        "2014).",
+        description="Initial weights: the package's own, orthogonal matrices (Saxe et al. 2014), "
+        "or uniform with variance 2 / (inputs + outputs) (Glorot & Bengio 2010; Ho et al. 2020).",
     )
     zero_residual: bool = Field(
         False,
         description="Start residual branches at zero (Goyal et al. 2017; Ho et al. 2020).",
+    )
+    zero_output: bool = Field(
+        False, description="Start the last convolution at zero (Ho et al. 2020)."
     )
     dropout: float = Field(
         0.0,
@@ -50,7 +53,11 @@ class Unet(Network):
 
 
 class Unet2d(Network):
-    """UNet2DModel of diffusers, the U-Net of Ho et al. 2020."""
+    """UNet2DModel of diffusers.
+
+    It is the U-Net of Ho et al. 2020 with their values of flip_sin_to_cos, freq_shift, norm_eps and
+    downsample_padding, as config/experiments/cifar10.yaml has them.
+    """
 
     name: Literal["unet2d"] = Field(description="Name of the network.")
     block_out_channels: tuple[PositiveInt, ...] = Field(
@@ -64,9 +71,35 @@ class Unet2d(Network):
         None, description="Channels of each head; null: one head, as in Ho et al. 2020."
     )
     norm_num_groups: PositiveInt = Field(32, description="Groups of each group normalisation.")
+    norm_eps: float = Field(
+        1e-5,
+        gt=0,
+        description="Number added to the variance in each group normalisation (Ho et al. 2020: "
+        "1e-6).",
+    )
+    flip_sin_to_cos: bool = Field(
+        True,
+        description="Cosines of the timestep before its sines; false: after them, as in Ho et al. "
+        "2020.",
+    )
+    freq_shift: Literal[0, 1] = Field(
+        0,
+        description="Frequencies of the timestep: 10000^(-i / (h - freq_shift)), i = 0 .. h - 1, "
+        "for 2 h channels of the first level (Ho et al. 2020: 1).",
+    )
+    downsample_padding: Literal[0, 1] = Field(
+        1,
+        description="Zeros around what is halved by a convolution: 1: on each side; 0: only at the "
+        "right and the bottom, as in Ho et al. 2020 (TensorFlow's SAME).",
+    )
 
     def problems(self) -> Iterator[str]:
         levels = len(self.block_out_channels)
+        if self.freq_shift and self.block_out_channels[0] // 2 == self.freq_shift:
+            yield (
+                f"freq_shift = {self.freq_shift}: block_out_channels must begin with 4 or more, "
+                f"not {self.block_out_channels[0]}"
+            )
         if any(level >= levels for level in self.attention_levels):
             yield (
                 f"attention_levels = {list(self.attention_levels)}: there are {levels} levels, "
@@ -105,7 +138,8 @@ class LatentShape(Block):
 class VqVae(Block):
     """A VQ-VAE (van den Oord et al. 2017).
 
-    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch.
+    Encoder and decoder are those of diffusers, codebooks those of vector-quantize-pytorch. The loss
+    is the paper's; its gradient passes the codes by rotation (Fifty et al. 2024).
     """
 
     name: Literal["vqvae"] = Field(description="Name of the network.")
@@ -131,7 +165,10 @@ class VqVae(Block):
         "al. 2021).",
     )
     commitment: float = Field(
-        0.25, gt=0, description="Weight of the squared distance between latents and their codes."
+        0.25,
+        gt=0,
+        description="Weight beta of the term that pulls latents to their codes; the term that "
+        "pulls codes to latents has weight 1 (van den Oord et al. 2017, eq. 3).",
     )
     restart_every: int = Field(
         100,

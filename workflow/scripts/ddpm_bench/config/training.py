@@ -110,7 +110,18 @@ class Optimisation(Block):
         description="Strength of additional noise that is constant in each channel (0.1 is usual).",
     )
     horizontal_flips: bool = Field(False, description="Mirror half of the images at random.")
-    ema_decay: Decay = Field(0.995, description="Decay of the averaged weights.")
+    ema_decay: Decay = Field(
+        0.995,
+        description="Decay of the averaged weights: average = decay * average + (1 - decay) * "
+        "weights after each step.",
+    )
+    ema_warmup: bool = Field(
+        True,
+        description="Decay min(ema_decay, (1 + n) / (10 + n)) after step n, as TensorFlow's "
+        "ExponentialMovingAverage with num_updates: 0.995 is reached after 1,790 steps, 0.9999 "
+        "after 89,990. false: ema_decay, from the weights after the first step on, as Ho et al. "
+        "2020.",
+    )
     ema_sigma_rels: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = Field(
         (),
         description="Widths of further averages, saved with each checkpoint: power-function EMA "

@@ -8,11 +8,12 @@ VERSIONS = {
     "fetch": 1,
     "prepare": 1,
     "classifier": 1,
-    "train": 2,
+    "train": 2,  # of denoising networks
+    "autoencoder": 3,  # of autoencoders: training, and validation losses
     "encode": 1,
     "reconstruct": 1,
     "schedule": 1,
-    "validate": 1,
+    "validate": 1,  # of denoising networks
     "sample": 3,
     "grid": 1,
     "features": 2,
@@ -23,7 +24,7 @@ VERSIONS = {
     "trajectory": 1,
     "samplers": 1,
     "compare": 2,
-    "best": 1,
+    "best": 2,
     "hours": 1,
     "losses": 1,
     "bests": 1,

@@ -13,10 +13,12 @@ import yaml
 from ddpm_bench import __version__
 from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.experiment import Config, Experiment
+from ddpm_bench.config.training import Train
 from ddpm_bench.export.best_checkpoint import Winner, passed_over_texts
 from ddpm_bench.records.scores import METRICS, feature_space_label
 from ddpm_bench.report.tables.score_tables import metric_label
 from ddpm_bench.report.text import counts, value_text
+from ddpm_bench.training.ema import exponential_decay
 
 TAGS = ["diffusion", "ddpm", "unconditional-image-generation"]
 TASK = {"type": "unconditional-image-generation", "name": "Unconditional Image Generation"}
@@ -117,11 +119,6 @@ def training_lines(config: Config, experiment: str, best: Winner) -> str:
     """Return the list of network, objective, optimiser, steps and weights."""
     keys = config.experiments[experiment]
     train, diffusion = keys.train, keys.diffusion
-    average = (
-        f"exponential moving average, decay {train.ema_decay:g}"
-        if best.sigma_rel is None
-        else f"power-function average, relative width {best.sigma_rel:g} (Karras et al. 2024)"
-    )
     lines = {
         "network": keys.model.name,
         "objective": f"{diffusion.objective}, {diffusion.timesteps:,} timesteps, "
@@ -130,7 +127,7 @@ def training_lines(config: Config, experiment: str, best: Winner) -> str:
         f"({train.lr_schedule}), batches of {train.batch_size}",
         "precision": train.precision,
         "steps": f"{best.step:,}: {best.step * train.batch_size:,} images seen",
-        "weights": f"{average}; sha256 `{best.sha256}`",
+        "weights": f"{average_text(train, best)}; sha256 `{best.sha256}`",
         "everything else": "`config.yaml`, which ddpm-bench reads as it is",
     }
     if keys.autoencoder is not None:
@@ -141,6 +138,15 @@ def training_lines(config: Config, experiment: str, best: Winner) -> str:
             f"{autoencoder.model.residual_quantizers} x {autoencoder.model.codebook_size} codes"
         )
     return "".join(f"- {name}: {text}\n" for name, text in lines.items())
+
+
+def average_text(train: Train, best: Winner) -> str:
+    """Return the kind of average that the weights are, with the decay that its warm-up reached."""
+    if best.sigma_rel is not None:
+        return f"power-function average, relative width {best.sigma_rel:g} (Karras et al. 2024)"
+    text = f"exponential moving average, decay {train.ema_decay:g}"
+    decay = exponential_decay(train.ema_decay, best.step, train.ema_warmup)
+    return text if decay == train.ema_decay else f"{text} ({decay:.3g} at this step of its warm-up)"
 
 
 def score_lines(scores: pd.DataFrame) -> str:

@@ -53,16 +53,18 @@ def levels(keys: VqVae) -> dict[str, Any]:
 class Codebooks(nn.Module):
     """One codebook, or several in a row that each look up the remainder of the ones before.
 
-    Codes are parameters and learn by gradients (van den Oord et al. 2017, eq. 3), through the
-    lookup by rotation (Fifty et al. 2024); so averages, checkpoints and the sum over processes
-    treat them as any other weight. `counts` holds the number of uses of each code in training since
-    it was last set to zero: int64 [codebooks, codes], None before the first use.
+    Codes are parameters and learn by gradients, as in van den Oord et al. 2017, eq. 3; so averages,
+    checkpoints and the sum over processes treat them as any other weight. The decoder's gradient
+    passes the lookup to the encoder by rotation (Fifty et al. 2024), not as a copy. `counts` holds
+    the number of uses of each code in training since it was last set to zero: int64 [codebooks,
+    codes], None before the first use.
     """
 
     def __init__(self, keys: VqVae) -> None:
         super().__init__()
+        # The package has one weight for both terms of the loss, so they are computed here.
         self.quantizer = ResidualVQ(
-            **quantizer_arguments(keys), commitment_weight=keys.commitment, rotation_trick=True
+            **quantizer_arguments(keys), commitment_weight=0.0, rotation_trick=True
         )
         for module in self.quantizer.modules():  # of updates that are not by gradients
             for name in list(module._buffers):
@@ -75,30 +77,39 @@ class Codebooks(nn.Module):
         """Look latents [N, C, H, W] up.
 
         Returns the vectors of their codes, float32 [N, C, H, W]; the codes, int64 [N, H, W,
-        codebooks]; and the weighted distance between latents and vectors, a float32 scalar, 0
-        outside training.
+        codebooks]; and the mean loss of the images (see `losses`), a float32 scalar, 0 outside
+        training.
         """
         images, channels, height, width = latents.shape
         # The nearest code is looked for in float32, whatever the precision around it is.
         with torch.autocast(latents.device.type, enabled=False):
             tokens = latents.float().permute(0, 2, 3, 1).reshape(images, height * width, channels)
-            found, codes, losses = self.quantizer(tokens)
-        codes = codes.reshape(images, height, width, -1)
-        if self.training:
-            self._count(codes)
+            found, codes, _ = self.quantizer(tokens)
+            codes = codes.reshape(images, height, width, -1)
+            loss = tokens.new_zeros(())
+            if self.training:
+                self._count(codes)
+                loss = self.losses(latents, codes).mean()
         found = found.reshape(images, height, width, channels).permute(0, 3, 1, 2)
-        return found, codes, losses.sum()
+        return found, codes, loss
 
-    def distances(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the loss of `forward` in training for each image: [N, C, H, W] to float32 [N]."""
-        tokens = self.quantizer.project_in(latents.float().permute(0, 2, 3, 1).flatten(1, 2))
-        _, codes, _ = self.forward(latents)
-        looked_up = self.quantizer.get_codes_from_indices(codes.flatten(1, 2))
-        total = torch.zeros(len(latents), device=latents.device)
-        for found in looked_up:  # of each codebook, [N, H W, dimensions]
-            total = total + ((tokens - found) ** 2).mean(dim=(1, 2))
-            tokens = tokens - found
-        return self._commitment * total
+    def losses(self, latents: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return the loss of latents and their codes for each image: float32 [N].
+
+        It is |sg[z] - e|^2 + commitment |z - sg[e]|^2, where sg stops gradients (van den Oord et
+        al. 2017, eq. 3, second and third term), summed over the codebooks, each with the remainder
+        of those before it as z. Squares are means over places and dimensions, as in the authors'
+        program, Sonnet's VectorQuantizer. latents: [N, C, H, W]; codes: int64 [N, H, W, codebooks].
+        """
+        left = self.quantizer.project_in(latents.float().permute(0, 2, 3, 1).flatten(1, 2))
+        total = left.new_zeros(len(left))
+        for table, chosen in zip(self.code_weights(), codes.unbind(-1), strict=True):
+            found = F.embedding(chosen.flatten(1), table[0])  # [N, H W, dimensions]
+            of_codes = F.mse_loss(found, left.detach(), reduction="none")
+            of_latents = F.mse_loss(left, found.detach(), reduction="none")
+            total = total + (of_codes + self._commitment * of_latents).mean(dim=(1, 2))
+            left = left - found.detach()
+        return total
 
     @torch.no_grad()
     def _count(self, codes: torch.Tensor) -> None:
@@ -173,8 +184,10 @@ class AutoencoderNetwork(nn.Module):
     def image_losses(self, images: torch.Tensor) -> torch.Tensor:
         """Return the training's loss of each image: [N, C, H, W] to float32 [N]."""
         latents = self.encode(images)
-        reconstructed = self.decode(latents)
-        return reconstruction_losses(reconstructed, images) + self.codebooks.distances(latents)
+        found, codes, _ = self.codebooks(latents)
+        return reconstruction_losses(self.decoder(found), images) + self.codebooks.losses(
+            latents, codes
+        )
 
 
 def build_autoencoder(keys: VqVae, channels: int, seed: int = 0) -> AutoencoderNetwork:

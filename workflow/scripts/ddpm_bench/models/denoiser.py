@@ -5,6 +5,7 @@ All take noised images [N, C, H, W], times [N] and, with self-conditioning, an e
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from ddpm_bench.config.networks import Model, Unet
 from ddpm_bench.models.dropout import replace_dropout
 from ddpm_bench.models.randomness import derived_seed
 
+INITS = {"orthogonal": nn.init.orthogonal_, "xavier": nn.init.xavier_uniform_}
 BLOCKS = (package.ResnetBlock, package.LinearAttention, package.Attention)
 
 
@@ -34,11 +36,13 @@ def build_model(keys: Model, channels: int, seed: int = 0) -> nn.Module:
             from ddpm_bench.models.unet2d import build_unet2d
 
             model = build_unet2d(keys, channels)
-        if keys.init == "orthogonal":
-            draw_orthogonal_weights(model)
+        if keys.init != "default":
+            draw_weights(model, INITS[keys.init])
     replace_dropout(model)
     if keys.zero_residual:
         zero_residual_branches(model)
+    if keys.zero_output:
+        zero_layer(model.final_conv if isinstance(keys, Unet) else model.conv_out)
     assert not list(model.buffers()), "checkpoints hold parameters only"
     return model
 
@@ -60,14 +64,16 @@ def unet_arguments(keys: Unet, channels: int) -> dict[str, Any]:
     }
 
 
-def draw_orthogonal_weights(model: nn.Module) -> None:
-    """Make the weights of every convolution and linear layer orthogonal, and their biases zero.
+def draw_weights(model: nn.Module, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Draw the weights of every convolution and linear layer anew, and make their biases zero.
 
-    A convolution's weights are a matrix [out, in x kernel] (Saxe et al. 2014).
+    draw: one of INITS. Orthogonal weights of a convolution are a matrix [out, in x kernel] (Saxe et
+    al. 2014). Xavier's are uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq.
+    16), where fans count the kernel's places: Ho et al. 2020, in their program.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(module.weight)
+            draw(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
@@ -85,9 +91,14 @@ def zero_residual_branches(model: nn.Module) -> None:
         elif isinstance(block, package.LinearAttention):
             block.to_out[1].g.zero_()
         else:
-            last = block.to_out if isinstance(block, package.Attention) else _last_layer(block)
-            last.weight.zero_()
-            last.bias.zero_()
+            zero_layer(block.to_out if isinstance(block, package.Attention) else _last_layer(block))
+
+
+@torch.no_grad()
+def zero_layer(layer: nn.Module) -> None:
+    """Make the weights and biases of a layer zero."""
+    for value in layer.parameters():
+        value.zero_()
 
 
 def _last_layer(block: nn.Module) -> nn.Module:

@@ -10,6 +10,8 @@ from torch import nn
 
 from ddpm_bench.config.networks import Unet2d
 
+# Keys by their names in diffusers, and with its defaults.
+SAME_KEYS = {"norm_eps", "flip_sin_to_cos", "freq_shift", "downsample_padding"}
 BLOCKS = (ResnetBlock2D, Attention)
 
 
@@ -48,6 +50,7 @@ def unet2d_arguments(keys: Unet2d, channels: int) -> dict[str, Any]:
         "attention_head_dim": keys.attention_head_dim,
         "norm_num_groups": keys.norm_num_groups,
         "dropout": keys.dropout,
+        **keys.model_dump(include=SAME_KEYS, exclude_defaults=True),
     }
 
 

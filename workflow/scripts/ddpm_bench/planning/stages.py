@@ -105,7 +105,8 @@ def train_stage(config: Config, experiment: str) -> str:
     if keys.train.init_from is not None:
         # The path of the file decides nothing, its content does.
         train["init_from"] = {"path": "", "sha256": keys.train.init_from.sha256}
-    return stage("train", **_network(config, experiment), train=train)
+    name = "train" if isinstance(keys, Experiment) else "autoencoder"
+    return stage(name, **_network(config, experiment), train=train)
 
 
 def _network(config: Config, experiment: str) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def validate_stage(config: Config, experiment: str) -> str:
     """Return the text of validation losses."""
     keys = config.trainings[experiment]
     return stage(
-        "validate",
+        "validate" if isinstance(keys, Experiment) else "autoencoder",
         model=what_keys(keys.model),
         diffusion=what_keys(keys.diffusion) if isinstance(keys, Experiment) else None,
         min_snr_gamma=keys.train.min_snr_gamma,

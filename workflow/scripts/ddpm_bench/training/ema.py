@@ -9,13 +9,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 Weights = dict[str, torch.Tensor]
 
 
-def exponential_decay(ema_decay: float, step: int) -> float:
-    """Return the decay of the exponential moving average at a step, counted from 1.
+def exponential_decay(ema_decay: float, step: int, warmup: bool = True) -> float:
+    """Return the decay of the exponential moving average at step n, counted from 1.
 
-    It is min(ema_decay, (1 + n) / (10 + n)), the warm-up of TensorFlow's ExponentialMovingAverage:
-    a short memory at first, so that the random first weights are soon forgotten.
+    With warmup it is min(ema_decay, (1 + n) / (10 + n)), that of TensorFlow's
+    ExponentialMovingAverage with num_updates, and of diffusers' EMAModel (0.42.1) without
+    use_ema_warmup: a short memory at first, so that the random first weights are soon forgotten.
+    Without, it is 0 at step 1 and ema_decay after it: the average begins as the weights after the
+    first step (Ho et al. 2020, in their program; torch's AveragedModel).
     """
-    return min(ema_decay, (1 + step) / (10 + step))
+    if warmup:
+        return min(ema_decay, (1 + step) / (10 + step))
+    return ema_decay if step > 1 else 0.0
 
 
 @functools.cache
@@ -46,8 +51,14 @@ class Averages:
     the device and in the memory layout of the weights.
     """
 
-    def __init__(self, weights: Weights, ema_decay: float, sigma_rels: tuple[float, ...]) -> None:
-        self._weights, self._ema_decay = weights, ema_decay
+    def __init__(
+        self,
+        weights: Weights,
+        ema_decay: float,
+        sigma_rels: tuple[float, ...],
+        warmup: bool = True,
+    ) -> None:
+        self._weights, self._ema_decay, self._warmup = weights, ema_decay, warmup
         self.of: dict[float | None, Weights] = {
             width: {name: value.detach().clone() for name, value in weights.items()}
             for width in (None, *sigma_rels)
@@ -59,7 +70,7 @@ class Averages:
         current = list(self._weights.values())
         for width, average in self.of.items():
             if width is None:
-                decay = exponential_decay(self._ema_decay, step)
+                decay = exponential_decay(self._ema_decay, step, self._warmup)
             else:
                 decay = power_decay(width, step)
             get_ema_multi_avg_fn(decay)(list(average.values()), current, None)

@@ -133,9 +133,10 @@ class Denoising(Objective):
 class Reconstruction(Objective):
     """The squared error of an autoencoder's images, and the distance of latents to their codes.
 
-    Van den Oord et al. 2017, eq. 3. Codes begin as latents of the first batch, and those that go
-    unused become latents of the batch at hand: pure functions of the seed, the step and the
-    weights, so that a resumed training, or one with other processes, restarts the same codes.
+    Van den Oord et al. 2017, eq. 3, with squares as means over elements: (x - D(e))^2, plus
+    `Codebooks.losses`. Codes begin as latents of the first batch, and those that go unused become
+    latents of the batch at hand: pure functions of the seed, the step and the weights, so that a
+    resumed training, or one with other processes, restarts the same codes.
     """
 
     def __init__(self, stage: TrainStage, channels: int, device: torch.device) -> None:

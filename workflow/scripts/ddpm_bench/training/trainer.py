@@ -55,7 +55,9 @@ class Trainer:
         self.parameters = dict(self.objective.network.named_parameters())
         self.model = accelerator.prepare_model(self.network)
         self.dropout_position = dropout_position(self.network)
-        self.averages = Averages(self.parameters, keys.ema_decay, keys.ema_sigma_rels)
+        self.averages = Averages(
+            self.parameters, keys.ema_decay, keys.ema_sigma_rels, keys.ema_warmup
+        )
         self.optimizer = Optimizer(keys, self.parameters.values(), self.device)
         self.step = 0
 
