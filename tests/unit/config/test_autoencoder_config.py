@@ -102,7 +102,7 @@ def test_a_stage_without_an_autoencoder_has_no_word_of_it():
         ),
         (
             "autoencoders.vq.model.downsampling", 3,
-            "autoencoders.vq.model.downsampling = 3: Input should be 2, 4, 8 or 16",
+            "autoencoders.vq.model.downsampling = 3: must be 2, 4, 8 or 16",
         ),
         (
             "autoencoders.vq.model.channels", 40,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from ddpm_bench.config.messages import described
 from ddpm_bench.config.sampling import Drawing
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.samples import SampleTiming
@@ -75,7 +76,8 @@ def read_timings(files: list[Path]) -> pd.DataFrame:
             timing = SampleTiming.read(path)
         except (OSError, ValidationError) as error:
             raise UserError(
-                f"{path}: cannot be read as a timing of samples ({error}); draw them again"
+                f"{path}: cannot be read as a timing of samples ({described(error)}); "
+                "draw them again"
             ) from None
         parts.setdefault(place["samples"], []).append(timing)
     rows = [

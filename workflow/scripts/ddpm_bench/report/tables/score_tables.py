@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
+from ddpm_bench.config.messages import in_our_words
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
@@ -106,12 +107,12 @@ def _problems(error: ValidationError) -> list[str]:
     """Return the problems of a score's file: missing keys, unknown keys, wrong values."""
     kinds: dict[str, list[str]] = {"missing": [], "extra_forbidden": []}
     others = []
-    for problem in error.errors():
+    for problem in error.errors(include_url=False):
         name = ".".join(map(str, problem["loc"])) or "the file"
         if problem["type"] in kinds:
             kinds[problem["type"]].append(name)
         else:
-            others.append(f"{name}: {problem['msg']}")
+            others.append(f"{name}: {in_our_words([problem])}")
     missing, unknown = kinds.values()
     texts = [f"lacks {', '.join(missing)}"] if missing else []
     texts += [f"has unknown keys {', '.join(unknown)}"] if unknown else []

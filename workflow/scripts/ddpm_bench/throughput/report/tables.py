@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from ddpm_bench.config.benchmark import Precision, Strategy
+from ddpm_bench.config.messages import described
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.cell_record import CellRecord, Environment
 from ddpm_bench.report.tables.score_tables import Kinds, read_table, typed
@@ -66,8 +67,8 @@ def read_records(files: list[Path]) -> list[CellRecord]:
             records.append(CellRecord.model_validate_json(path.read_bytes()))
         except (OSError, ValidationError) as error:
             raise UserError(
-                f"{path}: cannot be read as the measurement of a cell ({error}); delete it and "
-                "run snakemake again, which measures the cell once more"
+                f"{path}: cannot be read as the measurement of a cell ({described(error)}); "
+                "delete it and run snakemake again, which measures the cell once more"
             ) from None
     return records
 
