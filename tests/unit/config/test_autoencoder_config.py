@@ -113,7 +113,7 @@ def test_a_new_loss_of_autoencoders_retrains_them_alone(raw, monkeypatch):
         ),
         (
             "autoencoders.vq.model.downsampling", 3,
-            "autoencoders.vq.model.downsampling = 3: Input should be 2, 4, 8 or 16",
+            "autoencoders.vq.model.downsampling = 3: must be 2, 4, 8 or 16",
         ),
         (
             "autoencoders.vq.model.channels", 40,

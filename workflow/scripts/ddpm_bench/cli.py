@@ -6,13 +6,26 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ddpm_bench.errors import EXIT_USER_ERROR, UserError
 
-Model = TypeVar("Model", bound=BaseModel)
+
+class StageKeys(Protocol):
+    """A model of a stage's keys, which are read from JSON."""
+
+    @classmethod
+    def model_validate_json(cls, text: str) -> Self:
+        """Return the checked keys; raises pydantic's ValidationError."""
+
+    @staticmethod
+    def described(error: ValidationError) -> str:
+        """Return what is wrong with the keys, on one line."""
+
+
+Model = TypeVar("Model", bound=StageKeys)
 
 PROJECT = Path(__file__).resolve().parents[3]  # the folder of the Snakefile
 
@@ -55,8 +68,10 @@ def keys(model: type[Model]) -> Callable[[str], Model]:
             if text.startswith("@"):
                 text = Path(text[1:]).read_text()
             return model.model_validate_json(text)
-        except (ValidationError, OSError) as error:
+        except OSError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(model.described(error)) from None
 
     return read
 

@@ -1,13 +1,12 @@
 """`autoencoders:`, networks that turn images into latents, in which experiments may train."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Name, PositiveInt
+from ddpm_bench.config.block import Block, Images, Name, PositiveInt
 from ddpm_bench.config.networks import VqVae
-from ddpm_bench.config.sampling import CheckpointRange
+from ddpm_bench.config.sampling import ChosenCheckpoints
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.training import Train, Validation
 
@@ -20,17 +19,12 @@ RECONSTRUCTIONS = "reconstructions"  # an autoencoder's one set of images to sco
 class Reconstructions(Block):
     """Held-out images that are encoded, quantised and decoded by each checkpoint."""
 
-    images: PositiveInt = Field(
+    images: Images = Field(
         1000,
-        le=10**6,
         description="Number of images at most: the first held-out ones, or the first training "
         "images if the dataset holds none out.",
     )
-    checkpoints: (
-        Literal["all", "latest"]
-        | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-        | CheckpointRange
-    ) = Field("all", description="Same form as in `samples`.")
+    checkpoints: ChosenCheckpoints = Field("all", description="Same form as in `samples`.")
 
 
 class Autoencoder(Block):

@@ -1,11 +1,28 @@
 """`benchmark:`, the grid of the throughput benchmark: speed of training and its scaling."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import (
+    MOST_REPEATS,
+    AtMost,
+    BatchSize,
+    Block,
+    Channels,
+    Cores,
+    Gpus,
+    Levels,
+    Megabytes,
+    Name,
+    Nodes,
+    PositiveInt,
+    Repeats,
+    Seed,
+    Sha256,
+)
 from ddpm_bench.config.networks import Unet, Unet2d
 from ddpm_bench.config.training import divisors
 
@@ -24,6 +41,9 @@ PIPELINES = ("pipeline-gpipe", "pipeline-1f1b")
 # PowerSGD sends whole gradients in the first two steps: torch's powerSGD_hook, with error feedback,
 # takes no earlier start.
 STEPS_BEFORE_COMPRESSION = 2
+MOST_CELLS = 5000  # each is a job of some minutes
+Pixels = Annotated[PositiveInt, AtMost(2048, "datasets have images of 2,048 pixels at most")]
+Classes = Annotated[PositiveInt, AtMost(10**7, "no published network has as many")]
 
 
 class Resnet(Block):
@@ -39,12 +59,12 @@ class Albert(Block):
     """
 
     name: Literal["albert"] = Field(description="Name of the network.")
-    hidden_size: PositiveInt = Field(768, description="Width of the layer.")
-    intermediate_size: PositiveInt = Field(3072, description="Width of its feed-forward part.")
-    layers: PositiveInt = Field(12, description="Number of times that the layer is applied.")
-    attention_heads: PositiveInt = Field(12, description="Attention heads.")
-    embedding_size: PositiveInt = Field(128, description="Width of the token embeddings.")
-    vocabulary: PositiveInt = Field(30_000, description="Number of different tokens.")
+    hidden_size: Channels = Field(768, description="Width of the layer.")
+    intermediate_size: Channels = Field(3072, description="Width of its feed-forward part.")
+    layers: Levels = Field(12, description="Number of times that the layer is applied.")
+    attention_heads: Channels = Field(12, description="Attention heads.")
+    embedding_size: Channels = Field(128, description="Width of the token embeddings.")
+    vocabulary: Classes = Field(30_000, description="Number of different tokens.")
     sequence_length: PositiveInt = Field(128, le=512, description="Tokens in a sequence.")
 
     def problems(self) -> Iterator[str]:
@@ -98,35 +118,33 @@ class CellRun(Block):
 class CellMeasuring(Block):
     """Settings of the measurement of each cell, and its data."""
 
-    image_size: PositiveInt = Field(
-        32, description="Side of random images in pixels; CIFAR-10 has 32."
-    )
-    channels: PositiveInt = Field(3, description="Channels of random images or latents.")
-    classes: PositiveInt = Field(10, description="Number of classes of the resnets.")
+    image_size: Pixels = Field(32, description="Side of random images in pixels; CIFAR-10 has 32.")
+    channels: Channels = Field(3, description="Channels of random images or latents.")
+    classes: Classes = Field(10, description="Number of classes of the resnets.")
     optimizer: Literal["adam", "sgd"] = Field(
         "adam",
         description="Optimiser. sgd has momentum 0.9; adam stores two moments of each weight.",
     )
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate of the optimiser.")
-    micro_batches: PositiveInt = Field(
+    micro_batches: BatchSize = Field(
         4, description="Number of micro-batches into which pipelines split the batch of a step."
     )
-    powersgd_rank: PositiveInt = Field(
+    powersgd_rank: Channels = Field(
         1, description="Rank of the compressed gradients of powersgd (Vogels et al. 2019)."
     )
-    warmup_steps: int = Field(
+    warmup_steps: Annotated[int, MOST_REPEATS] = Field(
         5,
         gt=STEPS_BEFORE_COMPRESSION,
         description="Steps before the measured ones; powersgd compresses from the third step on.",
     )
-    steps: PositiveInt = Field(20, description="Fewest steps of a repetition.")
+    steps: Repeats = Field(20, description="Fewest steps of a repetition.")
     seconds: float = Field(3.0, ge=0, description="Shortest time of a repetition.")
-    repetitions: PositiveInt = Field(3, description="Measurements of each cell; each is a row.")
+    repetitions: Repeats = Field(3, description="Measurements of each cell; each is a row.")
     seed: Seed = Field(0, description="Seed of the weights and the random data.")
-    cpus: PositiveInt = Field(
+    cpus: Cores = Field(
         1, description="CPU cores of each process; without GPUs the speed depends on them."
     )
-    memory_mb_per_process: PositiveInt | None = Field(
+    memory_mb_per_process: Megabytes | None = Field(
         None,
         description="Memory limit of a process in megabytes: of its GPU, or of main memory on "
         "CPUs. The row of a cell that needs more reads `out of memory`; null: all that is free.",
@@ -153,15 +171,15 @@ class Benchmark(CellMeasuring):
         min_length=1,
         description="Precision of forward and backward passes; fp32 uses TF32 on GPUs.",
     )
-    batch_size: tuple[PositiveInt, ...] = Field(
+    batch_size: tuple[BatchSize, ...] = Field(
         (32,), min_length=1, description="Samples per step and process."
     )
-    processes: tuple[PositiveInt, ...] = Field(
+    processes: tuple[Gpus, ...] = Field(
         (1,),
         min_length=1,
         description="Processes of each node, with one GPU each; on CPUs if there are no GPUs.",
     )
-    nodes: tuple[PositiveInt, ...] = Field(
+    nodes: tuple[Nodes, ...] = Field(
         (1,), min_length=1, description="Number of nodes; more than one only inside SLURM jobs."
     )
     baselines: bool = Field(
@@ -182,6 +200,10 @@ class Benchmark(CellMeasuring):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 yield f"{key} = {list(values)}: give each value once"
+        grid = (self.models, self.strategies, self.precision, self.batch_size, self.processes)
+        cells = math.prod(map(len, (*grid, self.nodes)))
+        if cells > MOST_CELLS:
+            yield f"its grid has {cells:,} cells, more than {MOST_CELLS:,}; give fewer values"
 
 
 class Cell(Block):

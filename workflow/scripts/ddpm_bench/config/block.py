@@ -1,16 +1,97 @@
 """Base class and common types of the blocks of the config file."""
 
 import json
+import typing
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-# A name becomes a folder and a part of a figure's title: letters, digits and . _ - only.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from ddpm_bench.config.messages import NAME_PATTERN, SHA256_PATTERN, described
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """An upper limit of a number, with the reason that a message gives for it."""
+
+    limit: int
+    reason: str
+
+    @property
+    def le(self) -> int:
+        """The limit, under the name that other limits have in a key's metadata."""
+        return self.limit
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return the schema of the number with the check of the limit."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the JSON schema of the number with its maximum."""
+        return {**handler(schema), "maximum": self.limit}
+
+    def _checked(self, value: Any) -> Any:
+        if value > self.limit:
+            raise ValueError(f"must be at most {self.limit:,}: {self.reason}; lower it")
+        return value
+
+
+# Whole numbers above 0, each kind with the limit beyond which no study goes: a slip of the keyboard
+# is then an error at once, and not hours of planning or a job that no machine can hold.
+MOST_STEPS = AtMost(99_999_999, "names of files have eight digits for steps")
+Steps = Annotated[PositiveInt, MOST_STEPS]
+BatchSize = Annotated[
+    PositiveInt, AtMost(1_048_576, "noise of a whole batch is drawn at each step")
+]
+MOST_IMAGES = AtMost(10**6, "names of files have six digits for images")
+Images = Annotated[PositiveInt, MOST_IMAGES]
+Channels = Annotated[
+    PositiveInt, AtMost(65_536, "a layer of more has billions of weights, which no GPU holds")
+]
+Levels = Annotated[PositiveInt, AtMost(256, "no published network has as many")]
+Cores = Annotated[PositiveInt, AtMost(4096, "no machine has more")]
+Gpus = Annotated[PositiveInt, AtMost(1024, "no machine has more")]
+Nodes = Annotated[PositiveInt, AtMost(10_000, "no cluster gives a job more")]
+MOST_FORWARD_STEPS = AtMost(100_000, "published models have 4,000 at most")
+ForwardSteps = Annotated[PositiveInt, MOST_FORWARD_STEPS]
+MOST_CHECKPOINTS = 10_000
+Checkpoints = Annotated[PositiveInt, AtMost(MOST_CHECKPOINTS, "no training has more checkpoints")]
+MOST_REPEATS = AtMost(100_000, "the mean of as many has no visible error")
+Repeats = Annotated[PositiveInt, MOST_REPEATS]
+Megabytes = Annotated[PositiveInt, AtMost(10**8, "no machine has 100 terabytes of memory")]
+
+
+def truth_for_number(value: Any, annotation: Any) -> str | None:
+    """Return a message for true or false, or a list with one, where only numbers belong; or None.
+
+    pydantic would take true as 1.
+    """
+    given = value if isinstance(value, list | tuple) else [value]
+    parts = set(_parts(annotation))
+    if not any(isinstance(one, bool) for one in given) or not parts & {int, float}:
+        return None
+    return None if parts & {bool, Any} else "must be a number; YAML reads yes and on as true"
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Yield the types of the values that an annotation allows, but those in blocks."""
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        yield from map(type, inside)
+    elif origin is Annotated:
+        yield from _parts(inside[0])
+    elif origin is not dict and inside:
+        for part in inside:
+            yield from _parts(part)
+    else:
+        yield annotation
 
 
 class Block(BaseModel):
@@ -24,6 +105,27 @@ class Block(BaseModel):
     def problems(self) -> Iterator[str]:
         """Yield a message for each contradiction between keys of this block, with its remedy."""
         yield from ()
+
+    @staticmethod
+    def described(error: ValidationError) -> str:
+        """Return what is wrong with the keys of a block, on one line."""
+        return described(error)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        found: list[InitErrorDetails] = []
+        for name, field in cls.model_fields.items():
+            key = field.alias or name
+            message = truth_for_number(data[key], field.annotation) if key in data else None
+            if message:
+                kind = PydanticCustomError("value_error", message)
+                found.append({"type": kind, "loc": (key,), "input": data[key]})
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return data
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -72,7 +174,7 @@ class Failing(Block):
         "are recorded with their reason, their scores are empty, and the run goes on; changing a "
         "key of this block tries again. The default for members of a sweep is record.",
     )
-    memory_mb_per_process: PositiveInt | None = Field(
+    memory_mb_per_process: Megabytes | None = Field(
         None,
         description="Memory limit of a process in megabytes: of its GPU, or of main memory on "
         "CPUs; null: no limit, but on CPUs with `on_failure: record` most of the free memory.",

@@ -4,19 +4,23 @@ The parsed file is checked, not the typed config, so that they are reported toge
 values of single keys.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
 from ddpm_bench.config.benchmark import CellMeasuring
+from ddpm_bench.config.block import MOST_CHECKPOINTS, PositiveInt
 from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.messages import no_such
 from ddpm_bench.config.networks import VqVae
+from ddpm_bench.config.plain_data import shown
 from ddpm_bench.config.sampling import CheckpointRange, Samples
 from ddpm_bench.config.training import Trained, nearest_multiples
 
+TRAINED = TypeAdapter(Trained)
+WHOLE_NUMBER = TypeAdapter(PositiveInt)
 # Folders of results_dir that are not experiments.
 RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
 
@@ -28,14 +32,11 @@ def cross_references(merged: dict[str, Any]) -> Iterator[str]:
             "nothing to do: give `experiments` to train, sample and score, or a `benchmark` to "
             "measure how training scales"
         )
-    datasets, experiments = merged.get("datasets", {}), merged.get("experiments", {})
-    if not isinstance(datasets, dict) or not isinstance(experiments, dict):
-        return
+    datasets, experiments = _named(merged, "datasets"), _named(merged, "experiments")
+    autoencoders = _named(merged, "autoencoders")
     benchmark = merged.get("benchmark")
     if isinstance(benchmark, dict):
         yield from _benchmark_mismatches(benchmark, datasets, experiments)
-    autoencoders = merged.get("autoencoders", {})
-    autoencoders = autoencoders if isinstance(autoencoders, dict) else {}
     for name, autoencoder in autoencoders.items():
         where = f"autoencoders.{name}"
         if name in experiments:
@@ -67,6 +68,8 @@ def _training_mismatches(
     if not isinstance(training, dict) or "dataset" not in training:
         return
     dataset_name = training["dataset"]
+    if not isinstance(dataset_name, str):
+        return  # reported as a wrong value of that key
     if dataset_name not in datasets:
         yield f"{where}.dataset = {no_such('dataset', dataset_name, datasets)}"
         return
@@ -77,6 +80,8 @@ def _training_mismatches(
     key, size = f"datasets.{dataset_name}.image_size", dataset.get("image_size")
     if chosen is None:
         yield from _cannot_halve(key, size, f"{where}.model", training.get("model"))
+    elif not isinstance(chosen, str):
+        return
     elif chosen not in (autoencoders or {}):
         yield f"{where}.autoencoder = {no_such('autoencoder', chosen, autoencoders or {})}"
     else:
@@ -105,7 +110,7 @@ def _latent_mismatches(
         )
     try:
         latents = VqVae.model_validate(_at(autoencoder, "model")).latents_of(int(size))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # ValidationError, too
         return  # reported as a wrong value of that key
     side = f"{key} / autoencoders.{chosen}.model.downsampling"
     yield from _cannot_halve(side, latents.size, f"{where}.model", experiment.get("model"))
@@ -124,7 +129,8 @@ def _samples_mismatches(where: str, experiment: Any) -> Iterator[str]:
         here = f"{where}.samples.{name}"
         yield from _timestep_mismatches(here, keys, timesteps)
         average, averages = keys.get("ema_sigma_rel"), _at(experiment, "train", "ema_sigma_rels")
-        if average is not None and average not in (averages or []):
+        listed = averages is None or isinstance(averages, list)
+        if average is not None and listed and average not in (averages or []):
             yield (
                 f"{here}.ema_sigma_rel = {average}: training keeps no such average; add it to "
                 f"{where}.train.ema_sigma_rels, which are {averages or 'none'}"
@@ -141,7 +147,7 @@ def _timestep_mismatches(here: str, keys: dict[str, Any], timesteps: int) -> Ite
             yield f"{here}.steps = {steps}: exceeds diffusion.timesteps = {timesteps}"
     elif isinstance(given, list):
         starts = [item.get("from") if isinstance(item, dict) else item for item in given]
-        beyond = [start for start in starts if isinstance(start, int) and start >= timesteps]
+        beyond = [number for start in starts if (number := _number(start) or 0) >= timesteps]
         if beyond:
             yield (
                 f"{here}.timesteps has {beyond[0]}: with diffusion.timesteps = {timesteps} the "
@@ -153,14 +159,14 @@ def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -
     """Yield the chosen checkpoints that a training does not make."""
     every = _whole(experiment, "train", "checkpoint_every")
     last = _whole(experiment, "train", "steps")
-    if not (every and last):
+    if not (every and last) or last // every > MOST_CHECKPOINTS:
         return
     there_are = f"there are checkpoints at the multiples of {every} up to {last}"
     if isinstance(chosen, list):
-        wrong = [step for step in chosen if not isinstance(step, int)]
-        wrong = wrong or [step for step in chosen if step % every or step > last]
+        numbers = [number for step in chosen if (number := _number(step))]
+        wrong = [step for step in numbers if step % every or step > last]
         if wrong:
-            yield f"{here}.checkpoints has {wrong}: {there_are}"
+            yield f"{here}.checkpoints has {shown(wrong)}: {there_are}"
     elif isinstance(chosen, dict):
         distance = _whole(chosen, "every")
         if distance and distance % every:
@@ -174,7 +180,7 @@ def _checkpoint_mismatches(here: str, chosen: Any, experiment: dict[str, Any]) -
         except ValidationError:
             return  # reported as a wrong value of that key
         if not meant:
-            yield f"{here}.checkpoints = {chosen}: none is in this range; {there_are}"
+            yield f"{here}.checkpoints = {shown(chosen)}: none is in this range; {there_are}"
 
 
 def _benchmark_mismatches(
@@ -202,7 +208,7 @@ def _benchmark_mismatches(
 def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
     """Yield a message if a model halves images of this size more often than is possible."""
     try:
-        unit = TypeAdapter(Trained).validate_python(model).smallest_multiple()
+        unit = TRAINED.validate_python(model).smallest_multiple()
         if int(size) % unit:
             yield (
                 f"{key} = {size}: {where} halves images {unit.bit_length() - 1} times: a multiple "
@@ -221,8 +227,21 @@ def _at(block: Any, *path: str) -> Any:
 
 def _whole(block: Any, *path: str) -> int | None:
     """Return the positive whole number at a path of the parsed file, or None."""
-    value = _at(block, *path)
-    return value if isinstance(value, int) and value > 0 else None
+    return _number(_at(block, *path))
+
+
+def _number(value: Any) -> int | None:
+    """Return the positive whole number that a key takes from a value, also from text; or None."""
+    try:
+        return None if isinstance(value, bool) else WHOLE_NUMBER.validate_python(value)
+    except ValidationError:
+        return None  # reported as a wrong value of that key
+
+
+def _named(merged: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the named blocks of a key of the parsed file; none where there is something else."""
+    blocks = merged.get(key)
+    return blocks if isinstance(blocks, dict) else {}
 
 
 def _reference_mismatches(
@@ -237,15 +256,3 @@ def _reference_mismatches(
                 f"{where}.scores.{name}.reference = 'eval': dataset {dataset_name} holds nothing "
                 f"out; set datasets.{dataset_name}.eval_fraction, such as 0.2"
             )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the known name most like `name`, or an empty text."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def no_such(kind: str, name: Any, known: Iterable[str]) -> str:
-    """Return a message for an unknown name, with the most similar and all known names."""
-    there_are = ", ".join(known) or "none"
-    return f"{name!r}: no such {kind}{nearest(str(name), known)}; there are: {there_are}"

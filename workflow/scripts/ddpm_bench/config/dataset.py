@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ddpm_bench.config.block import Block, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import (
+    BatchSize,
+    Block,
+    Channels,
+    Cores,
+    PositiveInt,
+    Seed,
+    Sha256,
+    Steps,
+)
 
 PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 
@@ -80,10 +89,10 @@ Source = Annotated[SklearnDigits | Folder | Git | Url | Published, Field(discrim
 class Classifier(Block):
     """The small network whose features and class probabilities `features: classifier` uses."""
 
-    steps: PositiveInt = Field(300, description="Optimiser steps.")
-    batch_size: PositiveInt = Field(128, description="Images per step.")
+    steps: Steps = Field(300, description="Optimiser steps.")
+    batch_size: BatchSize = Field(128, description="Images per step.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
-    features: PositiveInt = Field(64, description="Dimensions of the feature vector.")
+    features: Channels = Field(64, description="Dimensions of the feature vector.")
     seed: Seed = Field(0, description="Seed of the weights and of the order of images.")
 
 
@@ -121,7 +130,7 @@ class ClassifierStage(Block):
 class PrepareRun(Block):
     """Settings of running preparation, which never change a result."""
 
-    cpus: PositiveInt = Field(4, description="Processes that decode images.")
+    cpus: Cores = Field(4, description="Processes that decode images.")
 
 
 class Dataset(Block):

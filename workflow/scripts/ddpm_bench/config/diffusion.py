@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, PositiveInt
+from ddpm_bench.config.block import Block, ForwardSteps
 
 WITH_ENDS = ("linear", "scaled_linear")
 
@@ -13,7 +13,7 @@ WITH_ENDS = ("linear", "scaled_linear")
 class Diffusion(Block):
     """The forward process and the quantity that the network predicts."""
 
-    timesteps: PositiveInt = Field(1000, ge=2, description="Steps of the forward process.")
+    timesteps: ForwardSteps = Field(1000, ge=2, description="Steps of the forward process.")
     objective: Literal["pred_noise", "pred_x0", "pred_v"] = Field(
         "pred_v",
         description="Quantity that the network predicts: the noise, the image (Ho et al. 2020) "

@@ -13,12 +13,14 @@ from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Model
 from ddpm_bench.config.published import PublishedScore
-from ddpm_bench.config.sampling import Samples
+from ddpm_bench.config.sampling import Samples, count_chosen
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.selection import Best, Keep
 from ddpm_bench.config.sweep import Sweep
 from ddpm_bench.config.sweep_members import SweptExperiment
 from ddpm_bench.config.training import Train, Validation
+
+MOST_JOBS = 200_000  # Snakemake plans some tens of jobs in a second
 
 
 class Experiment(Block):
@@ -59,6 +61,18 @@ class Experiment(Block):
             yield from self.best.misfits(self.samples, self.scores)
 
 
+def _jobs(training: Autoencoder | Experiment) -> int:
+    """Return the number of jobs of a training, of its sets of samples and of their scores."""
+    train = training.train
+    jobs = train.steps // (train.run.steps_per_job or train.steps)
+    for samples in training.samples.values():
+        pieces = 1
+        if isinstance(samples, Samples) and samples.run.images_per_job:
+            pieces = -(-samples.images // samples.run.images_per_job)
+        jobs += count_chosen(samples.checkpoints, train) * (pieces + len(training.scores))
+    return jobs
+
+
 class Config(Block):
     """The config file: folders, datasets, autoencoders, experiments and throughput benchmark."""
 
@@ -86,6 +100,17 @@ class Config(Block):
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:
+        """Yield what contradicts between trainings, and too much work for one workflow."""
+        jobs = sum(map(_jobs, self.trainings.values()))
+        if jobs > MOST_JOBS:
+            yield (
+                f"experiments have {jobs:,} jobs together, more than {MOST_JOBS:,}, whose planning "
+                "alone takes hours; draw from fewer checkpoints (samples.NAME.checkpoints), raise "
+                "run.images_per_job, or make several configs with a results_dir each"
+            )
+        yield from self._files_of_one_name()
+
+    def _files_of_one_name(self) -> Iterator[str]:
         """Yield files that share a name, by which tables would treat their scores as comparable."""
         weights: dict[tuple[str, str], str] = {}
         statistics: dict[str, str] = {}

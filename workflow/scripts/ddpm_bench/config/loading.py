@@ -3,32 +3,36 @@
 import types
 import typing
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ddpm_bench.config.consistency import cross_references, nearest
+from ddpm_bench.config.consistency import cross_references
 from ddpm_bench.config.experiment import Config, Experiment
+from ddpm_bench.config.messages import in_our_words, nearest, tags
+from ddpm_bench.config.plain_data import (
+    MOST_VALUES,
+    TOO_MANY,
+    count_values,
+    impossible_values,
+    shown,
+)
+from ddpm_bench.config.reading import read_plain
 from ddpm_bench.config.sweep_members import SweptExperiment, expand_sweeps, grouped_by_sweep
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256_text, write_text
 
 UNIONS = (Union, types.UnionType)
+MOST_FOUND = 1000  # problems of a kind that are described
+MOST_LISTED = 50  # problems in a message
 
 
 def read_config(path: Path) -> Config:
     """Read and check a config file. Raises UserError with every wrong key in it."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give an existing file"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from None
-    return check_config(raw, origin=str(path))
+    return check_config(read_plain(path), origin=str(path))
 
 
 def check_config(raw: Any, origin: str = "config") -> Config:
@@ -38,22 +42,40 @@ def check_config(raw: Any, origin: str = "config") -> Config:
     """
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: must be a mapping of keys such as `datasets` and `experiments`")
+    _refuse(origin, [TOO_MANY] if count_values(raw) > MOST_VALUES else [])
+    _refuse(origin, list(islice(impossible_values(raw), MOST_FOUND)))
+    _refuse(origin, [TOO_MANY] if _values_with_defaults(raw) > MOST_VALUES else [])
     merged, sweeps, problems = expand_sweeps(with_defaults(raw), Experiment)
-    problems += cross_references(merged)
+    problems += islice(cross_references(merged), MOST_FOUND)
     config = None
     try:
         config = Config.model_validate(merged)
         config._sweeps = sweeps
     except ValidationError as error:
-        problems += _describe(error.errors(), _as_written(raw, sweeps))
-    if problems:
-        # A wrong default is found once per experiment, a wrong key of a sweep once per member.
-        problems = list(dict.fromkeys(grouped_by_sweep(problems, sweeps)))
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        listing = "\n".join(f"  {problem}" for problem in problems)
-        raise UserError(f"{origin} has {count}:\n{listing}\nEvery key: config/README.md")
+        found = error.errors(include_url=False)[:MOST_FOUND]
+        problems += _describe(found, _as_written(raw, sweeps))
+    # A wrong default is found once per experiment, a wrong key of a sweep once per member.
+    _refuse(origin, list(dict.fromkeys(grouped_by_sweep(problems, sweeps))))
     assert config is not None
     return config
+
+
+def _refuse(origin: str, problems: list[str]) -> None:
+    """Raise UserError with a line for each problem, if there are any."""
+    if not problems:
+        return
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    listing = "\n".join(f"  {problem}" for problem in problems[:MOST_LISTED])
+    if len(problems) > MOST_LISTED:
+        listing += f"\n  and {len(problems) - MOST_LISTED:,} more"
+    raise UserError(f"{origin} has {count}:\n{listing}\nEvery key: config/README.md")
+
+
+def _values_with_defaults(raw: dict[str, Any]) -> int:
+    """Return the number of values once `defaults` are merged under each experiment."""
+    experiments = raw.get("experiments")
+    copies = len(experiments) if isinstance(experiments, dict) else 0
+    return count_values(raw) + copies * count_values(raw.get("defaults"))
 
 
 def with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
@@ -91,8 +113,10 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each wrong key: its path, value, allowed values, most similar key."""
     by_path: dict[tuple[str, type | None], list[Any]] = {}
+    annotations: dict[str, Any] = {}
     for error in errors:
-        by_path.setdefault(_written_path(error["loc"], raw), []).append(error)
+        path, block, annotations[path] = _written_path(error["loc"], raw)
+        by_path.setdefault((path, block), []).append(error)
     for (path, block), group in by_path.items():
         # If a value that may be a block is one, only the errors inside the block are of use.
         group = [error for error in group if error["type"] == "value_error"] or group
@@ -106,17 +130,29 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
             known = [field.alias or name for name, field in fields.items()]
             close = nearest(str(error["loc"][-1]), known)
             yield f"{path}: unknown key{close}; allowed: {', '.join(known)}"
-        elif error["type"] == "missing":
-            yield f"{path}: is missing; add it"
         else:
-            messages = dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in group)
-            value = error["input"]
-            shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
-            yield f"{path}{shown}: {' or '.join(messages)}"
+            yield _line(path, annotations[path], group)
 
 
-def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type | None]:
-    """Return the key path as the user wrote it, and the block (model class) of its last key.
+def _line(path: str, annotation: Any, group: list[Any]) -> str:
+    """Return the line of a wrong value: its path, the value, and what it may be."""
+    error = group[0]
+    value, details = error["input"], error.get("ctx", {})
+    given = f" = {shown(value)}"
+    # A missing key has no value, a block is too long to be shown, and a name stands in the path.
+    if isinstance(value, dict | BaseModel) or "[key]" in error["loc"]:
+        given = ""
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key = details["discriminator"].strip("'")
+        path = f"{path}.{key}"
+        if error["type"] == "union_tag_not_found":
+            return f"{path}: is missing; give one of {', '.join(tags(annotation, key))}"
+        given = f" = {shown(details['tag'])}"
+    return f"{path}{given}: {in_our_words(group)}"
+
+
+def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type | None, Any]:
+    """Return the key path as the user wrote it, the block of its last key, and its annotation.
 
     pydantic's location also names the chosen member of a union, which is left out. A key that an
     experiment takes from `defaults` is given with its path there.
@@ -148,7 +184,7 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
         and _is_in(raw, ["defaults", *path[2:]])
     ):
         path = ["defaults", *path[2:]]
-    return ".".join(path), block
+    return ".".join(path), block, here
 
 
 def _bare(annotation: Any) -> Any:

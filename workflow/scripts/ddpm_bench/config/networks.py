@@ -5,7 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, PositiveInt
+from ddpm_bench.config.block import MOST_STEPS, AtMost, Block, Channels, Levels, PositiveInt
+
+# Each level but the last halves images, which have at most 2,048 pixels a side.
+MOST_LEVELS = 12
+Codes = Annotated[PositiveInt, AtMost(2**20, "published codebooks have 16,384 codes at most")]
 
 
 class Network(Block):
@@ -40,12 +44,15 @@ class Unet(Network):
     """The U-Net of denoising-diffusion-pytorch."""
 
     name: Literal["unet"] = Field(description="Name of the network.")
-    dim: PositiveInt = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
-    dim_mults: tuple[PositiveInt, ...] = Field(
-        (1, 2, 4, 8), min_length=1, description="Channels of each level, in multiples of `dim`."
+    dim: Channels = Field(64, ge=8, multiple_of=8, description="Channels of the first level.")
+    dim_mults: tuple[Levels, ...] = Field(
+        (1, 2, 4, 8),
+        min_length=1,
+        max_length=MOST_LEVELS,
+        description="Channels of each level, in multiples of `dim`.",
     )
-    attn_heads: PositiveInt = Field(4, description="Heads of each attention block.")
-    attn_dim_head: PositiveInt = Field(32, description="Channels of each head.")
+    attn_heads: Channels = Field(4, description="Heads of each attention block.")
+    attn_dim_head: Channels = Field(32, description="Channels of each head.")
 
     def smallest_multiple(self) -> int:
         """Return the number that must divide image sides: one halving between levels."""
@@ -60,17 +67,20 @@ class Unet2d(Network):
     """
 
     name: Literal["unet2d"] = Field(description="Name of the network.")
-    block_out_channels: tuple[PositiveInt, ...] = Field(
-        (128, 256, 256, 256), min_length=1, description="Channels of each level."
+    block_out_channels: tuple[Channels, ...] = Field(
+        (128, 256, 256, 256),
+        min_length=1,
+        max_length=MOST_LEVELS,
+        description="Channels of each level.",
     )
-    layers_per_block: PositiveInt = Field(2, description="Residual blocks of each level.")
+    layers_per_block: Levels = Field(2, description="Residual blocks of each level.")
     attention_levels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (1,), description="Levels with self-attention, counted from 0."
+        (1,), max_length=MOST_LEVELS, description="Levels with self-attention, counted from 0."
     )
-    attention_head_dim: PositiveInt | None = Field(
+    attention_head_dim: Channels | None = Field(
         None, description="Channels of each head; null: one head, as in Ho et al. 2020."
     )
-    norm_num_groups: PositiveInt = Field(32, description="Groups of each group normalisation.")
+    norm_num_groups: Channels = Field(32, description="Groups of each group normalisation.")
     norm_eps: float = Field(
         1e-5,
         gt=0,
@@ -143,23 +153,23 @@ class VqVae(Block):
     """
 
     name: Literal["vqvae"] = Field(description="Name of the network.")
-    channels: PositiveInt = Field(
+    channels: Channels = Field(
         64,
         description="Channels of the first level; each halving doubles them, up to four times as "
         "many.",
     )
     downsampling: Literal[2, 4, 8, 16] = Field(4, description="Ratio of image side to latent side.")
-    layers_per_block: PositiveInt = Field(2, description="Residual blocks of each level.")
-    norm_num_groups: PositiveInt = Field(32, description="Groups of each group normalisation.")
+    layers_per_block: Levels = Field(2, description="Residual blocks of each level.")
+    norm_num_groups: Channels = Field(32, description="Groups of each group normalisation.")
     attention: bool = Field(True, description="Self-attention at the latents' resolution.")
-    latent_channels: PositiveInt = Field(4, description="Channels of the latents.")
-    codebook_size: PositiveInt = Field(512, ge=2, description="Codes of each codebook.")
-    codebook_dim: PositiveInt | None = Field(
+    latent_channels: Channels = Field(4, description="Channels of the latents.")
+    codebook_size: Codes = Field(512, ge=2, description="Codes of each codebook.")
+    codebook_dim: Channels | None = Field(
         None,
         description="Dimensions in which codes are looked up (Yu et al. 2021); null: as many as "
         "latent_channels.",
     )
-    residual_quantizers: PositiveInt = Field(
+    residual_quantizers: Levels = Field(
         1,
         description="Codebooks in a row, each for the residual of those before it (Zeghidour et "
         "al. 2021).",
@@ -170,7 +180,7 @@ class VqVae(Block):
         description="Weight beta of the term that pulls latents to their codes; the term that "
         "pulls codes to latents has weight 1 (van den Oord et al. 2017, eq. 3).",
     )
-    restart_every: int = Field(
+    restart_every: Annotated[int, MOST_STEPS] = Field(
         100,
         ge=0,
         description="Steps after which unused codes are set to latents of the batch (Dhariwal et "

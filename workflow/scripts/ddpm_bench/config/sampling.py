@@ -1,45 +1,65 @@
 """`samples:`, named sets of images drawn from checkpoints."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Failing, PositiveInt, Seed
+from ddpm_bench.config.block import (
+    MOST_FORWARD_STEPS,
+    BatchSize,
+    Block,
+    Checkpoints,
+    Cores,
+    Failing,
+    ForwardSteps,
+    Images,
+    PositiveInt,
+    Seed,
+    Steps,
+)
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import LatentShape, Model, VqVae
-from ddpm_bench.config.training import nearest_multiples
+from ddpm_bench.config.training import Train, nearest_multiples
 
 
 class SampleRun(Failing):
     """Settings of running sampling, which never change a byte."""
 
-    images_per_job: PositiveInt | None = Field(
+    images_per_job: Images | None = Field(
         None,
         description="Images of one job, a multiple of batch_size; null: the whole set.",
     )
-    checkpoints_per_job: PositiveInt = Field(
+    checkpoints_per_job: Checkpoints = Field(
         1,
         description="Checkpoints of a training job from which one SLURM job draws, one after the "
         "other on one GPU; if one fails, the job's finished ones are drawn again.",
     )
-    cpus: PositiveInt = Field(2, description="CPU cores of each job.")
+    cpus: Cores = Field(2, description="CPU cores of each job.")
+
+
+Timestep = Annotated[int, Field(ge=0), MOST_FORWARD_STEPS]
 
 
 class TimestepRange(Block):
     """Timesteps at equal distances from `from` down to `to`, which is included if one meets it."""
 
-    first: int = Field(ge=0, alias="from", description="First and highest timestep.")
-    last: int = Field(ge=0, alias="to", description="Lower bound of the timesteps.")
-    every: PositiveInt = Field(description="Distance between timesteps.")
+    first: Timestep = Field(alias="from", description="First and highest timestep.")
+    last: Timestep = Field(alias="to", description="Lower bound of the timesteps.")
+    every: ForwardSteps = Field(description="Distance between timesteps.")
 
     def problems(self) -> Iterator[str]:
         if self.first < self.last:
             yield f"from = {self.first} is below to = {self.last}: timesteps descend; swap them"
 
+    def values(self) -> range:
+        """Return the timesteps of the range."""
+        return range(self.first, self.last - 1, -self.every)
 
-Timesteps = tuple[Annotated[int, Field(ge=0)] | TimestepRange, ...]
+
+Timesteps = tuple[Timestep | TimestepRange, ...]
 
 
 def expanded_timesteps(timesteps: Timesteps) -> list[int]:
@@ -49,7 +69,7 @@ def expanded_timesteps(timesteps: Timesteps) -> list[int]:
         if isinstance(item, int):
             expanded.append(item)
         else:
-            expanded += range(item.first, item.last - 1, -item.every)
+            expanded += item.values()
     return expanded
 
 
@@ -80,7 +100,7 @@ class Drawing(Block):
         "2. The error of diffusers' dpmsolver++ of order 3 is below that of order 2, but falls no "
         "faster with the number of steps.",
     )
-    steps: PositiveInt = Field(
+    steps: ForwardSteps = Field(
         20,
         description="Solver steps, at most diffusion.timesteps; each takes one network "
         "evaluation, or two with heun, except in the last step.",
@@ -116,7 +136,7 @@ class Drawing(Block):
         description="Average of the weights: null for the one of train.ema_decay, or one of "
         "train.ema_sigma_rels.",
     )
-    batch_size: PositiveInt = Field(64, description="Images per network evaluation.")
+    batch_size: BatchSize = Field(64, description="Images per network evaluation.")
     seed: Seed = Field(
         0, description="Seed of the noise; image i of a set depends on the seed and i alone."
     )
@@ -160,6 +180,11 @@ class Drawing(Block):
         for other in ("steps", "timestep_spacing", "karras_sigmas"):
             if other in self.model_fields_set and getattr(self, other):
                 yield f"timesteps and {other} both set the visited timesteps; remove one"
+        if sum(1 if isinstance(one, int) else len(one.values()) for one in timesteps) > (
+            MOST_FORWARD_STEPS.limit
+        ):
+            yield f"timesteps has more than {MOST_FORWARD_STEPS.limit:,} entries; give fewer"
+            return
         expanded = expanded_timesteps(timesteps)
         for before, after in itertools.pairwise(expanded):
             if before <= after:
@@ -170,14 +195,14 @@ class Drawing(Block):
 class CheckpointRange(Block):
     """Checkpoints at equal distances, between two training steps."""
 
-    every: PositiveInt | None = Field(
+    every: Steps | None = Field(
         None,
         description="Distance of the checkpoints, a multiple of train.checkpoint_every; null: all.",
     )
-    first: PositiveInt | None = Field(
+    first: Steps | None = Field(
         None, alias="from", description="First training step; null: that of the first checkpoint."
     )
-    last: PositiveInt | None = Field(
+    last: Steps | None = Field(
         None, alias="to", description="Last training step; null: that of the last checkpoint."
     )
 
@@ -195,16 +220,32 @@ class CheckpointRange(Block):
             and (self.last is None or step <= self.last)
         ]
 
+    def count(self, spacing: int, end: int) -> int:
+        """Return how many of the checkpoints at each `spacing` up to `end` are in this range."""
+        distance = math.lcm(spacing, self.every or 1)
+        before = (self.first - 1) // distance if self.first else 0
+        return max(0, min(end, self.last or end) // distance - before)
+
+
+ChosenCheckpoints = (
+    Literal["all", "latest"] | Annotated[tuple[Steps, ...], Field(min_length=1)] | CheckpointRange
+)
+
+
+def count_chosen(chosen: ChosenCheckpoints, train: Train) -> int:
+    """Return the number of a training's checkpoints that a set of samples is drawn from."""
+    if isinstance(chosen, CheckpointRange):
+        return chosen.count(train.checkpoint_every, train.steps)
+    if chosen == "all":
+        return train.steps // train.checkpoint_every
+    return 1 if chosen == "latest" else len(set(chosen))
+
 
 class Samples(Drawing):
     """A set of samples: its checkpoints, and the number of images of each."""
 
-    images: PositiveInt = Field(le=10**6, description="Images per checkpoint.")
-    checkpoints: (
-        Literal["all", "latest"]
-        | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-        | CheckpointRange
-    ) = Field(
+    images: Images = Field(description="Images per checkpoint.")
+    checkpoints: ChosenCheckpoints = Field(
         "all",
         description="Checkpoints to draw from: all, latest, a list of training steps, or "
         "`{every: 5000, from: 10000, to: 50000}` with any of the three.",

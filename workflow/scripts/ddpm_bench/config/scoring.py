@@ -1,11 +1,23 @@
 """`scores:`, named ways to compare a set of samples with the dataset."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Name, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import (
+    MOST_REPEATS,
+    BatchSize,
+    Block,
+    Checkpoints,
+    Cores,
+    Images,
+    Name,
+    PositiveInt,
+    Repeats,
+    Seed,
+    Sha256,
+)
 
 # TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
 PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -55,36 +67,36 @@ class Statistics(Block):
 class ScoreRun(Block):
     """Settings of running scoring, which never change a result."""
 
-    checkpoints_per_job: PositiveInt = Field(
+    checkpoints_per_job: Checkpoints = Field(
         1,
         description="Checkpoints of a training job that one SLURM job scores, one after the "
         "other on one GPU; if one fails, the job's finished ones are scored again.",
     )
-    cpus: PositiveInt = Field(2, description="CPU cores of each job.")
-    batch_size: PositiveInt = Field(16, description="Images per forward pass of the features.")
+    cpus: Cores = Field(2, description="CPU cores of each job.")
+    batch_size: BatchSize = Field(16, description="Images per forward pass of the features.")
 
 
 class ScoreSettings(Block):
     """Settings of the metrics, which decide their values."""
 
-    kid_subset_size: PositiveInt | None = Field(
+    kid_subset_size: Images | None = Field(
         None,
         ge=2,
         description="Images of each of KID's subsets; null: min(1000, generated, reference).",
     )
-    kid_subsets: PositiveInt = Field(100, description="Random subsets that KID is averaged over.")
-    isc_splits: PositiveInt = Field(10, description="Parts of the set that IS is averaged over.")
-    prc_neighborhood: PositiveInt = Field(
+    kid_subsets: Repeats = Field(100, description="Random subsets that KID is averaged over.")
+    isc_splits: Images = Field(10, description="Parts of the set that IS is averaged over.")
+    prc_neighborhood: Images = Field(
         3, description="k of precision's and recall's manifolds (Kynkaanniemi et al. 2019)."
     )
-    density_neighborhood: PositiveInt = Field(
+    density_neighborhood: Images = Field(
         5, description="k of density's and coverage's manifolds (Naeem et al. 2020)."
     )
     fid_backend: Literal["torch-fidelity", "pytorch-fid"] = Field(
         "torch-fidelity",
         description="Package whose resizing of images FID uses; pytorch-fid takes a second pass.",
     )
-    fid_bootstrap: int = Field(
+    fid_bootstrap: Annotated[int, MOST_REPEATS] = Field(
         20,
         ge=0,
         description="Bootstrap resamples of both sides for FID's standard deviation; 0: none.",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Name, PositiveInt
+from ddpm_bench.config.block import Block, Name, PositiveInt, Steps
 
 # The field's short names, and the columns of the tables; both are understood.
 MetricName = Literal[
@@ -79,7 +79,7 @@ class Keep(Block):
     Each n-th, the best by each metric and the latest stay. The removal cannot be undone.
     """
 
-    every: PositiveInt = Field(description="Each n-th checkpoint stays; 1: all stay.")
+    every: Steps = Field(description="Each n-th checkpoint stays; 1: all stay.")
 
 
 class ThinSet(Block):

@@ -41,6 +41,7 @@ class Sweep(Block):
     )
     keys: dict[str, tuple[Any, ...] | ValueRange] = Field(
         min_length=1,
+        max_length=20,
         description="Values by key, a path in the experiment: `train.learning_rate: [0.001, "
         "0.002]`, `train.seed: [0, 1, 2]`. For method random also a range: `{from: 0.0001, "
         "to: 0.01, log: true}`.",

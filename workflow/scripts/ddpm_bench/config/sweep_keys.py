@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ddpm_bench.config.block import Block
-from ddpm_bench.config.consistency import nearest, no_such
+from ddpm_bench.config.block import Block, truth_for_number
+from ddpm_bench.config.messages import in_our_words, nearest, no_such
 
 UNIONS = (Union, types.UnionType)
 NEVER_SWEPT = {
@@ -37,16 +37,15 @@ class SweptKey:
         Raises ValueError with the allowed values for one that is not allowed.
         """
         annotation = self.field.annotation
+        if message := truth_for_number(value, annotation):
+            raise ValueError(message)
         for constraint in self.field.metadata:
             annotation = Annotated[annotation, constraint]
         try:
             adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
-            messages = dict.fromkeys(
-                item["msg"].removeprefix("Value error, ") for item in error.errors()
-            )
-            raise ValueError(" or ".join(messages)) from None
+            raise ValueError(in_our_words(error.errors(include_url=False))) from None
 
 
 def swept_key(experiment_model: type[Block], experiment: dict[str, Any], path: str) -> SweptKey:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ddpm_bench.config.block import Block, canonical_json
+from ddpm_bench.config.plain_data import MOST_VALUES, count_values, shown
 from ddpm_bench.config.sweep import MOST_MEMBERS, Sweep, ValueRange
 from ddpm_bench.config.sweep_keys import NoSuchKeyError, SweptKey, swept_key
 from ddpm_bench.files import sha256_text
@@ -66,28 +67,33 @@ def _draws(sweep: Sweep) -> Iterator[Values]:
     left out. So a higher count adds members to those of a lower one.
     """
     assert sweep.count is not None
-    seen: set[str] = set()
+    seen: set[tuple[float, ...]] = set()
+    paths = sorted(sweep.keys)
     for index in range(DRAWS_PER_MEMBER * sweep.count):
-        values = {path: _drawn(sweep, path, index) for path in sorted(sweep.keys)}
-        text = canonical_json(values)
-        if text in seen:
+        drawn = [_drawn(sweep, path, index) for path in paths]
+        choice = tuple(position for position, _ in drawn)
+        if choice in seen:
             continue
-        seen.add(text)
-        yield values
+        seen.add(choice)
+        yield {path: value for path, (_, value) in zip(paths, drawn, strict=True)}
         if len(seen) == sweep.count:
             return
 
 
-def _drawn(sweep: Sweep, path: str, index: int) -> Any:
+def _drawn(sweep: Sweep, path: str, index: int) -> tuple[float, Any]:
+    """Return a drawn value, and the number by which it differs from the key's other values."""
     values = sweep.keys[path]
     share = int(sha256_text(f"{sweep.seed}/{index}/{path}")[:13], 16) / 16**13  # [0, 1)
     if isinstance(values, tuple):
-        return values[int(share * len(values))]
+        place = int(share * len(values))
+        return place, values[place]
     low, high = values.first, values.last
     if isinstance(low, int) and isinstance(high, int):
-        return min(high, math.floor(_between(low, high + 1, share, values.log)))
+        whole = min(high, math.floor(_between(low, high + 1, share, values.log)))
+        return whole, whole
     drawn = float(f"{_between(low, high, share, values.log):.{SIGNIFICANT_DIGITS}g}")
-    return min(max(drawn, float(low)), float(high))
+    drawn = min(max(drawn, float(low)), float(high))
+    return drawn, drawn
 
 
 def _between(low: float, high: float, share: float, log: bool) -> float:
@@ -163,7 +169,8 @@ def expand_sweeps(
     expanded: dict[str, Any] = {}
     sweeps: dict[str, SweptExperiment] = {}
     problems: list[str] = []
-    taken = {*experiments, *(merged.get("autoencoders") or {})}
+    autoencoders = merged.get("autoencoders")
+    taken = {*experiments, *(autoencoders if isinstance(autoencoders, dict) else ())}
     for name, experiment in experiments.items():
         sweep = _valid_sweep(experiment)
         if sweep is None:
@@ -171,10 +178,13 @@ def expand_sweeps(
             continue
         base = {key: value for key, value in experiment.items() if key != "sweep"}
         keys, wrong = _swept_keys(f"experiments.{name}", base, sweep, experiment_model)
-        swept = None if wrong else _swept(sweep, keys)
-        found = None if swept is None else SweptExperiment(swept, members(str(name), swept))
-        if found is not None:
+        # Beyond the limit, which `_too_many` reports, members are no longer made.
+        found = None
+        if not wrong and _count_members(sweeps) <= MOST_MEMBERS:
+            swept = _swept(sweep, keys)
+            found = SweptExperiment(swept, members(str(name), swept))
             wrong += _wrong_draws(f"experiments.{name}", found, keys)
+            wrong += _too_large(f"experiments.{name}", found, base)
         if found is None or wrong:
             problems += wrong
             first = {path: one.first for path, one in keys.items()}
@@ -189,9 +199,23 @@ def expand_sweeps(
     return {**merged, "experiments": expanded}, sweeps, problems
 
 
+def _count_members(sweeps: dict[str, SweptExperiment]) -> int:
+    return sum(len(found.members) for found in sweeps.values())
+
+
+def _too_large(where: str, found: SweptExperiment, base: dict[str, Any]) -> Iterator[str]:
+    """Yield a message if the members' experiments have too many values to be checked."""
+    count = len(found.members) * count_values(base)
+    if count > MOST_VALUES:
+        yield (
+            f"{where}.sweep: its {len(found.members)} members have {count:,} values together, more "
+            f"than {MOST_VALUES:,}; shorten the lists in the experiment, or give fewer members"
+        )
+
+
 def _too_many(sweeps: dict[str, SweptExperiment]) -> Iterator[str]:
     """Yield a message if all sweeps together have too many members."""
-    count = sum(len(found.members) for found in sweeps.values())
+    count = _count_members(sweeps)
     if count > MOST_MEMBERS:
         yield (
             f"experiments: the sweeps {', '.join(sweeps)} have {count:,} members together, more "
@@ -252,10 +276,12 @@ def _canonical(key: SweptKey, values: tuple[Any, ...] | ValueRange) -> tuple[Any
             raise ValueError("is no number: give a list of values")
         return ValueRange.model_validate({"from": ends[0], "to": ends[1], "log": values.log})
     found = [_allowed_value(key, value) for value in values]
-    texts = [canonical_json(value) for value in found]
-    for value, text in zip(found, texts, strict=True):
-        if texts.count(text) > 1:
-            raise ValueError(f"has {value!r} twice; give each value once")
+    seen: set[str] = set()
+    for value in found:
+        text = canonical_json(value)
+        if text in seen:
+            raise ValueError(f"has {shown(value)} twice; give each value once")
+        seen.add(text)
     return tuple(found)
 
 
@@ -263,7 +289,7 @@ def _allowed_value(key: SweptKey, value: Any) -> Any:
     try:
         return key.canonical(value)
     except ValueError as error:
-        raise ValueError(f"has {value!r}: {error}") from None
+        raise ValueError(f"has {shown(value)}: {error}") from None
 
 
 def _swept(sweep: Sweep, keys: dict[str, _Swept]) -> Sweep:

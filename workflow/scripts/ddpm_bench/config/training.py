@@ -6,7 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ddpm_bench.config.block import Block, Failing, PositiveInt, Seed, Sha256
+from ddpm_bench.config.block import (
+    MOST_CHECKPOINTS,
+    MOST_IMAGES,
+    MOST_STEPS,
+    BatchSize,
+    Block,
+    Cores,
+    Failing,
+    Gpus,
+    Nodes,
+    PositiveInt,
+    Seed,
+    Sha256,
+    Steps,
+)
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
@@ -23,16 +37,16 @@ Trained = Annotated[Unet | Unet2d | VqVae, Field(discriminator="name")]
 class TrainRun(Failing):
     """Settings of running training, which never make a result stale."""
 
-    gpus: PositiveInt = Field(
+    gpus: Gpus = Field(
         1,
         description="Processes of a node, with one GPU each; on CPUs if there are no GPUs.",
     )
-    nodes: PositiveInt = Field(
+    nodes: Nodes = Field(
         1,
         description="Nodes with `gpus` processes each; more than one only inside SLURM jobs.",
     )
-    cpus: PositiveInt = Field(2, description="CPU cores of each process.")
-    micro_batch_size: PositiveInt | None = Field(
+    cpus: Cores = Field(2, description="CPU cores of each process.")
+    micro_batch_size: BatchSize | None = Field(
         None,
         description="Images per forward pass of a process; null: its whole share of the batch.",
     )
@@ -45,7 +59,7 @@ class TrainRun(Failing):
         "auto", description="Compile the network with torch.compile; auto: on GPUs only."
     )
     save_seconds: float = Field(300, gt=0, description="Time between saves of the resumable state.")
-    steps_per_job: PositiveInt | None = Field(
+    steps_per_job: Steps | None = Field(
         None, description="Training steps of one job, which the next continues; null: one job."
     )
     tracker: Literal["tensorboard"] | None = Field(
@@ -72,8 +86,8 @@ class GivenWeights(Block):
 class Optimisation(Block):
     """Keys that decide the steps of a training, but not their number."""
 
-    batch_size: PositiveInt = Field(description="Images per optimiser step, over all processes.")
-    checkpoint_every: PositiveInt = Field(description="Steps between checkpoints of EMA weights.")
+    batch_size: BatchSize = Field(description="Images per optimiser step, over all processes.")
+    checkpoint_every: Steps = Field(description="Steps between checkpoints of EMA weights.")
     learning_rate: float = Field(1e-4, gt=0, description="Highest learning rate of the schedule.")
     lr_schedule: Literal["constant", "cosine", "one-cycle"] = Field(
         "constant",
@@ -81,12 +95,12 @@ class Optimisation(Block):
         "one-cycle: rises from a 25th, then falls to a 250,000th (Smith & Topin 2018, as torch's "
         "OneCycleLR).",
     )
-    lr_schedule_steps: PositiveInt | None = Field(
+    lr_schedule_steps: Steps | None = Field(
         None,
         description="Length of cosine and one-cycle; null: `steps`, so that raising `steps` starts "
         "the training again.",
     )
-    warmup_steps: int = Field(
+    warmup_steps: Annotated[int, MOST_STEPS] = Field(
         0, ge=0, description="Steps of a linear rise from 0 before constant and cosine."
     )
     optimizer: Literal["adam", "adamw"] = Field(
@@ -124,6 +138,7 @@ class Optimisation(Block):
     )
     ema_sigma_rels: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = Field(
         (),
+        max_length=16,
         description="Widths of further averages, saved with each checkpoint: power-function EMA "
         "(Karras et al. 2024 use 0.05 and 0.1).",
     )
@@ -153,7 +168,7 @@ class Optimisation(Block):
 class Train(Optimisation):
     """The optimisation, its length, and the settings of running it."""
 
-    steps: PositiveInt = Field(description="Optimiser steps; a multiple of checkpoint_every.")
+    steps: Steps = Field(description="Optimiser steps; a multiple of checkpoint_every.")
     run: TrainRun = Field(default_factory=TrainRun, description="Settings of running training.")
 
     def schedule_length(self) -> int | None:
@@ -179,6 +194,7 @@ class Train(Optimisation):
             share = self.batch_size // run.processes
             if share % self.run.micro_batch_size:
                 yield unfit_micro_batch(self.run.micro_batch_size, share)
+        yield from self._too_many_pieces()
         if self.lr_schedule_steps is not None and self.lr_schedule_steps < self.steps:
             yield (
                 f"lr_schedule_steps = {self.lr_schedule_steps} is below steps = {self.steps}: "
@@ -187,6 +203,19 @@ class Train(Optimisation):
         length = self.schedule_length() or math.inf
         if self.warmup_steps >= length:
             yield f"warmup_steps = {self.warmup_steps} must be below the {length} of the schedule"
+
+    def _too_many_pieces(self) -> Iterator[str]:
+        """Yield the keys by which a training is cut into too many checkpoints or jobs."""
+        per_job = self.run.steps_per_job or self.steps
+        for name, each, kind in (
+            ("checkpoint_every", self.checkpoint_every, "checkpoints"),
+            ("run.steps_per_job", per_job, "jobs"),
+        ):
+            if self.steps // each > MOST_CHECKPOINTS:
+                yield (
+                    f"{name} = {each} makes {self.steps // each:,} {kind} of {self.steps:,} "
+                    f"steps, more than {MOST_CHECKPOINTS:,}; raise it"
+                )
 
 
 def nearest_multiples(value: int, unit: int) -> str:
@@ -197,7 +226,8 @@ def nearest_multiples(value: int, unit: int) -> str:
 
 def divisors(value: int) -> str:
     """Return the numbers that divide `value`, as text."""
-    return ", ".join(str(size) for size in range(1, value + 1) if value % size == 0)
+    small = [size for size in range(1, math.isqrt(value) + 1) if value % size == 0]
+    return ", ".join(map(str, sorted({*small, *(value // size for size in small)})))
 
 
 def unfit_micro_batch(size: int, share: int) -> str:
@@ -238,7 +268,7 @@ class TrainStage(Block):
 class Validation(Block):
     """The loss of each checkpoint on held-out and on training images, at fixed noise."""
 
-    images: int = Field(
+    images: Annotated[int, MOST_IMAGES] = Field(
         512, ge=0, description="Images of each split at most; 0: no validation loss."
     )
     seed: Seed = Field(0, description="Seed of the noise and timesteps.")

@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from ddpm_bench.config.block import Block
+from ddpm_bench.config.messages import in_our_words
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
 
@@ -41,7 +42,7 @@ def problems(error: ValueError) -> Iterator[str]:
         if problem["type"] in kinds:
             kinds[problem["type"]].append(name)
         else:
-            others.append(f"{name}: {problem['msg']}")
+            others.append(f"{name}: {in_our_words([problem])}")
     missing, unknown = kinds.values()
     if missing:
         yield f"lacks {', '.join(missing)}"

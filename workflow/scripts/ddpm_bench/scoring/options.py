@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from ddpm_bench.config.messages import described
 from ddpm_bench.config.scoring import Score, ScoreRun, ScoreSettings
 from ddpm_bench.errors import UserError
 
@@ -36,5 +37,4 @@ def score_keys(
     try:
         return Score(**given)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc']))} {one['msg']}" for one in error.errors())
-        raise UserError(f"the options do not fit: {'; '.join(problems)}") from None
+        raise UserError(f"the options do not fit: {described(error)}") from None
