@@ -90,7 +90,7 @@ def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict
             paths = {
                 name: outputs.enter_context(files.replacing(output / name)) for name in OUTPUTS
             }
-            return _write_outputs(records, square, rows, paths)
+            return _write_outputs(records, square, rows, paths, stage.version)
     finally:
         rows.unlink(missing_ok=True)
 
@@ -235,7 +235,7 @@ def _nothing_to_train_on(records: list[Record]) -> UserError:
 
 
 def _write_outputs(
-    records: list[Record], square: Square, rows: Path, paths: dict[str, Path]
+    records: list[Record], square: Square, rows: Path, paths: dict[str, Path], version: int
 ) -> dict[str, Any]:
     """Write the files of OUTPUTS to the given paths; return the summary."""
     checksums = {}
@@ -245,7 +245,7 @@ def _write_outputs(
         _copy_rows(rows, order, square, path, split)
         checksums[split] = files.sha256(path)
     _write_table(records, paths["images.csv"])
-    summary = summarize(records, square) | {"sha256": checksums}
+    summary = summarize(records, square) | {"sha256": checksums, "version": version}
     files.write_json(paths["summary.json"], summary)
     _preview(paths["train.npy"]).save(paths["preview.png"])
     return summary
