@@ -29,6 +29,9 @@ def main() -> None:
         f"{summary['files']} files: {summary['train']} to train on, {summary['eval']} held out, "
         f"{sum(summary['left_out'].values())} left out (reasons in images.csv)"
     )
+    if "value_range" in summary:
+        black, white = summary["value_range"]
+        print(f"gray values of more than 8 bits: {black:g} is black, {white:g} white (value_range)")
 
 
 if __name__ == "__main__":

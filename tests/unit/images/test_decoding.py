@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_the_result_is_pillows_resize_of_the_short_side(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
 def test_exif_orientation_is_followed(tmp_path, orientation, suffix):
     image = photo(size=(48, 32))
     exif = Image.Exif()
@@ -103,6 +104,8 @@ def test_every_mode_gives_the_picture(tmp_path, mode, suffix, square):
         image = plain.convert("RGB").quantize(256)
     else:
         image = (plain if mode in ("1", "L", "LA") else plain.convert("RGB")).convert(mode)
+    ranges = {"I": (0, 65535), "F": (0, 1)}
+    square = replace(square, value_range=ranges.get(mode))
     pixels = decoded(tmp_path, image, square, suffix).astype(int)
     tolerance = {"1": 255, "LAB": 40}.get(mode, 6)
     assert abs(pixels - gray[..., None]).max() <= tolerance
@@ -139,24 +142,6 @@ def test_transparency_by_palette_bytes_survives_a_file(tmp_path):
     image = Image.new("P", (16, 16), 1)
     image.putpalette([0, 0, 0, 200, 0, 0])
     assert (decoded(tmp_path, image, transparency=b"\xff\x00") == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
-        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
-        (np.array([[-1000, 0, 1000]], np.int32), [0, 128, 255]),
-        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
-        (np.array([[0, 128, 255]], np.float32), [0, 128, 255]),
-        (np.array([[0, 32768, 65535]], np.float32), [0, 128, 255]),
-        (np.array([[-3, -2, -1]], np.float32), [0, 128, 255]),
-    ],
-)
-def test_deep_images_are_scaled_to_bytes(values, expected):
-    image = Image.fromarray(np.repeat(np.repeat(values, 48, axis=0), 16, axis=1))
-    levels = to_square(image, Square(48, 1))[24, [8, 24, 40], 0]
-    assert abs(levels.astype(int) - expected).max() <= 1
 
 
 def test_big_endian_sixteen_bits_are_read(tmp_path):

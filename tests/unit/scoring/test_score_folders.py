@@ -15,9 +15,15 @@ from places import SCRIPTS
 
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.errors import UserError
-from ddpm_bench.images.folders import image_files, read_images
+from ddpm_bench.images.folders import read_images
 from ddpm_bench.scoring import score_folders
-from ddpm_bench.scoring.score_folders import Request, open_pictures, score_images, summary_lines
+from ddpm_bench.scoring.score_folders import (
+    Request,
+    image_files,
+    open_pictures,
+    score_images,
+    summary_lines,
+)
 
 CLASSIFIER = Score(features="classifier", fid_bootstrap=2, run={"cpus": 2})
 IMAGES, _ = digits()
@@ -37,7 +43,7 @@ def request(weights, samples, reference, **changes):
 
 
 def read(folder):
-    return read_images(image_files(folder), cpus=2)
+    return read_images(image_files(folder)[0], cpus=2)
 
 
 def test_a_folder_is_read_in_the_order_of_its_names_whatever_is_below_it(tmp_path):
@@ -117,6 +123,43 @@ def test_a_file_that_is_no_image_is_refused_by_name(tmp_path, content):
     path.write_bytes(path.read_bytes()[:60] if content == b"half" else content)
     with pytest.raises(UserError, match=r"000.png: cannot be read as an image"):
         read(tmp_path / "images")
+
+
+def names(paths, folder):
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_the_images_of_a_folder_are_those_that_prepare_takes(tmp_path):
+    folder = tmp_path / "folder"
+    write_pngs(folder / ".ipynb_checkpoints", IMAGES[:2])
+    write_pngs(tmp_path / "elsewhere", IMAGES[:2])
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    for suffix in ("ppm", "pgm", "gif", "tga", "mpo", "avif"):
+        Image.fromarray(IMAGES[0, ..., 0]).convert("RGB").save(folder / f"image.{suffix}", "PNG")
+    (folder / "named-by-its-hash").write_bytes((folder / "image.ppm").read_bytes())
+    (folder / "labels.csv").write_text("name,label")
+    (folder / ".DS_Store").write_bytes(b"")
+    images, others = image_files(folder)
+    assert names(images, folder) == [
+        *("image.avif", "image.gif", "image.mpo", "image.pgm", "image.ppm", "image.tga"),
+        *("linked/000.png", "linked/001.png", "named-by-its-hash"),
+    ]
+    assert names(others, folder) == [
+        *(".ipynb_checkpoints/000.png", ".ipynb_checkpoints/001.png", "labels.csv")
+    ]
+    assert len(read_images(images, cpus=2)) == 9
+
+
+def test_files_that_are_not_scored_are_named(weights, tmp_path):
+    write_pngs(tmp_path / "a", IMAGES[:8])
+    write_pngs(tmp_path / "b", IMAGES[8:20])
+    for number in range(7):
+        (tmp_path / "a" / f"{number}.txt").write_text("no image")
+    record = score_images(request(weights, tmp_path / "a", tmp_path / "b"))
+    assert record["files_not_read"] == [str(tmp_path / "a" / f"{n}.txt") for n in range(7)]
+    (line,) = (line for line in summary_lines(record) if line.startswith("not read"))
+    assert line.endswith("4.txt and 2 more")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
 from ddpm_bench.config.block import (
     BatchSize,
@@ -118,6 +118,7 @@ class PrepareStage(Block):
     eval_fraction: float | Literal["published"] = 0.0
     split_seed: Seed = 0
     max_megapixels: float = 100
+    value_range: tuple[float, float] | None = None
 
 
 class ClassifierStage(Block):
@@ -156,6 +157,15 @@ class Dataset(Block):
         description="Size limit of source images in megapixels; larger ones are left out, with the "
         "reason in images.csv.",
     )
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = Field(
+        None,
+        description="Numbers that become black and white in gray images of more than 8 bits, such "
+        "as `[0, 4095]` for 12 bits in files of 16; those outside are clipped. Without it unsigned "
+        "integers of up to 16 bits span their type. Floats, integers with a sign and those of 32 "
+        "bits then have one range for the whole dataset: 0 to 1, 0 to 255 or 0 to 65535, the first "
+        "that holds all of them, else from the lowest to the highest (`value_range` in "
+        "summary.json).",
+    )
     classifier: Classifier = Field(
         default_factory=Classifier, description="Used by scores with `features: classifier`."
     )
@@ -164,6 +174,11 @@ class Dataset(Block):
     )
 
     def problems(self) -> Iterator[str]:
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            yield (
+                f"value_range: {list(self.value_range)} has no room between black and white; give "
+                "the lower number first, such as [0, 1]"
+            )
         if self.eval_fraction == "published" and self.source.kind not in PUBLISHED_SPLITS:
             yield (
                 f"eval_fraction: published needs a source of kind {', '.join(PUBLISHED_SPLITS)}; "

@@ -69,10 +69,11 @@ def decode_all(
 ) -> list[DecodedFile]:
     """Decode all images into `rows`, a file of uint8 [row, H, W, C]; return outcomes in order.
 
-    At most `cpus` processes are started. The rows of images that are left out stay empty. Raises
+    At most `cpus` processes are started. The rows of images that are left out, or need a value
+    range, stay as they are: empty, if the file is new. Raises
     UserError when a process dies, memory runs out, or the rows cannot be written.
     """
-    rows.write_bytes(b"")
+    rows.touch()
     outcomes: list[DecodedFile] = []
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(usable_cores(cpus), mp_context=context, initializer=_start)

@@ -94,7 +94,7 @@ def matching_files(folder: Path, include: list[str], key: str = "source.path") -
     patterns = split_patterns(include, key)
     hidden = any(part.startswith(".") for pattern in patterns for part in pattern)
     try:
-        found = list(_walk(folder, (), frozenset(), hidden))
+        found = list(walk(folder, hidden))
     except OSError as error:
         raise UserError(f"{key} = {str(folder)!r}: {error.filename}: {error.strerror}") from None
     kept = ["/".join(parts) for parts in found if matches(parts, patterns)]
@@ -139,10 +139,17 @@ def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     return fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
 
 
-def _walk(
-    folder: Path, parents: tuple[str, ...], above: frozenset[tuple[int, int]], hidden: bool
+def walk(
+    folder: Path,
+    hidden: bool,
+    parents: tuple[str, ...] = (),
+    above: frozenset[tuple[int, int]] = frozenset(),
 ) -> Iterator[tuple[str, ...]]:
-    """Yield every file below `folder` in path components; follow links, but not in loops."""
+    """Yield every file below `folder` in path components; follow links, but not in loops.
+
+    hidden: also names that begin with a dot, and what lies below them. Raises OSError for a folder
+    that cannot be read.
+    """
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -152,9 +159,8 @@ def _walk(
             if entry.name.startswith(".") and not hidden:
                 continue
             if entry.is_dir():
-                yield from _walk(
-                    Path(entry.path), (*parents, entry.name), above | {identity}, hidden
-                )
+                below = Path(entry.path), hidden, (*parents, entry.name), above | {identity}
+                yield from walk(*below)
             else:
                 yield (*parents, entry.name)
 

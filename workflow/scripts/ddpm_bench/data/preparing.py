@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from ddpm_bench import files
 from ddpm_bench.config.dataset import PUBLISHED_SPLITS, PrepareStage
-from ddpm_bench.data.decoding_processes import array_tasks, decode_all, file_tasks
+from ddpm_bench.data.decoding_processes import Task, array_tasks, decode_all, file_tasks
 from ddpm_bench.data.fetching import marker
 from ddpm_bench.data.file_listing import listing_sha256, matching_files, printable
 from ddpm_bench.data.standard_datasets import ImageBatch, digit_batches, published_batches
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import DecodedFile, Square, as_image, is_grayscale, to_square
+from ddpm_bench.images.gray_levels import common_range
 from ddpm_bench.images.grid import image_grid
 
 
@@ -80,16 +81,16 @@ def prepare(stage: PrepareStage, cpus: int, fetched: Path, output: Path) -> dict
     output.mkdir(parents=True, exist_ok=True)
     for leftover in output.glob(".*.partial*"):  # of a killed run
         leftover.unlink()
-    square = Square(stage.image_size, stage.channels, stage.max_megapixels)
+    square = Square(stage.image_size, stage.channels, stage.max_megapixels, stage.value_range)
     rows = output / ".rows.partial"
     try:
-        records = _decode(stage, square, cpus, _read_marker(fetched, stage.kind), rows)
+        records, square = _decode(stage, square, cpus, _read_marker(fetched, stage.kind), rows)
         _assign_splits(records, stage)
         with ExitStack() as outputs:
             paths = {
                 name: outputs.enter_context(files.replacing(output / name)) for name in OUTPUTS
             }
-            return _write_outputs(records, square, rows, paths)
+            return _write_outputs(records, square, rows, paths, stage.version)
     finally:
         rows.unlink(missing_ok=True)
 
@@ -107,12 +108,12 @@ def _read_marker(fetched: Path, kind: str) -> dict[str, Any]:
 
 def _decode(
     stage: PrepareStage, square: Square, cpus: int, fetched: dict[str, Any], rows: Path
-) -> list[Record]:
-    """Decode all images into `rows` and return their records in the same order: by source."""
+) -> tuple[list[Record], Square]:
+    """Decode all images into `rows`; return their records, by source, and the form they have."""
     if stage.kind in PUBLISHED_SPLITS or stage.kind == "sklearn-digits":
         if marker(stage.kind, fetched["folder"], ["**/*"]) != fetched:
             raise _changed(fetched)
-        return _decode_arrays(stage.kind, square, cpus, Path(fetched["folder"]), rows)
+        return _decode_arrays(stage.kind, square, cpus, Path(fetched["folder"]), rows), square
     return _decode_files(stage.include, square, cpus, fetched, rows)
 
 
@@ -126,7 +127,7 @@ def _changed(fetched: dict[str, Any]) -> UserError:
 
 def _decode_files(
     include: list[str], square: Square, cpus: int, fetched: dict[str, Any], rows: Path
-) -> list[Record]:
+) -> tuple[list[Record], Square]:
     """Decode the matching files of a folder; sub-folders become the labels."""
     folder = Path(fetched["folder"])
     names = matching_files(folder, include)
@@ -137,11 +138,18 @@ def _decode_files(
     digests = (outcome.sha256 for outcome in outcomes)
     if listing_sha256(zip(names, digests, strict=True)) != fetched["sha256"]:
         raise _changed(fetched)
+    if extents := [outcome.extent for outcome in outcomes if outcome.extent]:
+        square = replace(square, value_range=common_range(extents))
+        needing = [row for row, outcome in enumerate(outcomes) if outcome.extent]
+        tasks = (Task(row, [folder / names[row]], names[row]) for row in needing)
+        decoded = decode_all(tasks, len(needing), square, rows, cpus)
+        for row, outcome in zip(needing, decoded, strict=True):
+            outcomes[row] = outcome
     records = [Record(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
     kept = [record for record in records if not record.outcome.left_out]
     for record, label in zip(kept, folder_labels([record.source for record in kept]), strict=True):
         record.label = label
-    return records
+    return records, square
 
 
 def folder_labels(sources: list[str]) -> list[str]:
@@ -227,7 +235,7 @@ def _nothing_to_train_on(records: list[Record]) -> UserError:
 
 
 def _write_outputs(
-    records: list[Record], square: Square, rows: Path, paths: dict[str, Path]
+    records: list[Record], square: Square, rows: Path, paths: dict[str, Path], version: int
 ) -> dict[str, Any]:
     """Write the files of OUTPUTS to the given paths; return the summary."""
     checksums = {}
@@ -238,7 +246,7 @@ def _write_outputs(
         checksums[split] = files.sha256(path)
     _write_table(records, paths["images.csv"])
     checksums["images"] = files.sha256(paths["images.csv"])
-    summary = summarize(records, square) | {"sha256": checksums}
+    summary = summarize(records, square) | {"sha256": checksums, "version": version}
     files.write_record(paths["summary.json"], summary)
     _preview(paths["train.npy"]).save(paths["preview.png"])
     return summary
@@ -272,7 +280,8 @@ def summarize(records: list[Record], square: Square) -> dict[str, Any]:
     splits = Counter(record.split for record in usable)
     gray = sum(is_grayscale(record.outcome.mode) for record in usable)
     left_out = Counter(record.outcome.left_out for record in records if record.outcome.left_out)
-    return {
+    chosen = {} if square.value_range is None else {"value_range": list(square.value_range)}
+    return chosen | {
         "files": len(records),
         "train": splits["train"],
         "eval": splits["eval"],

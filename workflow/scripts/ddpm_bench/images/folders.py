@@ -10,18 +10,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.images.decoding import formats, has_several_frames, upright
+from ddpm_bench.images.gray_levels import gray_values
+from ddpm_bench.images.opening import UnusableError, open_image
 from ddpm_bench.machine.host import usable_cores
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; they are recognised by their suffix."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); name another folder")
-    return files
 
 
 def read_images(files: list[Path], cpus: int) -> np.ndarray:
@@ -64,30 +55,31 @@ def _of_one_shape(
 def read_image(path: Path) -> tuple[np.ndarray, bool]:
     """Read one image as uint8 [H, W, 3], upright as its EXIF asks, and whether it is grayscale."""
     try:
-        with Image.open(path, formats=formats()) as image:
-            _check(path, image)
-            image.load()
-            image = _opaque(path, upright(image))
-            gray = image.mode in ("1", "L")
-            return np.asarray(image.convert("RGB")), gray
-    except UserError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many types of errors
+        with path.open("rb") as file:
+            image = open_image(file, lambda image: _check(path, image))
+            if gray_values(image) is not None:
+                raise _too_deep(path, image)
+            image = _opaque(path, image)
+            return np.asarray(image.convert("RGB")), image.mode in ("1", "L")
+    except (UnusableError, OSError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path}: cannot be read as an image ({error}); make it again or remove it"
         ) from None
 
 
 def _check(path: Path, image: Image.Image) -> None:
-    """Raise UserError for an image of more than 8 bits or several frames, before it is decoded."""
+    """Raise UserError for an image of more than 8 bits, before it is decoded."""
     stored = " ".join(str(tile[3]) for tile in image.tile)  # it alone shows RGB of 16 bits
     if image.mode == "F" or image.mode.startswith("I") or ";16" in stored:
-        raise UserError(
-            f"{path}: has more than 8 bits a channel (mode {image.mode}); scores are of images "
-            "from 0 to 255: save it with 8 bits"
-        )
-    if has_several_frames(image):
-        raise UserError(f"{path}: has {image.n_frames} frames; save one of them as an image")
+        raise _too_deep(path, image)
+
+
+def _too_deep(path: Path, image: Image.Image) -> UserError:
+    """Return the error for an image of more than 8 bits."""
+    return UserError(
+        f"{path}: has more than 8 bits a channel, or a sign (mode {image.mode}); scores are of "
+        "images from 0 to 255: save it with 8 bits"
+    )
 
 
 def _opaque(path: Path, image: Image.Image) -> Image.Image:

@@ -29,6 +29,7 @@ from ddpm_bench.planning.benchmark_cells import (
     images_shaped_as,
     latents_shaped_as,
 )
+from ddpm_bench.planning.earlier_images import preparing_version
 from ddpm_bench.planning.loss_groups import loss_groups
 
 HOW = {"run"}
@@ -69,7 +70,10 @@ def _dumped(block: Any, leave_out: dict[str, Any]) -> dict[str, Any]:
 
 
 def stage(name: str, **keys: Any) -> str:
-    """Return the `--what` of a stage: version and keys as canonical JSON, without empty blocks."""
+    """Return the `--what` of a stage: version and keys as canonical JSON, without empty blocks.
+
+    The version is the present one, unless it is given.
+    """
     present = {key: value for key, value in keys.items() if value not in (None, {})}
     return canonical_json({"version": VERSIONS[name], **present})
 
@@ -84,7 +88,13 @@ def prepare_stage(config: Config, dataset: str) -> str:
     """Return the text of preparing a dataset."""
     keys = what_keys(config.datasets[dataset], leave_out=frozenset({"source", "classifier"}))
     source = what_keys(config.datasets[dataset].source)
-    return stage("prepare", kind=source["kind"], include=source.get("include"), **keys)
+    return stage(
+        "prepare",
+        version=preparing_version(config.results_dir, dataset),
+        kind=source["kind"],
+        include=source.get("include"),
+        **keys,
+    )
 
 
 def classifier_stage(config: Config, dataset: str) -> str:

@@ -23,6 +23,8 @@ class SplitChecksums(JsonRecord):
 class DatasetSummary(JsonRecord):
     """The file summary.json beside prepared images: numbers of images, their size and checksums."""
 
+    version: int | None = None  # of preparing; version 1 did not write it
+    value_range: tuple[float, float] | None = None  # that became black and white, if any was used
     files: int
     train: int
     eval: int

@@ -18,9 +18,11 @@ from ddpm_bench.config.scoring import (
     ScoreStage,
 )
 from ddpm_bench.config.versions import VERSIONS
+from ddpm_bench.data.file_listing import printable, walk
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
-from ddpm_bench.images.folders import image_files, read_images
+from ddpm_bench.images.folders import read_images
+from ddpm_bench.images.opening import is_image, suffixes
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.scores import METRICS
@@ -36,6 +38,7 @@ from ddpm_bench.scoring.metrics.all_metrics import References
 from ddpm_bench.scoring.score_samples import check_comparable, score
 
 DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
+NAMED_FILES = 5  # on the terminal; the record has all of them
 SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}
 
 
@@ -82,7 +85,10 @@ def score_images(request: Request) -> dict[str, Any]:
     reference = str(request.reference)
     if _is_prepared(request.reference):
         reference += f" ({request.split})"
-    return record | {"samples": name, "reference": reference, "fid_reference": reference}
+    sides = {"samples": name, "reference": reference, "fid_reference": reference}
+    folders = [path for path in (*request.samples, request.reference) if _holds_images(path)]
+    left_out = [str(path) for folder in folders for path in image_files(folder)[1]]
+    return record | sides | {"files_not_read": [printable(path) for path in left_out]}
 
 
 def _stage(request: Request, count: int) -> ScoreStage:
@@ -109,6 +115,39 @@ def _stage(request: Request, count: int) -> ScoreStage:
 # Images
 
 
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images below a folder, sorted, and the files that are not read.
+
+    Sub-folders are searched as `prepare` searches them: links are followed, and what has a name
+    that begins with a dot (such as copies in .ipynb_checkpoints) is not read. Raises UserError for
+    a folder that cannot be read or holds no images.
+    """
+    images, others = [], []
+    try:
+        for parts in sorted(walk(folder, hidden=True)):
+            path = folder.joinpath(*parts)
+            if not any(part.startswith(".") for part in parts):
+                (images if is_image(path) else others).append(path)
+            elif path.suffix.lower() in suffixes():
+                others.append(path)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; it is to be scored") from None
+    if not images:
+        known = ", ".join(sorted(suffixes()))
+        raise UserError(f"{folder}: holds no images ({known}); name another folder")
+    return images, others
+
+
+def _drawn_samples(folder: Path) -> list[Path]:
+    """Return the files of a folder of the workflow's samples; none of any other folder."""
+    return sorted(folder.glob("images-*.npy")) if folder.is_dir() else []
+
+
+def _holds_images(path: Path) -> bool:
+    """Return whether a path is a folder that is searched for image files."""
+    return path.is_dir() and not _is_prepared(path) and not _drawn_samples(path)
+
+
 def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     """Open the images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
 
@@ -119,11 +158,10 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: is neither a folder nor a file; give an existing one")
-        drawn = sorted(path.glob("images-*.npy")) if path.is_dir() else []
-        if drawn:
+        if drawn := _drawn_samples(path):
             arrays += open_samples(drawn, 1)
         elif path.is_dir():
-            arrays.append(read_images(image_files(path), run.cpus))
+            arrays.append(read_images(image_files(path)[0], run.cpus))
     files = [path for path in paths if path.is_file()]
     named = [re.fullmatch(r"images-\d+-\d+\.npy", path.name) for path in files]
     arrays += open_samples(files, 1) if files and all(named) else open_images(files)
@@ -222,5 +260,8 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         spread = "" if std is None else f" ± {std:.{metric.decimals}f}"
         lines.append((metric.name, f"{value:.{metric.decimals}f}{spread}"))
     lines += [("warning", warning) for warning in record["warning"].split("; ") if warning]
+    if not_read := record["files_not_read"]:
+        more = f" and {len(not_read) - NAMED_FILES} more" if len(not_read) > NAMED_FILES else ""
+        lines.append(("not read", ", ".join(not_read[:NAMED_FILES]) + more))
     width = max(len(name) for name, _ in lines)
     return [f"{name:<{width}}  {value}" for name, value in lines]
