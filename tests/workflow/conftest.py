@@ -97,6 +97,12 @@ def finished(tmp_path_factory) -> Study:
 
 
 @pytest.fixture
+def new_study(tmp_path) -> Study:
+    """The small study in an empty folder."""
+    return Study(tmp_path)
+
+
+@pytest.fixture
 def study(finished, tmp_path) -> Study:
     """A finished study that a test may change and run again."""
     return finished.copied(tmp_path / "study")

@@ -36,3 +36,20 @@ def test_two_configs_with_a_dataset_of_one_name_leave_each_other_finished(tmp_pa
     for config in pair:
         finish(tmp_path, config, "prepared")
     assert dry_runs(tmp_path, pair, "prepared") == [[], []]
+
+
+def test_results_may_lie_in_any_folder_in_any_spelling(tmp_path):
+    folders = ("results", "results/", "./r", "r//b", f"{tmp_path}/there/", ".", "it's [mine] é")
+    configs = [{**copy.deepcopy(SMALL), "results_dir": folder} for folder in folders]
+    configs += [{**config, "resources_dir": config["results_dir"]} for config in configs]
+    plain, *others = dry_runs(tmp_path, configs)
+    assert isinstance(plain, list)
+    assert [len(jobs) for jobs in others] == [len(plain)] * len(others)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("folder", [".", "./we$i'r*d [x]/"])
+def test_a_whole_study_runs_with_results_in_any_folder(new_study, folder):
+    new_study.config["results_dir"] = new_study.config["resources_dir"] = folder
+    new_study.run()
+    assert new_study.would_run() == {}

@@ -235,12 +235,12 @@ def test_several_sweeps_have_no_more_members_than_one_may():
 
 
 def test_as_many_members_as_there_may_be_fit_in_one_command():
-    """Of rules compare and costs, with names of 80 characters and a results_dir of 100."""
+    """Of rules compare and costs, with the longest names and a results_dir of 100 characters."""
     raw = swept({"train.seed": list(range(100, 100 + MOST_MEMBERS))})
     raw["results_dir"] = "/" + 99 * "r"
     experiment = raw["experiments"].pop("digits")
     raw["experiments"][71 * "e"] = experiment  # .seed-100: 80 characters
-    dataset, sets = 80 * "d", [letter * 80 for letter in "st"]
+    dataset, sets = 80 * "d", [letter * 70 for letter in "st"]  # 230 with experiment and score
     raw["datasets"][dataset] = raw["datasets"].pop(experiment["dataset"])
     experiment["dataset"] = dataset
     experiment["samples"] = {name: {"images": 8} for name in sets}

@@ -21,8 +21,8 @@ from ddpm_bench.config.training import Trained, nearest_multiples
 
 TRAINED = TypeAdapter(Trained)
 WHOLE_NUMBER = TypeAdapter(PositiveInt)
-# Folders of results_dir that are not experiments.
-RESERVED_NAMES = frozenset({"datasets", "report", "benchmark", "snapshot", "logs"})
+# Folders and files of results_dir that are not experiments.
+RESERVED_NAMES = frozenset({"datasets", "report", "report.html", "benchmark", "snapshot", "logs"})
 
 
 def cross_references(merged: dict[str, Any]) -> Iterator[str]:

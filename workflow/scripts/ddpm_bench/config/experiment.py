@@ -11,7 +11,9 @@ from ddpm_bench.config.benchmark import Benchmark
 from ddpm_bench.config.block import Block, Name
 from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.job_names import misnamed_jobs
 from ddpm_bench.config.networks import Model
+from ddpm_bench.config.paths import OutputFolder
 from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
 from ddpm_bench.config.scoring import Score
@@ -76,8 +78,10 @@ def _jobs(training: Autoencoder | Experiment) -> int:
 class Config(Block):
     """The config file: folders, datasets, autoencoders, experiments and throughput benchmark."""
 
-    results_dir: str = Field("results", description="Folder of everything that is computed.")
-    resources_dir: str = Field(
+    results_dir: OutputFolder = Field(
+        "results", description="Folder of everything that is computed."
+    )
+    resources_dir: OutputFolder = Field(
         "resources", description="Folder of downloads: datasets, Inception weights."
     )
     datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
@@ -100,7 +104,7 @@ class Config(Block):
         return {**self.autoencoders, **self.experiments}
 
     def problems(self) -> Iterator[str]:
-        """Yield what contradicts between trainings, and too much work for one workflow."""
+        """Yield what cannot lie side by side, and too much work for one workflow."""
         jobs = sum(map(_jobs, self.trainings.values()))
         if jobs > MOST_JOBS:
             yield (
@@ -108,9 +112,11 @@ class Config(Block):
                 "alone takes hours; draw from fewer checkpoints (samples.NAME.checkpoints), raise "
                 "run.images_per_job, or make several configs with a results_dir each"
             )
-        yield from self._files_of_one_name()
+            return
+        yield from misnamed_jobs(self.trainings)
+        yield from self._files_that_share_a_name()
 
-    def _files_of_one_name(self) -> Iterator[str]:
+    def _files_that_share_a_name(self) -> Iterator[str]:
         """Yield files that share a name, by which tables would treat their scores as comparable."""
         weights: dict[tuple[str, str], str] = {}
         statistics: dict[str, str] = {}

@@ -10,6 +10,7 @@ from typing import Any
 from ddpm_bench.cli import PROJECT
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.config.paths import one_spelling
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.fetched_files import datasets_by_fetched_name, fetched_name
 from ddpm_bench.planning.jobs import all_datasets
@@ -78,12 +79,17 @@ def take_over_prefix(modifier: Any, name: str) -> str:
 
 def under_prefix(config: Config, prefix: str) -> Config:
     """Return a config with its two folders below a prefix, unless they are absolute or begin with
-    `..`, as Snakemake has it."""
-    folders = {"results_dir": config.results_dir, "resources_dir": config.resources_dir}
-    moved = {
-        key: folder if Path(folder).is_absolute() or folder.startswith("..") else prefix + folder
-        for key, folder in folders.items()
-    }
+    `..`, as Snakemake has it. Raises UserError for a folder that cannot be one."""
+    moved = {}
+    for key in ("results_dir", "resources_dir"):
+        folder = getattr(config, key)
+        if prefix and folder == str(Path.cwd()):
+            raise UserError(f"{key} = '.': a prefix goes before the name of a folder; give one")
+        outside = Path(folder).is_absolute() or folder.startswith("..")
+        try:
+            moved[key] = folder if outside else one_spelling(prefix + folder)
+        except ValueError as problem:
+            raise UserError(f"{key} = {prefix + folder!r}: {problem}") from None
     return config.model_copy(update=moved)
 
 
