@@ -57,8 +57,8 @@ def broken(finished, tmp_path_factory):
     """A copy of the finished study, and the commands of all its jobs, as lists of arguments."""
     study = finished.copied(tmp_path_factory.mktemp("broken") / "study")
     printed = study.run("--dry-run", "--forceall", "--printshellcmds").splitlines()
-    commands = [shlex.split(line) for line in printed if line.strip().startswith("exec with_log")]
-    return study, [command[3:] for command in commands]
+    commands = [line.partition("exec with_log ")[2] for line in printed if " with_log " in line]
+    return study, [shlex.split(command)[1:] for command in commands]
 
 
 def kinds_of_files(results: Path) -> dict[Path, str | None]:
