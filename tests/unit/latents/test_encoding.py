@@ -12,7 +12,7 @@ from training_runs import Run
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import SampleRun, SampleStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, sha256
+from ddpm_bench.files import read_json, sha256, write_json
 from ddpm_bench.latents.encoding import identity, open_decoder, write_latents
 from ddpm_bench.models.autoencoder import build_autoencoder, trained_autoencoder
 from ddpm_bench.models.denoiser import build_model
@@ -81,10 +81,13 @@ def test_latents_are_named_by_what_they_were_made_from(encoded, trained):
     # Last bits of another device's: the training goes on, and is not begun anew.
     latents = np.load(output / "train.npy")
     np.save(output / "train.npy", latents * np.float32(1 + 1e-6))
+    others = {**told["sha256"], "train": sha256(output / "train.npy")}
+    write_json(output / "summary.json", {**told, "sha256": others})
     folders = sorted(path.name for path in (trained.results / "training").iterdir())
     trained.complete_here(0, 20)
     assert sorted(path.name for path in (trained.results / "training").iterdir()) == folders
     np.save(output / "train.npy", latents)
+    write_json(output / "summary.json", told)
 
 
 def test_nothing_held_out_gives_no_latents(tmp_path, encoded):

@@ -277,7 +277,7 @@ def test_compare_joins_experiments_in_tables_and_figures(tmp_path):
     )  # fmt: skip
     names = ["FID_comparison.png", "IS_comparison.png", "KID_comparison.png"]
     names += ["all_scores.csv", "best_scores.csv"]
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "report").glob("[!.]*")) == names
     rows = score_tables.read_table(
         tmp_path / "report" / "all_scores.csv", score_tables.EVALUATION_COLUMNS
     )

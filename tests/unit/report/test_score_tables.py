@@ -239,7 +239,7 @@ def test_collect_writes_both_tables(tmp_path):
         == 8
     )
     assert len(score_tables.read_table(report / "best_scores.csv", score_tables.BEST_COLUMNS)) == 14
-    assert sorted(path.name for path in report.iterdir()) == [
+    assert sorted(path.name for path in report.glob("[!.]*")) == [
         "best_scores.csv",
         "evaluation_results.csv",
     ]

@@ -260,7 +260,7 @@ def test_the_program_writes_what_the_workflow_expects(swept, tmp_path):
         command = [sys.executable, SCRIPTS / "sweep.py", "--what", stage.model_dump_json()]
         command += ["--results", results, "--output-dir", tmp_path / folder]
         subprocess.run(command, check=True)
-    written = {path.name for path in (tmp_path / "one").iterdir()}
+    written = {path.name for path in (tmp_path / "one").glob("[!.]*")}
     assert written == set(SWEEP_FILES)
     for name in written:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

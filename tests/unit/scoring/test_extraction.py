@@ -97,7 +97,7 @@ def test_a_sample_file_of_another_name_is_refused(tmp_path):
 
 def test_arrays_that_need_unpickling_are_refused(tmp_path):
     np.save(tmp_path / "train.npy", np.array([Malicious(tmp_path / "owned")]), allow_pickle=True)
-    with pytest.raises(UserError, match="cannot be read as images"):
+    with pytest.raises(UserError, match="cannot be read as an array"):
         open_images([tmp_path / "train.npy"])
     assert not (tmp_path / "owned").exists()
 

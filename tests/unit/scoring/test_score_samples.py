@@ -18,6 +18,7 @@ from pytorch_fid.fid_score import calculate_fid_given_paths
 
 from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreSettings, ScoreStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import read_json
 from ddpm_bench.records.scores import ScoreRecord
 from ddpm_bench.scoring.features.references import (
     read_reference,
@@ -224,7 +225,7 @@ def scored_digits(tmp_path_factory):
 
 
 def test_the_programs_score_samples_with_classifier_features(scored_digits):
-    scores = json.loads((scored_digits / "scores" / "step-00000300.json").read_text())
+    scores = read_json(scored_digits / "scores" / "step-00000300.json")
     summary = json.loads((scored_digits / "classifier" / "summary.json").read_text())
     assert set(scores) == set(ScoreRecord.model_fields)
     ScoreRecord.model_validate(scores)

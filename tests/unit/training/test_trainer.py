@@ -199,6 +199,12 @@ def flip_a_bit(path) -> None:
     path.write_bytes(content)
 
 
+def change_a_counter(path) -> None:
+    text = path.read_text()
+    assert text.count('"skipped": 0') == 1
+    path.write_text(text.replace('"skipped": 0', '"skipped": 1'))
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -207,6 +213,7 @@ def flip_a_bit(path) -> None:
         ("tensors.safetensors", os.remove),
         ("state.json", truncate),
         ("state.json", os.remove),
+        ("state.json", change_a_counter),
         ("metrics.csv", os.remove),
     ],
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ddpm_bench.errors import UserError
+
 # Memory of the two snakemakes that run beside a job's program on a cluster's node, rounded: one
 # took 135 MB of 10^6 bytes (comparisons/README.md).
 SNAKEMAKE_MIB = 250
@@ -61,10 +63,15 @@ def measured(
 ) -> BenchmarkUsage:
     """Return the usage in one benchmark file; without extended columns, requests are None.
 
-    has_gpus: True if this machine has GPUs, which jobs without SLURM then held. Raises OSError,
-    ValueError, KeyError or IndexError if the file has no whole row.
+    has_gpus: True if this machine has GPUs, which jobs without SLURM then held. Raises UserError
+    if the file has no whole row.
     """
-    job = read_benchmark(path)
+    try:
+        job = read_benchmark(path)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path}: damaged ({error}); delete it: its job's time and memory are then left out"
+        ) from None
     asked = job.resources
     on_slurm = "slurm_partition" in asked
     return BenchmarkUsage(

@@ -1,7 +1,8 @@
-"""Checksums of files that one stage writes and another reads, in the JSON records beside them.
+"""Checksums of files that one stage writes and another reads, in records beside them.
 
 Beside train.npy, eval.npy, images.csv and images.npy lies summary.json, beside a file of samples
-the timing of the same name. Records of earlier versions have fewer checksums.
+the timing of the same name, and beside a table its checksum alone: .evaluation_results.csv.sha256.
+Files of earlier versions have fewer checksums.
 """
 
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import sha256
+from ddpm_bench.files import sha256, write_text
 from ddpm_bench.records.json_record import ANEW, read_record
 
 if TYPE_CHECKING:  # imported where it is used: it takes a while
@@ -32,14 +33,31 @@ def check_file(path: Path) -> None:
     """
     if not path.is_file():
         raise UserError(f"{path}: is missing; run snakemake again")
-    for record in (path.with_suffix(".json"), path.with_name(SUMMARY)):
-        if record.is_file():
-            expected = read_record(record).get("sha256")
-            if isinstance(expected, dict):
-                expected = expected.get(path.stem)
-            if expected is not None and sha256(path) != expected:
-                raise UserError(f"{path}: damaged (its sha256 is not the one in {record}); {ANEW}")
-            return
+    record = next(filter(Path.is_file, _records(path)), None)
+    if record is None:
+        return
+    if record.suffix == ".sha256":
+        expected = record.read_bytes()[:64].decode(errors="replace")
+    else:
+        expected = read_record(record).get("sha256")
+    if isinstance(expected, dict):
+        expected = expected.get(path.stem)
+    if expected is not None and sha256(path) != expected:
+        raise UserError(f"{path}: damaged (its sha256 is not the one in {record}); {ANEW}")
+
+
+def _records(path: Path) -> tuple[Path, ...]:
+    """Return the files that may hold the checksum of a file."""
+    return _own_record(path), path.with_suffix(".json"), path.with_name(SUMMARY)
+
+
+def _own_record(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
+
+
+def write_checksum(path: Path, content: Path) -> None:
+    """Write the checksum of a file that is about to be `path`, as the program sha256sum does."""
+    write_text(_own_record(path), f"{sha256(content)}  {path.name}\n")
 
 
 def open_array(path: Path) -> "np.ndarray":

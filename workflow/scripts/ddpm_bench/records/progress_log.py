@@ -1,19 +1,26 @@
 """Events of a training in progress.jsonl: its steps, speed and time.
 
 Each attempt of a job begins with an event "started" or "resumed" and ends with "job ended" or with
-"stopped by a signal", or without such an event if it was killed. Imports the standard library only.
+"stopped by a signal", or without such an event if it was killed. Each line has a checksum; those of
+earlier versions have none.
 """
 
 import itertools
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from ddpm_bench.errors import UserError
+from ddpm_bench.records.json_record import read_record
+
 BEGINS = ("started", "resumed")
 ENDS = ("job ended", "stopped")  # "stopped" is followed by the reason
 ROWS_FOR_SPEED = 20
+LINE_CHECKSUM = "crc32"  # key of a line: the checksum of all others
 
 
 class ProgressEvent(TypedDict):
@@ -55,15 +62,67 @@ def read_events(path: Path) -> list[ProgressEvent]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    events = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-            event["time"] = datetime.fromisoformat(event["time"])
-        except (ValueError, TypeError, KeyError):
-            continue  # a process was killed while it wrote
-        events.append(event)
-    return events
+    # A process may have been killed while it wrote.
+    return [event for line in lines if (event := _event(line)) is not None]
+
+
+def _event(line: str) -> ProgressEvent | None:
+    """Return the event of a line; None if the line is not whole."""
+    try:
+        event = json.loads(line)
+        checksum = event.pop(LINE_CHECKSUM, None)
+        if checksum not in (None, _crc32(event)):
+            return None
+        event["time"] = datetime.fromisoformat(event["time"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return event
+
+
+def with_line_checksum(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event, for JSON, with the checksum of its line."""
+    return {**event, LINE_CHECKSUM: _crc32(event)}
+
+
+def _crc32(event: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(event).encode()):08x}"
+
+
+def check_progress(path: Path) -> None:
+    """Raise UserError if a published progress.jsonl lacks lines that its training has written.
+
+    A line that is not whole is no damage at the end of an attempt: its process was killed. The last
+    step of the finished jobs is in the log. A missing file passes.
+    """
+    if not path.exists():
+        return
+    lines = path.read_bytes().decode(errors="replace").splitlines()
+    events = list(map(_event, lines))
+    for line, event, following in itertools.zip_longest(lines, events, events[1:]):
+        began = following is None or following["event"] in BEGINS
+        # An attempt that follows a half-written line goes on in that line.
+        if event is None and not began and not any(f'"{name}"' in line for name in BEGINS):
+            raise _damaged(path, f"a line is not whole: {line[:80]!r}")
+    last = max((event["step"] for event in events if event is not None), default=0)
+    if last < (trained := _last_step(path.parent / "training")):
+        raise _damaged(path, f"it ends at step {last} of {trained}")
+
+
+def _last_step(training: Path) -> int:
+    """Return the last step of the finished jobs of an experiment's present training."""
+    current = training / "current.json"
+    if not current.exists():
+        return 0
+    name = read_record(current, "fingerprint")["fingerprint"]
+    manifests = map(read_record, training.glob("job-*.json"))
+    ours = (found for found in manifests if found.get("fingerprint") == name)
+    return max((found["last_step"] for found in ours if "failed" not in found), default=0)
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: damaged ({reason}); delete it: the hours of this training are then left out"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from ddpm_bench.records.progress_log import with_line_checksum
 from ddpm_bench.training.description import TrainingJob
 from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.metrics import STEPS_PER_ROW
@@ -94,5 +95,6 @@ class Progress:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with suppress(OSError):  # a full disk stops the training where a state cannot be saved
-            self._file.write(json.dumps({"time": now, "event": event, "step": step, **more}) + "\n")
+            line = {"time": now, "event": event, "step": step, **more}
+            self._file.write(json.dumps(with_line_checksum(line)) + "\n")
             self._file.flush()

@@ -88,8 +88,9 @@ def publish_job(
     for a training in latents.
     """
     entries = folder.checkpoints.publish_all(steps, job.stage.train.ema_sigma_rels)
-    for newest in folder.states.folders()[:1]:  # none when a job has no checkpoint to make
-        publish_metrics(folder, (newest / "metrics.csv").read_text())
+    metrics = folder.states.newest_metrics()
+    if metrics is not None:  # None when a job has no checkpoint to make
+        publish_metrics(folder, metrics)
         publish_progress(folder)
     return {
         "fingerprint": folder.name,

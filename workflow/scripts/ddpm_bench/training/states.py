@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,15 @@ class SavedStates:
         earlier = [path for path in self.folders() if path.name <= folder.name]
         for path in earlier[STATES_KEPT:]:
             shutil.rmtree(path)
+
+    def newest_metrics(self) -> str | None:
+        """Return metrics.csv of the newest state in which it is whole; None without one."""
+        for folder in self.folders():
+            with suppress(*DAMAGE):
+                expected = read_json(folder / "state.json")["sha256"]["metrics.csv"]
+                if sha256(folder / "metrics.csv") == expected:
+                    return (folder / "metrics.csv").read_text()
+        return None
 
     def latest_valid_step(self, at_most: int) -> int | None:
         """Return the step of the last valid state at or before a step; None where there is none.

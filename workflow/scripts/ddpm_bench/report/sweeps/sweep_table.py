@@ -15,7 +15,7 @@ import pandas as pd
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import Values, members, short_names
 from ddpm_bench.records.failures import RecordedFailure, read_failed
-from ddpm_bench.records.progress_log import read_attempts
+from ddpm_bench.records.progress_log import check_progress, read_attempts
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.tables.losses import read_losses
 from ddpm_bench.report.tables.score_tables import (
@@ -158,5 +158,6 @@ def final_loss(experiment: Path) -> float:
 
 def training_seconds(experiment: Path) -> float:
     """Return the training time in seconds over all recorded attempts; NaN if there are none."""
+    check_progress(experiment / "progress.jsonl")
     attempts = read_attempts(experiment / "progress.jsonl")
     return sum(attempt.seconds for attempt in attempts) if attempts else np.nan

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ddpm_bench.config.reporting import ChargedExperiment
 from ddpm_bench.records.benchmark_files import SNAKEMAKE_MIB, BenchmarkUsage, measured
-from ddpm_bench.records.progress_log import Attempt, read_attempts
+from ddpm_bench.records.progress_log import Attempt, check_progress, read_attempts
 
 # The stages that count, in the order of the pipeline, with the names of their files.
 STAGES = {
@@ -100,7 +100,10 @@ def measured_jobs(
     results: Path, experiments: dict[str, ChargedExperiment], has_gpus: bool
 ) -> Iterator[BenchmarkUsage]:
     """Yield every job of these experiments and their datasets that has a benchmark file."""
-    attempts = {name: read_attempts(results / name / "progress.jsonl") for name in experiments}
+    logs = {name: results / name / "progress.jsonl" for name in experiments}
+    for log in logs.values():
+        check_progress(log)
+    attempts = {name: read_attempts(log) for name, log in logs.items()}
     for stage, pattern in STAGES.items():
         named = _patterns(pattern, experiments)
         for path in sorted((results / "logs" / stage).glob("*.benchmark.tsv")):

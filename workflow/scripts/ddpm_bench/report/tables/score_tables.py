@@ -8,6 +8,7 @@ import pandas as pd
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
+from ddpm_bench.records.checksums import check_file, write_checksum
 from ddpm_bench.records.json_record import problems
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
 
@@ -181,16 +182,21 @@ def typed(table: pd.DataFrame, kinds: Kinds = OF_SCORES) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a tidy CSV, atomically; floats in their shortest text that reads back exactly."""
+    """Write a tidy CSV, atomically; floats in their shortest text that reads back exactly.
+
+    Its checksum is written beside it.
+    """
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
+        write_checksum(path, temporary)
 
 
 def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.DataFrame:
     """Read a CSV of `write_table`; floats are restored bit for bit, names such as "NA" are text.
 
-    Raises UserError if the file cannot be read or has other columns.
+    Raises UserError if the file is damaged, cannot be read or has other columns.
     """
+    check_file(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(table.columns) != columns:
@@ -199,6 +205,8 @@ def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.D
                 f"{path}: its columns are not those of this version ({differing}); "
                 "delete it and run snakemake again"
             )
+        if table.isna().any(axis=None):
+            raise ValueError("its last row is not whole")
         for name in columns:
             values = [kinds.value(name, text) for text in table[name]]
             table[name] = pd.Series(values, dtype=object)

@@ -8,7 +8,12 @@ import pandas as pd
 
 from ddpm_bench.config.reporting import TrainingPrerequisites
 from ddpm_bench.records.benchmark_files import measured
-from ddpm_bench.records.progress_log import read_events, taken_until
+from ddpm_bench.records.progress_log import (
+    ProgressEvent,
+    check_progress,
+    read_events,
+    taken_until,
+)
 
 COLUMNS = [
     *("experiment", "training_step", "wall_hours", "process_hours", "processes_are"),
@@ -50,7 +55,7 @@ def hours_of(
     """Yield the rows of one experiment."""
     before = 0.0 if keys.autoencoder is None else hours_in_all(results, keys.autoencoder)
     held = GPU if held_gpus(results, experiment, has_gpus) else CPU
-    events = read_events(results / experiment / "progress.jsonl")
+    events = checked_events(results, experiment)
     for step, taken in taken_until(events, [int(step) for step in steps]).items():
         yield {
             "experiment": experiment,
@@ -65,10 +70,17 @@ def hours_of(
 
 def hours_in_all(results: Path, training: str) -> float:
     """Return the process-hours of a training up to its last step."""
-    events = read_events(results / training / "progress.jsonl")
+    events = checked_events(results, training)
     last = max((event["step"] for event in events), default=0)
     taken = taken_until(events, [last])
     return taken[last].process_seconds / SECONDS_PER_HOUR if last in taken else 0.0
+
+
+def checked_events(results: Path, training: str) -> list[ProgressEvent]:
+    """Return the events of a training; raise UserError if its log is damaged."""
+    path = results / training / "progress.jsonl"
+    check_progress(path)
+    return read_events(path)
 
 
 def held_gpus(results: Path, training: str, has_gpus: bool) -> bool:

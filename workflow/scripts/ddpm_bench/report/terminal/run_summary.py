@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.files import read_json
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.targets import best_folder
+from ddpm_bench.records.checksums import check_file
+from ddpm_bench.records.json_record import read_record
 from ddpm_bench.records.layout import checkpoint_name
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.tables.score_tables import (
@@ -51,6 +52,7 @@ def costs(folder: Path) -> Iterator[str]:
     """Yield one line with the hours used; none if they are not collected yet."""
     table = folder / "costs.csv"
     if table.exists():
+        check_file(table)
         used = pd.read_csv(table)
         gpu_hours = used["gpu_hours"].sum()
         gpus = f" and {gpu_hours:.3g} GPU-hours" if gpu_hours else ""
@@ -87,7 +89,7 @@ def exported(folder: Path) -> Iterator[str]:
     record = folder / "scores.json"
     if not record.exists():
         return
-    found = read_json(record)
+    found = read_record(record, "value", "metric")
     if found["value"] is None:
         yield f"exported: nothing; {METRICS[found['metric']].name} was measured at no checkpoint"
     else:
@@ -99,7 +101,7 @@ def reconstructions(config: Config, autoencoder: str) -> Iterator[str]:
     latest = jobs.reconstruction_files(config, autoencoder, "summary.json")[-1]
     if not Path(latest).exists():
         return
-    record = read_json(Path(latest))
+    record = read_record(Path(latest), "codebooks", "psnr_db")
     use = ", ".join(
         f"{codebook['perplexity']:.0f} of {codebook['codes']:,}" for codebook in record["codebooks"]
     )

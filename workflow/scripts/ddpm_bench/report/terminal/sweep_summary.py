@@ -8,6 +8,7 @@ import pandas as pd
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.retries import failure_of
+from ddpm_bench.records.checksums import check_file
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.tables.score_tables import SCORED, metric_label
 
@@ -25,6 +26,7 @@ def sweep_summary(config: Config, sweep: str, command: str) -> Iterator[str]:
     if not (folder / "ranking.csv").exists():
         yield f"  not collected yet; to make it: {command} (make snapshot shows partial results)"
         return
+    check_file(folder / "ranking.csv")
     ranking = pd.read_csv(folder / "ranking.csv", keep_default_na=False, dtype=str)
     for _, group in ranking.groupby(SCORED, sort=False):
         yield from best_settings(group[group["metric"] == group["metric"].iloc[0]], config, sweep)
