@@ -53,9 +53,10 @@ class Resnet(Block):
 
 
 class Albert(Block):
-    """ALBERT of transformers with random weights, which predicts masked tokens (Lan et al. 2020).
+    """ALBERT of transformers with random weights, which predicts tokens (Lan et al. 2020).
 
-    All layers share their weights. The defaults are those of albert-base-v2.
+    All layers share their weights. The defaults are those of albert-base-v2. 15% of the tokens are
+    masked (Devlin et al. 2019); the loss is that of all tokens, not of the masked ones alone.
     """
 
     name: Literal["albert"] = Field(description="Name of the network.")

@@ -108,7 +108,8 @@ class Optimisation(Block):
     )
     optimizer: Literal["adam", "adamw"] = Field(
         "adam",
-        description="Optimiser. adamw: Adam with decoupled weight decay (Loshchilov 2019).",
+        description="Optimiser. adamw: Adam with decoupled weight decay (Loshchilov & Hutter "
+        "2019).",
     )
     adam_betas: tuple[Decay, Decay] = Field(
         (0.9, 0.99), description="Exponential decay rates of the moment estimates."

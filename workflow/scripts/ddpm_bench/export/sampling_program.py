@@ -2,8 +2,9 @@
 
 The scheduler is saved beside it as diffusers' scheduler_config.json, with the betas of the training
 themselves, so that every schedule is reproduced. Two of diffusers' schedulers are enough: DDPM's,
-and DPM-Solver++, whose first order is DDIM without noise (Lu et al. 2022, section 4.1). For a set
-that was drawn by another solver, the program uses the nearest of the two.
+and DPM-Solver++, whose first order is DDIM without noise, as that of DPM-Solver is (Lu et al. 2022,
+"DPM-Solver", section 4.1). For a set that was drawn by another solver, the program uses the nearest
+of the two.
 """
 
 import textwrap

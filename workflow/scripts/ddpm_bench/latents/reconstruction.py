@@ -92,8 +92,8 @@ def reconstruct(
 def perplexity(counts: np.ndarray) -> float:
     """Return the perplexity of the use of codes: exp of the entropy of their shares.
 
-    It is the number of codes where all are used equally often (van den Oord et al. 2017). counts:
-    int64 [codes].
+    It is the number of codes where all are used equally often, as Sonnet's VectorQuantizer, the
+    program of van den Oord et al. 2017, reports it. counts: int64 [codes].
     """
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -121,7 +121,7 @@ class Codebooks(nn.Module):
     def restart(self, dead: torch.Tensor, latents: torch.Tensor, seed: int) -> None:
         """Set unused codes, or all at the start, to latents that are drawn by chance.
 
-        Dhariwal et al. 2020, section 3.2. dead: bool [codebooks, codes], True for those to set;
+        Dhariwal et al. 2020, section 3.1. dead: bool [codebooks, codes], True for those to set;
         latents: float32 [N, C, H, W].
         """
         vectors = latents.float().permute(0, 2, 3, 1).flatten(0, 2)

@@ -1,8 +1,9 @@
 """Communication between the processes of a training: bytes sent, and share of the time.
 
 Bytes are counted as ring algorithms send them. Each of n processes sends, for S bytes: 2(n-1)/n S
-in an all-reduce of S; (n-1)/n S in an all-gather to S, a reduce-scatter of S and a broadcast of S;
-S in a message to one process. (NVIDIA nccl-tests, doc/PERFORMANCE.md, bus bandwidth.)
+in an all-reduce of S; (n-1)/n S in an all-gather to S and in a reduce-scatter of S (NVIDIA
+nccl-tests, doc/PERFORMANCE.md, bus bandwidth); S in a message to one process. A broadcast of S, in
+which all but the last pass S on, counts as the mean over the processes, (n-1)/n S.
 
 torch's own CommDebugMode (2.14) counts calls and not bytes, and raises in models with in-place
 activations.

@@ -1,7 +1,8 @@
 """Pipeline training: each process holds one of the consecutive stages of a model.
 
 GPipe (Huang et al. 2019) runs the forward passes of all micro-batches, then the backward passes;
-1F1B (Narayanan et al. 2019) alternates them. Both schedules are torch.distributed.pipelining's.
+1F1B alternates them, and updates weights when all have ended (PipeDream-Flush, Narayanan et al.
+2021). Both schedules are torch.distributed.pipelining's.
 """
 
 import torch
