@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 
 SECONDS_TO_END = 60
 MOST_LOAD = 0.5  # cores that other programs use, from which a warning is printed
@@ -88,7 +89,7 @@ class Running:
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
             ranks |= {"LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
             environment |= {name: str(value) for name, value in ranks.items()}
-            environment["MASTER_ADDR"] = "localhost"
+            environment |= {"MASTER_ADDR": LOOPBACK, **one_node_environment()}
         return environment
 
     def ask(self, warm_up: int, steps: int, parts: bool = False) -> dict:
