@@ -48,12 +48,16 @@ class Side:
 class Running:
     """Running processes of a side, which all get the same requests."""
 
-    def __init__(self, side: Side, work: Work, command: list[str]) -> None:
+    def __init__(
+        self, side: Side, work: Work, command: list[str], added: dict[str, str] | None = None
+    ) -> None:
         """Prepare a side.
 
         command: starts a process of the side, with work and side as JSON in its last argument.
+        added: environment variables of the processes, beside those of this one.
         """
         self.side, self._work, self._command = side, work, command
+        self._added = added or {}
         self._log = Path(work.folder, f"{side.name}.log")
         self._processes: list[subprocess.Popen] = []
 
@@ -84,6 +88,7 @@ class Running:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(max(1, self._work.threads // count)),
+            **self._added,
         }
         if count > 1:  # as torchrun sets them
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
