@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 
 SECONDS_TO_END = 60
 MOST_LOAD = 0.5  # cores that other programs use, from which a warning is printed
@@ -47,12 +48,16 @@ class Side:
 class Running:
     """Running processes of a side, which all get the same requests."""
 
-    def __init__(self, side: Side, work: Work, command: list[str]) -> None:
+    def __init__(
+        self, side: Side, work: Work, command: list[str], added: dict[str, str] | None = None
+    ) -> None:
         """Prepare a side.
 
         command: starts a process of the side, with work and side as JSON in its last argument.
+        added: environment variables of the processes, beside those of this one.
         """
         self.side, self._work, self._command = side, work, command
+        self._added = added or {}
         self._log = Path(work.folder, f"{side.name}.log")
         self._processes: list[subprocess.Popen] = []
 
@@ -83,12 +88,13 @@ class Running:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(max(1, self._work.threads // count)),
+            **self._added,
         }
         if count > 1:  # as torchrun sets them
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
             ranks |= {"LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
             environment |= {name: str(value) for name, value in ranks.items()}
-            environment["MASTER_ADDR"] = "localhost"
+            environment |= {"MASTER_ADDR": LOOPBACK, **one_node_environment()}
         return environment
 
     def ask(self, warm_up: int, steps: int, parts: bool = False) -> dict:

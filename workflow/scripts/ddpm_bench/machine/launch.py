@@ -20,6 +20,7 @@ from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 from ddpm_bench.files import read_json, write_json
 from ddpm_bench.machine.compute_device import gpu_is_usable
 from ddpm_bench.machine.host import usable_threads
+from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 from ddpm_bench.machine.signals import on_stop_signals
 from ddpm_bench.machine.slurm_job import job_id, node_address, node_name
 
@@ -29,6 +30,8 @@ MEETING_POINT = "DDPM_BENCH_MEETING_POINT"  # host:port, set in the tasks of run
 ENDED_FILE = "DDPM_BENCH_ENDED_FILE"
 # SLURM decides how long a state may take to save before a job is killed; not torch, after 30 s.
 SAVE_SECONDS = "86400"
+# An agent alone on its node meets itself in a file, to which each sign of life adds some lines.
+ALONE = {"store_type": "file", "keep_alive_interval": 3600}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Share:
-    """One node's part of a launch: its rank among the nodes, and the host and port of the first."""
+    """One node's part of a launch: its rank among the nodes, and the host and port of the first.
+
+    Alone, a node needs no meeting point, except for the cells of the throughput benchmark.
+    """
 
     nodes: int = 1
     rank: int = 0
@@ -74,6 +80,10 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SAVE_SECONDS)
     alone = share.nodes == 1
+    if alone:
+        os.environ.update(one_node_environment())
+        # The agent would serve a store at all addresses; the first process serves one instead.
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         status = Path(folder, "status")
         os.environ[STATUS_FILE] = str(status)
@@ -82,8 +92,9 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
             max_nodes=share.nodes,
             nproc_per_node=processes,
             rdzv_backend="c10d" if alone else "static",
-            rdzv_endpoint=share.meeting_point,
-            rdzv_configs={} if alone else {"rank": share.rank},
+            rdzv_endpoint=str(Path(folder, "rendezvous")) if alone else share.meeting_point,
+            rdzv_configs=ALONE if alone else {"rank": share.rank},
+            local_addr=LOOPBACK if alone else None,
             run_id=uuid.uuid4().hex if alone else f"{job_id()}",
             max_restarts=0,
         )

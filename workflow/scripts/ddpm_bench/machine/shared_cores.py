@@ -34,20 +34,25 @@ def spin_on_idle_cores_only(threads: int) -> None:
     OMP_WAIT_POLICY or GOMP_SPINCOUNT is set, and without Linux's statistics or GNU's libgomp.
     """
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    running = any(thread.name == _Watch.name_of_thread for thread in threading.enumerate())
+    running = any(thread.name == Watch.name_of_thread for thread in threading.enumerate())
     library = libgomp()
     if threads > 1 and not chosen and not running and library and waited_seconds() is not None:
-        _Watch(library, threads).start()
+        Watch(library, threads).start()
 
 
 def libgomp() -> Path | None:
-    """Return the path of the libgomp that this process has loaded, or None."""
+    """Return the path of the libgomp that torch computes with, or None.
+
+    A process can have loaded another one too: packages bring their own.
+    """
     try:
         mapped = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return None
-    paths = (Path(line.split(maxsplit=5)[-1]) for line in mapped if "libgomp" in line)
-    return next((path for path in paths if path.name.startswith("libgomp")), None)
+    paths = {Path(line.split(maxsplit=5)[-1]) for line in mapped if "libgomp" in line}
+    found = sorted(path for path in paths if path.name.startswith("libgomp"))
+    with_torch = [path for path in found if "torch" in path.parts]
+    return next(iter(with_torch or found), None)
 
 
 def waited_seconds() -> float | None:
@@ -68,7 +73,7 @@ def waited_seconds() -> float | None:
     return nanoseconds / 1e9
 
 
-class _Watch(threading.Thread):
+class Watch(threading.Thread):
     """The thread that measures, and has libgomp manage more threads where cores are contended."""
 
     name_of_thread = "shared cores"
@@ -78,20 +83,24 @@ class _Watch(threading.Thread):
         self._libgomp = ctypes.CDLL(str(library))
         self._threads = threads
         self._release: threading.Event | None = None
+        self._quiet_polls = 0
 
     def run(self) -> None:
-        before, since, quiet = waited_seconds() or 0.0, time.monotonic(), 0
+        before, since = waited_seconds() or 0.0, time.monotonic()
         while True:
             time.sleep(POLL_SECONDS)
             waited, now = waited_seconds() or 0.0, time.monotonic()
-            rate = (waited - before) / (now - since)
+            self.react((waited - before) / (now - since))
             before, since = waited, now
-            quiet = quiet + 1 if rate < QUIET else 0
-            if rate > CONTENDED and self._release is None:
-                self._throttle()
-            elif quiet >= QUIET_POLLS and self._release is not None:
-                self._release.set()
-                self._release = None
+
+    def react(self, rate: float) -> None:
+        """Let threads spin or not, by the seconds that they waited for a core in each second."""
+        self._quiet_polls = self._quiet_polls + 1 if rate < QUIET else 0
+        if rate > CONTENDED and self._release is None:
+            self._throttle()
+        elif self._quiet_polls >= QUIET_POLLS and self._release is not None:
+            self._release.set()
+            self._release = None
 
     def _throttle(self) -> None:
         """Let libgomp manage one thread more than there are cores, until `_release` is set."""

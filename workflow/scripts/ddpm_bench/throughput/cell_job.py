@@ -35,6 +35,7 @@ from ddpm_bench.machine.launch import (
 )
 from ddpm_bench.machine.memory_limit import lift_ceiling, share_bytes, stay_below
 from ddpm_bench.machine.process_failures import ProcessFailure, failure_file, write_failure
+from ddpm_bench.machine.process_group import LOOPBACK
 from ddpm_bench.machine.slurm_job import job_id
 from ddpm_bench.records.cell_record import CellRecord, Environment, Measurement, in_a_line
 from ddpm_bench.records.checksums import check_file
@@ -92,7 +93,7 @@ def measure_cell(args: Namespace) -> int:
                 if leased:
                     check_gpu_in_another_process()
                 found = environment(stage, Use.begin(leased))
-                share = Share(meeting_point=f"localhost:{free_port()}")
+                share = Share(meeting_point=f"{LOOPBACK}:{free_port()}")
                 outcome = run_workers(launch_of(args, folder, share, leased))
         if outcome.signal is not None:
             return 128 + outcome.signal

@@ -30,6 +30,7 @@ from ddpm_bench.machine.process_failures import (
     gravest,
     read_failure,
 )
+from ddpm_bench.machine.process_group import one_node_environment
 from ddpm_bench.machine.signals import caught_stop_signals
 
 POLL_SECONDS = 0.05
@@ -138,6 +139,8 @@ def worker_environment(launch: Launch, local_rank: int) -> dict[str, str]:
         CELL_FOLDER: launch.folder,
         LAUNCHER: os.getpid(),
     }
+    if nodes == 1:
+        ours |= one_node_environment()
     if launch.on_cpus:
         ours["CUDA_VISIBLE_DEVICES"] = ""
     if launch.ceiling_bytes is not None:

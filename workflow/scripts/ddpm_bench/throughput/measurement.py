@@ -15,6 +15,7 @@ import torch.distributed as dist
 from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
 from ddpm_bench.machine.compute_device import gpu_is_usable
 from ddpm_bench.machine.host import usable_threads
+from ddpm_bench.machine.process_group import join_process_group
 from ddpm_bench.machine.stage_memory import bound_gpu_memory
 from ddpm_bench.records.cell_record import Measurement, Repetition
 from ddpm_bench.throughput.communication import CountedBytes, communication_share
@@ -75,10 +76,12 @@ def _process_group(strategy: str, device: torch.device) -> Iterator[None]:
         yield
         return
     on_gpu = device.type == "cuda"
-    alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world == 1 else {}
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None, **alone
-    )
+    if world == 1:
+        backend, store = "nccl" if on_gpu else "gloo", dist.HashStore()
+        device_id = device if on_gpu else None
+        dist.init_process_group(backend, store=store, rank=0, world_size=1, device_id=device_id)
+    else:
+        join_process_group(on_gpu, device if on_gpu else None)
     yield
     # After success only: NCCL would wait here for processes that wait for this one, and an
     # exception must reach the launcher, which ends them all.

@@ -13,6 +13,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.compute_device import gpu_is_usable, set_threads
+from ddpm_bench.machine.process_group import join_process_group
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
@@ -29,6 +30,7 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
     elif on_gpu:
         torch.set_float32_matmul_precision("high")  # TF32
         torch.backends.cudnn.benchmark = True
+    join_process_group(on_gpu)
     # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.
     accelerator = Accelerator(
         cpu=not on_gpu,

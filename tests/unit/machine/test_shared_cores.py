@@ -1,0 +1,108 @@
+"""Threads that wait spin on idle cores only."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import SCRIPTS
+
+from ddpm_bench.machine import shared_cores
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libgomp and statistics of Linux")
+
+# Of each stretch: processor milliseconds of all threads for a small operation and a pause, and the
+# number of threads before it.
+PAUSES = """
+import json, os, time
+import torch
+from ddpm_bench.machine import shared_cores
+torch.set_num_threads(2)
+numbers = torch.ones(1 << 17)
+watch = shared_cores.Watch(shared_cores.libgomp(), 2)
+
+def stretch():
+    began, threads = time.process_time(), len(os.listdir("/proc/self/task"))
+    for _ in range(20):
+        numbers.add_(1)
+        time.sleep(0.01)
+    return (time.process_time() - began) / 20 * 1e3, threads
+
+stretch()
+seen = [stretch()]
+watch.react(1.0)
+time.sleep(0.2)
+seen.append(stretch())
+for _ in range(shared_cores.QUIET_POLLS):
+    watch.react(0.0)
+time.sleep(0.2)
+seen.append(stretch())
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nothing spins there")
+def test_threads_stop_spinning_while_cores_are_contended_and_spin_again_afterwards():
+    unset = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-c", PAUSES],
+        env={**environment, "PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (idle, few), (contended, more), (again, few_again) = json.loads(done.stdout)
+    assert contended < idle / 3 and contended < again / 3
+    assert few == few_again < more
+
+
+class Quiet(shared_cores.Watch):
+    """A watch that counts, and changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("libc.so.6"), 2)
+        self.begun = 0
+
+    def _throttle(self) -> None:
+        self.begun += 1
+        self._release = shared_cores.threading.Event()
+
+
+def test_a_short_pause_of_the_other_program_changes_nothing():
+    watch = Quiet()
+    for rate in (0.0, 0.2, 0.9, 0.9, *[0.0] * (shared_cores.QUIET_POLLS - 1), 0.2, 0.9):
+        watch.react(rate)
+    assert watch.begun == 1
+    for rate in (*[0.0] * shared_cores.QUIET_POLLS, 0.9):
+        watch.react(rate)
+    assert watch.begun == 2
+
+
+@pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_what_the_user_has_chosen_stands(monkeypatch, variable):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(shared_cores, "libgomp", lambda: Path("libc.so.6"))
+    monkeypatch.setattr(shared_cores.Watch, "start", lambda self: pytest.fail("it watches"))
+    shared_cores.spin_on_idle_cores_only(2)
+
+
+def test_the_seconds_that_threads_wait_are_counted():
+    if shared_cores.waited_seconds() is None:
+        pytest.skip("this kernel does not count them")
+    cores = sorted(os.sched_getaffinity(0))
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(other.pid, cores[:1])
+        os.sched_setaffinity(0, cores[:1])
+        before, used = shared_cores.waited_seconds(), os.times().user
+        while os.times().user < used + 0.1:
+            pass
+        assert shared_cores.waited_seconds() - before > 0.02
+    finally:
+        os.sched_setaffinity(0, cores)
+        other.kill()
+        other.wait()
