@@ -10,16 +10,12 @@ from exact_network import MEAN, SPREAD, ExactNetwork, estimated, standardised
 
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
+from ddpm_bench.config.noise_levels import visited_timesteps
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import noise_schedule
 from ddpm_bench.sampling.sampler import Sampler
-from ddpm_bench.sampling.solvers import (
-    signal_powers,
-    solve,
-    visited_levels,
-    visited_timesteps,
-)
+from ddpm_bench.sampling.solvers import signal_powers, solve, visited_levels
 
 SCHEDULERS = ("ddpm", "ddim", "dpmsolver++", "unipc", "euler", "euler-ancestral", "heun")
 PIXELS = 320  # 102,400 of them are as many samples
@@ -100,8 +96,8 @@ def test_samples_have_the_mean_and_variance_of_the_data(drawing, even, diffusion
         ({"solver_order": 1}, 1),
         ({"solver_order": 2}, 2),
         # diffusers' third-order update has half of the term of the second derivative (its D2 is
-        # h^2 D''/2, so the integral has twice the factor that stands there): its errors are
-        # smaller than those of order 2, but fall as they do. With the whole term the slope is 3.
+        # h^2 D''/2, so the integral has twice the factor that stands there): its errors fall as
+        # those of order 2 do. With the whole term the slope is 3.
         ({"solver_order": 3}, 2),
         # The corrector adds one (Zhao et al. 2023, theorem 3.1).
         ({"scheduler": "unipc", "solver_order": 1}, 2),
@@ -143,13 +139,14 @@ def error_at_a_fixed_level(drawing: dict, betas: np.ndarray, steps: int) -> floa
     ids=lambda keys: keys["beta_schedule"],
 )
 def test_a_few_steps_from_pure_noise_end_in_finite_images(scheduler, steps, diffusion):
+    if scheduler == "heun" and steps in (2, 7):
+        steps = 12  # fewer overshoot and are refused
     made = sampler({"scheduler": scheduler, "steps": steps}, diffusion, size=8)
     way = list(made.denoise(0, 2))
     assert len(way) == steps
     assert all(torch.isfinite(images).all() for images, _ in way)
     last, estimate = way[-1]
-    if scheduler != "heun":  # whose few steps overshoot
-        assert (last - MEAN).abs().max() < 5 * SPREAD
+    assert (last - MEAN).abs().max() < 5 * SPREAD
     assert torch.allclose(last, estimate, rtol=0.01, atol=0.01), (
         "the last step goes to the estimate"
     )
@@ -178,9 +175,9 @@ def test_the_listed_timesteps_are_visited_from_standard_noise_on(scheduler):
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_heun_asks_twice_in_each_step_but_the_last_and_others_once(scheduler):
-    made = sampler({"scheduler": scheduler, "steps": 6}, {}, size=8)
+    made = sampler({"scheduler": scheduler, "steps": 12}, {}, size=8)
     list(made.denoise(0, 1))
-    assert len(made._model.times) == (11 if scheduler == "heun" else 6)
+    assert len(made._model.times) == (23 if scheduler == "heun" else 12)
     assert made.stage.drawing.network_evaluations() == len(made._model.times)
 
 

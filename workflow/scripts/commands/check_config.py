@@ -4,6 +4,8 @@
 Snakemake does the same when it starts. For a file that is not YAML, this also names the line.
 """
 
+import sys
+
 from command import config_parser, run
 
 from ddpm_bench.config.loading import read_config
@@ -11,7 +13,8 @@ from ddpm_bench.config.loading import read_config
 
 def main() -> None:
     options = config_parser(__doc__)
-    read_config(options.parse_args().configfile)
+    for note in read_config(options.parse_args().configfile).notes():
+        print(f"warning: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

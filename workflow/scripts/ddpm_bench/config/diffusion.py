@@ -39,7 +39,20 @@ class Diffusion(Block):
         "0.012 for scaled_linear.",
     )
 
+    rescale_zero_terminal_snr: bool = Field(
+        False,
+        description="Rescale the schedule so that nothing of the image is left at its end, where "
+        "sampling begins (Lin et al. 2024, algorithm 1). For pred_v and pred_x0, whose error then "
+        "has the weight SNR + 1 in units of the image's (Salimans & Ho 2022, section 4), 1 for v.",
+    )
+
     def problems(self) -> Iterator[str]:
+        if self.rescale_zero_terminal_snr and self.objective == "pred_noise":
+            yield (
+                "rescale_zero_terminal_snr: nothing of the image is left at the last timestep, so "
+                "the noise there says nothing about it; set objective: pred_v (Lin et al. 2024, "
+                "section 3.2) or pred_x0"
+            )
         start, end = self.ends()
         if self.beta_schedule not in WITH_ENDS:
             for name in ("beta_start", "beta_end"):
@@ -50,6 +63,11 @@ class Diffusion(Block):
                 f"beta_start = {start:g} must be below beta_end = {end:g}, and that below 1; "
                 "give both, or more timesteps"
             )
+
+    def schedule_name(self) -> str:
+        """Return the schedule in words, like "linear betas rescaled to zero terminal SNR"."""
+        rescaled = " rescaled to zero terminal SNR" if self.rescale_zero_terminal_snr else ""
+        return f"{self.beta_schedule} betas{rescaled}"
 
     def ends(self) -> tuple[float, float]:
         """Return first and last beta of a linear or scaled_linear schedule.

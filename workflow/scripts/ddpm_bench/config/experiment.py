@@ -18,6 +18,7 @@ from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.selection import Best, Keep
+from ddpm_bench.config.solver_limits import noise_note, solver_misfits
 from ddpm_bench.config.sweep import Sweep
 from ddpm_bench.config.sweep_members import SweptExperiment
 from ddpm_bench.config.training import Train, Validation
@@ -61,6 +62,14 @@ class Experiment(Block):
     def problems(self) -> Iterator[str]:
         if self.best is not None:
             yield from self.best.misfits(self.samples, self.scores)
+        for name, drawing in self.samples.items():
+            for misfit in solver_misfits(drawing, self.diffusion, self.autoencoder is not None):
+                yield f"samples.{name}: {misfit}"
+        if self.diffusion.rescale_zero_terminal_snr and self.train.min_snr_gamma is not None:
+            yield (
+                f"train.min_snr_gamma = {self.train.min_snr_gamma:g} weights the last timestep of "
+                "diffusion.rescale_zero_terminal_snr with its SNR, which is 0; remove one"
+            )
 
 
 def _jobs(training: Autoencoder | Experiment) -> int:
@@ -103,6 +112,15 @@ class Config(Block):
         """All that is trained, by name: autoencoders first, whose latents experiments need."""
         return {**self.autoencoders, **self.experiments}
 
+    def notes(self) -> list[str]:
+        """Return a line for each schedule that ends in too little noise, with its experiments."""
+        users: dict[str, list[str]] = {}
+        for name, keys in self.experiments.items():
+            note = noise_note(keys.diffusion)
+            if note is not None:
+                users.setdefault(note, []).append(name)
+        return [f"diffusion of {some_of(names)}: {note}" for note, names in users.items()]
+
     def problems(self) -> Iterator[str]:
         """Yield what cannot lie side by side, and too much work for one workflow."""
         jobs = sum(map(_jobs, self.trainings.values()))
@@ -137,3 +155,9 @@ class Config(Block):
                         f"{where}.fid_statistics: two files of statistics have the name "
                         f"{given.name!r}; give each its own"
                     )
+
+
+def some_of(names: list[str]) -> str:
+    """Return the first three names as text, and the number of the others."""
+    others = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + others

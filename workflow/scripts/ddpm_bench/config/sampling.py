@@ -97,8 +97,8 @@ class Drawing(Block):
         ge=1,
         le=3,
         description="Order of dpmsolver++ and unipc, to which unipc's corrector adds one; null: "
-        "2. The error of diffusers' dpmsolver++ of order 3 is below that of order 2, but falls no "
-        "faster with the number of steps.",
+        "2. Order 3 of diffusers' dpmsolver++ does not err less in general: on Gaussian data up to "
+        "8 times as much with 80 trailing steps or more, or with 10 at the levels of Karras et al.",
     )
     steps: ForwardSteps = Field(
         20,
@@ -113,7 +113,9 @@ class Drawing(Block):
         "the latter.",
     )
     timestep_spacing: Literal["trailing", "linspace", "leading"] = Field(
-        "trailing", description="Choice of the visited timesteps (Lin et al. 2024, table 2)."
+        "trailing",
+        description="Choice of the visited timesteps (Lin et al. 2024, table 2); dpmsolver++ and "
+        "unipc leave out timestep 0 of the other two, as diffusers' do.",
     )
     timesteps: Annotated[Timesteps, Field(min_length=1)] | None = Field(
         None,
@@ -126,7 +128,7 @@ class Drawing(Block):
         description="Noise levels of Karras 2022, eq. 5, from 80 (or the schedule's highest) to "
         "the schedule's lowest, instead of a spacing: for dpmsolver++, unipc, euler, heun. null: "
         "true for heun, whose error at evenly spaced timesteps is large, unless timesteps are "
-        "given.",
+        "given. Few steps of heun overshoot and are refused: it takes about 10 or more.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Precision of the network; the solver's steps are in float32."

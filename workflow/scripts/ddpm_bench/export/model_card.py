@@ -122,7 +122,7 @@ def training_lines(config: Config, experiment: str, best: Winner) -> str:
     lines = {
         "network": keys.model.name,
         "objective": f"{diffusion.objective}, {diffusion.timesteps:,} timesteps, "
-        f"{diffusion.beta_schedule} betas",
+        f"{diffusion.schedule_name()}",
         "optimiser": f"{train.optimizer}, learning rate {train.learning_rate:g} "
         f"({train.lr_schedule}), batches of {train.batch_size}",
         "precision": train.precision,

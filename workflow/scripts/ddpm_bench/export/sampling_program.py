@@ -15,10 +15,11 @@ from typing import Any
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from ddpm_bench.config.networks import Model, Unet, VqVae
+from ddpm_bench.config.noise_levels import usable_timesteps
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.models.denoiser import unet_arguments
-from ddpm_bench.models.diffusion import noise_schedule
-from ddpm_bench.sampling.solvers import visited_levels, visited_timesteps
+from ddpm_bench.models.diffusion import named_schedule, noise_schedule
+from ddpm_bench.sampling.solvers import Level, first_order_steps, visited_levels
 
 IMAGES, COLUMNS = 16, 4
 PREDICTIONS = {"pred_noise": "epsilon", "pred_x0": "sample", "pred_v": "v_prediction"}
@@ -36,6 +37,7 @@ class Steps:
 
     scheduler: SchedulerMixin
     timesteps: list[int]  # that are visited, descending
+    first_order: list[int]  # those from which a step takes the first order
     clipped: bool  # whether the program itself clips estimates of the clean image
     as_drawn: bool  # whether the set was drawn by the same equations
 
@@ -43,31 +45,43 @@ class Steps:
 def steps_of(stage: SampleStage) -> Steps:
     """Return the scheduler that draws as a set was drawn, or the nearest to it."""
     drawing, diffusion = stage.drawing, stage.diffusion
-    betas = noise_schedule(diffusion).numpy()
     bounded = stage.latents() is None
     adds_noise = drawing.scheduler in ("ddpm", "euler-ancestral") or drawing.eta == 1
-    clipped = bounded and drawing.scheduler == "ddim" and not adds_noise
+    clipped = bounded and not adds_noise
     predicted = "sample" if stage.model.self_condition or clipped else None
+    # diffusers rescales the betas itself, and keeps the last sigma finite.
+    rescaled = diffusion.rescale_zero_terminal_snr
     options: dict[str, Any] = {
         "num_train_timesteps": diffusion.timesteps,
-        "trained_betas": betas.tolist(),
+        "trained_betas": named_schedule(diffusion).tolist(),
         "prediction_type": predicted or PREDICTIONS[diffusion.objective],
+        **({"rescale_betas_zero_snr": True} if rescaled else {}),
     }
     if adds_noise:
-        clip_sample = bounded and drawing.scheduler != "euler-ancestral"
         variance = (drawing.variance or "fixed-small").replace("-", "_")
-        scheduler = DDPMScheduler(**options, clip_sample=clip_sample, variance_type=variance)
+        scheduler = DDPMScheduler(**options, clip_sample=bounded, variance_type=variance)
     else:
         first_order = drawing.scheduler in ("ddim", "euler")
         order = 1 if first_order else drawing.solver_order or 2
         scheduler = DPMSolverMultistepScheduler(**options, solver_order=order)
-    if drawing.karras_spaced():
-        times = visited_timesteps("trailing", diffusion.timesteps, drawing.steps)
-    else:
-        times = [int(level.time) for level in visited_levels(drawing, betas)]
+    levels = program_levels(stage)
+    times = [int(level.time) for level in levels]
+    restarts = [] if adds_noise or order == 1 else sorted(first_order_steps(levels))
     other = drawing.scheduler in ("unipc", "heun") or 0 < drawing.eta < 1
     as_drawn = not (other or drawing.karras_spaced())
-    return Steps(scheduler, times, clipped, as_drawn)
+    return Steps(scheduler, times, [times[number] for number in restarts], clipped, as_drawn)
+
+
+def program_levels(stage: SampleStage) -> list[Level]:
+    """Return the levels that the program visits: those of the set, or as many timesteps.
+
+    The levels of Karras et al. lie between timesteps, which the program cannot visit.
+    """
+    drawing, betas = stage.drawing, noise_schedule(stage.diffusion).numpy()
+    if drawing.karras_spaced():
+        drawing = Drawing(steps=drawing.steps)
+    usable = usable_timesteps(stage.diffusion, stage.latents() is not None)
+    return visited_levels(drawing, betas, usable)
 
 
 def program(stage: SampleStage, steps: Steps) -> str:
@@ -155,9 +169,12 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     seen, bounded = stage.model.self_condition, stage.latents() is None
     lines = ["seen = torch.zeros_like(images)"] if seen else []
     lines += ["with torch.inference_mode():", "    for time in scheduler.timesteps:"]
+    if steps.first_order:  # a step much longer than the one before
+        lines += [f"        if int(time) in {steps.first_order}:"]
+        lines += ["            scheduler.lower_order_nums = 0  # the next step has the first order"]
     prediction = network_call(stage.model)
     if not (seen or steps.clipped):
-        return [*lines, f"        images = scheduler.step({prediction}, time, images).prev_sample"]
+        return [*lines, *step_lines(prediction, steps)]
     lines += [f"        prediction = {prediction}"]
     if stage.diffusion.objective != "pred_x0":
         lines += ["        power = scheduler.alphas_cumprod[int(time)].item()"]
@@ -167,7 +184,16 @@ def loop(stage: SampleStage, steps: Steps) -> list[str]:
     lines += [f"        clean = {clean}"]
     if seen:
         lines += ["        seen = clean.clamp(-1, 1)" if bounded else "        seen = clean"]
-    return [*lines, "        images = scheduler.step(clean, time, images).prev_sample"]
+    return [*lines, *step_lines("clean", steps)]
+
+
+def step_lines(prediction: str, steps: Steps) -> list[str]:
+    """Return the lines of a solver step; the last one of fixed-large adds no noise."""
+    taken = f"scheduler.step({prediction}, time, images)"
+    if getattr(steps.scheduler.config, "variance_type", None) != "fixed_large":
+        return [f"        images = {taken}.prev_sample"]
+    last = "images = step.pred_original_sample  # the last step adds no noise"
+    return [f"        step = {taken}", "        images = step.prev_sample", last]
 
 
 def network_call(model: Model) -> str:

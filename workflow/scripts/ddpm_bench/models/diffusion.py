@@ -33,7 +33,26 @@ def noise_schedule(keys: Diffusion) -> torch.Tensor:
 
     linear: Ho et al. 2020; scaled_linear: linear in the square root, Rombach et al. 2022; cosine:
     Nichol & Dhariwal 2021; sigmoid: Jabri et al. 2022; both as denoising-diffusion-pytorch does.
+    With `rescale_zero_terminal_snr` the last one is 1.
     """
+    betas = named_schedule(keys)
+    return with_zero_terminal_snr(betas) if keys.rescale_zero_terminal_snr else betas
+
+
+def with_zero_terminal_snr(betas: torch.Tensor) -> torch.Tensor:
+    """Return betas that leave nothing of the image at the end: float64 [T].
+
+    sqrt(abar) is shifted to 0 there and scaled to keep its first value (Lin et al. 2024, algorithm
+    1).
+    """
+    roots = torch.cumprod(1 - betas, 0).sqrt()
+    roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    powers = torch.cat([torch.ones_like(roots[:1]), roots**2])
+    return 1 - powers[1:] / powers[:-1]
+
+
+def named_schedule(keys: Diffusion) -> torch.Tensor:
+    """Return the betas of the schedule of this name before any rescaling: float64 [T]."""
     if keys.beta_schedule in WITH_ENDS:
         start, end = keys.ends()
         if keys.beta_schedule == "linear":
@@ -51,13 +70,17 @@ def build_schedule(
 
     Weights turn the error of any objective into that of the noise up to a factor: 1 for eps, SNR
     for x_0, SNR / (SNR + 1) for v, as in denoising-diffusion-pytorch; with `min_snr_gamma` SNR is
-    cut at it there (Hang et al. 2023, section 3.4), so eps has min(SNR, gamma) / SNR.
+    cut at it there (Hang et al. 2023, section 3.4), so eps has min(SNR, gamma) / SNR. With
+    `rescale_zero_terminal_snr`, where those would leave the end untrained, x_0 has SNR + 1 and v
+    has 1 (Salimans & Ho 2022, section 4).
     """
     betas = noise_schedule(keys)
     alphas_cumprod = torch.cumprod(1 - betas, 0)
     snr = alphas_cumprod / (1 - alphas_cumprod)
     cut = snr if min_snr_gamma is None else snr.clamp(max=min_snr_gamma)
     weights = {"pred_noise": cut / snr, "pred_x0": cut, "pred_v": cut / (snr + 1)}
+    if keys.rescale_zero_terminal_snr:
+        weights = {"pred_x0": snr + 1, "pred_v": torch.ones_like(snr)}
     values = (
         betas,
         alphas_cumprod.sqrt(),

@@ -47,8 +47,8 @@ class Run:
         return jobs.work_names(self.config)
 
     def note_what_changed(self) -> None:
-        """Log which trainings begin anew, and what is particular about sweeps."""
-        for note in retrainings(self.config):
+        """Log which trainings begin anew, and what is particular about schedules and sweeps."""
+        for note in [*self.config.notes(), *retrainings(self.config)]:
             self.logger.warning(note)
         for name, found in self.config.sweeps.items():
             if found.note is not None:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ddpm_bench.config.noise_levels import usable_timesteps
 from ddpm_bench.config.sampling import SampleRun, SampleStage
+from ddpm_bench.config.solver_limits import solver_misfits
+from ddpm_bench.errors import UserError
 from ddpm_bench.images.grid import spread
 from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.machine.host import processor
@@ -33,7 +36,8 @@ class Sampler:
     """Network of a checkpoint with the scheduler of a set.
 
     weights: the EMA parameters of a checkpoint, by name, on the CPU. decoder: turns latents into
-    images if the model draws latents.
+    images if the model draws latents. Raises UserError if the set's solver is not stable for the
+    process.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class Sampler:
     ) -> None:
         self.stage, self.device, self._decoder = stage, device, decoder
         self._latents = stage.latents()
+        in_latents = self._latents is not None
+        for misfit in solver_misfits(stage.drawing, stage.diffusion, in_latents):
+            raise UserError(misfit)
         model = build_model(
             stage.model, self._latents.channels if self._latents else stage.channels
         )
@@ -90,6 +97,7 @@ class Sampler:
             noise,
             generators,
             bounded=self._latents is None,
+            usable=usable_timesteps(stage.diffusion, self._latents is not None),
         )
 
     def _estimate(self) -> Estimate:

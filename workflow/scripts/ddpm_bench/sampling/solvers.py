@@ -1,12 +1,13 @@
 """Solvers: steps from noise to an image, by estimates of the clean image at each noise level.
 
 Every noise level is x = signal x_0 + spread eps with signal^2 + spread^2 = 1 (Ho et al. 2020, eq.
-4), and the network is evaluated on images of this scale. The visited levels are chosen here, the
-same for all solvers; the steps between them are those of diffusers' schedulers, except for ddim,
+4), and the network is evaluated on images of this scale. The visited levels are chosen in
+config/noise_levels.py; the steps between them are those of diffusers' schedulers, except for ddim,
 whose scheduler there can only step by T // steps.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,12 @@ import numpy as np
 import torch
 from diffusers import SchedulerMixin
 
-from ddpm_bench.config.sampling import Drawing, expanded_timesteps
+from ddpm_bench.config.noise_levels import LEAST_SIGNAL, karras_sigmas, times_of
+from ddpm_bench.config.sampling import Drawing
 
-# Its sigma is 65,536: a step from there to 0 in float32 has an error below half a grey level.
-LEAST_SIGNAL = 2.0**-16
-KARRAS_RHO, KARRAS_HIGHEST = 7.0, 80.0  # Karras et al. 2022, table 1
+# A step of a multistep solver that is this many times as long as the one before, in log sigma,
+# takes the first order: a slope over a short step, carried on over a long one, overshoots.
+LONGEST_STEP = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,35 +56,44 @@ def solve(
     noise: torch.Tensor,
     generators: Sequence[torch.Generator],
     bounded: bool = True,
+    usable: int | None = None,
 ) -> Steps:
     """Lead noise to images; yield after each solver step.
 
     betas: float64 [T]; noise: float32 [N, C, H, W], standard normal, the images at the first level;
     generators: one per image, for the solvers that add noise; bounded: whether images lie in [-1,
-    1], to which ddpm and ddim then clip their estimates; latents are not bounded.
+    1], to which estimates are then clipped, as in denoising-diffusion-pytorch: close to pure noise
+    an estimate from predicted noise is the network's error times 1 / signal. Latents are not
+    bounded. usable: how many timesteps there are to begin at (`noise_levels.usable_timesteps`);
+    None: all.
     """
-    levels = visited_levels(drawing, betas)
+    levels = visited_levels(drawing, betas, usable)
+    if bounded:
+        estimate = clipped(estimate)
     if drawing.scheduler == "ddim":
-        return ddim_steps(levels, drawing.eta, estimate, noise, generators, bounded)
+        return ddim_steps(levels, drawing.eta, estimate, noise, generators)
     if drawing.scheduler == "ddpm":
-        scheduler = ddpm_scheduler(levels, betas, bounded, drawing.variance or "fixed-small")
+        scheduler = ddpm_scheduler(levels, betas, drawing.variance or "fixed-small")
     else:
-        scheduler = sigma_scheduler(drawing, levels, betas)
+        scheduler = sigma_scheduler(drawing, levels, len(betas))
     return scheduler_steps(scheduler, levels, estimate, noise, generators)
 
 
-def visited_levels(drawing: Drawing, betas: np.ndarray) -> list[Level]:
+def clipped(estimate: Estimate) -> Estimate:
+    """Return the function with its estimates clipped to [-1, 1]."""
+    return lambda noised, level: estimate(noised, level).clamp(-1.0, 1.0)
+
+
+def visited_levels(drawing: Drawing, betas: np.ndarray, usable: int | None = None) -> list[Level]:
     """Return the noise levels that a set visits, descending.
 
-    The last step goes from the last level to the image. betas: float64 [T].
+    The last step goes from the last level to the image. betas: float64 [T]; usable: how many
+    timesteps there are to begin at; None: all.
     """
     if drawing.karras_spaced():
         return karras_levels(betas, drawing.steps)
-    if drawing.timesteps is not None:
-        times = expanded_timesteps(drawing.timesteps)
-    else:
-        times = visited_timesteps(drawing.timestep_spacing, len(betas), drawing.steps)
     alphas_cumprod = signal_powers(betas)
+    times = times_of(drawing, usable or len(betas))
     return [level_at(time, alphas_cumprod[time]) for time in times]
 
 
@@ -101,42 +112,33 @@ def signal_powers(betas: np.ndarray) -> np.ndarray:
     return np.maximum(np.cumprod(1.0 - betas), floor)
 
 
-def visited_timesteps(spacing: str, timesteps: int, steps: int) -> list[int]:
-    """Return the timesteps that a sampler visits, descending in 0 .. timesteps - 1.
-
-    The spacings are those of Lin et al. 2024, table 2. All timesteps are different for every steps
-    <= timesteps. Computed in integers: with floating-point steps, some counts end in a timestep of
-    -1.
-    """
-    if spacing == "trailing":  # from T down in equal steps to one step above 0
-        above_zero = [rounded(timesteps * count, steps) for count in range(steps, 0, -1)]
-        return [time - 1 for time in above_zero]
-    if spacing == "leading":  # whole strides up from 0
-        return [count * (timesteps // steps) for count in range(steps - 1, -1, -1)]
-    if steps == 1:
-        return [timesteps - 1]
-    return [rounded((timesteps - 1) * count, steps - 1) for count in range(steps - 1, -1, -1)]
-
-
-def rounded(numerator: int, denominator: int) -> int:
-    """Return the quotient of two non-negative integers, rounded half up."""
-    return (2 * numerator + denominator) // (2 * denominator)
-
-
 def karras_levels(betas: np.ndarray, steps: int) -> list[Level]:
-    """Return levels evenly spaced in sigma^(1/7), descending.
+    """Return the levels of Karras et al. 2022, eq. 5, descending.
 
-    Karras et al. 2022, eq. 5 and table 1. They go from 80, or the schedule's highest sigma if that
-    is lower, to its lowest; the timestep of each is interpolated in log sigma.
+    The timestep of each is interpolated in log sigma.
     """
     sigmas = np.sqrt(1.0 / signal_powers(betas) - 1.0)
-    highest = min(sigmas[-1], KARRAS_HIGHEST)
-    roots = np.linspace(highest ** (1 / KARRAS_RHO), sigmas[0] ** (1 / KARRAS_RHO), steps)
-    chosen = roots**KARRAS_RHO
+    chosen = np.array(karras_sigmas(sigmas[0], sigmas[-1], steps))
     times = np.interp(np.log(chosen), np.log(sigmas), np.arange(len(sigmas)))
     return [
         level_at(time, 1.0 / (1.0 + sigma**2)) for time, sigma in zip(times, chosen, strict=True)
     ]
+
+
+def first_order_steps(levels: Sequence[Level]) -> set[int]:
+    """Return the numbers, from 0, of the steps that a multistep solver takes with the first order.
+
+    They are those much longer than the one before (`LONGEST_STEP`). The last step, to the image,
+    has the first order in diffusers' solvers anyway.
+    """
+    lengths = [
+        math.log(level.sigma / following.sigma) for level, following in itertools.pairwise(levels)
+    ]
+    return {
+        number
+        for number, (before, length) in enumerate(itertools.pairwise(lengths), 1)
+        if length > LONGEST_STEP * before
+    }
 
 
 def ddim_steps(
@@ -145,19 +147,16 @@ def ddim_steps(
     estimate: Estimate,
     images: torch.Tensor,
     generators: Sequence[torch.Generator],
-    bounded: bool = True,
 ) -> Steps:
     """Step as Song et al. 2021, eq. 12, with the noise of eq. 16.
 
-    eta 0 adds none, eta 1 as much as DDPM. Bounded estimates are clipped to [-1, 1], and the
-    direction to x_t is computed from the clipped one.
+    eta 0 adds none, eta 1 as much as DDPM. The direction to x_t is computed from the estimate.
     """
     for level, following in itertools.pairwise([*levels, CLEAN]):
         clean = estimate(images, level)
-        clipped = clean.clamp(-1.0, 1.0) if bounded else clean
-        direction = (images - level.signal * clipped) / level.spread
+        direction = (images - level.signal * clean) / level.spread
         added = eta * ddpm_noise(level, following)
-        images = following.signal * clipped
+        images = following.signal * clean
         images = images + (following.spread**2 - added**2) ** 0.5 * direction
         if added:
             images = images + added * fresh_noise(images, generators)
@@ -179,19 +178,16 @@ def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> to
     return torch.stack(drawn).to(like)
 
 
-def ddpm_scheduler(
-    levels: list[Level], betas: np.ndarray, bounded: bool, variance: str
-) -> SchedulerMixin:
+def ddpm_scheduler(levels: list[Level], betas: np.ndarray, variance: str) -> SchedulerMixin:
     """Return a scheduler for Ho et al. 2020, eq. 7, between the visited timesteps.
 
-    Bounded estimates are clipped to [-1, 1]. variance: fixed-small, that of eq. 7, or fixed-large,
-    1 - abar_t / abar_(t-1) in its place.
+    variance: fixed-small, that of eq. 7, or fixed-large, 1 - abar_t / abar_(t-1) in its place.
     """
     scheduler = diffusers.DDPMScheduler(
         len(betas),
         trained_betas=betas,
         prediction_type="sample",
-        clip_sample=bounded,
+        clip_sample=False,
         variance_type=variance.replace("-", "_"),
     )
     scheduler.alphas_cumprod = torch.from_numpy(signal_powers(betas))
@@ -199,11 +195,12 @@ def ddpm_scheduler(
     return scheduler
 
 
-def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) -> SchedulerMixin:
+def sigma_scheduler(drawing: Drawing, levels: list[Level], timesteps: int) -> SchedulerMixin:
     """Return a solver that steps from sigma to sigma.
 
     dpmsolver++: Lu et al. 2022, multistep; unipc: Zhao et al. 2023, with its corrector; euler and
-    heun: Karras et al. 2022, algorithm 2 without noise; euler-ancestral: k-diffusion's.
+    heun: Karras et al. 2022, algorithm 2 without noise; euler-ancestral: k-diffusion's. timesteps:
+    those of the forward process.
     """
     order = {"solver_order": drawing.solver_order or 2}
     kind, options = {
@@ -214,7 +211,7 @@ def sigma_scheduler(drawing: Drawing, levels: list[Level], betas: np.ndarray) ->
         "heun": (diffusers.HeunDiscreteScheduler, {}),
     }[drawing.scheduler]
     prediction = "v_prediction" if drawing.scheduler == "euler-ancestral" else "sample"
-    scheduler = kind(len(betas), trained_betas=betas, prediction_type=prediction, **options)
+    scheduler = kind(timesteps, prediction_type=prediction, **options)
     scheduler.set_timesteps(len(levels))
     # Not every scheduler takes a list of timesteps, and their own spacings differ.
     sigmas = torch.tensor([*(level.sigma for level in levels), 0.0], dtype=torch.float64)
@@ -234,23 +231,33 @@ def scheduler_steps(
     noise: torch.Tensor,
     generators: Sequence[torch.Generator],
 ) -> Steps:
-    """Step through these levels with one of diffusers' schedulers; yield after each step."""
+    """Step through these levels with one of diffusers' schedulers; yield after each step.
+
+    The last step of ddpm adds no noise (Ho et al. 2020, algorithm 2), which diffusers' does where
+    the last timestep is above 0.
+    """
     evaluates_twice = isinstance(scheduler, diffusers.HeunDiscreteScheduler)
     evaluated = levels if not evaluates_twice else [levels[0], *np.repeat(levels[1:], 2)]
     following = iter([*levels[1:], CLEAN])
     images = noise / scale(scheduler, levels[0])
     options = {"generator": list(generators)} if adds_noise(scheduler) else {}
+    restarts = first_order_steps(levels) if isinstance(scheduler, MULTISTEP) else set()
     for number, (level, time) in enumerate(zip(evaluated, scheduler.timesteps, strict=True), 1):
         noised = scheduler.scale_model_input(images, time)
         clean = estimate(noised, level)
         given = clean
         if scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022, section 4
             given = (level.signal * noised - clean) / level.spread
+        if number - 1 in restarts:
+            scheduler.lower_order_nums = 0  # as in the first step, which has no step before it
         images = scheduler.step(given, time, images, **options).prev_sample
+        if isinstance(scheduler, diffusers.DDPMScheduler) and number == len(levels):
+            images = clean
         if not evaluates_twice or number % 2 == 0 or number == len(evaluated):
             yield images * scale(scheduler, next(following)), clean
 
 
+MULTISTEP = (diffusers.DPMSolverMultistepScheduler, diffusers.UniPCMultistepScheduler)
 ON_THE_SIGMA_SCALE = (
     diffusers.EulerDiscreteScheduler,
     diffusers.EulerAncestralDiscreteScheduler,

@@ -22,17 +22,20 @@ def schedule_table(keys: Diffusion, min_snr_gamma: float | None = None) -> pd.Da
     Columns: timestep, beta, alpha_bar, sigma, loss_weight, and uncut_weight, the weight without
     min-SNR. x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, alpha_bar_t the product of 1 -
     beta up to t (Ho et al. 2020, eq. 4); sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise
-    level of x_t / sqrt(alpha_bar_t) (Karras et al. 2022, table 1); SNR_t = sigma_t**-2.
+    level of x_t / sqrt(alpha_bar_t) (Karras et al. 2022, table 1), infinite where alpha_bar is 0;
+    SNR_t = sigma_t**-2.
     """
     cpu = torch.device("cpu")
     betas = noise_schedule(keys).numpy()
     alpha_bar = np.cumprod(1 - betas)
+    with np.errstate(divide="ignore"):
+        sigmas = np.sqrt((1 - alpha_bar) / alpha_bar)
     return pd.DataFrame(
         {
             "timestep": np.arange(len(betas)),
             "beta": betas,
             "alpha_bar": alpha_bar,
-            "sigma": np.sqrt((1 - alpha_bar) / alpha_bar),
+            "sigma": sigmas,
             "loss_weight": build_schedule(keys, cpu, min_snr_gamma).loss_weight.double().numpy(),
             "uncut_weight": build_schedule(keys, cpu).loss_weight.double().numpy(),
         }
@@ -63,6 +66,8 @@ def described(keys: Diffusion) -> str:
     if keys.beta_schedule in WITH_ENDS:
         start, end = keys.ends()
         name += f" from {number(start)} to {number(end)}"
+    if keys.rescale_zero_terminal_snr:
+        name += ", rescaled to zero terminal SNR"
     return f"{name}, {keys.timesteps:,} timesteps"
 
 
@@ -81,8 +86,9 @@ def draw_sigmas(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_title("noise in units of the image", loc="left")
     axes.set_ylabel(r"$\sigma = \sqrt{(1 - \bar{\alpha})\,/\,\bar{\alpha}}$, log axis")
     show_powers_of_ten(axes)
+    highest = number(sigmas.iloc[-1]) if np.isfinite(sigmas.iloc[-1]) else "\N{INFINITY}"
     axes.annotate(
-        f"from {number(sigmas.iloc[0])} to {number(sigmas.iloc[-1])}", (0.04, 0.93),
+        f"from {number(sigmas.iloc[0])} to {highest}", (0.04, 0.93),
         xycoords="axes fraction", va="top", fontsize=14,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
     )  # fmt: skip
