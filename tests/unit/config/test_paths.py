@@ -49,7 +49,7 @@ def test_the_working_folder_is_absolute(tmp_path, written):
         ("", "is empty"),
         ("{x}", "has { and }, which Snakemake reads as a wildcard"),
         ("a<b>", "has < and >, which Snakemake reads"),
-        ("a\0b", "has a control character"),
+        ("a\0b", "text cannot have this character"),
         ("a\nb", "has a control character"),
         ("x" * 300, "has 300 bytes, and at most 255"),
         ("é" * 128, "has 256 bytes"),

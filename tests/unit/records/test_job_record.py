@@ -39,7 +39,15 @@ def test_the_job_of_every_output_is_found():
             names = {**values, **(images if "images-{first}" in pattern else {})}
             other = {
                 name: "x"
-                for name in ("dataset", "experiment", "autoencoder", "samples", "score", "space")
+                for name in (
+                    "dataset",
+                    "experiment",
+                    "autoencoder",
+                    "samples",
+                    "score",
+                    "space",
+                    "fetched",
+                )
             }
             every = {**other, "split": "train", "sweep": "x", "cell": "x", **names}
             found = job_of_file(pattern.format(**every))

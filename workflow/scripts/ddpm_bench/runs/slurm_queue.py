@@ -17,6 +17,7 @@ from pathlib import Path
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.benchmark_cells import BENCHMARK, is_cell_name
+from ddpm_bench.planning.fetched_files import datasets_by_fetched_name
 from ddpm_bench.planning.jobs import all_datasets
 
 SEPARATOR = "\x1f"  # stands in no name
@@ -54,7 +55,7 @@ WILDCARDS = {
     "plot_closest_pairs": ("experiment", "score", "samples"),
     "plot_samplers": ("experiment",),
     "measure_cell": ("cell",),
-    "fetch": ("dataset",),
+    "fetch": ("fetched",),
     "collect": ("experiment",),
     "thin": ("experiment",),
     "best": ("experiment",),
@@ -156,6 +157,8 @@ def belongs_to_study(config: Config, rule: str, wildcards: str, separator: str =
     kinds = WILDCARDS[rule]
     if kinds[0] == "cell":
         return BENCHMARK if is_cell_name(config, wildcards) else None
+    if kinds[0] == "fetched":
+        return datasets_by_fetched_name(config).get(wildcards)
     names = list(config.trainings)
     if kinds[0] == "dataset":
         names = all_datasets(config)
