@@ -10,8 +10,8 @@ from small_trainer import difference, run_to_end, small_stage, small_trainer, we
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.config.training import TrainRun
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning import stages

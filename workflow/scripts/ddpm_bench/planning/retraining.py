@@ -30,7 +30,8 @@ def retraining(config: Config, experiment: str) -> str | None:
     before = _flat(current.keys)
     now = _flat(json.loads(train_stage(config, experiment)))
     changed = [
-        f"{NAMES.get(key, key)} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
+        f"{NAMES.get(key, key)} was {before.get(key, 'at its default')}, "
+        f"is {now.get(key, 'at its default')}"
         for key in sorted({*before, *now} - {f"train.{key}" for key in KEYS_OF_KEPT_WEIGHTS})
         if before.get(key) != now.get(key)
     ]
