@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.training import TrainRun
+from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning import stages
@@ -112,6 +113,16 @@ def test_a_training_that_begins_anew_says_which_keys_have_changed(tmp_path):
     assert note.startswith("experiments.small is trained anew, because ")
     assert "train.learning_rate was at its default, is 0.1" in note
     assert "train.seed was at its default, is 3" in note
+
+
+def test_a_training_of_earlier_code_says_that_the_code_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setitem(VERSIONS, "train", 7)
+    raw = study(tmp_path)
+    stage = json.loads(stages.train_stage(check_config(raw), "small"))
+    keys = {**stage, "version": 6}
+    write_json(tmp_path / "small" / "training" / "current.json", {"fingerprint": "f", "keys": keys})
+    (note,) = retrainings(check_config(raw))
+    assert "because the version of this training in ddpm-bench was 6, is 7. What was" in note
 
 
 def test_a_longer_training_begins_anew_only_where_its_rate_follows_the_length(tmp_path):

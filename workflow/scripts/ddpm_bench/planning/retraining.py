@@ -13,6 +13,7 @@ FOLLOWS_STEPS = (
     "The learning rate follows the whole length: to train on without beginning anew, set "
     "train.lr_schedule_steps to the longest training you plan"
 )
+NAMES = {"version": "the version of this training in ddpm-bench"}
 
 
 def retrainings(config: Config) -> list[str]:
@@ -29,7 +30,8 @@ def retraining(config: Config, experiment: str) -> str | None:
     before = flat_keys(current.keys)
     now = flat_keys(json.loads(train_stage(config, experiment)))
     changed = [
-        f"{key} was {before.get(key, 'at its default')}, is {now.get(key, 'at its default')}"
+        f"{NAMES.get(key, key)} was {before.get(key, 'at its default')}, "
+        f"is {now.get(key, 'at its default')}"
         for key in sorted({*before, *now} - {f"train.{key}" for key in KEYS_OF_KEPT_WEIGHTS})
         if before.get(key) != now.get(key)
     ]
