@@ -103,9 +103,10 @@ def check_progress(path: Path) -> None:
     lines = _lines(path)
     events = list(map(_event, lines))
     for line, event, following in itertools.zip_longest(lines, events, events[1:]):
-        began = following is None or following["event"] in BEGINS
-        # An attempt that follows a half-written line goes on in that line.
-        if event is None and not began and not any(f'"{name}"' in line for name in BEGINS):
+        ends = following is None or following["event"] in BEGINS
+        # An attempt that follows a half-written line may go on in that line.
+        killed = (ends and not line.endswith("}")) or line.count('{"time"') > 1
+        if event is None and not killed:
             raise _damaged(path, f"a line is not whole: {line[:80]!r}")
     last = max((event["step"] for event in events if event is not None), default=0)
     if last < (trained := _last_step(path.parent / "training")):
