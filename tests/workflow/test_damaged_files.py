@@ -7,12 +7,13 @@ import importlib
 import itertools
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.records.layout import TIMING, matcher
+from ddpm_bench.records.layout import DATASET_SUMMARY, matcher
 from ddpm_bench.records.rule_files import OUTPUTS
 
 FOR_PEOPLE = {".png", ".gif", ".md", ".yaml"}  # no program reads them
@@ -21,7 +22,7 @@ REMEDIES = ("delete", "copy", "run snakemake")
 READERS = {
     "datasets/{dataset}/images.csv": "train_classifier.py",
     "datasets/{dataset}/classifier/summary.json": "score.py",
-    TIMING: "score.py",
+    DATASET_SUMMARY: "train.py",
     **dict.fromkeys(OUTPUTS["thin"]),
     **dict.fromkeys(OUTPUTS["best"]),
     **dict.fromkeys(OUTPUTS["compare"]),
@@ -61,24 +62,32 @@ def broken(finished, tmp_path_factory):
     return study, [shlex.split(command)[1:] for command in commands]
 
 
-def kinds_of_files(results: Path) -> dict[Path, str | None]:
-    """Return one file of each kind with the program that reads it; "" for one that is given it."""
-    there = sorted(str(path.relative_to(results)) for path in results.rglob("*") if path.is_file())
-    found = {}
+def files_and_readers(results: Path, commands: list[list[str]]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield one file of each kind, and the command of a job that reads it."""
+    there = sorted(path.relative_to(results) for path in results.rglob("*") if path.is_file())
     for pattern in itertools.chain.from_iterable(OUTPUTS.values()):
-        name = next(filter(matcher(pattern).fullmatch, there), None)
-        if name is not None and Path(name).suffix not in FOR_PEOPLE:
-            found[results / name] = READERS.get(pattern, "")
-    return found | {Path(name): reader for name, reader in OTHERS.items()}
+        names = [name for name in there if matcher(pattern).fullmatch(str(name))]
+        reader = READERS.get(pattern, "")
+        if names and reader is not None and Path(pattern).suffix not in FOR_PEOPLE:
+            yield next(
+                (results / name, command)
+                for name, command in itertools.product(names, commands)
+                if reads(command, results / name, reader)
+            )
+    for name, reader in OTHERS.items():
+        yield Path(name), next(command for command in commands if command[0] == reader)
 
 
 def reads(command: list[str], path: Path, reader: str) -> bool:
-    """Return True if a command is that of the reader, or else names the file as an input."""
+    """Return True if a command is that of the reader, or else has the file as an input.
+
+    The timing of samples is read with them.
+    """
     if reader:
         return command[0] == reader
     outputs = {"--output"} | OUTPUT_OPTIONS.get(command[0], set())
     return any(
-        value == str(path) and option not in outputs
+        Path(value) in (path, path.with_suffix(".npy")) and option not in outputs
         for option, value in itertools.pairwise(command)
     )
 
@@ -107,13 +116,10 @@ def outcome(command: list[str], monkeypatch) -> str:
 def test_a_damaged_file_is_named_by_the_program_that_reads_it(broken, monkeypatch):
     study, commands = broken
     monkeypatch.chdir(study.folder)
-    kinds = kinds_of_files(Path("results"))
-    assert len(kinds) > 15
+    cases = list(files_and_readers(Path("results"), commands))
+    assert len(cases) > 15
     wrong = []
-    for path, reader in kinds.items():
-        if reader is None:
-            continue
-        command = next(command for command in commands if reads(command, path, reader))
+    for path, command in cases:
         whole = path.read_bytes()
         for damage in (half, nothing, a_flipped_bit):
             path.write_bytes(damage(whole))

@@ -117,6 +117,7 @@ def test_a_whole_log_passes_with_half_a_line_of_a_killed_process(tmp_path, check
         (lambda lines: [], "ends at step 0 of 20"),
         (lambda lines: [lines[0], lines[1].replace("00:00:01", "00:00:51"), *lines[2:]], "a line"),
         (lambda lines: [lines[0], lines[1][:20] + "\n", *lines[2:]], "a line is not whole"),
+        (lambda lines: [*lines[:3], lines[3].replace("20,", "24,")], "a line is not whole"),
     ],
 )
 def test_a_damaged_log_is_named(tmp_path, damaged, reason):

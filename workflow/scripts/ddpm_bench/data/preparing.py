@@ -25,6 +25,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import DecodedFile, Square, as_image, is_grayscale, to_square
 from ddpm_bench.images.gray_levels import common_range
 from ddpm_bench.images.grid import image_grid
+from ddpm_bench.records.json_record import ANEW
 
 
 def held_out(digests: Sequence[str], eval_fraction: float, split_seed: int) -> set[str]:
@@ -103,7 +104,9 @@ def _read_marker(fetched: Path, kind: str) -> dict[str, Any]:
             raise UserError(f"{fetched}: is of kind {found['kind']}, the dataset is of kind {kind}")
         return {key: found[key] for key in ("kind", "folder", "files", "sha256")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{fetched}: is no marker of a fetched dataset ({error})") from None
+        raise UserError(
+            f"{fetched}: is no marker of a fetched dataset ({error}); {ANEW}: it is fetched again"
+        ) from None
 
 
 def _decode(

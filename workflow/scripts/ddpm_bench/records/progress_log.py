@@ -59,11 +59,15 @@ def read_attempts(path: Path) -> list[Attempt]:
 def read_events(path: Path) -> list[ProgressEvent]:
     """Return the whole lines of progress.jsonl, `time` as a datetime; [] if it is missing."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _lines(path)
     except OSError:
         return []
     # A process may have been killed while it wrote.
     return [event for line in lines if (event := _event(line)) is not None]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode(errors="replace").splitlines()
 
 
 def _event(line: str) -> ProgressEvent | None:
@@ -74,9 +78,9 @@ def _event(line: str) -> ProgressEvent | None:
         if checksum not in (None, _crc32(event)):
             return None
         event["time"] = datetime.fromisoformat(event["time"])
+        return event if isinstance(event["event"], str) and event["step"] >= 0 else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return event
 
 
 def with_line_checksum(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,12 +100,13 @@ def check_progress(path: Path) -> None:
     """
     if not path.exists():
         return
-    lines = path.read_bytes().decode(errors="replace").splitlines()
+    lines = _lines(path)
     events = list(map(_event, lines))
     for line, event, following in itertools.zip_longest(lines, events, events[1:]):
-        began = following is None or following["event"] in BEGINS
-        # An attempt that follows a half-written line goes on in that line.
-        if event is None and not began and not any(f'"{name}"' in line for name in BEGINS):
+        ends = following is None or following["event"] in BEGINS
+        # An attempt that follows a half-written line may go on in that line.
+        killed = (ends and not line.endswith("}")) or line.count('{"time"') > 1
+        if event is None and not killed:
             raise _damaged(path, f"a line is not whole: {line[:80]!r}")
     last = max((event["step"] for event in events if event is not None), default=0)
     if last < (trained := _last_step(path.parent / "training")):

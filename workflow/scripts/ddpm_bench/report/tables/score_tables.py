@@ -198,6 +198,8 @@ def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.D
     """
     check_file(path)
     try:
+        if not path.read_bytes().endswith(b"\n"):
+            raise ValueError("its last row is not whole")
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(table.columns) != columns:
             differing = sorted(set(table.columns) ^ set(columns)) or "another order"
@@ -205,8 +207,6 @@ def read_table(path: Path, columns: list[str], kinds: Kinds = OF_SCORES) -> pd.D
                 f"{path}: its columns are not those of this version ({differing}); "
                 "delete it and run snakemake again"
             )
-        if table.isna().any(axis=None):
-            raise ValueError("its last row is not whole")
         for name in columns:
             values = [kinds.value(name, text) for text in table[name]]
             table[name] = pd.Series(values, dtype=object)
