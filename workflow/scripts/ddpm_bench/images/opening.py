@@ -216,6 +216,8 @@ def _reason(file: BinaryIO, start: bytes) -> str:
             return NEEDS_HEIF
         if start[8:12] in AVIF_BRANDS and "AVIF" not in formats():
             return NEEDS_AVIF
+    if start[8:12] in (b"WEBP", *HEIF_BRANDS, *AVIF_BRANDS):
+        return BROKEN
     if start[:2] in (b"II", b"MM") and (layout := unread_layout(file)):
         return layout
     try:
