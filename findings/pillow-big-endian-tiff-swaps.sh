@@ -7,8 +7,8 @@
 # Cause: PIL/TiffImagePlugin.py, TiffImageFile._setup: libtiff returns native order, but only the
 # layouts I;16 and those that end in ;16B are renamed for it, not F;32BF, I;32BS, I;16BS. OPEN_INFO
 # inverts the layouts L;I, L;4I, L;2I and 1;I, and has plain I;16 for 16 bits.
-# Why it matters: scientific TIFFs are often big-endian (those of ImageJ are); compressed, a loader that
-# scales each image by its own range turns them into noise of the right shape and range.
+# Why it matters: scientific TIFFs are often big-endian (those of ImageJ are). Once compressed, a
+# loader that scales each image by its own range makes noise of the right shape and range of them.
 set -euo pipefail
 
 folder=$(mktemp -d)
