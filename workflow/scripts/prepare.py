@@ -31,7 +31,7 @@ def main() -> None:
     )
     if "value_range" in summary:
         black, white = summary["value_range"]
-        print(f"gray values of more than 8 bits: {black:g} is black, {white:g} white (value_range)")
+        print(f"value_range: {black:g} is black, {white:g} white")
 
 
 if __name__ == "__main__":

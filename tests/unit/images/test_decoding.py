@@ -165,6 +165,11 @@ def test_truncated_images_are_left_out(tmp_path, form):
     )
 
 
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_a_file_that_begins_as_an_image_is_broken_and_no_other_file(tmp_path, form):
+    assert left_out(tmp_path, encoded(photo(), form)[:60]) == "broken or truncated image"
+
+
 def test_a_png_with_a_wrong_byte_is_left_out(tmp_path):
     content = bytearray(encoded(photo()))
     content[len(content) // 2] ^= 0xFF

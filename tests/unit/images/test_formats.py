@@ -86,7 +86,9 @@ def test_without_a_range_an_image_of_floats_waits_for_that_of_its_dataset(tmp_pa
     [
         ([(0, 0.01), (0.2, 1)], (0, 1)),
         ([(0, 0.01), (0, 1.5)], (0, 255)),
-        ([(0, 1), (3, 256)], (0, 65535)),
+        ([(0, 1), (3, 255.5)], (0, 511)),
+        ([(0, 1), (3, 4000)], (0, 4095)),
+        ([(0, 65535)], (0, 65535)),
         ([(-1, 1), (-5, 0)], (-5, 1)),
         ([(2, 70_000), (5, 5)], (2, 70_000)),
         ([(-3, -3)], (-3, -2)),
@@ -211,9 +213,11 @@ def test_zeros_and_other_data_behind_a_jpeg_are_no_part_of_it(tmp_path):
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("end", [b"", bytes(5000)])
+@pytest.mark.parametrize("restart", [0, 2])
 @pytest.mark.parametrize("missing", [3, 10, 100, 800])
-def test_a_jpeg_that_lacks_data_is_left_out(tmp_path, progressive, end, missing):
-    content = encoded(photo(size=(96, 80)), "JPEG", progressive=progressive, quality=90)
+def test_a_jpeg_that_lacks_data_is_left_out(tmp_path, progressive, end, restart, missing):
+    options = {"progressive": progressive, "restart_marker_blocks": restart, "quality": 90}
+    content = encoded(photo(size=(96, 80)), "JPEG", **options)
     assert left_out(tmp_path, content[: -2 - missing] + end) == "broken or truncated image"
 
 

@@ -162,9 +162,9 @@ class Dataset(Block):
         description="Numbers that become black and white in gray images of more than 8 bits, such "
         "as `[0, 4095]` for 12 bits in files of 16; those outside are clipped. Without it unsigned "
         "integers of up to 16 bits span their type. Floats, integers with a sign and those of 32 "
-        "bits then have one range for the whole dataset: 0 to 1, 0 to 255 or 0 to 65535, the first "
-        "that holds all of them, else from the lowest to the highest (`value_range` in "
-        "summary.json).",
+        "bits then have one range for the whole dataset: 0 to 1, or 0 to the largest number of 8, "
+        "9, ... or 16 bits, the first that holds all of them, else from the lowest to the highest "
+        "(`value_range` in summary.json).",
     )
     classifier: Classifier = Field(
         default_factory=Classifier, description="Used by scores with `features: classifier`."
@@ -174,6 +174,11 @@ class Dataset(Block):
     )
 
     def problems(self) -> Iterator[str]:
+        if self.value_range is not None and self.source.kind in (
+            *PUBLISHED_SPLITS,
+            "sklearn-digits",
+        ):
+            yield f"value_range: has no effect on {self.source.kind}, of 8 bits; remove it"
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             yield (
                 f"value_range: {list(self.value_range)} has no room between black and white; give "

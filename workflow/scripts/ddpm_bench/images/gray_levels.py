@@ -11,7 +11,7 @@ from ddpm_bench.images.tiff import FLOAT, SIGNED, UNSIGNED, sample_format, white
 
 Range = tuple[float, float]  # the numbers that are black and white
 SIXTEEN_BITS: Range = (0, 65535)
-USUAL_RANGES: tuple[Range, ...] = ((0, 1), (0, 255), SIXTEEN_BITS)
+USUAL_RANGES: list[Range] = [(0, 1), *((0, 2**bits - 1) for bits in range(8, 17))]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def spread(values: GrayValues, chosen: Range) -> Image.Image:
 def common_range(extents: Iterable[Range]) -> Range:
     """Return one range for images whose format names none, from the extents of all of them.
 
-    It is 0 to 1, 0 to 255 or 0 to 65535, the first that holds all numbers; else from the lowest
-    number to the highest.
+    It is 0 to 1, or 0 to the largest number of 8, 9, ... or 16 bits, the first that holds all
+    numbers; else from the lowest number to the highest.
     """
     lows, highs = zip(*extents, strict=True)
     low, high = min(lows), max(highs)

@@ -29,7 +29,7 @@ FORMATS = (
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
 JPEG_START = b"\xff\xd8\xff"
-START = 32  # bytes that tell the kind of a file
+START = 32  # bytes, by which the kind of a file is recognised
 
 LFS_POINTER = "Git LFS pointer, not the file itself"
 NOT_AN_IMAGE = "not an image of a known format"
@@ -69,9 +69,9 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def heif() -> tuple[str, ...]:
-    """Return the name of the HEIF format if pillow-heif is installed, which it then starts to use.
+    """Return the name of the HEIF format, which Pillow then reads; none without pillow-heif.
 
-    It is imported for the first such file only, because that takes a while.
+    The package is imported for the first such file only, because that takes a while.
     """
     try:
         import pillow_heif
@@ -85,7 +85,7 @@ def heif() -> tuple[str, ...]:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Return the suffixes of image files, in lower case, with those of HEIF in any case."""
+    """Return the suffixes of image files, in lower case; those of HEIF in every environment."""
     known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats()}
     return frozenset(known) | {".mpo", ".heic", ".heif", ".hif"}
 
@@ -216,6 +216,8 @@ def _reason(file: BinaryIO, start: bytes) -> str:
             return NEEDS_HEIF
         if start[8:12] in AVIF_BRANDS and "AVIF" not in formats():
             return NEEDS_AVIF
+    if start[8:12] in (b"WEBP", *HEIF_BRANDS, *AVIF_BRANDS):
+        return BROKEN
     if start[:2] in (b"II", b"MM") and (layout := unread_layout(file)):
         return layout
     try:

@@ -60,8 +60,11 @@ def without_the_end(
         return decode(io.BytesIO(data))
     if not _has_all_scans(data):
         return None
-    first, *others = (decode(io.BytesIO(data + more + END)) for more in _continuations(data))
-    return first if all(other.tobytes() == first.tobytes() for other in others) else None
+    image = decode(io.BytesIO(data + END))
+    for more in _continuations(data):
+        if decode(io.BytesIO(data + more + END)).tobytes() != image.tobytes():
+            return None
+    return image
 
 
 def _continuations(data: bytes) -> Iterator[bytes]:
