@@ -46,7 +46,7 @@ def group_of(config: Config, names: list[str]) -> LossGroup:
     return LossGroup(
         dataset=f"{keys.dataset}{latents}",
         about=f"{diffusion.objective}, {diffusion.timesteps:,} timesteps, "
-        diffusion.schedule_name() + (f", min-SNR {gamma:g}" if gamma else ""),
+        f"{diffusion.schedule_name()}" + (f", min-SNR {gamma:g}" if gamma else ""),
         experiments=dict(zip(names, differences(config, names), strict=True)),
     )
 
