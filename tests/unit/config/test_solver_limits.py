@@ -1,4 +1,4 @@
-"""Solvers and schedules that are refused, and the note on schedules that end in too little noise."""
+"""Solvers and schedules that are refused, and the note on those that end in too little noise."""
 
 import copy
 import runpy
@@ -111,7 +111,7 @@ def test_a_rescaled_schedule_is_refused_where_its_end_cannot_be_learned():
     check_config(with_keys({**rescaled, "objective": "pred_x0"}))
 
 
-def test_a_schedule_that_ends_in_too_little_noise_is_noted_once_with_its_snr(tmp_path, monkeypatch, capsys):
+def test_too_little_noise_at_the_end_is_noted_once_with_its_snr(tmp_path, monkeypatch, capsys):
     """scaled_linear with 200 timesteps ends at an SNR of 0.52."""
     short = {"beta_schedule": "scaled_linear", "timesteps": 200}
     raw = with_keys(short)

@@ -91,7 +91,7 @@ def test_a_linear_schedule_has_the_ends_it_is_given():
 
 @pytest.mark.parametrize("schedule", ["scaled_linear", "linear", "cosine", "sigmoid"])
 def test_a_rescaled_schedule_is_that_of_the_paper(schedule):
-    """Lin et al. 2024, algorithm 1, as diffusers has it: the first level stays, the last is noise."""
+    """Lin et al. 2024, algorithm 1, as diffusers has it: the first level stays, the last is 0."""
     keys = Diffusion(beta_schedule=schedule, rescale_zero_terminal_snr=True)
     betas = diffusion.noise_schedule(keys)
     before = diffusion.noise_schedule(Diffusion(beta_schedule=schedule))
