@@ -3,6 +3,7 @@
 import copy
 import runpy
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -109,6 +110,15 @@ def test_a_rescaled_schedule_is_refused_where_its_end_cannot_be_learned():
     text = problems(with_keys(rescaled, train={"min_snr_gamma": 5}))
     assert "train.min_snr_gamma = 5 weights the last timestep" in text and "remove one" in text
     check_config(with_keys({**rescaled, "objective": "pred_x0"}))
+
+
+def test_a_process_that_adds_no_noise_or_takes_too_long_is_refused():
+    ends = {"beta_schedule": "linear", "beta_start": 1e-300, "beta_end": 2e-300}
+    assert "beta_start = 1e-300 adds no noise; take 1e-08 or more" in problems(with_keys(ends))
+    assert "diffusion.timesteps = 10000000" in problems(with_keys({"timesteps": 10**7}))
+    began = time.process_time()
+    check_config(with_keys({"timesteps": 10**6}, {"scheduler": "heun"})).notes()
+    assert time.process_time() - began < 5
 
 
 def test_too_little_noise_at_the_end_is_noted_once_with_its_snr(tmp_path, monkeypatch, capsys):
