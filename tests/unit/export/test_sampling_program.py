@@ -94,6 +94,7 @@ def test_every_schedule(tmp_path, monkeypatch, schedule):
         {"scheduler": "dpmsolver++", "solver_order": 3},
         {"scheduler": "dpmsolver++", "steps": 30},
         {"scheduler": "dpmsolver++", "timesteps": [999, 700, 310, 4]},
+        {"scheduler": "dpmsolver++", "timesteps": [999, 700, 400, 300, 200, 0]},
         {"scheduler": "dpmsolver++", "steps": 7, "timestep_spacing": "leading"},
         {"scheduler": "ddim"},
         {"scheduler": "ddim", "steps": 1},
@@ -109,6 +110,7 @@ def test_deterministic_samplers(tmp_path, monkeypatch, model, drawing):
     [
         {"scheduler": "ddpm"},
         {"scheduler": "ddpm", "variance": "fixed-large"},
+        {"scheduler": "ddpm", "variance": "fixed-large", "timesteps": [999, 500, 120]},
         {"scheduler": "ddim", "eta": 1.0},
         {"scheduler": "euler-ancestral"},
     ],
@@ -120,6 +122,34 @@ def test_samplers_that_add_noise(tmp_path, monkeypatch, drawing):
     keys = stage(UNET, **drawing)
     assert exported(tmp_path, keys).as_drawn
     assert_same(drawn_by_the_program(tmp_path, monkeypatch), drawn_by_us(keys, 1))
+
+
+@pytest.mark.parametrize(
+    "drawing", [{"scheduler": "dpmsolver++"}, {"scheduler": "ddim"}, {"scheduler": "ddpm"}]
+)
+@pytest.mark.parametrize("objective", ["pred_x0", "pred_v"])
+def test_a_schedule_with_zero_terminal_snr(tmp_path, monkeypatch, drawing, objective):
+    monkeypatch.setattr(sampling_program, "IMAGES", 1)
+    monkeypatch.setattr(sampling_program, "COLUMNS", 1)
+    rescaled = {"rescale_zero_terminal_snr": True, "objective": objective}
+    keys = stage(UNET, 1, {"beta_schedule": "scaled_linear", **rescaled}, **drawing)
+    assert exported(tmp_path, keys).as_drawn
+    assert_same(drawn_by_the_program(tmp_path, monkeypatch), drawn_by_us(keys, 1))
+
+
+def test_a_step_that_would_overshoot_has_the_first_order_in_the_program_too(tmp_path):
+    listed = [999, 700, 400, 300, 200, 0]
+    assert exported(tmp_path, stage(UNET, timesteps=listed)).first_order == [200]
+    assert exported(tmp_path, stage(UNET, timesteps=listed[:-1])).first_order == []
+
+
+def test_predicted_noise_of_latents_begins_below_the_end_of_the_schedule():
+    autoencoder = {"name": "vqvae", "latent_channels": 3, "downsampling": 2}
+    raw = stage(UNET, 1, {"objective": "pred_noise"}).model_dump(mode="json", exclude_defaults=True)
+    in_latents = SampleStage.model_validate({**raw, "image_size": 32, "autoencoder": autoencoder})
+    assert sampling_program.steps_of(in_latents).timesteps[0] == 998
+    in_pixels = SampleStage.model_validate({**raw, "image_size": 32})
+    assert sampling_program.steps_of(in_pixels).timesteps[0] == 999
 
 
 def test_latents_are_neither_clipped_nor_drawn_at_the_size_of_images(tmp_path):

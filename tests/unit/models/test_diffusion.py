@@ -4,6 +4,7 @@ import pytest
 import torch
 from denoising_diffusion_pytorch import GaussianDiffusion
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
 from ddpm_bench.config.diffusion import Diffusion
 from ddpm_bench.config.networks import Unet
@@ -86,6 +87,37 @@ def test_a_linear_schedule_has_the_ends_it_is_given():
         Diffusion(beta_schedule="linear", timesteps=200, beta_start=1e-4, beta_end=0.02)
     )
     torch.testing.assert_close(betas, torch.linspace(1e-4, 0.02, 200, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("schedule", ["scaled_linear", "linear", "cosine", "sigmoid"])
+def test_a_rescaled_schedule_is_that_of_the_paper(schedule):
+    """Lin et al. 2024, algorithm 1, as diffusers has it: the first level stays, the last is 0."""
+    keys = Diffusion(beta_schedule=schedule, rescale_zero_terminal_snr=True)
+    betas = diffusion.noise_schedule(keys)
+    before = diffusion.noise_schedule(Diffusion(beta_schedule=schedule))
+    torch.testing.assert_close(betas, rescale_zero_terminal_snr(before), rtol=1e-6, atol=1e-9)
+    assert betas[-1] == 1 and betas[0] == pytest.approx(before[0].item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("objective", ["pred_x0", "pred_v"])
+def test_each_timestep_of_a_rescaled_schedule_is_trained(objective):
+    """The weight of v's error is 1, that of the image's SNR + 1, which is the same error."""
+    keys = Diffusion(
+        beta_schedule="scaled_linear", objective=objective, rescale_zero_terminal_snr=True
+    )
+    schedule = diffusion.build_schedule(keys, CPU)
+    abar = torch.cumprod(1 - diffusion.noise_schedule(keys), 0)
+    expected = {"pred_v": torch.ones(1000), "pred_x0": (1 / (1 - abar)).float()}[objective]
+    torch.testing.assert_close(schedule.loss_weight, expected)
+    levels, noise, _ = random_batch()
+    images, times = diffusion.to_model_range(levels), torch.full((6,), 999)
+    noised = diffusion.diffuse(schedule, images, times, noise)
+    assert torch.equal(noised, noise), "nothing of the image is left"
+    truth = diffusion.target(schedule, images, times, noise)
+    torch.testing.assert_close(truth, images if objective == "pred_x0" else -images)
+    torch.testing.assert_close(
+        diffusion.estimated_image(schedule, noised, times, truth), images, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])

@@ -75,6 +75,15 @@ def test_the_figure_draws_the_table():
     assert "log axis" in betas.get_ylabel() and "velocity" in weights.get_title("left")
 
 
+def test_a_rescaled_schedule_ends_in_noise_alone():
+    keys = Diffusion(beta_schedule="scaled_linear", rescale_zero_terminal_snr=True)
+    last = schedule_table(keys).iloc[-1]
+    assert (last["alpha_bar"], last["sigma"], last["loss_weight"]) == (0, np.inf, 1)
+    figure = schedule_figure(keys, None, "digits")
+    assert "rescaled to zero terminal SNR" in figure.get_suptitle()
+    assert "to \N{INFINITY}" in figure.axes[1].texts[0].get_text()
+
+
 def test_without_min_snr_there_is_one_curve_of_weights():
     *_, weights = schedule_figure(Diffusion(beta_schedule="linear"), None, "digits").axes
     assert len(weights.lines) == 1

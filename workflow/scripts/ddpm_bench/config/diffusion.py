@@ -8,6 +8,7 @@ from pydantic import Field
 from ddpm_bench.config.block import Block, ForwardSteps
 
 WITH_ENDS = ("linear", "scaled_linear")
+LEAST_BETA = 1e-8  # 1 - beta is 1 in float32
 
 
 class Diffusion(Block):
@@ -58,6 +59,11 @@ class Diffusion(Block):
             for name in ("beta_start", "beta_end"):
                 if getattr(self, name) is not None:
                     yield f"{name} is an option of {' and '.join(WITH_ENDS)}; remove it"
+        elif start < LEAST_BETA:
+            yield (
+                f"beta_start = {start:g} adds no noise; take {LEAST_BETA:g} or more, or fewer "
+                "timesteps"
+            )
         elif not start < end < 1:
             yield (
                 f"beta_start = {start:g} must be below beta_end = {end:g}, and that below 1; "

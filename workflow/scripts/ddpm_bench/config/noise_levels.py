@@ -59,10 +59,12 @@ def _betas(keys: Diffusion) -> Iterator[float]:
 
 
 def _cosine(part: float) -> float:
+    """Return abar, up to a factor, after this part of the process (Nichol & Dhariwal, eq. 17)."""
     return math.cos((part + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
 def _sigmoid(part: float) -> float:
+    """Return abar, up to a factor, after this part of the process (Jabri et al. 2022, figure 8)."""
     return 1.0 / (1.0 + math.exp(6.0 * part - 3.0)) - 1.0 / (1.0 + math.exp(3.0))
 
 

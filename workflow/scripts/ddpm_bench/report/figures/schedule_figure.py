@@ -66,9 +66,8 @@ def described(keys: Diffusion) -> str:
     if keys.beta_schedule in WITH_ENDS:
         start, end = keys.ends()
         name += f" from {number(start)} to {number(end)}"
-    if keys.rescale_zero_terminal_snr:
-        name += ", rescaled to zero terminal SNR"
-    return f"{name}, {keys.timesteps:,} timesteps"
+    rescaled = "\nrescaled to zero terminal SNR" if keys.rescale_zero_terminal_snr else ""
+    return f"{name}, {keys.timesteps:,} timesteps{rescaled}"
 
 
 def draw_betas(axes: Axes, table: pd.DataFrame) -> None:
