@@ -1,6 +1,9 @@
 """A dataset as latents: encoded once, scaled, and decoded after sampling."""
 
 import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +192,53 @@ def test_latents_are_not_clipped_to_the_range_of_images(scheduler, encoded, trai
 
 def test_the_decoder_is_built_for_the_channels_of_the_images():
     assert build_autoencoder(VqVae(**VQVAE), 3).decoder.conv_out.out_channels == 3
+
+
+def flip_a_bit(path: Path) -> None:
+    with path.open("r+b") as file:  # in place: all hard links see it
+        file.seek(-8, os.SEEK_END)
+        value = file.read(1)[0]
+        file.seek(-8, os.SEEK_END)
+        file.write(bytes([value ^ 1]))
+
+
+def test_damaged_latents_are_not_trained_on(encoded, trained):
+    _, _, output = encoded
+    flip_a_bit(output / "train.npy")
+    with pytest.raises(UserError, match=r"latents/train\.npy: damaged .*; delete it and run"):
+        trained.complete_here(0, 20)
+    flip_a_bit(output / "train.npy")
+
+
+def delete_as_advised(run: Callable[[], object]) -> list[str]:
+    """Delete what the error of a program says; return the names of the files."""
+    with pytest.raises(UserError) as raised:
+        run()
+    advised = re.search(r"delete (.*?) and run snakemake again", str(raised.value))[1].split(
+        " and "
+    )
+    for path in map(Path, advised):
+        path.unlink()
+    return [Path(path).name for path in advised]
+
+
+def test_a_damaged_autoencoder_comes_back_by_the_advice_of_each_stage(encoded, trained):
+    """Its weights are one file by four names: a bit that flips is in all of them."""
+    run, files, output = encoded
+    published = trained.results / "checkpoints" / "autoencoder.safetensors"
+    good = published.read_bytes()
+    flip_a_bit(published)
+
+    def encode() -> None:
+        write_latents(VqVae(**VQVAE), run.manifest(0, 20), 20, files, CPU, output)
+
+    manifest = "job-00000000-00000020.json"
+    assert delete_as_advised(lambda: open_decoder(trained.manifest(0, 20), CPU)) == [manifest]
+    assert delete_as_advised(lambda: trained.complete_here(0, 20)) == ["summary.json"]
+    assert delete_as_advised(encode) == ["step-00000020.safetensors", manifest]
+    run.complete_here(0, 20)
+    encode()
+    trained.complete_here(0, 20)
+    assert published.read_bytes() == good
+    assert open_decoder(trained.manifest(0, 20), CPU)
+    assert [event["steps_executed"] for event in trained.events("job ended")] == [20]

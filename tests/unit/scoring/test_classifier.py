@@ -138,7 +138,7 @@ def test_weights_of_another_summary_are_refused(small_digits, tmp_path):
     write_classifier(tmp_path / "c", *train_classifier(small_digits, BRIEF))
     path = tmp_path / "c" / SUMMARY_NAME
     write_json(path, {**read_json(path), "classifier_sha256": "0" * 64})
-    with pytest.raises(UserError, match="train the dataset's classifier again"):
+    with pytest.raises(UserError, match="dataset's classifier is trained again"):
         read_classifier(tmp_path / "c" / WEIGHTS_NAME)
 
 

@@ -206,7 +206,7 @@ def test_a_watched_training_that_cannot_read_a_file_records_nothing(run):
     (run.folder / "data" / "train.npy").unlink()
     process = run.start(0, 20)
     _, printed = process.communicate(timeout=300)
-    assert process.returncode == 2 and "the same command goes on" in printed
+    assert process.returncode == 2 and "train.npy: is missing; run snakemake again" in printed
     assert not run.manifest(0, 20).exists()
 
 

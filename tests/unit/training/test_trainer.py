@@ -98,7 +98,7 @@ def test_two_processes_killed_where_what_they_train_is_published_end_as_if_undis
     points = points_of(undisturbed, 20)
     run = Run(folder, "two-killed-at-points", train=one, how={"gpus": 2, **EVERY_STEP})
     published = [point for point in points if point.startswith(("rename training/#", "rename c"))]
-    assert len(published) == 3, "state, checkpoint, and the link to it"
+    assert len(published) == 4, "state, checksum, checkpoint, and the link to it"
     assert kill_at_points(run, 20, published) >= 1, "while a state was being written"
     run.complete(0, 20)
     go_on(run, undisturbed, 20, 40)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from ddpm_bench.config.block import Block
 from ddpm_bench.config.messages import in_our_words
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, write_json
+from ddpm_bench.files import RECORD_CHECKSUM, read_json, write_json
 
 ANEW = "delete it and run snakemake again"  # the remedy for an output of a job
 
@@ -52,7 +52,15 @@ def problems(error: ValueError) -> Iterator[str]:
 
 
 class JsonRecord(Block):
-    """A JSON file with these keys and no others."""
+    """A JSON file with these keys and no others, but for its checksum."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_checksum(cls, value: Any) -> Any:
+        """Leave the checksum out, which `read` has checked."""
+        if not isinstance(value, dict):
+            return value
+        return {key: held for key, held in value.items() if key != RECORD_CHECKSUM}
 
     @classmethod
     def read(cls, path: Path) -> Self:

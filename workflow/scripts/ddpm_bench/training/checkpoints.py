@@ -59,16 +59,23 @@ class Checkpoints:
         return read_thinned(self.thinned_record)
 
     def has(self, step: int, sigma_rels: Sequence[float] = ()) -> bool:
-        """Return True if a step's weights with all averages are saved, or were and are thinned.
+        """Return True if a step's weights with all averages are saved, or were and are thinned."""
+        return not self.missing([step], sigma_rels)
 
-        Damaged ones do not count, and are named.
-        """
-        paths = [self.file(step, sigma_rel) for sigma_rel in (None, *sigma_rels)]
+    def missing(self, steps: Iterable[int], sigma_rels: Sequence[float]) -> list[int]:
+        """Return the steps of which an average was never saved, or is damaged, which is said."""
         thinned, checksums = self.thinned(), self.checksums()
-        return all(
-            _is_whole(path, checksums.get(path.name)) if path.exists() else path.name in thinned
-            for path in paths
-        )
+
+        def is_there(path: Path) -> bool:
+            if path.exists():
+                return _is_whole(path, checksums.get(path.name))
+            return path.name in thinned
+
+        return [
+            step
+            for step in steps
+            if not all(is_there(self.file(step, sigma_rel)) for sigma_rel in (None, *sigma_rels))
+        ]
 
     def checksums(self) -> dict[str, str]:
         """Return the sha256 of the files as they were written, by name.
@@ -90,6 +97,7 @@ class Checkpoints:
         with replacing(path, self._check, size) as temporary:
             save_file(weights, temporary, metadata={"ddpm_bench": about})
             # First: a file that is not the one named here is trained again, one not named is not.
+            self._check()
             write_record(self._checksums, {**self.checksums(), path.name: sha256(temporary)})
         self.publish(step, sigma_rel)
 

@@ -136,7 +136,7 @@ def what_is_left(
     """
     found: list[tuple[list[int], int | None] | None] = [None]
     if first:
-        missing = [step for step in steps if not folder.checkpoints.has(step, sigma_rels)]
+        missing = folder.checkpoints.missing(steps, sigma_rels)
         state = folder.states.latest_valid_step(at_most=missing[0] - 1) if missing else None
         found = [(missing, state)]
     broadcast_object_list(found)

@@ -104,7 +104,8 @@ def record_failure(request: JobRequest, status: str, reason: str) -> int:
         saved = folder.states.latest_valid_step(at_most=request.last)
         if saved is None:
             publish_metrics(folder, METRICS_HEADER)
-        made = [step for step in job.checkpoint_steps() if folder.checkpoints.has(step, rels)]
+        missing = folder.checkpoints.missing(job.checkpoint_steps(), rels)
+        made = [step for step in job.checkpoint_steps() if step not in missing]
         failed = RecordedFailure(status, reason, saved or 0, how_keys(request.how))
         manifest = publish_job(folder, job, made, _decoder_of(request))
         write_record(request.output, {**manifest, "failed": asdict(failed)})

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from ddpm_bench.config.dataset import Classifier
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, replacing_folder, sha256, write_record
+from ddpm_bench.files import replacing_folder, sha256, write_record
 from ddpm_bench.models.diffusion import to_unit_range
 from ddpm_bench.records.checksums import check_file, open_array
-from ddpm_bench.records.json_record import ANEW
+from ddpm_bench.records.json_record import ANEW, read_record
 
 WEIGHTS_NAME = "classifier.safetensors"
 SUMMARY_NAME = "summary.json"
@@ -254,12 +254,17 @@ def read_classifier(weights: Path) -> tuple[ClassifierNetwork, dict[str, Any]]:
 
     Raises UserError when a file is missing or the two do not belong together.
     """
-    remedy = "train the dataset's classifier again (workflow/scripts/train_classifier.py)"
+    remedy = (
+        f"delete {weights} and run snakemake again: the dataset's classifier is trained again "
+        "(workflow/scripts/train_classifier.py)"
+    )
+    summary = read_record(
+        weights.with_name(SUMMARY_NAME), "classifier_sha256", "labels", remedy=remedy
+    )
     try:
-        summary = read_json(weights.with_name(SUMMARY_NAME))
         digest, named = sha256(weights), summary["classifier_sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{weights}: cannot be read with its summary ({error}); {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{weights}: cannot be read ({error}); {remedy}") from None
     if digest != named:
         raise UserError(
             f"{weights}: sha256 is {digest} and {SUMMARY_NAME} beside it names {named}; {remedy}"
