@@ -7,16 +7,19 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.text import size_text
 
+NAME_TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+NAME_IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 # Bytes of free room below which a failed write without an error number means a full disk.
 NEARLY_NOTHING = 2**20
@@ -172,6 +175,47 @@ def fsync_below(folder: Path) -> None:
         while batch := list(islice(below, 1024)):
             list(threads.map(fsync, batch))
     fsync(folder)
+
+
+def obstacle(path: Path) -> str | None:
+    """Return a reason why a file cannot be read to an end; None for a regular file of a disk.
+
+    A pipe never ends, nor does a device, and files of the kernel have other bytes each time.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return "no regular file"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"
+    # They take no room. Few other files do not, so that paths are seldom resolved.
+    if status.st_blocks == 0 and os.path.realpath(path).startswith(("/proc/", "/sys/")):
+        return "a file of the kernel"
+    return None
+
+
+@contextmanager
+def creating(folder: Path, parts: tuple[str, ...], origin: object) -> Iterator[BinaryIO]:
+    """Yield the new file at a path in components below a folder, open for writing.
+
+    origin: the archive or commit that it comes from, for messages. Raises UserError where there is
+    a file or folder of this name already, or the disk cannot hold such a name.
+    """
+    target = folder.joinpath(*parts)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.open("xb")
+    except OSError as error:
+        if error.errno not in NAME_TAKEN | NAME_IMPOSSIBLE:
+            raise
+        taken = error.errno in NAME_TAKEN
+        reason = "two files, or a file and a folder, of this name" if taken else error.strerror
+        raise UserError(
+            f"{origin}: {'/'.join(parts)!a} cannot be written ({reason}); get the files by hand, "
+            "rename one or leave it out, and give them as a source of kind: folder"
+        ) from None
+    with file:
+        yield file
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from ddpm_bench import files
 from ddpm_bench.data.file_listing import matches, printable, split_patterns
 from ddpm_bench.errors import UserError
 
@@ -29,8 +30,8 @@ def extract(archive: Path, folder: Path, include: list[str]) -> int:
     """Unpack the members of a zip or tar archive that match `include`; return their number.
 
     Raises UserError for a broken archive, for one with any member that is absolute, leaves the
-    folder, or is a link or device, and when nothing matches. Files unpacked before the error are
-    left to the caller, who works in a temporary folder.
+    folder, or is a link or device, for two members of one name, and when nothing matches. Files
+    unpacked before the error are left to the caller, who works in a temporary folder.
     """
     patterns = split_patterns(include)
     members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
@@ -42,9 +43,7 @@ def extract(archive: Path, folder: Path, include: list[str]) -> int:
                 continue
             seen, example = seen + 1, name
             if matches(parts, patterns):
-                target = folder.joinpath(*parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as file:
+                with files.creating(folder, parts, archive) as file:
                     shutil.copyfileobj(content, file)
                 count += 1
     except _BROKEN as error:

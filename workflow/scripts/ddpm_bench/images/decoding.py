@@ -14,6 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from ddpm_bench import files
+
 # Raster formats whose decoders are part of Pillow. Document formats are left out: some would start
 # another program (EPS starts Ghostscript). Pillow's JPEG includes MPO.
 FORMATS = (
@@ -79,8 +81,8 @@ def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | N
     """
     outcome = DecodedFile()
     try:
-        if not path.is_file():
-            raise UnusableError("cannot be read: no regular file")
+        if reason := files.obstacle(path):
+            raise UnusableError(f"cannot be read: {reason}")
         with path.open("rb") as file:
             outcome.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if file.tell() == 0:
