@@ -15,7 +15,10 @@ RUN = starting.begin(
 
 
 onstart:
-    RUN.start()
+    try:
+        RUN.start()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onerror:

@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from ddpm_bench.errors import UserError
 from ddpm_bench.text import size_text
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NAME_TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 NAME_IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
@@ -50,7 +51,8 @@ def replacing(
             temporary.replace(path)
             fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk there is none
+            temporary.unlink()
 
 
 def remove_half_written(path: Path) -> None:
@@ -120,12 +122,25 @@ def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> It
             free = size_text(room(path) + _size(temporary))
             raise UserError(
                 f"{path}: cannot be written, {NO_ROOM[number]}: {free}{needed} were free in "
-                f"{_existing(path)}. Nothing half-written stays and all that was there before is "
-                "intact; make room, then run snakemake again"
+                f"{existing_folder(path)}. Nothing half-written stays and all that was there "
+                "before is intact; make room, then run snakemake again"
+            ) from None
+        if number in NOT_ALLOWED and _is_about(error, path.parent):
+            raise UserError(
+                f"{path}: cannot be written ({os.strerror(number)}); make {path.parent} writable, "
+                "or set results_dir (for downloads resources_dir) to another folder"
             ) from None
         if number is None or isinstance(error, OSError):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _is_about(error: Exception, folder: Path) -> bool:
+    """Return True if a system error is about a folder, one above it, or a file in it."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, str | Path):
+        return False
+    return Path(name) in (folder, *folder.parents) or folder in Path(name).parents
 
 
 def _system_error(error: Exception) -> int | None:
@@ -136,14 +151,14 @@ def _system_error(error: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
-def _existing(path: Path) -> Path:
+def existing_folder(path: Path) -> Path:
     """Return the nearest existing folder above a path."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def room(path: Path) -> int:
     """Return the free bytes for this user on the file system of an existing or future path."""
-    return shutil.disk_usage(_existing(path)).free
+    return shutil.disk_usage(existing_folder(path)).free
 
 
 def _size(path: Path) -> int:

@@ -22,6 +22,7 @@ from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_succe
 from ddpm_bench.runs.modules import module_name
 from ddpm_bench.runs.slurm_failures import SlurmFailure
 from ddpm_bench.runs.wall_time_warning import pass_warnings_on
+from ddpm_bench.runs.writable import check_outputs, is_writable
 
 
 class Run:
@@ -59,7 +60,8 @@ class Run:
         if main_process.main_processes(self.results, self.names) or self._may_have_a_rival():
             return
         again = list(to_try_again(self.config))
-        only_reports = self.workflow.output_settings.dryrun or (
+        only_reports = self.workflow.output_settings.dryrun or not is_writable(self.results)
+        only_reports = only_reports or (
             again and main_process.only_reports(options_parser().parse_known_args(sys.argv[1:])[0])
         )
         for name, files in again:
@@ -87,14 +89,17 @@ class Run:
     def start(self) -> None:
         """Register the main process, and on a cluster freeze the config and install the hooks.
 
-        Jobs read the config when they start: they get what it holds now, whoever edits it.
+        Jobs read the config when they start: they get what it holds now, whoever edits it. Raises
+        UserError where the results cannot be written.
         """
+        jobs_to_run = list(self.workflow.dag.needrun_jobs())
+        check_outputs(str(output) for job in jobs_to_run for output in job.output)
         main_process.record(self.results, self.names)
         if self.workflow.local_exec:
             return
         frozen = frozen_config(self.workflow.config, self.results / "logs" / "config")
         self.workflow.config_settings.configfiles = [frozen]
-        sent = [job for job in self.workflow.dag.needrun_jobs() if not job.is_local]
+        sent = [job for job in jobs_to_run if not job.is_local]
         for executor in {self.workflow.scheduler.get_executor(job) for job in sent}:
             install_hooks(executor, self.failures)
 
