@@ -15,7 +15,7 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
-from ddpm_bench.planning.retraining import retrainings
+from ddpm_bench.planning.retraining import repreparations, retrainings
 from ddpm_bench.planning.retries import to_try_again
 from ddpm_bench.runs import main_process
 from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_successors
@@ -44,8 +44,8 @@ class Run:
         return jobs.work_names(self.config)
 
     def note_what_changed(self) -> None:
-        """Log which trainings begin anew, and what is particular about sweeps."""
-        for note in retrainings(self.config):
+        """Log which datasets and trainings are made anew, and what is particular about sweeps."""
+        for note in (*repreparations(self.config), *retrainings(self.config)):
             self.logger.warning(note)
         for name, found in self.config.sweeps.items():
             if found.note is not None:
