@@ -40,7 +40,7 @@ from ddpm_bench.planning import (
 from ddpm_bench.config.block import run_keys
 from ddpm_bench.cli import put_programs_on_path
 from ddpm_bench.errors import UserError
-from ddpm_bench.runs import modules, recorded_jobs, starting
+from ddpm_bench.runs import modules, recorded_jobs, starting, writable
 
 MODULE = modules.module_name(workflow)
 
@@ -52,6 +52,8 @@ if not (workflow.overwrite_configfiles or MODULE):
 put_programs_on_path(SCRIPTS)
 
 try:
+    if workflow.is_main_process:
+        writable.check_working_folder()
     CONFIG = modules.checked_config(workflow, config, HERE)
     local_inputs.check_local_files(CONFIG)
     LISTINGS = local_inputs.local_listings(CONFIG)

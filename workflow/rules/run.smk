@@ -18,7 +18,10 @@ recorded_jobs.use_records(workflow, Job, ParamsChange, RESULTS, RESOURCES)
 
 
 onstart:
-    RUN.start()
+    try:
+        RUN.start()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     recorded_jobs.write_missing_records(workflow)
 
 

@@ -11,6 +11,7 @@ import yaml
 from small_study import SMALL
 
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
 from ddpm_bench.runs import main_process, starting
 
@@ -45,6 +46,7 @@ def workflow(**attributes) -> SimpleNamespace:
         "configfiles": [Path("config.yaml")],
         "config_settings": SimpleNamespace(configfiles=[]),
         "config": RAW,
+        "dag": SimpleNamespace(needrun_jobs=list),
     }
     return SimpleNamespace(**{**given, **attributes})
 
@@ -116,11 +118,26 @@ def test_a_run_on_one_machine_is_registered_and_keeps_its_config_file(manifest):
     assert run.workflow.config_settings.configfiles == []
 
 
+def test_a_run_that_cannot_write_its_results_stops_before_it_records_itself(manifest, monkeypatch):
+    job = SimpleNamespace(name="train", is_local=True, output=["results/small/training/a.json"])
+    run = begin(dag=SimpleNamespace(needrun_jobs=lambda: [job]))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match="results/small/training: files are to be made there"):
+        run.start()
+    assert not Path("results/logs").exists()
+
+
+def test_a_failure_is_remembered_in_results_that_cannot_be_written(manifest, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    begin()
+    assert manifest.exists()
+
+
 def test_a_run_on_a_cluster_freezes_the_config_and_hooks_into_each_executor(manifest):
     executor = Executor()
     planned = [
-        SimpleNamespace(name="train", is_local=False),
-        SimpleNamespace(name="collect", is_local=True),
+        SimpleNamespace(name="train", is_local=False, output=["results/small/training/a.json"]),
+        SimpleNamespace(name="collect", is_local=True, output=["results/small/report/b.csv"]),
     ]
 
     def executor_of(job):

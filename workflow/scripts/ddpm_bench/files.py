@@ -11,15 +11,18 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.text import size_text
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NAME_TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+NAME_IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 RECORD_CHECKSUM = "record_sha256"  # key of a record: the checksum of all others
 # Bytes of free room below which a failed write without an error number means a full disk.
@@ -51,7 +54,8 @@ def replacing(
             temporary.replace(path)
             fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk there is none
+            temporary.unlink()
 
 
 def remove_half_written(path: Path) -> None:
@@ -121,12 +125,25 @@ def _explaining_a_full_disk(path: Path, temporary: Path, size: int | None) -> It
             free = size_text(room(path) + _size(temporary))
             raise UserError(
                 f"{path}: cannot be written, {NO_ROOM[number]}: {free}{needed} were free in "
-                f"{_existing(path)}. Nothing half-written stays and all that was there before is "
-                "intact; make room, then run snakemake again"
+                f"{existing_folder(path)}. Nothing half-written stays and all that was there "
+                "before is intact; make room, then run snakemake again"
+            ) from None
+        if number in NOT_ALLOWED and _is_about(error, path.parent):
+            raise UserError(
+                f"{path}: cannot be written ({os.strerror(number)}); make {path.parent} writable, "
+                "or set results_dir (for downloads resources_dir) to another folder"
             ) from None
         if number is None or isinstance(error, OSError):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _is_about(error: Exception, folder: Path) -> bool:
+    """Return True if a system error is about a folder, one above it, or a file in it."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, str | Path):
+        return False
+    return Path(name) in (folder, *folder.parents) or folder in Path(name).parents
 
 
 def _system_error(error: Exception) -> int | None:
@@ -137,14 +154,14 @@ def _system_error(error: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
-def _existing(path: Path) -> Path:
+def existing_folder(path: Path) -> Path:
     """Return the nearest existing folder above a path."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def room(path: Path) -> int:
     """Return the free bytes for this user on the file system of an existing or future path."""
-    return shutil.disk_usage(_existing(path)).free
+    return shutil.disk_usage(existing_folder(path)).free
 
 
 def _size(path: Path) -> int:
@@ -184,6 +201,47 @@ def fsync_below(folder: Path) -> None:
         while batch := list(islice(below, 1024)):
             list(threads.map(fsync, batch))
     fsync(folder)
+
+
+def obstacle(path: Path) -> str | None:
+    """Return a reason why a file cannot be read to an end; None for a regular file of a disk.
+
+    A pipe never ends, nor does a device, and files of the kernel have other bytes each time.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return "no regular file"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"
+    # They take no room. Few other files do not, so that paths are seldom resolved.
+    if status.st_blocks == 0 and os.path.realpath(path).startswith(("/proc/", "/sys/")):
+        return "a file of the kernel"
+    return None
+
+
+@contextmanager
+def creating(folder: Path, parts: tuple[str, ...], origin: object) -> Iterator[BinaryIO]:
+    """Yield the new file at a path in components below a folder, open for writing.
+
+    origin: the archive or commit that it comes from, for messages. Raises UserError where there is
+    a file or folder of this name already, or the disk cannot hold such a name.
+    """
+    target = folder.joinpath(*parts)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.open("xb")
+    except OSError as error:
+        if error.errno not in NAME_TAKEN | NAME_IMPOSSIBLE:
+            raise
+        taken = error.errno in NAME_TAKEN
+        reason = "two files, or a file and a folder, of this name" if taken else error.strerror
+        raise UserError(
+            f"{origin}: {'/'.join(parts)!a} cannot be written ({reason}); get the files by hand, "
+            "rename one or leave it out, and give them as a source of kind: folder"
+        ) from None
+    with file:
+        yield file
 
 
 def write_json(path: Path, value: Any) -> None:

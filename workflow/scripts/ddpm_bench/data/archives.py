@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO
 
 from tqdm import tqdm
 
+from ddpm_bench import files
 from ddpm_bench.data.file_listing import matches, printable, split_patterns
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import room
 from ddpm_bench.text import size_text
 
 CHUNK_BYTES = 1 << 20
@@ -43,9 +43,10 @@ def extract(archive: Path, folder: Path, include: list[str]) -> int:
 
     Nothing is unpacked before all members are checked, for which a compressed tar is read twice.
     Raises UserError for a broken archive, for one with any member that is absolute, leaves the
-    folder, or is a link, device or sparse file, when the disk has no room for the sizes that the
-    members declare or one holds another number of bytes, and when nothing matches. Files unpacked
-    before the error are left to the caller, who works in a temporary folder.
+    folder, or is a link, device or sparse file, for two members of one name, when the disk has no
+    room for the sizes that the members declare or one holds another number of bytes, and when
+    nothing matches. Files unpacked before the error are left to the caller, who works in a
+    temporary folder.
     """
     patterns = split_patterns(include)
     members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
@@ -58,7 +59,8 @@ def extract(archive: Path, folder: Path, include: list[str]) -> int:
                 continue
             seen, example = seen + 1, member.name
             if matches(parts, patterns):
-                _write(member, folder.joinpath(*parts), archive)
+                with files.creating(folder, parts, archive) as file:
+                    _write(member, file, archive)
                 count += 1
     except _BROKEN as error:
         raise UserError(f"{archive}: cannot be unpacked ({error})") from None
@@ -77,7 +79,7 @@ def _check(
     folder: Path,
 ) -> None:
     """Raise UserError if the names are unsafe or the declared sizes exceed the free disk."""
-    needed, free = 0, room(folder / archive.name)
+    needed, free = 0, files.room(folder / archive.name)
     for member in members:
         parts = components_inside(member.name, archive)
         if member.content is not None and matches(parts, patterns):
@@ -90,17 +92,15 @@ def _check(
             )
 
 
-def _write(member: Member, target: Path, archive: Path) -> None:
+def _write(member: Member, file: BinaryIO, archive: Path) -> None:
     """Write a member's bytes; raise UserError if they are not as many as it declares."""
     assert member.content is not None
-    target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with target.open("wb") as file:
-        while chunk := member.content.read(CHUNK_BYTES):
-            written += len(chunk)
-            if written > member.size:
-                break
-            file.write(chunk)
+    while chunk := member.content.read(CHUNK_BYTES):
+        written += len(chunk)
+        if written > member.size:
+            break
+        file.write(chunk)
     if written != member.size:
         raise UserError(
             f"{archive}: member {printable(member.name)!r} declares {member.size} bytes and holds "

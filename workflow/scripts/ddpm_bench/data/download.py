@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.request import url2pathname
 
 from tqdm import tqdm
 
@@ -56,6 +57,8 @@ def fetch_checked(urls: Sequence[str], sha256: str, path: Path, description: str
 def _download(url: str, sha256: str, path: Path, description: str) -> None:
     """Download one address into `path`, with a progress bar, and check length and sha256."""
     request = urllib.request.Request(url, headers={"User-Agent": "ddpm-bench"})
+    if request.type == "file" and (reason := files.obstacle(Path(url2pathname(request.selector)))):
+        raise _WrongFileError(reason)
     digest = hashlib.sha256()
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         length = response.headers.get("Content-Length")

@@ -3,6 +3,7 @@
 Imports the standard library only, and tqdm when there is much to read: the Snakefile calls it.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -26,8 +27,10 @@ def folder_listing(path: str, include: list[str], key: str = "source.path") -> s
     digest = hashlib.sha256()
     for relative in matching_files(Path(path), include, key):
         try:
-            status = Path(path, relative).stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
+            file = Path(path, relative)
+            status = file.stat()
+            # What has no content of its own changes its time when anybody looks.
+            state = files.obstacle(file) or f"{status.st_size} {status.st_mtime_ns}"
         except OSError:  # a link that leads nowhere: images.csv will list it
             state = "unreadable"
         digest.update(os.fsencode(relative) + b"\0" + state.encode() + b"\0")
@@ -69,9 +72,9 @@ def _contents(folder: Path, names: list[str]) -> Iterator[str]:
 
 
 def content_sha256(path: Path) -> str:
-    """Return the file's sha256, or "" if it cannot be read or is no regular file."""
+    """Return the file's sha256, or "" if it cannot be read or is no regular file of a disk."""
     try:
-        return files.sha256(path) if path.is_file() else ""
+        return "" if files.obstacle(path) else files.sha256(path)
     except OSError:
         return ""
 
@@ -158,13 +161,24 @@ def walk(
         for entry in entries:
             if entry.name.startswith(".") and not hidden:
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 below = Path(entry.path), hidden, (*parents, entry.name), above | {identity}
                 yield from walk(*below)
             else:
                 yield (*parents, entry.name)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder, or a link to one. A link that leads to itself is a file here."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return False
+        raise
+
+
 def printable(path: str) -> str:
-    """Return a path as text that UTF-8 can encode; bytes that are no UTF-8 become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path as text of one line that UTF-8 can encode; other bytes become escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(f"\\x{ord(one):02x}" if ord(one) < 32 or one == "\x7f" else one for one in text)

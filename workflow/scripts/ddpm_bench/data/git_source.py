@@ -14,6 +14,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from ddpm_bench import files
 from ddpm_bench.data.archives import components_inside
 from ddpm_bench.data.file_listing import matches, printable, split_patterns
 from ddpm_bench.errors import UserError
@@ -51,7 +52,7 @@ def write_commit(url: str, commit: str, include: list[str], folder: Path) -> int
                 f"{url} at commit {commit}: no file matches source.include = {include}; "
                 f"it has {len(blobs)} files{example}"
             )
-        _write(store, kept, folder)
+        _write(store, kept, folder, f"{url} at commit {commit}")
     return len(kept)
 
 
@@ -106,8 +107,8 @@ def _blobs(store: str, commit: str) -> Iterable[tuple[str, tuple[str, ...]]]:
             yield blob, components_inside(os.fsdecode(path), f"commit {commit}")
 
 
-def _write(store: str, blobs: list[tuple[str, tuple[str, ...]]], folder: Path) -> None:
-    """Write blobs to their paths below `folder`."""
+def _write(store: str, blobs: list[tuple[str, tuple[str, ...]]], folder: Path, origin: str) -> None:
+    """Write blobs to their paths below `folder`. Raises UserError for two files of one name."""
     command = _command(store, "cat-file", "--batch")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
@@ -117,9 +118,7 @@ def _write(store: str, blobs: list[tuple[str, tuple[str, ...]]], folder: Path) -
             process.stdin.write(blob.encode() + b"\n")
             process.stdin.flush()
             size = int(process.stdout.readline().split()[2])
-            target = folder.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
+            with files.creating(folder, parts, origin) as file:
                 _copy(process.stdout, file, size)
             process.stdout.read(1)  # the newline after each object
 

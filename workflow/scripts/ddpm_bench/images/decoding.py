@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from ddpm_bench import files
 from ddpm_bench.images.gray_levels import Range, gray_values, spread
 from ddpm_bench.images.opening import UnusableError, open_image
 
@@ -69,8 +70,8 @@ def read_square(path: Path, square: Square) -> tuple[DecodedFile, np.ndarray | N
     """
     outcome = DecodedFile()
     try:
-        if not path.is_file():
-            raise UnusableError("cannot be read: no regular file")
+        if reason := files.obstacle(path):
+            raise UnusableError(f"cannot be read: {reason}")
         with path.open("rb") as file:
             outcome.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if file.tell() == 0:

@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import obstacle
 from ddpm_bench.images.gray_levels import gray_values
 from ddpm_bench.images.opening import UnusableError, open_image
 from ddpm_bench.machine.host import usable_cores
@@ -54,6 +55,8 @@ def _of_one_shape(
 
 def read_image(path: Path) -> tuple[np.ndarray, bool]:
     """Read one image as uint8 [H, W, 3], upright as its EXIF asks, and whether it is grayscale."""
+    if reason := obstacle(path):
+        raise UserError(f"{path}: cannot be read as an image ({reason}); remove it")
     try:
         with path.open("rb") as file:
             image = open_image(file, lambda image: _check(path, image))

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from ddpm_bench.errors import UserError
+from ddpm_bench.files import obstacle
 from ddpm_bench.images.tiff import (
     SUB_IFDS,
     full_pages,
@@ -94,6 +95,8 @@ def is_image(path: Path) -> bool:
     """Return whether a file has the name or the start of an image of a known format."""
     if path.suffix.lower() in suffixes():
         return True
+    if obstacle(path):
+        return False
     try:
         with path.open("rb") as file:
             start = _start(file)

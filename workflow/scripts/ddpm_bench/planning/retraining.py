@@ -1,12 +1,14 @@
-"""Trainings that start again because the config has changed, and the changed keys."""
+"""Datasets and trainings that are made anew because the config has changed, and changed keys."""
 
 import json
 
 from ddpm_bench.config.block import flat_keys
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.training import KEYS_OF_KEPT_WEIGHTS
+from ddpm_bench.planning.jobs import all_datasets
 from ddpm_bench.planning.stages import train_stage
-from ddpm_bench.records.layout import current_training
+from ddpm_bench.records.datasets import DatasetSummary
+from ddpm_bench.records.layout import current_training, dataset_summary
 from ddpm_bench.records.manifests import CurrentTraining
 
 FOLLOWS_STEPS = (
@@ -14,6 +16,26 @@ FOLLOWS_STEPS = (
     "train.lr_schedule_steps to the longest training you plan"
 )
 NAMES = {"version": "the version of this training in ddpm-bench"}
+
+
+def repreparations(config: Config) -> list[str]:
+    """Return a note for each dataset whose images on disk have another size or other channels."""
+    notes = []
+    for name in all_datasets(config):
+        keys = config.datasets[name]
+        summary = DatasetSummary.read_if_there(dataset_summary(config.results_dir, name))
+        changed = [
+            f"{key} was {getattr(summary, key)}, is {getattr(keys, key)}"
+            for key in ("image_size", "channels")
+            if summary is not None and getattr(summary, key) != getattr(keys, key)
+        ]
+        if changed:
+            notes.append(
+                f"datasets.{name} is prepared anew, with all that follows from it, because "
+                f"{'; '.join(changed)}. Where another config has these results, give each its own "
+                "results_dir, or the dataset another name"
+            )
+    return notes
 
 
 def retrainings(config: Config) -> list[str]:

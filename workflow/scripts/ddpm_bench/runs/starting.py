@@ -17,7 +17,7 @@ from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.machine.host import keep_users_threads
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
-from ddpm_bench.planning.retraining import retrainings
+from ddpm_bench.planning.retraining import repreparations, retrainings
 from ddpm_bench.planning.retries import to_try_again
 from ddpm_bench.runs import main_process
 from ddpm_bench.runs.deliberate_stop import DeliberateStop
@@ -25,6 +25,7 @@ from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_succe
 from ddpm_bench.runs.modules import module_name
 from ddpm_bench.runs.slurm_failures import SlurmFailure
 from ddpm_bench.runs.wall_time_warning import pass_warnings_on
+from ddpm_bench.runs.writable import check_outputs, is_writable
 
 
 class Run:
@@ -47,8 +48,9 @@ class Run:
         return jobs.work_names(self.config)
 
     def note_what_changed(self) -> None:
-        """Log which trainings begin anew, and what is particular about schedules and sweeps."""
-        for note in [*self.config.notes(), *retrainings(self.config)]:
+        """Log what is made anew, and what is particular about schedules and sweeps."""
+        anew = (*repreparations(self.config), *retrainings(self.config))
+        for note in (*self.config.notes(), *anew):
             self.logger.warning(note)
         for name, found in self.config.sweeps.items():
             if found.note is not None:
@@ -63,7 +65,8 @@ class Run:
         if main_process.main_processes(self.results, self.names) or self._may_have_a_rival():
             return
         again = list(to_try_again(self.config))
-        only_reports = self.workflow.output_settings.dryrun or (
+        only_reports = self.workflow.output_settings.dryrun or not is_writable(self.results)
+        only_reports = only_reports or (
             again and main_process.only_reports(options_parser().parse_known_args(sys.argv[1:])[0])
         )
         for name, files in again:
@@ -94,8 +97,11 @@ class Run:
     def start(self) -> None:
         """Register the main process, and on a cluster freeze the config and install the hooks.
 
-        Jobs read the config when they start: they get what it holds now, whoever edits it.
+        Jobs read the config when they start: they get what it holds now, whoever edits it. Raises
+        UserError where the results cannot be written.
         """
+        jobs_to_run = list(self.workflow.dag.needrun_jobs())
+        check_outputs(str(output) for job in jobs_to_run for output in job.output)
         main_process.record(self.results, self.names)
         self.stop.listen(on_this_machine=self.workflow.local_exec)
         if self.workflow.local_exec:
@@ -103,7 +109,7 @@ class Run:
             return
         frozen = frozen_config(self.workflow.config, self.results / "logs" / "config")
         self.workflow.config_settings.configfiles = [frozen]
-        sent = [job for job in self.workflow.dag.needrun_jobs() if not job.is_local]
+        sent = [job for job in jobs_to_run if not job.is_local]
         for executor in {self.workflow.scheduler.get_executor(job) for job in sent}:
             install_hooks(executor, self.failures)
 
