@@ -14,6 +14,7 @@ over the rounds, for two trainings at once (the sum of both) and for one alone. 
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import statistics
 import sys
@@ -82,6 +83,15 @@ def started(name: str, work: Training, running: ExitStack) -> list[Running]:
     return [running.enter_context(Running(side, work, command, SIDES[name])) for side in sides]
 
 
+def steps_within(training: Running, seconds: float) -> int:
+    """Train for so many seconds, to the end of the last step; return the number of steps."""
+    steps, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        training.ask(warm_up=0, steps=1)
+        steps += 1
+    return steps
+
+
 def speeds_at_once(trainings: list[Running], args: argparse.Namespace) -> list[float]:
     """Return the images per second of each training, while all of them run.
 
@@ -90,14 +100,14 @@ def speeds_at_once(trainings: list[Running], args: argparse.Namespace) -> list[f
     measured: list[float] = []
 
     def measure(training: Running) -> None:
-        until = time.monotonic() + args.warm_up
-        while time.monotonic() < until:
-            training.ask(warm_up=0, steps=1)
-        steps, began = 0, time.monotonic()
-        while time.monotonic() < began + args.seconds:
-            training.ask(warm_up=0, steps=1)
-            steps += 1
-        measured.append(steps * args.batch_size / (time.monotonic() - began))
+        speed = math.nan
+        try:
+            steps_within(training, args.warm_up)
+            began = time.monotonic()
+            steps = steps_within(training, args.seconds)
+            speed = steps * args.batch_size / (time.monotonic() - began)
+        finally:
+            measured.append(speed)
         while len(measured) < len(trainings):
             training.ask(warm_up=0, steps=1)
 
