@@ -101,6 +101,7 @@ compare: env ## measure against what users would otherwise run: make compare IMA
 	@$(BIN)/python comparisons/train.py --images "$(IMAGES)" --profile
 	@$(BIN)/python comparisons/sample.py
 	@$(BIN)/python comparisons/score.py --images "$(IMAGES)"
+	@$(BIN)/python comparisons/busy.py
 
 slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm

@@ -14,10 +14,12 @@ over the rounds, for two trainings at once (the sum of both) and for one alone. 
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import statistics
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +31,7 @@ from train_sides import Training
 from turns import Running, Side, load_before
 
 from ddpm_bench.cli import run
+from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import processor
 
 # As libgomp sets it, so that this project leaves it alone.
@@ -48,8 +51,8 @@ def arguments() -> argparse.Namespace:
     add("--batch-size", type=int, default=64, help="images (64)")
     add("--dim", type=int, default=16, help="channels of the first level (16)")
     add("--dim-mults", type=int, nargs="+", default=[1, 2, 4], help="of each level (1 2 4)")
-    add("--warm-up", type=int, default=20, help="steps before each measurement alone (20)")
-    add("--steps", type=int, default=40, help="steps of each measurement (40); two at once: half")
+    add("--warm-up", type=float, default=4, help="seconds before each measurement (4)")
+    add("--seconds", type=float, default=8, help="seconds of each measurement (8)")
     add("--threads", type=int, default=cores, help=f"threads of each training ({cores})")
     return options.parse_args()
 
@@ -80,13 +83,45 @@ def started(name: str, work: Training, running: ExitStack) -> list[Running]:
     return [running.enter_context(Running(side, work, command, SIDES[name])) for side in sides]
 
 
+def steps_within(training: Running, seconds: float) -> int:
+    """Train for so many seconds, to the end of the last step; return the number of steps."""
+    steps, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        training.ask(warm_up=0, steps=1)
+        steps += 1
+    return steps
+
+
+def speeds_at_once(trainings: list[Running], args: argparse.Namespace) -> list[float]:
+    """Return the images per second of each training, while all of them run.
+
+    A training that is measured goes on until all are: else the last one would run alone.
+    """
+    measured: list[float] = []
+
+    def measure(training: Running) -> None:
+        speed = math.nan
+        try:
+            steps_within(training, args.warm_up)
+            began = time.monotonic()
+            steps = steps_within(training, args.seconds)
+            speed = steps * args.batch_size / (time.monotonic() - began)
+        finally:
+            measured.append(speed)
+        while len(measured) < len(trainings):
+            training.ask(warm_up=0, steps=1)
+
+    with ThreadPoolExecutor() as asking:
+        list(asking.map(measure, trainings))
+    return measured
+
+
 def one_round(trainings: list[Running], args: argparse.Namespace) -> dict[str, float]:
     """Return the images per second of one training alone, and of two at once together."""
-    alone = trainings[0].images_per_second(args.warm_up, args.steps)
-    with ThreadPoolExecutor(len(trainings)) as asking:
-        steps = max(1, args.steps // 2)
-        both = asking.map(lambda one: one.images_per_second(3, steps), trainings)
-        return {"alone": alone, "together": sum(both)}
+    return {
+        "alone": sum(speeds_at_once(trainings[:1], args)),
+        "together": sum(speeds_at_once(trainings, args)),
+    }
 
 
 def summarised(rounds: list[dict[str, dict[str, float]]]) -> dict[str, float]:
@@ -107,16 +142,21 @@ def summarised(rounds: list[dict[str, dict[str, float]]]) -> dict[str, float]:
 def main() -> None:
     """Run the comparison and print its result."""
     args = arguments()
+    for name in ("pairs", "batch_size", "threads"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
     load = load_before()
     rounds = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         work = training(args, folder)
         sides = {name: started(name, work, running) for name in SIDES}
         for number in range(1, args.pairs + 1):
-            rounds.append({name: one_round(both, args) for name, both in sides.items()})
+            # Their order changes from round to round.
+            turns = sorted(sides.items(), reverse=number % 2 == 0)
+            rounds.append({name: one_round(both, args) for name, both in turns})
             text = ", ".join(
                 f"{name} {speeds['alone']:.0f} alone and {speeds['together']:.0f} together"
-                for name, speeds in rounds[-1].items()
+                for name, speeds in sorted(rounds[-1].items())
             )
             print(f"round {number} of {args.pairs}: {text} images/s", file=sys.stderr, flush=True)
     print(

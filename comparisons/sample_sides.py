@@ -47,9 +47,12 @@ def device_of(work: Sampling):
     """Set the number of threads and return the torch device."""
     import torch
 
+    from ddpm_bench.machine.compute_device import gpu_is_usable
+
     torch.set_num_threads(work.threads)
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(found if work.device == "auto" else work.device)
+    if work.device != "auto":
+        return torch.device(work.device)
+    return torch.device("cuda" if gpu_is_usable() else "cpu")
 
 
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:

@@ -32,7 +32,8 @@ def stretch():
 
 stretch()
 seen = [stretch()]
-watch.react(1.0)
+for _ in range(shared_cores.CONTENDED_POLLS):
+    watch.react(1.0)
 time.sleep(0.2)
 seen.append(stretch())
 for _ in range(shared_cores.QUIET_POLLS):
@@ -73,10 +74,14 @@ class Quiet(shared_cores.Watch):
 
 def test_a_short_pause_of_the_other_program_changes_nothing():
     watch = Quiet()
-    for rate in (0.0, 0.2, 0.9, 0.9, *[0.0] * (shared_cores.QUIET_POLLS - 1), 0.2, 0.9):
+    contended, quiet = [0.9] * shared_cores.CONTENDED_POLLS, [0.0] * shared_cores.QUIET_POLLS
+    for rate in (*contended[1:], 0.3, *contended[1:]):
+        watch.react(rate)
+    assert watch.begun == 0
+    for rate in (*contended, *quiet[1:], 0.3, *contended):
         watch.react(rate)
     assert watch.begun == 1
-    for rate in (*[0.0] * shared_cores.QUIET_POLLS, 0.9):
+    for rate in (*quiet, *contended):
         watch.react(rate)
     assert watch.begun == 2
 

@@ -21,9 +21,11 @@ from snakemake.settings.types import (
     StorageSettings,
     WorkflowSettings,
 )
+from snakemake.shell import shell
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
+from ddpm_bench.machine.host import GRANTED
 from ddpm_bench.runs.executor_hooks import READ, REPLACED
 
 # Attributes of Snakemake's workflow that its documentation names.
@@ -82,3 +84,7 @@ def test_all_that_rules_read_of_the_workflow_is_listed():
 def test_the_library_imports_nothing_of_snakemake():
     imports = re.compile(r"^\s*(?:from|import) snakemake", re.M)
     assert [path for path in LIBRARY.rglob("*.py") if imports.search(path.read_text())] == []
+
+
+def test_a_job_is_given_the_number_of_its_threads_in_a_variable():
+    assert shell(f"echo ${GRANTED}", threads=3, read=True).split() == ["3"]

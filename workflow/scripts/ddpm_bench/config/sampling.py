@@ -37,7 +37,10 @@ class SampleRun(Failing):
         description="Checkpoints of a training job from which one SLURM job draws, one after the "
         "other on one GPU; if one fails, the job's finished ones are drawn again.",
     )
-    cpus: Cores = Field(2, description="CPU cores of each job.")
+    cpus: Cores = Field(
+        2,
+        description="CPU cores of each job; fewer where `--cores` or OMP_NUM_THREADS are less.",
+    )
 
 
 Timestep = Annotated[int, Field(ge=0), MOST_FORWARD_STEPS]

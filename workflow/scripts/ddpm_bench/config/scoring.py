@@ -77,7 +77,10 @@ class ScoreRun(Block):
         description="Checkpoints of a training job that one SLURM job scores, one after the "
         "other on one GPU; if one fails, the job's finished ones are scored again.",
     )
-    cpus: Cores = Field(2, description="CPU cores of each job.")
+    cpus: Cores = Field(
+        2,
+        description="CPU cores of each job; fewer where `--cores` or OMP_NUM_THREADS are less.",
+    )
     batch_size: BatchSize = Field(16, description="Images per forward pass of the features.")
 
 

@@ -46,7 +46,10 @@ class TrainRun(Failing):
         1,
         description="Nodes with `gpus` processes each; more than one only inside SLURM jobs.",
     )
-    cpus: Cores = Field(2, description="CPU cores of each process.")
+    cpus: Cores = Field(
+        2,
+        description="CPU cores of each process; fewer where `--cores` or OMP_NUM_THREADS are less.",
+    )
     micro_batch_size: BatchSize | None = Field(
         None,
         description="Images per forward pass of a process; null: its whole share of the batch.",

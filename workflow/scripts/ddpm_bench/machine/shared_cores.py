@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 
 POLL_SECONDS = 0.5
-# Seconds that threads waited for a core in each second, summed over the threads.
-CONTENDED = 0.3
-QUIET = 0.1
-QUIET_POLLS = 6  # in a row, before threads spin again
+# Share of its time that each thread waits for a core, and polls in a row that decide.
+CONTENDED, CONTENDED_POLLS = 0.25, 2
+QUIET, QUIET_POLLS = 0.1, 4
 MOST_THREADS = 64  # that are added: limits of users and containers on threads stay out of reach
 TASKS = Path("/proc/self/task")
 
@@ -83,7 +82,7 @@ class Watch(threading.Thread):
         self._libgomp = ctypes.CDLL(str(library))
         self._threads = threads
         self._release: threading.Event | None = None
-        self._quiet_polls = 0
+        self._contended_polls = self._quiet_polls = 0
 
     def run(self) -> None:
         before, since = waited_seconds() or 0.0, time.monotonic()
@@ -95,8 +94,10 @@ class Watch(threading.Thread):
 
     def react(self, rate: float) -> None:
         """Let threads spin or not, by the seconds that they waited for a core in each second."""
-        self._quiet_polls = self._quiet_polls + 1 if rate < QUIET else 0
-        if rate > CONTENDED and self._release is None:
+        share = rate / self._threads
+        self._contended_polls = self._contended_polls + 1 if share > CONTENDED else 0
+        self._quiet_polls = self._quiet_polls + 1 if share < QUIET else 0
+        if self._contended_polls >= CONTENDED_POLLS and self._release is None:
             self._throttle()
         elif self._quiet_polls >= QUIET_POLLS and self._release is not None:
             self._release.set()

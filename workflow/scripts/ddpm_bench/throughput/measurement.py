@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
 from ddpm_bench.machine.compute_device import gpu_is_usable
-from ddpm_bench.machine.host import usable_threads
+from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.machine.process_group import join_process_group
 from ddpm_bench.machine.stage_memory import bound_gpu_memory
 from ddpm_bench.records.cell_record import Measurement, Repetition
@@ -53,7 +53,7 @@ def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement |
 
 def _prepared_device(measuring: CellMeasuring) -> torch.device:
     """Set threads, TF32 and cuDNN as a training does; return this process's GPU, or the CPU."""
-    torch.set_num_threads(usable_threads(measuring.cpus))
+    torch.set_num_threads(usable_cores(measuring.cpus))
     if not gpu_is_usable():
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
