@@ -121,9 +121,8 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
         # If a value that may be a block is one, only the errors inside the block are of use.
         group = [error for error in group if error["type"] == "value_error"] or group
         error = group[0]
-        if error["type"] != "value_error" and any(
-            other.startswith(f"{path}.") for other, _ in by_path
-        ):
+        of_the_block = error["type"] != "value_error" and "[key]" not in error["loc"]
+        if of_the_block and any(other.startswith(f"{path}.") for other, _ in by_path):
             continue
         if error["type"] == "extra_forbidden":
             fields = block.model_fields if block else {}
@@ -184,7 +183,8 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
         and _is_in(raw, ["defaults", *path[2:]])
     ):
         path = ["defaults", *path[2:]]
-    return ".".join(path), block, here
+    names = [part if part and part.isprintable() else repr(part) for part in path]
+    return ".".join(names), block, here
 
 
 def _bare(annotation: Any) -> Any:
