@@ -1,17 +1,21 @@
 #!/usr/bin/env python
 """Check a config file: name every wrong key at once, with its value and what is allowed.
 
-Snakemake does the same when it starts. For a file that is not YAML, this also names the line.
+Files and folders of this machine that it names must exist. Snakemake checks the same when it
+starts; a file that it cannot read at all, such as one in Latin-1, this names with the line.
 """
 
 from command import config_parser, run
 
 from ddpm_bench.config.loading import read_config
+from ddpm_bench.planning.local_inputs import check_local_files, check_local_folders
 
 
 def main() -> None:
     options = config_parser(__doc__)
-    read_config(options.parse_args().configfile)
+    config = read_config(options.parse_args().configfile)
+    check_local_files(config)
+    check_local_folders(config)
 
 
 if __name__ == "__main__":

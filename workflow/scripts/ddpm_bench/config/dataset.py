@@ -16,6 +16,7 @@ from ddpm_bench.config.block import (
     Sha256,
     Steps,
 )
+from ddpm_bench.config.local_paths import LocalPath
 
 PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 
@@ -33,7 +34,7 @@ class Folder(Block):
     """
 
     kind: Literal["folder"] = Field(description="Kind of source.")
-    path: str = Field(
+    path: LocalPath = Field(
         description="The folder, relative to the folder in which snakemake is started."
     )
     include: list[str] = Field(

@@ -11,6 +11,7 @@ from ddpm_bench.config.benchmark import Benchmark
 from ddpm_bench.config.block import Block, Name
 from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.local_paths import LocalPath
 from ddpm_bench.config.networks import Model
 from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
@@ -76,8 +77,8 @@ def _jobs(training: Autoencoder | Experiment) -> int:
 class Config(Block):
     """The config file: folders, datasets, autoencoders, experiments and throughput benchmark."""
 
-    results_dir: str = Field("results", description="Folder of everything that is computed.")
-    resources_dir: str = Field(
+    results_dir: LocalPath = Field("results", description="Folder of everything that is computed.")
+    resources_dir: LocalPath = Field(
         "resources", description="Folder of downloads: datasets, Inception weights."
     )
     datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")

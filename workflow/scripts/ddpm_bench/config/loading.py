@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.config.consistency import cross_references
 from ddpm_bench.config.experiment import Config, Experiment
+from ddpm_bench.config.local_paths import paths_written_out
 from ddpm_bench.config.messages import in_our_words, nearest, tags
 from ddpm_bench.config.plain_data import (
     MOST_VALUES,
@@ -226,9 +227,10 @@ def frozen_config(raw: dict[str, Any], folder: Path) -> Path:
     """Write a parsed config into `folder` under a hash of its content; return the absolute path.
 
     raw: the config after changes from the command line. Relative paths in it stay relative to the
-    working directory, which jobs share. A config that is already there is not written again.
+    working directory, which jobs share; `~` and variables are replaced. A config that is already
+    there is not written again.
     """
-    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(paths_written_out(raw), sort_keys=False, allow_unicode=True)
     path = folder.absolute() / f"{sha256_text(text)[:ABBREVIATED]}.yaml"
     if not path.exists():
         write_text(path, text)

@@ -22,6 +22,7 @@ from ddpm_bench.config.block import (
     Steps,
 )
 from ddpm_bench.config.diffusion import Diffusion
+from ddpm_bench.config.local_paths import LocalPath
 from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
 
 # Schedules of the learning rate that depend on the length of the training.
@@ -79,7 +80,9 @@ class GivenWeights(Block):
     denoising-diffusion-pytorch's Trainer (model-*.pt).
     """
 
-    path: str = Field(description="The file; another path to the same content makes nothing stale.")
+    path: LocalPath = Field(
+        description="The file; another path to the same content makes nothing stale."
+    )
     sha256: Sha256 = Field(description="Its checksum, `sha256sum FILE`.")
 
 

@@ -1,11 +1,12 @@
 """Files on this machine that a config names: check of their presence, and hashes of folders."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.data.file_listing import folder_sha256
+from ddpm_bench.data.file_listing import folder_sha256, matching_files
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
 
@@ -52,9 +53,35 @@ def check_local_files(config: Config) -> None:
 
 def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
     """Raise UserError when one of the files, each with the key that names it, is missing."""
-    missing = [f"{key} = {path!r}" for key, path in named if not Path(path).is_file()]
+    missing = [
+        f"{key} = {str(Path(path).absolute())!r}" for key, path in named if not _is_file(path)
+    ]
     if missing:
         raise UserError(f"no such file: {'; '.join(missing)}. {remedy}")
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
+
+
+def check_local_folders(config: Config) -> None:
+    """Raise UserError for a folder of images that is missing, or without files to read.
+
+    It reads no file; `local_listings` does, and finds the same.
+    """
+    for name, source in _local_folders(config):
+        matching_files(Path(source.path), source.include, f"datasets.{name}.source.path")
+
+
+def _local_folders(config: Config) -> Iterator[tuple[str, Folder]]:
+    """Yield the datasets in folders of this machine that something uses, with their sources."""
+    for name in jobs.all_datasets(config):
+        source = config.datasets[name].source
+        if isinstance(source, Folder):
+            yield name, source
 
 
 def local_listings(config: Config) -> dict[str, str]:
@@ -63,10 +90,8 @@ def local_listings(config: Config) -> dict[str, str]:
     Raises UserError if one is missing.
     """
     listings = {}
-    for name in jobs.all_datasets(config):
-        source = config.datasets[name].source
-        if isinstance(source, Folder):
-            cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
-            key = f"datasets.{name}.source.path"
-            listings[name] = folder_sha256(source.path, source.include, cache, key)
+    for name, source in _local_folders(config):
+        cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
+        key = f"datasets.{name}.source.path"
+        listings[name] = folder_sha256(source.path, source.include, cache, key)
     return listings
