@@ -15,6 +15,13 @@ from ddpm_bench.config.local_paths import LocalPath
 from ddpm_bench.config.networks import Model
 from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
+from ddpm_bench.config.score_sizes import (
+    NeededImages,
+    most_images,
+    needed_of_reference,
+    too_few_of_reference,
+    too_few_samples,
+)
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.selection import Best, Keep
 from ddpm_bench.config.sweep import Sweep
@@ -60,6 +67,8 @@ class Experiment(Block):
     def problems(self) -> Iterator[str]:
         if self.best is not None:
             yield from self.best.misfits(self.samples, self.scores)
+        images = {f"samples.{name}": keys.images for name, keys in self.samples.items()}
+        yield from too_few_samples(self.scores, images)
 
 
 def _jobs(training: Autoencoder | Experiment) -> int:
@@ -110,6 +119,15 @@ class Config(Block):
                 "run.images_per_job, or make several configs with a results_dir each"
             )
         yield from self._files_of_one_name()
+        for training, keys in self.trainings.items():
+            if keys.dataset in self.datasets:
+                images = most_images(self.datasets[keys.dataset])
+                yield from too_few_of_reference(self.needed_images(training), images)
+
+    def needed_images(self, training: str) -> tuple[NeededImages, ...]:
+        """Return what the scores of an experiment or autoencoder need of their references."""
+        kind = "experiments" if training in self.experiments else "autoencoders"
+        return needed_of_reference(f"{kind}.{training}", self.trainings[training].scores)
 
     def _files_of_one_name(self) -> Iterator[str]:
         """Yield files that share a name, by which tables would treat their scores as comparable."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
+from ddpm_bench.config.score_sizes import NeededImages, most_images, too_few_of_reference
 from ddpm_bench.data.file_listing import folder_sha256, matching_files
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
@@ -68,12 +69,26 @@ def _is_file(path: str) -> bool:
 
 
 def check_local_folders(config: Config) -> None:
-    """Raise UserError for a folder of images that is missing, or without files to read.
+    """Raise UserError for a folder of images that is missing, or with too few files to read.
 
     It reads no file; `local_listings` does, and finds the same.
     """
     for name, source in _local_folders(config):
-        matching_files(Path(source.path), source.include, f"datasets.{name}.source.path")
+        key = f"datasets.{name}.source.path"
+        _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
+
+
+def _refuse_few(config: Config, dataset: str, files: int) -> None:
+    """Raise UserError for keys of scores that need more images than a dataset has files."""
+    images = most_images(config.datasets[dataset], files)
+    needed = _needed(config, dataset)
+    if problems := list(too_few_of_reference(needed, images)):
+        raise UserError("; ".join(problems))
+
+
+def _needed(config: Config, dataset: str) -> tuple[NeededImages, ...]:
+    trainings = [name for name, keys in config.trainings.items() if keys.dataset == dataset]
+    return tuple(need for name in trainings for need in config.needed_images(name))
 
 
 def _local_folders(config: Config) -> Iterator[tuple[str, Folder]]:
@@ -93,5 +108,7 @@ def local_listings(config: Config) -> dict[str, str]:
     for name, source in _local_folders(config):
         cache = Path(config.resources_dir, "datasets", f".{name}.listing.json")
         key = f"datasets.{name}.source.path"
+        if _needed(config, name):
+            _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
         listings[name] = folder_sha256(source.path, source.include, cache, key)
     return listings
