@@ -215,10 +215,8 @@ def sha256_text(text: str) -> str:
 def expanded_path(path: str) -> str:
     """Return a path with `~`, `~user`, `$NAME` and `${NAME}` replaced, and all else as it is.
 
-    Raises ValueError for an empty path, an unknown user, and a variable that is not set.
+    Raises ValueError for an unknown user, and for a variable that is not set.
     """
-    if not path:
-        raise ValueError("is empty; give a path")
     unset = [name for pair in VARIABLE.findall(path) if (name := "".join(pair)) not in os.environ]
     if unset:
         raise ValueError(

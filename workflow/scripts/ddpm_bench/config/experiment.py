@@ -11,8 +11,8 @@ from ddpm_bench.config.benchmark import Benchmark
 from ddpm_bench.config.block import Block, Name
 from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.local_paths import LocalPath
 from ddpm_bench.config.networks import Model
+from ddpm_bench.config.paths import OutputFolder
 from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
 from ddpm_bench.config.score_sizes import (
@@ -86,8 +86,10 @@ def _jobs(training: Autoencoder | Experiment) -> int:
 class Config(Block):
     """The config file: folders, datasets, autoencoders, experiments and throughput benchmark."""
 
-    results_dir: LocalPath = Field("results", description="Folder of everything that is computed.")
-    resources_dir: LocalPath = Field(
+    results_dir: OutputFolder = Field(
+        "results", description="Folder of everything that is computed."
+    )
+    resources_dir: OutputFolder = Field(
         "resources", description="Folder of downloads: datasets, Inception weights."
     )
     datasets: dict[Name, Dataset] = Field({}, description="Named datasets.")
@@ -118,7 +120,7 @@ class Config(Block):
                 "alone takes hours; draw from fewer checkpoints (samples.NAME.checkpoints), raise "
                 "run.images_per_job, or make several configs with a results_dir each"
             )
-        yield from self._files_of_one_name()
+        yield from self._files_that_share_a_name()
         for training, keys in self.trainings.items():
             if keys.dataset in self.datasets:
                 images = most_images(self.datasets[keys.dataset])
@@ -129,7 +131,7 @@ class Config(Block):
         kind = "experiments" if training in self.experiments else "autoencoders"
         return needed_of_reference(f"{kind}.{training}", self.trainings[training].scores)
 
-    def _files_of_one_name(self) -> Iterator[str]:
+    def _files_that_share_a_name(self) -> Iterator[str]:
         """Yield files that share a name, by which tables would treat their scores as comparable."""
         weights: dict[tuple[str, str], str] = {}
         statistics: dict[str, str] = {}

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from ddpm_bench.config.consistency import cross_references
 from ddpm_bench.config.experiment import Config, Experiment
-from ddpm_bench.config.local_paths import paths_written_out
 from ddpm_bench.config.messages import in_our_words, nearest, tags
+from ddpm_bench.config.paths import paths_written_out
 from ddpm_bench.config.plain_data import (
     MOST_VALUES,
     TOO_MANY,

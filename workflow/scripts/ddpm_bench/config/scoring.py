@@ -18,7 +18,7 @@ from ddpm_bench.config.block import (
     Seed,
     Sha256,
 )
-from ddpm_bench.config.local_paths import LocalPath
+from ddpm_bench.config.paths import InputFile
 
 # TensorFlow's FID Inception of 2015-12-05, converted by pytorch-fid and torch-fidelity alike.
 PUBLISHED_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -38,7 +38,7 @@ DINOV2_DIMENSIONS = {"vit-s-14": 384, "vit-b-14": 768, "vit-l-14": 1024, "vit-g-
 class Weights(Block):
     """A local file of weights: Inception's in torch-fidelity's layout, or DINOv2's safetensors."""
 
-    path: LocalPath = Field(
+    path: InputFile = Field(
         description="The file, relative to the folder in which snakemake is started."
     )
     sha256: Sha256 = Field(PUBLISHED_INCEPTION_SHA256, description="Checksum of the file.")
@@ -59,7 +59,7 @@ class Weights(Block):
 class Statistics(Block):
     """Published statistics of a dataset: an .npz with mu [D] and sigma [D, D] of its features."""
 
-    path: LocalPath = Field(
+    path: InputFile = Field(
         description="The file, relative to the folder in which snakemake is started."
     )
     name: Name = Field(description="Name in tables and figures, such as cifar10-train.")

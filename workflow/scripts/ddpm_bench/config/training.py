@@ -22,8 +22,8 @@ from ddpm_bench.config.block import (
     Steps,
 )
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.local_paths import LocalPath
 from ddpm_bench.config.networks import LatentShape, Unet, Unet2d, VqVae
+from ddpm_bench.config.paths import InputFile
 
 # Schedules of the learning rate that depend on the length of the training.
 WITH_LENGTH = ("cosine", "one-cycle")
@@ -80,7 +80,7 @@ class GivenWeights(Block):
     denoising-diffusion-pytorch's Trainer (model-*.pt).
     """
 
-    path: LocalPath = Field(
+    path: InputFile = Field(
         description="The file; another path to the same content makes nothing stale."
     )
     sha256: Sha256 = Field(description="Its checksum, `sha256sum FILE`.")

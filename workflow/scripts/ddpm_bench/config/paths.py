@@ -10,7 +10,8 @@ from ddpm_bench.files import expanded_path
 PATH_KEYS = frozenset({"results_dir", "resources_dir", "path"})
 
 
-LocalPath = Annotated[str, AfterValidator(expanded_path)]
+OutputFolder = Annotated[str, AfterValidator(expanded_path)]
+InputFile = Annotated[str, AfterValidator(expanded_path)]
 
 
 def paths_written_out(raw: Any) -> Any:
