@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from pydantic import TypeAdapter
 
-from ddpm_bench.cli import run
+from ddpm_bench.cli import local_path, run
 from ddpm_bench.config.networks import Model
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import processor
@@ -84,7 +84,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--threads", type=int, default=1, help="CPU threads of each program")
-    options.add_argument("--images", type=Path, help="folder of photographs, to measure Inception")
+    options.add_argument(
+        "--images", type=local_path, help="folder of photographs, to measure Inception"
+    )
     options.add_argument("--compile", action="store_true", help="torch.compile too: minutes")
     options.add_argument("--passes", type=int, default=len(PASSES), help="number of PASSES to run")
     return options.parse_args()

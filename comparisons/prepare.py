@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+from ddpm_bench.cli import local_path
 from ddpm_bench.config.dataset import Folder, PrepareStage
 from ddpm_bench.data.fetching import fetch
 from ddpm_bench.data.preparing import prepare
@@ -68,7 +69,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--images", type=Path, required=True, help="folder of photographs")
+    options.add_argument("--images", type=local_path, required=True, help="folder of photographs")
     options.add_argument("--image-size", type=int, default=64, help="pixels (64)")
     options.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs (5)")
     args = options.parse_args()

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from sample_sides import Sampling
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
-from ddpm_bench.cli import run
+from ddpm_bench.cli import local_path, run
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.host import processor
 
@@ -57,7 +57,12 @@ def arguments() -> argparse.Namespace:
     add("--batches", type=int, default=1, help="batches measured in each turn (1)")
     add("--threads", type=int, default=cores, help=f"threads of each side ({cores})")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
-    add("--demo", type=Path, metavar="RESULTS", help="results folder of the demo's finished run")
+    add(
+        "--demo",
+        type=local_path,
+        metavar="RESULTS",
+        help="results folder of the demo's finished run",
+    )
     return options.parse_args()
 
 

@@ -50,7 +50,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from turns import load_before
 
-from ddpm_bench.cli import run
+from ddpm_bench.cli import local_path, run
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_SHA256
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.decoding import Square, read_square
@@ -79,8 +79,12 @@ def arguments() -> argparse.Namespace:
     )
     cores = len(os.sched_getaffinity(0))
     add = options.add_argument
-    add("--images", type=Path, required=True, help="folder of photographs")
-    add("--weights", type=Path, help="weights of Inception; without them a random calibrated one")
+    add("--images", type=local_path, required=True, help="folder of photographs")
+    add(
+        "--weights",
+        type=local_path,
+        help="weights of Inception; without them a random calibrated one",
+    )
     add("--scale", type=float, default=0.1, help="factor of both numbers of images (0.1)")
     add("--pairs", type=int, default=5, help="turns of each side (5)")
     add("--checkpoints", type=int, default=5, help="checkpoints scored in each turn (5)")

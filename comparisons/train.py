@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from train_sides import PROGRAMS, SUFFIXES, Training, photographs, serve
 from turns import Running, Side, compared, in_turns, load_before, print_speeds
 
-from ddpm_bench.cli import run
+from ddpm_bench.cli import local_path, run
 from ddpm_bench.config.dataset import Folder, PrepareStage
 from ddpm_bench.data.fetching import fetch
 from ddpm_bench.data.preparing import prepare
@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
     precisions = ("fp32", "bf16")
     steps = 200 if present_devices() else 20
     add = options.add_argument
-    add("--images", type=Path, required=True, help="folder of photographs")
+    add("--images", type=local_path, required=True, help="folder of photographs")
     add("--precision", choices=precisions, default="bf16", help="of this project's side (bf16)")
     add("--peer", choices=sorted(PROGRAMS), default="trainer", help="the other side (trainer)")
     add("--peer-precision", choices=precisions, help="of the peer (fp32, its default)")

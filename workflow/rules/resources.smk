@@ -20,6 +20,11 @@ def training_run(wildcards):
     return run_keys(CONFIG.trainings[training_name(wildcards)].train.run)
 
 
+def training_job_run(wildcards):
+    """The keys of a training's run, and what is checked before it trains."""
+    return jobs.training_job_run(CONFIG, training_name(wildcards))
+
+
 def training_threads(wildcards):
     """The cores of a training job on each of its nodes."""
     return jobs.training_threads(CONFIG, wildcards.experiment)

@@ -25,7 +25,7 @@ rule train:
         "../../envs/environment.yaml"
     threads: training_threads
     resources:
-        how=training_run,
+        how=training_job_run,
         gpu=training_processes,
         nodes=training_nodes,
         mpi=training_launcher,

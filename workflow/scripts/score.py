@@ -7,9 +7,8 @@ calls it with --what and with the features that reference_features.py wrote.
 """
 
 import argparse
-from pathlib import Path
 
-from ddpm_bench.cli import keys, parser, run
+from ddpm_bench.cli import keys, local_path, parser, run
 from ddpm_bench.config.scoring import ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.gpu_leases import lease
@@ -20,10 +19,16 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     options = parser(__doc__)
     add = options.add_argument
-    add("--samples", type=Path, nargs="+", required=True, help="a folder, or .npy files")
-    add("--reference", type=Path, nargs="+", required=True, help="a folder, a dataset or an .npz")
-    add("--weights", type=Path, help="the network's; without it the published Inception's")
-    add("--output", type=Path, help="JSON file to write")
+    add("--samples", type=local_path, nargs="+", required=True, help="a folder, or .npy files")
+    add(
+        "--reference",
+        type=local_path,
+        nargs="+",
+        required=True,
+        help="a folder, a dataset or an .npz",
+    )
+    add("--weights", type=local_path, help="the network's; without it the published Inception's")
+    add("--output", type=local_path, help="JSON file to write")
 
     add = options.add_argument_group("on its own").add_argument
     add("--split", choices=("train", "eval", "all"), default="train", help="of a prepared dataset")
@@ -31,17 +36,29 @@ def arguments() -> argparse.Namespace:
     add("--features", default="inception", help="inception, dinov2 or classifier")
     add("--weights-sha256", help="of weights other than the published Inception's")
     add("--weights-name", help="name of those weights; of dinov2 vit-s-14, vit-b-14, ...")
-    add("--save-reference", type=Path, help=".npz to write: the reference's features, for later")
+    add(
+        "--save-reference",
+        type=local_path,
+        help=".npz to write: the reference's features, for later",
+    )
     for name, field in option_fields().items():
         add(f"--{name.replace('_', '-')}", default=field.default, help=field.description)
 
     add = options.add_argument_group("in the workflow").add_argument
     add("--what", type=keys(ScoreStage), help="JSON: the stage's keys")
     add("--how", type=keys(ScoreRun), default=ScoreRun(), help="JSON: the run keys")
-    add("--fid-reference", type=Path, nargs="*", default=[], help="FID's, where it has its own")
-    add("--train", type=Path, help="features of the training images")
-    add("--heldout", type=Path, nargs="?", help="features of the held-out images")
-    add("--nearest", type=Path, help=".npz to write: distances to the nearest training images")
+    add(
+        "--fid-reference",
+        type=local_path,
+        nargs="*",
+        default=[],
+        help="FID's, where it has its own",
+    )
+    add("--train", type=local_path, help="features of the training images")
+    add("--heldout", type=local_path, nargs="?", help="features of the held-out images")
+    add(
+        "--nearest", type=local_path, help=".npz to write: distances to the nearest training images"
+    )
     given = options.parse_args()
     if given.what is not None and (given.output is None or given.weights is None):
         options.error("--what needs --weights and --output")

@@ -16,15 +16,17 @@ import sys
 from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
-from ddpm_bench.config.training import TrainRun, TrainStage
+from ddpm_bench.config.score_sizes import TrainJobRun
+from ddpm_bench.config.training import TrainStage
 from ddpm_bench.training.description import JobRequest
 from ddpm_bench.training.job import run_job
+from ddpm_bench.training.needed_images import refuse_too_few_images
 
 
 def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--what", type=keys(TrainStage), required=True, help="keys, JSON or @file")
-    options.add_argument("--how", type=keys(TrainRun), default="{}", help="the run: block, JSON")
+    options.add_argument("--how", type=keys(TrainJobRun), default="{}", help="the run: block, JSON")
     options.add_argument("--dataset", type=Path, required=True, help="folder of a prepared dataset")
     options.add_argument("--experiment", type=Path, required=True, help="folder of its results")
     options.add_argument("--first", type=int, default=0, help="step that the job goes on from")
@@ -44,7 +46,10 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    return run_job(JobRequest(**vars(arguments()), command=sys.argv))
+    given = arguments()
+    refuse_too_few_images(given.how.needed, given.dataset)
+    given.how = given.how.settings()
+    return run_job(JobRequest(**vars(given), command=sys.argv))
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ def write_reference(path: Path) -> None:
 
 
 def test_validation_of_a_failed_training_has_no_rows(tmp_path, failed_manifest):
-    what = {"version": 1, "model": {**MODEL, "dim": 10**6 * 8}}  # which would not fit either
+    what = {"version": 1, "model": {**MODEL, "dim": 2**16}}  # which would not fit either
     done = program(
         "validate", "--what", json.dumps(what), "--manifest", failed_manifest,
         "--eval", "none.npy", "--train", "none.npy", "--output", tmp_path / "v.csv",

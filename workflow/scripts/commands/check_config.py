@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Check a config file: name every wrong key at once, with its value and what is allowed.
 
-Snakemake does the same when it starts. For a file that is not YAML, this also names the line.
+Files and folders of this machine that it names must exist. Snakemake checks the same when it
+starts; a file that it cannot read at all, such as one in Latin-1, this names with the line.
 """
 
 import sys
@@ -9,11 +10,15 @@ import sys
 from command import config_parser, run
 
 from ddpm_bench.config.loading import read_config
+from ddpm_bench.planning.local_inputs import check_local_files, check_local_folders
 
 
 def main() -> None:
     options = config_parser(__doc__)
-    for note in read_config(options.parse_args().configfile).notes():
+    config = read_config(options.parse_args().configfile)
+    check_local_files(config)
+    check_local_folders(config)
+    for note in config.notes():
         print(f"warning: {note}", file=sys.stderr)
 
 

@@ -5,9 +5,7 @@ python workflow/scripts/commands/export_images.py --output pngs \\
     --samples results/digits/samples/dpm20/step-00001200
 """
 
-from pathlib import Path
-
-from command import parser, run
+from command import local_path, parser, run
 from tqdm import tqdm
 
 from ddpm_bench.images.png_export import export_images, images_to_export
@@ -16,10 +14,10 @@ from ddpm_bench.images.png_export import export_images, images_to_export
 def main() -> None:
     options = parser(__doc__)
     options.add_argument(
-        "--samples", type=Path, nargs="+", required=True,
+        "--samples", type=local_path, nargs="+", required=True,
         help="folder of a checkpoint's images-*.npy, or .npy files of uint8 [n, H, W, C] in order",
     )  # fmt: skip
-    options.add_argument("--output", type=Path, required=True, help="folder to make")
+    options.add_argument("--output", type=local_path, required=True, help="folder to make")
     options.add_argument("--count", type=int, help="how many of the first images; default: all")
     args = options.parse_args()
 

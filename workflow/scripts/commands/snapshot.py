@@ -6,7 +6,7 @@ Reads what lies on disk and takes no lock, so it works beside a running snakemak
 
 from pathlib import Path
 
-from command import config_parser, run
+from command import config_parser, local_path, run
 
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.report.snapshot import snapshot
@@ -15,7 +15,7 @@ from ddpm_bench.report.snapshot import snapshot
 def main() -> None:
     arguments = config_parser(__doc__)
     arguments.add_argument(
-        "--output-dir", type=Path, help="folder to write to; without it, results_dir/snapshot"
+        "--output-dir", type=local_path, help="folder to write to; without it, results_dir/snapshot"
     )
     given = arguments.parse_args()
 

@@ -11,6 +11,7 @@ from typing import Protocol, Self, TypeVar
 from pydantic import ValidationError
 
 from ddpm_bench.errors import EXIT_USER_ERROR, UserError
+from ddpm_bench.files import expanded_path
 
 
 class StageKeys(Protocol):
@@ -58,6 +59,17 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def parser(description: str) -> argparse.ArgumentParser:
     """Return an argument parser whose `--help` shows the program's docstring and defaults."""
     return argparse.ArgumentParser(description=description, formatter_class=_Help)
+
+
+def local_path(text: str) -> Path:
+    """Return a path given on the command line: an argparse `type`.
+
+    A shell leaves `~` and variables as they are in `--option=~/file` and between quotes.
+    """
+    try:
+        return Path(expanded_path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def keys(model: type[Model]) -> Callable[[str], Model]:

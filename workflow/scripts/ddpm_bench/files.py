@@ -1,4 +1,4 @@
-"""Atomic files: written under a temporary name, flushed to disk, then renamed."""
+"""Atomic files: written under a temporary name, flushed to disk, then renamed. And their paths."""
 
 import errno
 import hashlib
@@ -23,6 +23,8 @@ from ddpm_bench.text import size_text
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NAME_TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 NAME_IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+# A variable of the environment in a path, as a shell writes it.
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 RECORD_CHECKSUM = "record_sha256"  # key of a record: the checksum of all others
 # Bytes of free room below which a failed write without an error number means a full disk.
@@ -302,3 +304,22 @@ def sha256(path: Path) -> str:
 def sha256_text(text: str) -> str:
     """Return the sha256 of UTF-8 text as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def expanded_path(path: str) -> str:
+    """Return a path with `~`, `~user`, `$NAME` and `${NAME}` replaced, and all else as it is.
+
+    Raises ValueError for an unknown user, and for a variable that is not set.
+    """
+    unset = [name for pair in VARIABLE.findall(path) if (name := "".join(pair)) not in os.environ]
+    if unset:
+        raise ValueError(
+            f"the environment variable {unset[0]} is not set; set it, or write the path out"
+        )
+    path = VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], path)
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"there is no user {path.split('/')[0][1:]!r}; write it out") from None

@@ -7,6 +7,7 @@ from pydantic import Field
 from ddpm_bench.config.block import Block, Images, Name, PositiveInt
 from ddpm_bench.config.networks import VqVae
 from ddpm_bench.config.sampling import ChosenCheckpoints
+from ddpm_bench.config.score_sizes import too_few_samples
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.training import Train, Validation
 
@@ -52,6 +53,8 @@ class Autoencoder(Block):
         for key in DIFFUSION_KEYS:
             if getattr(self.train, key):
                 yield f"train.{key} is an option of diffusion models; remove it"
+        images = {RECONSTRUCTIONS: self.reconstructions.images}
+        yield from too_few_samples(self.scores, images)
 
 
 class EncodeStage(Block):

@@ -24,6 +24,7 @@ from ddpm_bench.config.block import (
     Sha256,
 )
 from ddpm_bench.config.networks import Unet, Unet2d
+from ddpm_bench.config.paths import InputFile
 from ddpm_bench.config.training import divisors
 
 Strategy = Literal[
@@ -80,7 +81,7 @@ class OwnModel(Block):
     """Your own model: a Python file with a function that returns model, batch and loss."""
 
     name: Literal["own"] = Field(description="Name of the network.")
-    path: str = Field(
+    path: InputFile = Field(
         description="The Python file. It is executed, so name only files that you trust."
     )
     function: str = Field(

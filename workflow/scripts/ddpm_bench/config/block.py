@@ -74,10 +74,11 @@ def truth_for_number(value: Any, annotation: Any) -> str | None:
     pydantic would take true as 1.
     """
     given = value if isinstance(value, list | tuple) else [value]
-    parts = set(_parts(annotation))
-    if not any(isinstance(one, bool) for one in given) or not parts & {int, float}:
+    if not any(isinstance(one, bool) for one in given):
         return None
-    return None if parts & {bool, Any} else "must be a number; YAML reads yes and on as true"
+    parts = set(_parts(annotation))
+    is_number = parts & {int, float} and not parts & {bool, Any}
+    return "must be a number; YAML reads yes and on as true" if is_number else None
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -209,7 +209,7 @@ def _cannot_halve(key: str, size: Any, where: str, model: Any) -> Iterator[str]:
     """Yield a message if a model halves images of this size more often than is possible."""
     try:
         unit = TRAINED.validate_python(model).smallest_multiple()
-        if int(size) % unit:
+        if int(size) > 0 and int(size) % unit:
             yield (
                 f"{key} = {size}: {where} halves images {unit.bit_length() - 1} times: a multiple "
                 f"of {unit} is needed; take fewer levels"

@@ -16,6 +16,7 @@ from ddpm_bench.config.block import (
     Sha256,
     Steps,
 )
+from ddpm_bench.config.paths import InputFile
 
 PUBLISHED_SPLITS = ("mnist", "fashion-mnist", "cifar10")
 
@@ -33,8 +34,9 @@ class Folder(Block):
     """
 
     kind: Literal["folder"] = Field(description="Kind of source.")
-    path: str = Field(
-        description="The folder, relative to the folder in which snakemake is started."
+    path: InputFile = Field(
+        min_length=1,
+        description="The folder, relative to the folder in which snakemake is started.",
     )
     include: list[str] = Field(
         ["**/*"],

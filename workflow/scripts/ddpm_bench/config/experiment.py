@@ -16,6 +16,13 @@ from ddpm_bench.config.networks import Model
 from ddpm_bench.config.paths import OutputFolder
 from ddpm_bench.config.published import PublishedScore
 from ddpm_bench.config.sampling import Samples, count_chosen
+from ddpm_bench.config.score_sizes import (
+    NeededImages,
+    most_images,
+    needed_of_reference,
+    too_few_of_reference,
+    too_few_samples,
+)
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.selection import Best, Keep
 from ddpm_bench.config.solver_limits import noise_note, solver_misfits
@@ -70,6 +77,8 @@ class Experiment(Block):
                 f"train.min_snr_gamma = {self.train.min_snr_gamma:g} weights the last timestep of "
                 "diffusion.rescale_zero_terminal_snr with its SNR, which is 0; remove one"
             )
+        images = {f"samples.{name}": keys.images for name, keys in self.samples.items()}
+        yield from too_few_samples(self.scores, images)
 
 
 def _jobs(training: Autoencoder | Experiment) -> int:
@@ -133,6 +142,15 @@ class Config(Block):
             return
         yield from misnamed_jobs(self.trainings)
         yield from self._files_that_share_a_name()
+        for training, keys in self.trainings.items():
+            if keys.dataset in self.datasets:
+                images = most_images(self.datasets[keys.dataset])
+                yield from too_few_of_reference(self.needed_images(training), images)
+
+    def needed_images(self, training: str) -> tuple[NeededImages, ...]:
+        """Return what the scores of an experiment or autoencoder need of their references."""
+        kind = "experiments" if training in self.experiments else "autoencoders"
+        return needed_of_reference(f"{kind}.{training}", self.trainings[training].scores)
 
     def _files_that_share_a_name(self) -> Iterator[str]:
         """Yield files that share a name, by which tables would treat their scores as comparable."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ddpm_bench.config.consistency import cross_references
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.messages import in_our_words, nearest, tags
+from ddpm_bench.config.paths import paths_written_out
 from ddpm_bench.config.plain_data import (
     MOST_VALUES,
     TOO_MANY,
@@ -121,9 +122,8 @@ def _describe(errors: list[Any], raw: dict[str, Any]) -> Iterator[str]:
         # If a value that may be a block is one, only the errors inside the block are of use.
         group = [error for error in group if error["type"] == "value_error"] or group
         error = group[0]
-        if error["type"] != "value_error" and any(
-            other.startswith(f"{path}.") for other, _ in by_path
-        ):
+        of_the_block = error["type"] != "value_error" and "[key]" not in error["loc"]
+        if of_the_block and any(other.startswith(f"{path}.") for other, _ in by_path):
             continue
         if error["type"] == "extra_forbidden":
             fields = block.model_fields if block else {}
@@ -184,7 +184,8 @@ def _written_path(location: tuple[int | str, ...], raw: Any) -> tuple[str, type 
         and _is_in(raw, ["defaults", *path[2:]])
     ):
         path = ["defaults", *path[2:]]
-    return ".".join(path), block, here
+    names = [part if part and part.isprintable() else repr(part) for part in path]
+    return ".".join(names), block, here
 
 
 def _bare(annotation: Any) -> Any:
@@ -226,9 +227,10 @@ def frozen_config(raw: dict[str, Any], folder: Path) -> Path:
     """Write a parsed config into `folder` under a hash of its content; return the absolute path.
 
     raw: the config after changes from the command line. Relative paths in it stay relative to the
-    working directory, which jobs share. A config that is already there is not written again.
+    working directory, which jobs share; `~` and variables are replaced. A config that is already
+    there is not written again.
     """
-    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(paths_written_out(raw), sort_keys=False, allow_unicode=True)
     path = folder.absolute() / f"{sha256_text(text)[:ABBREVIATED]}.yaml"
     if not path.exists():
         write_text(path, text)

@@ -142,7 +142,7 @@ def _hint(error: Any) -> str:
 def number_meant(text: str, whole: bool) -> str | None:
     """Return the number that a text such as 1e5, 10% or 1,000 means, as YAML reads it; or None."""
     bare = text.strip().replace("_", "").replace(" ", "")
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare):
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", bare):
         bare = bare.replace(",", "")
     percent, bare = bare.endswith("%"), bare.removesuffix("%").replace(",", ".")
     try:

@@ -1,11 +1,19 @@
-"""Paths that Snakemake handles: folders to write into, in one spelling, and files to read."""
+"""Paths that Snakemake handles: folders to write into, in one spelling, and files to read.
+
+They are written as in a shell: `~` and variables of the environment are replaced.
+"""
 
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
+
+from ddpm_bench.files import expanded_path
+
+# Keys with a path, wherever they stand in a config.
+PATH_KEYS = frozenset({"results_dir", "resources_dir", "path"})
 
 # Bytes. File systems take 255 for a name; commands name files of all experiments at once.
 LONGEST = 255
@@ -70,5 +78,20 @@ def one_file(written: str) -> str:
     return written
 
 
-OutputFolder = Annotated[str, AfterValidator(one_spelling)]
-InputFile = Annotated[str, AfterValidator(one_file)]
+def paths_written_out(raw: Any) -> Any:
+    """Return a copy of a checked, parsed config with its paths expanded.
+
+    It means the same on another machine, where variables may have other values.
+    """
+    if isinstance(raw, dict):
+        return {
+            key: expanded_path(value)
+            if key in PATH_KEYS and isinstance(value, str)
+            else paths_written_out(value)
+            for key, value in raw.items()
+        }
+    return [paths_written_out(value) for value in raw] if isinstance(raw, list) else raw
+
+
+OutputFolder = Annotated[str, AfterValidator(expanded_path), AfterValidator(one_spelling)]
+InputFile = Annotated[str, AfterValidator(expanded_path), AfterValidator(one_file)]

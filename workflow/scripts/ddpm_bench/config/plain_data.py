@@ -107,7 +107,8 @@ def as_yaml(value: Any) -> str:
 def shown(value: Any) -> str:
     """Return a value as it is shown in a message: on one line, and not too long."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
-        digits = int(value.bit_length() * math.log10(2)) + 1
+        # Python writes no numbers of more than 4,300 digits.
+        digits = len(str(abs(value))) if value.bit_length() < 10_000 else "thousands of"
         return f"a number of {digits} digits"
     text = as_yaml(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."

@@ -5,6 +5,7 @@ and all commands check them here first.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ MOST_BYTES = 10**6
 LONGEST_NUMBER = 40  # characters; Python itself refuses to read numbers of more than 4,300 digits
 # libyaml's is ten times as fast, and is missing from some builds of PyYAML.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+HALVES = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")  # of characters beyond 16 bits, in JSON
 TAG = "tag:yaml.org,2002:"
 
 
@@ -35,6 +37,9 @@ def read_plain(path: Path) -> Any:
     too deep, and for each key that is given twice or whose name YAML reads as something else.
     """
     text = _text(path)
+    data = _json(text)
+    if data is not None:  # with tabs and halves of characters, which are not allowed in YAML
+        text = HALVES.sub("?", text.replace("\t", " "))
     try:
         _refuse_deep(path, text)
         loader = Loader(text)
@@ -45,7 +50,7 @@ def read_plain(path: Path) -> Any:
         if found:
             listed = "\n".join(f"  {problem}" for problem in found)
             raise UserError(f"{path}:\n{listed}")
-        return _json(text) or loader.construct_document(node)
+        return loader.construct_document(node) if data is None else data
     except yaml.YAMLError as error:
         raise UserError(f"{path}{_line_of(error)}: is not valid YAML: {_cause(error)}") from None
 
@@ -71,8 +76,10 @@ def _text(path: Path) -> str:
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as "
             f"UTF-8, from Latin-1 for example with: iconv -f latin1 -t utf-8 {path} > utf-8.yaml"
         ) from None
-    # Tabs between the words of JSON are blanks, which YAML does not allow there.
-    return text.replace("\t", " ") if _json(text) is not None else text
+    if control := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        line = text.count("\n", 0, control.start()) + 1
+        raise UserError(f"{path}, line {line}: has the character {control[0]!r}; remove it")
+    return text
 
 
 def _json(text: str) -> Any:

@@ -1,5 +1,6 @@
 """Keys of a sweep: their places in an experiment, and their allowed values."""
 
+import functools
 import types
 import typing
 from dataclasses import dataclass
@@ -31,18 +32,22 @@ class SweptKey:
     location: tuple[str, ...]
     field: FieldInfo
 
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        annotation = self.field.annotation
+        for constraint in self.field.metadata:
+            annotation = Annotated[annotation, constraint]
+        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+
     def canonical(self, value: Any) -> Any:
         """Return the value as the experiment will hold it, as plain JSON: 0.001 for 1e-3.
 
         Raises ValueError with the allowed values for one that is not allowed.
         """
-        annotation = self.field.annotation
-        if message := truth_for_number(value, annotation):
+        if message := truth_for_number(value, self.field.annotation):
             raise ValueError(message)
-        for constraint in self.field.metadata:
-            annotation = Annotated[annotation, constraint]
+        adapter = self._adapter
         try:
-            adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
             raise ValueError(in_our_words(error.errors(include_url=False))) from None

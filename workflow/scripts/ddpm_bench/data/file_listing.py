@@ -92,20 +92,20 @@ def matching_files(folder: Path, include: list[str], key: str = "source.path") -
 
     Raises UserError naming `folder` and `key` when it is missing, unreadable, or nothing matches.
     """
+    named = f"{key} = {str(folder.absolute())!r}"
     if not folder.is_dir():
-        raise UserError(f"{key} = {str(folder)!r}: is no folder; give an existing one")
+        raise UserError(f"{named}: is no folder; give an existing one")
     patterns = split_patterns(include, key)
     hidden = any(part.startswith(".") for pattern in patterns for part in pattern)
     try:
         found = list(walk(folder, hidden))
     except OSError as error:
-        raise UserError(f"{key} = {str(folder)!r}: {error.filename}: {error.strerror}") from None
+        raise UserError(f"{named}: {error.filename}: {error.strerror}") from None
     kept = ["/".join(parts) for parts in found if matches(parts, patterns)]
     if not kept:
         shown = f"such as {printable('/'.join(min(found)))!r}" if found else "none"
         raise UserError(
-            f"{key} = {str(folder)!r}: no file matches include = {include}; "
-            f"it has {len(found)} files, {shown}"
+            f"{named}: no file matches include = {include}; it has {len(found)} files, {shown}"
         )
     return sorted(kept, key=os.fsencode)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ddpm_bench.config.autoencoder import RECONSTRUCTIONS
 from ddpm_bench.config.benchmark import Cell
+from ddpm_bench.config.block import run_keys
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.sampling import CheckpointRange
+from ddpm_bench.config.score_sizes import TrainJobRun
 
 # The rule that fetches the weights takes the name of their file from here.
 from ddpm_bench.config.scoring import PUBLISHED_INCEPTION_FILE as PUBLISHED_INCEPTION_FILE
@@ -84,6 +86,13 @@ def training_threads(config: Config, experiment: str) -> int:
     """Return the CPU cores of a training job on each of its nodes."""
     run = config.trainings[experiment].train.run
     return run.gpus * run.cpus
+
+
+def training_job_run(config: Config, training: str) -> str:
+    """Return the keys of a training's run with what its scores need: `--how` of train.py."""
+    run = config.trainings[training].train.run.model_dump(mode="json", exclude_defaults=True)
+    needed = config.needed_images(training)
+    return run_keys(TrainJobRun.model_validate({**run, "needed": needed}))
 
 
 def of_several_nodes(config: Config, experiment: str, value: str | int) -> str | int | None:

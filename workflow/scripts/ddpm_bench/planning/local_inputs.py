@@ -1,11 +1,13 @@
 """Files on this machine that a config names: check of their presence, and hashes of folders."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.data.file_listing import folder_sha256
+from ddpm_bench.config.score_sizes import NeededImages, most_images, too_few_of_reference
+from ddpm_bench.data.file_listing import folder_sha256, matching_files
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.fetched_files import fetched_file
@@ -53,9 +55,49 @@ def check_local_files(config: Config) -> None:
 
 def _refuse_missing(named: list[tuple[str, str]], remedy: str) -> None:
     """Raise UserError when one of the files, each with the key that names it, is missing."""
-    missing = [f"{key} = {path!r}" for key, path in named if not Path(path).is_file()]
+    missing = [
+        f"{key} = {str(Path(path).absolute())!r}" for key, path in named if not _is_file(path)
+    ]
     if missing:
         raise UserError(f"no such file: {'; '.join(missing)}. {remedy}")
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
+
+
+def check_local_folders(config: Config) -> None:
+    """Raise UserError for a folder of images that is missing, or with too few files to read.
+
+    It reads no file; `local_listings` does, and finds the same.
+    """
+    for name, source in _local_folders(config):
+        key = f"datasets.{name}.source.path"
+        _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
+
+
+def _refuse_few(config: Config, dataset: str, files: int) -> None:
+    """Raise UserError for keys of scores that need more images than a dataset has files."""
+    images = most_images(config.datasets[dataset], files)
+    needed = _needed(config, dataset)
+    if problems := list(too_few_of_reference(needed, images)):
+        raise UserError("; ".join(problems))
+
+
+def _needed(config: Config, dataset: str) -> tuple[NeededImages, ...]:
+    trainings = [name for name, keys in config.trainings.items() if keys.dataset == dataset]
+    return tuple(need for name in trainings for need in config.needed_images(name))
+
+
+def _local_folders(config: Config) -> Iterator[tuple[str, Folder]]:
+    """Yield the datasets in folders of this machine that something uses, with their sources."""
+    for name in jobs.all_datasets(config):
+        source = config.datasets[name].source
+        if isinstance(source, Folder):
+            yield name, source
 
 
 def local_listings(config: Config) -> dict[str, str]:
@@ -64,11 +106,11 @@ def local_listings(config: Config) -> dict[str, str]:
     Raises UserError if one is missing.
     """
     listings = {}
-    for name in jobs.all_datasets(config):
-        source = config.datasets[name].source
-        if isinstance(source, Folder):
-            fetched = fetched_file(config, name)
-            cache = fetched.with_name(f".{fetched.stem}.listing.json")
-            key = f"datasets.{name}.source.path"
-            listings[name] = folder_sha256(source.path, source.include, cache, key)
+    for name, source in _local_folders(config):
+        fetched = fetched_file(config, name)
+        cache = fetched.with_name(f".{fetched.stem}.listing.json")
+        key = f"datasets.{name}.source.path"
+        if _needed(config, name):
+            _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
+        listings[name] = folder_sha256(source.path, source.include, cache, key)
     return listings

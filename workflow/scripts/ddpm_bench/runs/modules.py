@@ -4,6 +4,7 @@ A module gets its config from the outer workflow, and may be used several times 
 different configs. Each use parses the Snakefile anew.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ddpm_bench.cli import PROJECT
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.config.paths import one_spelling
+from ddpm_bench.config.reading import read_plain
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning.fetched_files import datasets_by_fetched_name, fetched_name
 from ddpm_bench.planning.jobs import all_datasets
@@ -36,7 +38,11 @@ def checked_config(workflow: Any, raw: dict[str, Any], project: Path) -> Config:
     """
     name = module_name(workflow)
     if name is None:
-        return check_config(raw, origin=", ".join(map(str, workflow.configfiles)))
+        files = list(dict.fromkeys([*workflow.configfiles, *workflow.overwrite_configfiles]))
+        given = workflow.config_settings.config_args or ()
+        if workflow.is_main_process:
+            _refuse_what_snakemake_overlooks(files, given)
+        return check_config(raw, origin=" with ".join(map(str, [*files, *given])))
     if project.resolve() != PROJECT:
         raise UserError(
             f"module {name}: comes from {project}, and another module from {PROJECT}; use one copy "
@@ -51,6 +57,19 @@ def checked_config(workflow: Any, raw: dict[str, Any], project: Path) -> Config:
     config = under_prefix(config, take_over_prefix(workflow.modifier.path_modifier, name))
     _register(_configs(workflow), name, config)
     return config
+
+
+def _refuse_what_snakemake_overlooks(files: Iterable[Path], given: Iterable[str]) -> None:
+    """Raise UserError for keys given twice: its loader and its `--config` let the last one win.
+
+    files: config files; a later one may change keys of those before. given: values of `--config`.
+    """
+    for path in files:
+        read_plain(Path(path))
+    names = [item.partition("=")[0] for item in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--config {name}: is given twice; keep one")
 
 
 def take_over_prefix(modifier: Any, name: str) -> str:
