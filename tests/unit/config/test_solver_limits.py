@@ -138,6 +138,29 @@ def test_too_little_noise_at_the_end_is_noted_once_with_its_snr(tmp_path, monkey
     assert capsys.readouterr().err.strip() == f"warning: {note}"
 
 
+@pytest.mark.parametrize(
+    ("drawing", "noted"),
+    [
+        ({"scheduler": "ddim", "steps": 600, "timestep_spacing": "leading"}, True),  # from 599 on
+        ({"steps": 4, "timestep_spacing": "leading"}, True),
+        ({"scheduler": "ddim", "timesteps": [199, 100, 20]}, True),
+        ({"scheduler": "ddim", "steps": 50, "timestep_spacing": "leading"}, False),
+        ({"steps": 4}, False),
+        ({"karras_sigmas": True}, False),
+        ({"scheduler": "ddim", "timesteps": [999, 100, 20]}, False),
+    ],
+    ids=str,
+)
+def test_a_set_that_begins_below_the_end_of_the_schedule_is_noted(drawing, noted):
+    raw = with_keys({})
+    for key in ("steps", "scheduler"):
+        del raw["experiments"]["digits"]["samples"]["dpm20"][key]
+    raw["experiments"]["digits"]["samples"]["dpm20"] |= drawing
+    notes = check_config(raw).notes()
+    assert len(notes) == noted
+    assert all(note.startswith("samples.dpm20 of digits: begins at") for note in notes)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_usual_and_rescaled_schedules_earn_no_note(schedule):
     assert noise_note(Diffusion(beta_schedule=schedule)) is None

@@ -25,7 +25,7 @@ from ddpm_bench.config.score_sizes import (
 )
 from ddpm_bench.config.scoring import Score
 from ddpm_bench.config.selection import Best, Keep
-from ddpm_bench.config.solver_limits import noise_note, solver_misfits
+from ddpm_bench.config.solver_limits import noise_note, solver_misfits, start_note
 from ddpm_bench.config.sweep import Sweep
 from ddpm_bench.config.sweep_members import SweptExperiment
 from ddpm_bench.config.training import Train, Validation
@@ -122,13 +122,20 @@ class Config(Block):
         return {**self.autoencoders, **self.experiments}
 
     def notes(self) -> list[str]:
-        """Return a line for each schedule that ends in too little noise, with its experiments."""
-        users: dict[str, list[str]] = {}
+        """Return a line for each schedule and each set of samples that have too little noise.
+
+        A line names the experiments that it is about.
+        """
+        users: dict[tuple[str, str], list[str]] = {}
         for name, keys in self.experiments.items():
-            note = noise_note(keys.diffusion)
-            if note is not None:
-                users.setdefault(note, []).append(name)
-        return [f"diffusion of {some_of(names)}: {note}" for note, names in users.items()]
+            found = {"diffusion": noise_note(keys.diffusion)}
+            in_latents = keys.autoencoder is not None
+            for samples, drawing in keys.samples.items() if not found["diffusion"] else ():
+                found[f"samples.{samples}"] = start_note(drawing, keys.diffusion, in_latents)
+            for block, note in found.items():
+                if note is not None:
+                    users.setdefault((block, note), []).append(name)
+        return [f"{block} of {some_of(names)}: {note}" for (block, note), names in users.items()]
 
     def problems(self) -> Iterator[str]:
         """Yield what cannot lie side by side, and too much work for one workflow."""

@@ -85,6 +85,18 @@ def _remedy(drawing: Drawing, keys: Diffusion) -> str:
     return f"take {enough} steps or more{levels}, or dpmsolver++"
 
 
+def start_note(drawing: Drawing, keys: Diffusion, in_latents: bool) -> str | None:
+    """Return a note if a set begins far below the end of a schedule; else None."""
+    snr = visited_sigmas(drawing, keys, in_latents)[0] ** -2
+    if snr <= GREATEST_TERMINAL_SNR:
+        return None
+    return (
+        f"begins at a timestep with a signal-to-noise ratio of {snr:.2g}, but with noise alone, "
+        "which the network never saw there: samples lack contrast and brightness (Lin et al. "
+        "2024). Begin at the last timestep, as timestep_spacing: trailing does"
+    )
+
+
 def noise_note(keys: Diffusion) -> str | None:
     """Return a note if sampling begins at noise that training never sees; else None."""
     snr = terminal_snr(keys)
