@@ -116,3 +116,6 @@ def test_the_folder_of_a_slurm_job_is_removed_with_its_last_lease(machine, tmp_p
         (folder,) = tmp_path.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="failed"), gpu_leases.lease(1):
+        raise ValueError("a job that failed")
+    assert list(tmp_path.iterdir()) == []

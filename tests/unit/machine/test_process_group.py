@@ -53,6 +53,7 @@ def test_two_processes_of_a_training_listen_on_the_loopback_only(tmp_path, monke
     assert process.returncode == 75
 
 
+@pytest.mark.long
 @pytest.mark.new_process
 def test_two_processes_of_a_cell_listen_on_the_loopback_only(tmp_path):
     cell = MeasuredCell(tmp_path, cell={"processes": 2}, measuring={"seconds": 0.1, "steps": 2})

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ class Quiet(shared_cores.Watch):
 
     def _throttle(self) -> None:
         self.begun += 1
-        self._release = shared_cores.threading.Event()
+        self._release = threading.Event()
 
 
 def test_a_short_pause_of_the_other_program_changes_nothing():
@@ -84,6 +85,23 @@ def test_a_short_pause_of_the_other_program_changes_nothing():
     for rate in (*quiet, *contended):
         watch.react(rate)
     assert watch.begun == 2
+
+
+def test_threads_that_may_not_be_started_are_not_asked_for(monkeypatch):
+    assert shared_cores.can_start(3)
+    started = []
+
+    def start(thread) -> None:
+        started.append(thread)
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        original(thread)
+
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert not shared_cores.can_start(5)
+    assert len(started) == 3
+    assert not any(thread.is_alive() for thread in started)
 
 
 @pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])

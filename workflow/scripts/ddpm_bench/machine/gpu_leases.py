@@ -40,6 +40,7 @@ def lease(count: int) -> Iterator[list[str]]:
         return
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     with ExitStack() as held:
+        held.callback(_remove_the_folder_of_a_slurm_job)  # last
         names = _take(devices, count, held)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
         try:
@@ -48,8 +49,12 @@ def lease(count: int) -> Iterator[list[str]]:
             del os.environ["CUDA_VISIBLE_DEVICES"]
             if before is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+def _remove_the_folder_of_a_slurm_job() -> None:
+    """Remove the folder of the locks where no other job will use it, unless it is in use."""
     if job_id() is not None:
-        with open_lock_folder() as folder:
+        with suppress(UserError), open_lock_folder() as folder:
             folder.remove_if_free()
 
 

@@ -105,12 +105,29 @@ class Watch(threading.Thread):
 
     def _throttle(self) -> None:
         """Let libgomp manage one thread more than there are cores, until `_release` is set."""
-        extra = len(os.sched_getaffinity(0)) - self._threads + 2
-        if extra > MOST_THREADS:
+        extra = max(2, len(os.sched_getaffinity(0)) - self._threads + 2)
+        if extra > MOST_THREADS or not can_start(extra):
             return
         self._release = threading.Event()
-        arguments = self._libgomp, max(2, extra), self._release
+        arguments = self._libgomp, extra, self._release
         threading.Thread(target=_manage_threads, args=arguments, daemon=True).start()
+
+
+def can_start(count: int) -> bool:
+    """Return True if this process may start so many threads: else libgomp would end it."""
+    tried, end = [], threading.Event()
+    try:
+        for _ in range(count):
+            tried.append(threading.Thread(target=end.wait, daemon=True))
+            tried[-1].start()
+    except RuntimeError:
+        tried.pop()
+        return False
+    finally:
+        end.set()
+        for thread in tried:
+            thread.join()
+    return True
 
 
 def _manage_threads(library: ctypes.CDLL, count: int, until: threading.Event) -> None:
