@@ -2,6 +2,7 @@
 
 import copy
 import typing
+from argparse import ArgumentTypeError
 
 import pytest
 import yaml
@@ -9,10 +10,13 @@ from places import REPOSITORY
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from pydantic_core.core_schema import ErrorType
 
+from ddpm_bench.cli import keys
 from ddpm_bench.config import messages
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.config.training import TrainStage
 from ddpm_bench.errors import UserError
+from ddpm_bench.scoring.options import option_fields, score_keys
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 
@@ -30,6 +34,7 @@ def message(path: str, value) -> str:
     return "\n".join(str(caught.value).splitlines()[1:-1])
 
 
+FIELDS = option_fields()
 TRAIN, MODEL = "experiments/digits/train", "experiments/digits/model"
 SWEEP = "experiments/digits/sweep"
 SAMPLES, SCORE = "experiments/digits/samples/dpm20", "experiments/digits/scores/classifier"
@@ -158,6 +163,18 @@ def test_every_pattern_of_a_key_has_words():
 
     walk(Config.model_json_schema())
     assert found and found <= set(messages.PATTERNS)
+
+
+def test_options_of_programs_have_the_same_words():
+    options = {"features": "inception", **{name: field.default for name, field in FIELDS.items()}}
+    with pytest.raises(UserError) as caught:
+        score_keys({**options, "kid_subset_size": "1e5"}, None, None, None)
+    expected = "kid_subset_size = '1e5': must be a whole number; write 100000"
+    assert str(caught.value) == f"the options do not fit: {expected}"
+    with pytest.raises(ArgumentTypeError, match=r"^version: is missing; add it; train: is missing"):
+        keys(TrainStage)('{"model": {"name": "unet"}}')
+    with pytest.raises(ArgumentTypeError, match=r"^keys = 'x': must be JSON$"):
+        keys(TrainStage)("x")
 
 
 def test_a_custom_error_keeps_its_words():

@@ -29,6 +29,7 @@ nothing else.
 
 `defaults:` is merged under every experiment, block by block; an experiment's own keys win.
 Names of datasets, experiments, sets, scores and models are letters, digits and `. _ -`.
+Paths may begin with `~` and hold environment variables, `$NAME` or `${NAME}`.
 """
 
 
