@@ -38,7 +38,7 @@ class Training:
 
 
 SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # files that the Trainer's Dataset reads
-BEYOND_THE_RUN = 10**9  # steps, or seconds, that no comparison reaches
+BEYOND_THE_RUN = 10**7  # steps, or seconds, that no comparison reaches
 MATRIX_SECONDS = 1.0
 
 
