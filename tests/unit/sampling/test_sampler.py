@@ -170,7 +170,7 @@ class Program:
         entry["sha256"] = sha256(self.weights)
         manifest = folder / "training" / "job-00000000-00000010.json"
         manifest.parent.mkdir()
-        manifest.write_text(json.dumps({"checkpoints": [entry]}))
+        manifest.write_text(json.dumps({"fingerprint": "0" * 64, "checkpoints": [entry]}))
         model = MODEL.model_dump(mode="json")
         drawing = {"steps": 3, "batch_size": 4, **drawing}
         what = {"version": 1, "image_size": 8, "channels": 1, "model": model, "drawing": drawing}
@@ -224,6 +224,7 @@ def test_a_killed_job_goes_on_with_the_batches_it_has_drawn(tmp_path):
     assert timing.pop("seconds") > before
     assert timing.pop("device").endswith(", 1 thread")
     assert timing.pop("started") < timing.pop("ended")
+    assert len(timing.pop("sha256")) == len(timing.pop("record_sha256")) == 64
     assert timing.pop("node") and timing.pop("gpus") == [] and timing.pop("slurm_job") is None
     assert timing == {
         "images": 22, "batch_size": 4, "precision": "fp32", "network_evaluations": 50,
