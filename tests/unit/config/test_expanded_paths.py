@@ -137,3 +137,32 @@ def test_a_path_on_the_command_line_is_expanded_too(home):
     assert local_path("~/my.yaml") == home / "my.yaml"
     with pytest.raises(argparse.ArgumentTypeError, match="variable UNSET is not set"):
         local_path("$UNSET/my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "include", "refused"),
+    [
+        (".", ["**/*"], True),
+        (".", ["**/*.png"], True),
+        ("..", ["**/*"], True),
+        (".", ["photos/**"], False),
+        (".", ["*.png"], False),
+        ("photos", ["**/*"], False),
+    ],
+)
+def test_the_pictures_of_a_study_are_no_images_of_its_dataset(
+    tmp_path, monkeypatch, path, include, refused
+):
+    work = tmp_path / "work"
+    for folder in (work, work / "photos"):
+        folder.mkdir()
+        (folder / "a.png").touch()
+    monkeypatch.chdir(work)
+    raw = copy.deepcopy(DEMO)
+    raw["datasets"]["digits"]["source"] = {"kind": "folder", "path": path, "include": include}
+    config = check_config(raw)
+    if refused:
+        with pytest.raises(UserError, match=r"source\.path = .*: results_dir lies in it"):
+            check_local_folders(config)
+    else:
+        check_local_folders(config)

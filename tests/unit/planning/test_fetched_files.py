@@ -102,3 +102,10 @@ def test_a_name_stays_once_files_lie_under_it():
     fetched_file(config, "digits").write_text("{}")
     prepared_before()
     assert fetched_name(config, "digits") != "digits"
+
+
+def test_files_of_an_earlier_version_that_were_deleted_after_preparing_are_not_fetched_again():
+    fetched_before(source=GIT)
+    Path("resources/datasets/digits.json").unlink()
+    assert fetched_name(config_with(GIT), "digits") == "digits"
+    assert fetched_name(config_with(OTHER), "digits") != "digits"

@@ -15,7 +15,6 @@ SAMPLES = "small/samples/dpm4/step-00000020/images-000000-000031.npy"
     [
         ("results", f"results/{SAMPLES}"),
         ("/scratch/mine", f"/scratch/mine/{SAMPLES}"),
-        (".", SAMPLES),
         ("out/a", f"out/a/{SAMPLES}"),
     ],
 )

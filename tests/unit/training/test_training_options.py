@@ -122,7 +122,7 @@ def test_a_training_of_earlier_code_says_that_the_code_has_changed(tmp_path, mon
     keys = {**stage, "version": 6}
     write_json(tmp_path / "small" / "training" / "current.json", {"fingerprint": "f", "keys": keys})
     (note,) = retrainings(check_config(raw))
-    assert "because the version of this training in ddpm-bench was 6, is 7. What was" in note
+    assert "because the version of this stage in ddpm-bench was 6, is 7. What was" in note
 
 
 def test_a_longer_training_begins_anew_only_where_its_rate_follows_the_length(tmp_path):

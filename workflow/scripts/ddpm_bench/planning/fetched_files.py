@@ -50,12 +50,14 @@ def _fetched_by_earlier_version(config: Config, dataset: str, source: dict[str, 
     the files that this dataset was prepared from are taken for those of its source.
     """
     path = layout.fetched_file(config.resources_dir, dataset)
+    known = _source_by_snakemake(path)
+    if not path.exists():  # deleted for its room, when the dataset was prepared
+        return known == source
     fetched = FetchedFiles.read_if_there(path)
     if fetched is None or fetched.kind != source["kind"]:
         return False
     if source.keys() == {"kind"}:
         return True
-    known = _source_by_snakemake(path)
     if known is not None:
         return known == source
     return layout.dataset_summary(config.results_dir, dataset).exists()

@@ -7,10 +7,23 @@ from ddpm_bench.config.benchmark import OwnModel
 from ddpm_bench.config.dataset import Folder
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.score_sizes import NeededImages, most_images, too_few_of_reference
-from ddpm_bench.data.file_listing import folder_sha256, matching_files
+from ddpm_bench.data.file_listing import (
+    folder_sha256,
+    matches,
+    matching_files,
+    split_patterns,
+)
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.fetched_files import fetched_file
+
+# Pictures that are made below results_dir and resources_dir, in components.
+PICTURES = (
+    ("report", "best_scores.png"),
+    ("name", "report", "loss.png"),
+    ("datasets", "name", "preview.png"),
+    ("datasets", "name", "folder", "image.jpg"),
+)
 
 
 def check_local_files(config: Config) -> None:
@@ -76,7 +89,24 @@ def check_local_folders(config: Config) -> None:
     """
     for name, source in _local_folders(config):
         key = f"datasets.{name}.source.path"
+        _refuse_own_pictures(config, key, source)
         _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
+
+
+def _refuse_own_pictures(config: Config, key: str, source: Folder) -> None:
+    """Raise UserError for a folder of images in which results or downloads would be found, too."""
+    for made in ("results_dir", "resources_dir"):
+        folder = Path(getattr(config, made)).absolute().resolve()
+        try:
+            below = folder.relative_to(Path(source.path).absolute().resolve()).parts
+        except ValueError:
+            continue
+        patterns = split_patterns(source.include)
+        if any(matches((*below, *picture), patterns) for picture in PICTURES):
+            raise UserError(
+                f"{key} = {source.path!r}: {made} lies in it ({folder}), whose pictures would "
+                "become images of the dataset; put it elsewhere, or narrow `include`"
+            )
 
 
 def _refuse_few(config: Config, dataset: str, files: int) -> None:
@@ -110,6 +140,7 @@ def local_listings(config: Config) -> dict[str, str]:
         fetched = fetched_file(config, name)
         cache = fetched.with_name(f".{fetched.stem}.listing.json")
         key = f"datasets.{name}.source.path"
+        _refuse_own_pictures(config, key, source)
         if _needed(config, name):
             _refuse_few(config, name, len(matching_files(Path(source.path), source.include, key)))
         listings[name] = folder_sha256(source.path, source.include, cache, key)

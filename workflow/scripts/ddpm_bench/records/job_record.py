@@ -43,17 +43,15 @@ class JobRecords:
     """The records below the folders of a config: results_dir and resources_dir."""
 
     def __init__(self, results: str, resources: str) -> None:
-        roots = {"results/": results, "resources/": resources}
-        self._roots = {
-            name: "" if root == "." else f"{root.rstrip('/')}/" for name, root in roots.items()
-        }
+        self._roots = {"results/": f"{results}/", "resources/": f"{resources}/"}
 
     def name(self, path: str) -> str:
         """Return the path of a file as in records; that of a file elsewhere is as given."""
+        # The longer folder first: one may lie in the other.
         for name, root in sorted(self._roots.items(), key=lambda item: -len(item[1])):
             if f"{path}/" == root:
                 return name
-            if path.startswith(root) and not (root == "" and path.startswith("/")):
+            if path.startswith(root):
                 return name + path.removeprefix(root)
         return path
 
