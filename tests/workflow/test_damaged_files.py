@@ -32,7 +32,7 @@ READERS = {
 }
 # Files that no rule declares.
 OTHERS = {
-    "resources/datasets/digits.json": "prepare.py",
+    "resources/datasets/digits-*.json": "prepare.py",
     "results/small/checkpoints/step-00000020.safetensors": "sample.py",
     "results/small/training/current.json": "train.py",
     "results/small/metrics.csv": "plot_loss.py",
@@ -75,7 +75,9 @@ def files_and_readers(results: Path, commands: list[list[str]]) -> Iterator[tupl
                 if reads(command, results / name, reader)
             )
     for name, reader in OTHERS.items():
-        yield Path(name), next(command for command in commands if command[0] == reader)
+        (path,) = results.parent.glob(name)
+        path = path.relative_to(results.parent)
+        yield path, next(command for command in commands if command[0] == reader)
 
 
 def reads(command: list[str], path: Path, reader: str) -> bool:

@@ -144,7 +144,7 @@ def test_a_longer_training_begins_anew_only_where_its_rate_follows_the_length(tm
         ({"lr_schedule": "cosine", "lr_schedule_steps": 10}, "nothing would be learnt after it"),
         ({"lr_schedule": "cosine", "warmup_steps": 20}, "must be below the 20 of the schedule"),
         ({"ema_sigma_rels": [0.1, 0.1]}, "give each width once"),
-        ({"ema_sigma_rels": [0.5]}, "less than 0.28"),
+        ({"ema_sigma_rels": [0.5]}, "must be below 0.28"),
         ({"init_from": {"path": "x.pt"}}, "init_from.sha256: is missing"),
     ],
 )
