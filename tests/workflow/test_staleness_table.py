@@ -51,7 +51,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("datasets.<name>.eval_fraction", "digits", 0.5, DIGITS),
     ("datasets.<name>.split_seed", "digits", 1, DIGITS),
     ("datasets.<name>.max_megapixels", "digits", 1, DIGITS),
-    ("datasets.<name>.value_range", "digits", [0, 16], DIGITS),
+    ("datasets.<name>.value_range", "photographs", [0, 16], PHOTOGRAPHS - {"fetch"}),
     ("datasets.<name>.classifier.steps", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.batch_size", "digits", 7, CLASSIFIER),
     ("datasets.<name>.classifier.learning_rate", "digits", 0.1, CLASSIFIER),
