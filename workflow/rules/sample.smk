@@ -29,7 +29,9 @@ rule sample:
         mem_mb=sampling_mb,
         runtime=sampling_minutes,
     params:
-        what=lambda wildcards: stages.sample_stage(CONFIG, wildcards.experiment, wildcards.samples),
+        what=lambda wildcards: stages.sample_stage(
+            CONFIG, wildcards.experiment, wildcards.samples, int(wildcards.step)
+        ),
     shell:
         "exec with_log {log:q} sample.py --what {params.what:q} --how {resources.how:q}"
         " --manifest {input:q} --step {wildcards.step}"

@@ -76,7 +76,7 @@ def test_a_stage_without_an_autoencoder_has_no_word_of_it():
     config = check_config(copy.deepcopy(DEMO))
     for text in (
         stages.train_stage(config, "digits"),
-        stages.sample_stage(config, "digits", "dpm5"),
+        stages.sample_stage(config, "digits", "dpm5", 300),
     ):
         assert not {"latents", "autoencoder"} & set(json.loads(text))
 

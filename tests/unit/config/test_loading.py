@@ -202,7 +202,7 @@ def test_timesteps_are_numbers_and_ranges_and_survive_the_way_to_a_job(raw):
         205,
         {"from": 199, "to": 0, "every": 1},
     ]
-    what = stages.sample_stage(check_config(raw), "digits", "dpm20")
+    what = stages.sample_stage(check_config(raw), "digits", "dpm20", 300)
     drawing = SampleStage.model_validate_json(what).drawing
     expected = [*range(999, 218, -20), 205, *range(199, -1, -1)]
     assert expanded_timesteps(drawing.timesteps) == expected
@@ -325,7 +325,7 @@ def test_a_what_key_changes_its_own_stage_only(raw):
         return {
             "prepare": stages.prepare_stage(config, "digits"),
             "train": stages.train_stage(config, "digits"),
-            "sample": stages.sample_stage(config, "digits", "dpm20"),
+            "sample": stages.sample_stage(config, "digits", "dpm20", 300),
             "score": stages.score_stage(config, "digits", "dpm20", "classifier"),
         }
 

@@ -71,8 +71,8 @@ def test_a_member_computes_what_the_same_experiment_by_hand_does():
     (name,) = config.experiments
     assert stages.train_stage(config, name) == stages.train_stage(by_hand, "digits")
     for samples in by_hand.experiments["digits"].samples:
-        assert stages.sample_stage(config, name, samples) == stages.sample_stage(
-            by_hand, "digits", samples
+        assert stages.sample_stage(config, name, samples, 300) == stages.sample_stage(
+            by_hand, "digits", samples, 300
         )
 
 

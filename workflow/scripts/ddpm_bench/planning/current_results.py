@@ -21,7 +21,7 @@ SETTINGS: Mapping[str, Callable[[Config, Wildcards], str]] = {
     "encode": lambda config, names: stages.encode_stage(config, names["autoencoder"]),
     "reconstruct": lambda config, names: stages.reconstruct_stage(config, names["autoencoder"]),
     "sample": lambda config, names: stages.sample_stage(
-        config, names["experiment"], names["samples"]
+        config, names["experiment"], names["samples"], int(names["step"])
     ),
     "reference_features": lambda config, names: stages.feature_stage(
         score_of_space(config, names["dataset"], names["space"]), names["space"]

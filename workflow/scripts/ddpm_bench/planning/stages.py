@@ -31,6 +31,7 @@ from ddpm_bench.planning.benchmark_cells import (
 )
 from ddpm_bench.planning.earlier_images import preparing_version
 from ddpm_bench.planning.loss_groups import loss_groups
+from ddpm_bench.planning.removed_weights import samples_version
 
 HOW = {"run"}
 # Keys that decide neither weights nor scores: other checkpoints to keep, and published scores.
@@ -164,9 +165,10 @@ def validate_stage(config: Config, experiment: str) -> str:
     )
 
 
-def sample_stage(config: Config, experiment: str, name: str) -> str:
-    """Return the text of drawing the set of samples `name`."""
-    return stage("sample", **_sampling(config, experiment, name))
+def sample_stage(config: Config, experiment: str, name: str, step: int) -> str:
+    """Return the text of drawing the set of samples `name` from the checkpoint of a step."""
+    version = samples_version(config, experiment, name, step)
+    return stage("sample", version=version, **_sampling(config, experiment, name))
 
 
 def trajectory_stage(config: Config, experiment: str, name: str) -> str:

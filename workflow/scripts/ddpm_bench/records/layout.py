@@ -29,6 +29,7 @@ THINNED = "{experiment}/training/thinned.json"
 CURRENT_TRAINING = "{experiment}/training/current.json"
 # Files of one training, in the folder of its fingerprint, which no rule names.
 STATE = "{experiment}/training/{fingerprint}/state/step-{step}"
+REMOVED_WEIGHTS = "{experiment}/training/{fingerprint}/thinned.json"
 PROGRESS_LOG = "{experiment}/training/{fingerprint}/progress.jsonl"
 
 # Autoencoders
@@ -104,6 +105,20 @@ def padded_image(image: int) -> str:
 def checkpoint_name(step: int) -> str:
     """Return the stem of a checkpoint's file and of all files made from it: step-00000300."""
     return f"step-{padded_step(step)}"
+
+
+def average_name(sigma_rel: float | None) -> str:
+    """Return the name of an average in files: ema, or ema-0.05 for a power-function one.
+
+    sigma_rel: the width of the power-function average; None for the one of train.ema_decay.
+    """
+    return "ema" if sigma_rel is None else f"ema-{sigma_rel:g}"
+
+
+def weights_name(step: int, sigma_rel: float | None = None) -> str:
+    """Return the name of the file of a step's averaged weights; sigma_rel: as of `average_name`."""
+    average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
+    return f"{checkpoint_name(step)}{average}.safetensors"
 
 
 def with_names(pattern: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -219,6 +234,11 @@ def state_folder(results: Folder, experiment: str, fingerprint: str, step: int =
     """Return the folder of a training's saved state after `step` steps."""
     names = {"fingerprint": fingerprint, "step": padded_step(step)}
     return _path(results, STATE, experiment=experiment, **names)
+
+
+def removed_weights(results: Folder, experiment: str, fingerprint: str) -> Path:
+    """Return the list of a training's weights that `keep` has removed."""
+    return _path(results, REMOVED_WEIGHTS, experiment=experiment, fingerprint=fingerprint)
 
 
 def progress_log(results: Folder, experiment: str, fingerprint: str) -> Path:

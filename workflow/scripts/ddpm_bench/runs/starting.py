@@ -17,6 +17,7 @@ from ddpm_bench.config.loading import frozen_config
 from ddpm_bench.machine.host import keep_users_threads
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
+from ddpm_bench.planning.removed_weights import check_kept_samples
 from ddpm_bench.planning.retraining import repreparations, retrainings
 from ddpm_bench.planning.retries import to_try_again
 from ddpm_bench.runs import main_process
@@ -98,10 +99,12 @@ class Run:
         """Register the main process, and on a cluster freeze the config and install the hooks.
 
         Jobs read the config when they start: they get what it holds now, whoever edits it. Raises
-        UserError where the results cannot be written.
+        UserError where the results cannot be written, or would be lost.
         """
         jobs_to_run = list(self.workflow.dag.needrun_jobs())
-        check_outputs(str(output) for job in jobs_to_run for output in job.output)
+        outputs = [str(output) for job in jobs_to_run for output in job.output]
+        check_outputs(outputs)
+        check_kept_samples(self.config, outputs)
         main_process.record(self.results, self.names)
         self.stop.listen(on_this_machine=self.workflow.local_exec)
         if self.workflow.local_exec:

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import allowed, replacing, sha256, write_record
 from ddpm_bench.records.json_record import ANEW, read_record
-from ddpm_bench.records.layout import checkpoint_name
-from ddpm_bench.training.manifests import average_name, read_thinned
+from ddpm_bench.records.layout import weights_name
+from ddpm_bench.training.manifests import read_thinned
 from ddpm_bench.training.states import bytes_of
 
 
@@ -43,8 +43,7 @@ class Checkpoints:
 
     def file(self, step: int, sigma_rel: float | None = None) -> Path:
         """Return the path of a step's averaged weights in the training's folder."""
-        average = "" if sigma_rel is None else f".{average_name(sigma_rel)}"
-        return self._folder / f"{checkpoint_name(step)}{average}.safetensors"
+        return self._folder / weights_name(step, sigma_rel)
 
     def copies(self, name: str) -> list[Path]:
         """Return the paths of a checkpoint's file: published, and in the training's folder.

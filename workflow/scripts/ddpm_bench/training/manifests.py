@@ -9,14 +9,7 @@ from safetensors.torch import load_file
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import sha256
 from ddpm_bench.records.json_record import read_record
-
-
-def average_name(sigma_rel: float | None) -> str:
-    """Return the name of an average in files: ema, or ema-0.05 for a power-function one.
-
-    sigma_rel: the width of the power-function average; None for the one of train.ema_decay.
-    """
-    return "ema" if sigma_rel is None else f"ema-{sigma_rel:g}"
+from ddpm_bench.records.layout import average_name
 
 
 def read_thinned(record: Path) -> dict[str, dict[str, Any]]:

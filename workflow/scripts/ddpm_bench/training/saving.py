@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import torch
 
+from ddpm_bench.records.layout import average_name
 from ddpm_bench.training.divergence import divergence
 from ddpm_bench.training.folder import TrainingFolder
-from ddpm_bench.training.manifests import average_name
 from ddpm_bench.training.metrics import Metrics
 from ddpm_bench.training.ownership import Owner
 from ddpm_bench.training.progress import Progress
