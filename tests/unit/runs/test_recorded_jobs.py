@@ -31,6 +31,9 @@ class Persistence:
 
     has_outdated_metadata = metadata = code_changed = software_stack_changed = started
 
+    def cleanup_metadata(self, target):
+        return False
+
     def params_changed(self, job, file=None):
         return self.changed
 
@@ -76,6 +79,14 @@ def test_a_job_without_outputs_has_no_record(persistence):
     Path(IMAGES).unlink()
     asyncio.run(persistence.finished(job))
     assert records() == []
+
+
+def test_wiped_metadata_of_a_job_include_its_record(persistence):
+    asyncio.run(persistence.finished(Job(IMAGES, json.dumps({"version": 2}))))
+    assert len(records()) == 1
+    assert persistence.cleanup_metadata(IMAGES)
+    assert records() == []
+    assert not persistence.cleanup_metadata(IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def inception_is_fetched_here(workflow: Any, config: Config) -> bool:
 
 
 def _sharing(workflow: Any, config: Config) -> list[Config]:
-    """The configs of earlier modules with the same folder of downloads."""
+    """Return the configs of earlier modules with the same folder of downloads."""
     name = module_name(workflow)
     if name is None:
         return []

@@ -31,6 +31,7 @@ class RecordedJobs:
             for name in (
                 "started", "finished", "has_metadata", "has_outdated_metadata", "metadata",
                 "params_changed", "input_changed", "code_changed", "software_stack_changed",
+                "cleanup_metadata",
             )
         }  # fmt: skip
         for name in self._original:
@@ -111,6 +112,15 @@ class RecordedJobs:
         await self._original["finished"](job)
         self._deciding.pop(job, None)
         self.write(job)
+
+    def cleanup_metadata(self, target: Any) -> bool:
+        """Delete the records of an output, by which its job then counts as up to date."""
+        found = (places.file(str(target)) for places in self.places)
+        path = next((file for file in found if file is not None and file.exists()), None)
+        if path is not None:
+            path.unlink()
+            self._deciding.clear()
+        return self._original["cleanup_metadata"](target) or path is not None
 
     def has_metadata(self, job: Any) -> bool:
         return self.deciding(job) is not None or self._original["has_metadata"](job)
