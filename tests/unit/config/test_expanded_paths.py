@@ -166,3 +166,10 @@ def test_the_pictures_of_a_study_are_no_images_of_its_dataset(
             check_local_folders(config)
     else:
         check_local_folders(config)
+
+
+def test_paths_of_an_outer_workflow_that_cannot_be_expanded_stay_as_they_are(home):
+    outer = {"diffusion": with_all_paths("$SCRATCH"), "reads": {"path": "$NOT_SET/{sample}.fq"}}
+    frozen = yaml.safe_load(frozen_config(outer, home).read_text())
+    assert frozen["reads"] == outer["reads"]
+    assert "$" not in frozen["diffusion"]["results_dir"]

@@ -10,6 +10,7 @@ from small_study import SMALL
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.planning.fetched_files import datasets_by_fetched_name, fetched_file, fetched_name
+from ddpm_bench.records.job_record import InputFile, JobRecord, JobRecords
 
 GIT = {"kind": "git", "url": "file:///shapes", "commit": "1" * 40}
 OTHER = {**GIT, "commit": "2" * 40}
@@ -109,3 +110,17 @@ def test_files_of_an_earlier_version_that_were_deleted_after_preparing_are_not_f
     Path("resources/datasets/digits.json").unlink()
     assert fetched_name(config_with(GIT), "digits") == "digits"
     assert fetched_name(config_with(OTHER), "digits") != "digits"
+
+
+def test_results_of_an_earlier_version_without_its_downloads_are_not_prepared_anew():
+    images = Path("results", "datasets", "digits", "train.npy")
+    images.parent.mkdir(parents=True)
+    JobRecord(
+        rule="prepare",
+        params={"what": {"kind": "git", "version": 1}},
+        inputs={"resources/datasets/digits.json": InputFile(size=262)},
+        made="0",
+    ).write(JobRecords("results", "resources").file(str(images)))
+    assert fetched_name(config_with(GIT), "digits") == "digits"
+    assert fetched_name(config_with({"kind": "mnist"}), "digits") != "digits"
+    assert fetched_name(config_with(GIT, name="others"), "others") != "others"

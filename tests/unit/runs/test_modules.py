@@ -5,7 +5,8 @@ from small_studies import sweep
 from small_study import SMALL
 
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.runs.modules import under_prefix
+from ddpm_bench.errors import UserError
+from ddpm_bench.runs.modules import _register, under_prefix
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,18 @@ def test_sweeps_stay_with_a_config_under_a_prefix():
     moved = under_prefix(config, "below/")
     assert moved.sweeps == config.sweeps and list(moved.sweeps) == ["small"]
     assert list(moved.trainings) == list(config.trainings)
+
+
+def test_modules_write_the_folder_of_downloads_that_they_share_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    configs = {}
+
+    def used(name, resources):
+        folders = {"results_dir": name, "resources_dir": resources}
+        _register(configs, name, check_config({**SMALL, **folders}))
+
+    used("one", "downloads")
+    used("other", "downloads")
+    used("third", "elsewhere")
+    with pytest.raises(UserError, match="modules one and fourth name one resources_dir in two"):
+        used("fourth", str(tmp_path / "downloads"))

@@ -81,16 +81,24 @@ def one_file(written: str) -> str:
 def paths_written_out(raw: Any) -> Any:
     """Return a copy of a checked, parsed config with its paths expanded.
 
-    It means the same on another machine, where variables may have other values.
+    It means the same on another machine, where variables may have other values. That of an outer
+    workflow has keys which are not ours: a path there that cannot be expanded stays as it is.
     """
     if isinstance(raw, dict):
         return {
-            key: expanded_path(value)
+            key: _written_out(value)
             if key in PATH_KEYS and isinstance(value, str)
             else paths_written_out(value)
             for key, value in raw.items()
         }
     return [paths_written_out(value) for value in raw] if isinstance(raw, list) else raw
+
+
+def _written_out(path: str) -> str:
+    try:
+        return expanded_path(path)
+    except ValueError:
+        return path
 
 
 OutputFolder = Annotated[str, AfterValidator(expanded_path), AfterValidator(one_spelling)]

@@ -38,26 +38,44 @@ class CurrentResults:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.records = JobRecords(config.results_dir, config.resources_dir)
+        self._found: dict[str, bool] = {}  # by path
 
-    @cached
     def are_current(self, path: str) -> bool:
         """Return True unless a file, or one that it was made from, is of other settings.
 
         A file without a record is taken for current.
         """
+        waiting, entered = [path], set()
+        while waiting:  # no recursion: a training is a chain of up to thousands of jobs
+            file = waiting[-1]
+            inputs = self._inputs(file)
+            unknown = [one for one in inputs or () if one not in self._found]
+            if unknown and file not in entered:
+                entered.add(file)
+                waiting += unknown
+                continue
+            waiting.pop()
+            self._found[file] = inputs is not None and all(
+                self._found.get(one, True) for one in inputs
+            )
+        return self._found[path]
+
+    @cached
+    def _inputs(self, path: str) -> list[str] | None:
+        """Return the files that a file was made from; None if it is of other settings than now, or
+        one of them was made anew since."""
         record = self.records.read(path)
         if record is None:
-            return True
+            return []
         folder, _, name = self.records.name(path).partition("/")
         job = job_of_file(name)
         known = job is not None and folder == "results" and job.rule in SETTINGS
         if known and record.params.get("what") != self._settings(job.rule, job.wildcards):
-            return False
+            return None
         inputs = {self.records.path(name): found for name, found in record.inputs.items()}
-        return not any(
-            self.records.differs(file, found) or not self.are_current(file)
-            for file, found in inputs.items()
-        )
+        if any(self.records.differs(file, found) for file, found in inputs.items()):
+            return None
+        return list(inputs)
 
     def _settings(self, rule: str, wildcards: Wildcards) -> Any:
         """Return the present settings of a rule's job; None for one that is no longer asked for."""

@@ -11,6 +11,7 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.files import read_if_there, sha256_text
 from ddpm_bench.records import layout
 from ddpm_bench.records.datasets import FetchedFiles
+from ddpm_bench.records.job_record import JobRecords
 
 KEY_DIGITS = 8  # hexadecimal digits of the hash of a source
 SNAKEMAKES_RECORDS = Path(".snakemake", "metadata")
@@ -51,7 +52,9 @@ def _fetched_by_earlier_version(config: Config, dataset: str, source: dict[str, 
     """
     path = layout.fetched_file(config.resources_dir, dataset)
     known = _source_by_snakemake(path)
-    if not path.exists():  # deleted for its room, when the dataset was prepared
+    if not path.exists():  # deleted for its room, or left behind when the results were moved
+        if known is None:
+            return _was_prepared_from(config, dataset, path, source["kind"])
         return known == source
     fetched = FetchedFiles.read_if_there(path)
     if fetched is None or fetched.kind != source["kind"]:
@@ -61,6 +64,20 @@ def _fetched_by_earlier_version(config: Config, dataset: str, source: dict[str, 
     if known is not None:
         return known == source
     return layout.dataset_summary(config.results_dir, dataset).exists()
+
+
+def _was_prepared_from(config: Config, dataset: str, fetched: Path, kind: str) -> bool:
+    """Return True if the record beside prepared images names these files, and this kind of source.
+
+    Results that were moved without the downloads and Snakemake's records have no other sign.
+    """
+    records = JobRecords(config.results_dir, config.resources_dir)
+    record = records.read(str(layout.prepared_images(config.results_dir, dataset, "train")))
+    return (
+        record is not None
+        and records.name(str(fetched)) in record.inputs
+        and record.params["what"].get("kind") == kind
+    )
 
 
 def _source_by_snakemake(path: Path) -> dict[str, Any] | None:

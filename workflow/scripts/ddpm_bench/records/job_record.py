@@ -85,11 +85,12 @@ class JobRecords:
     def input(self, path: str) -> InputFile:
         """Return an existing input of a job as it is now."""
         record = self.read(path)
-        size = Path(path).stat().st_size
+        status = Path(path).stat()
+        size = status.st_size
         if record is not None:
             return InputFile(size=size, made=record.made)
         if size <= LARGEST_HASHED and Path(path).is_file():
-            return InputFile(size=size, sha256=sha256(Path(path)))
+            return InputFile(size=size, sha256=_hash_once(Path(path), status.st_mtime_ns, size))
         return InputFile(size=size)
 
     def differs(self, path: str, recorded: InputFile) -> bool:
@@ -118,3 +119,8 @@ def new_number() -> str:
 @functools.lru_cache(maxsize=2**16)  # `make watch` looks at all of them every few seconds
 def _read_once(path: Path, changed: int) -> JobRecord | None:
     return JobRecord.read_if_there(path)
+
+
+@functools.lru_cache(maxsize=2**10)  # statistics of a dataset are an input of each score
+def _hash_once(path: Path, changed: int, size: int) -> str:
+    return sha256(path)

@@ -29,6 +29,7 @@ REPLACED = (
     "persistence.input_changed",
     "persistence.code_changed",
     "persistence.software_stack_changed",
+    "persistence.cleanup_metadata",
     "plugin.get_min_job_age",
 )
 READ = (

@@ -34,7 +34,8 @@ def checked_config(workflow: Any, raw: dict[str, Any], project: Path) -> Config:
 
     project: the folder of that Snakefile. Raises UserError for a wrong config; and for a module
     without a config, with a kind of prefix that cannot be followed, from another copy of this
-    project than the library that is loaded, or with the results folder of another module.
+    project than the library that is loaded, with the results folder of another module, or with its
+    folder of downloads in another spelling.
     """
     name = module_name(workflow)
     if name is None:
@@ -131,7 +132,7 @@ def inception_is_fetched_here(workflow: Any, config: Config) -> bool:
 
 
 def _sharing(workflow: Any, config: Config) -> list[Config]:
-    """The configs of earlier modules with the same folder of downloads."""
+    """Return the configs of earlier modules with the same folder of downloads."""
     name = module_name(workflow)
     if name is None:
         return []
@@ -152,6 +153,12 @@ def _register(configs: dict[str, Config], name: str, config: Config) -> None:
             raise UserError(
                 f"modules {other} and {name} have the same results_dir, {config.results_dir!r}; "
                 "give each its own"
+            )
+        folders = used.resources_dir, config.resources_dir
+        if _same(used, config, "resources_dir") and folders[0] != folders[1]:
+            raise UserError(
+                f"modules {other} and {name} name one resources_dir in two ways, {folders[0]!r} "
+                f"and {folders[1]!r}, which Snakemake compares as text; write it alike"
             )
     configs[name] = config
 

@@ -185,9 +185,9 @@ def experiment_state(
     folder = Path(config.results_dir, name)
     trainer = current_trainer(folder / "training")
     attempts = read_attempts(folder / "progress.jsonl")
-    done = min(steps_done(config, name, trainer, attempts), train.steps)
-    speed = newest_speed(attempts)
     current = CurrentResults(config)
+    done = min(steps_done(current, name, trainer, attempts), train.steps)
+    speed = newest_speed(attempts)
     samples = all_sample_files(config, name)
     drawn = [path for path in samples if Path(path).exists() and current.are_current(path)]
     scores = score_files(config, name)
@@ -212,10 +212,11 @@ def experiment_state(
 
 
 def steps_done(
-    config: Config, name: str, trainer: TrainingProcess | None, attempts: list[Attempt]
+    current: CurrentResults, name: str, trainer: TrainingProcess | None, attempts: list[Attempt]
 ) -> int:
     """Return the steps of a training that are done: while it runs, by its progress file; else those
     that are saved. A training that failed ends where it failed, one that begins anew has none."""
+    config = current.config
     failed = failure_of(config, name)
     if failed is not None:
         return failed.step
@@ -223,7 +224,6 @@ def steps_done(
         return 0
     if trainer is not None and attempts:
         return attempts[-1].step
-    current = CurrentResults(config)
     jobs = finished_jobs(config, name)
     if not all(current.are_current(manifest(config, name, *job)) for job in jobs):
         return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from ddpm_bench.config.block import canonical_json, flat_keys
 from ddpm_bench.records.job_record import JobRecord, JobRecords, new_number
+from ddpm_bench.runs.writable import is_writable
 
 ATTRIBUTE = "records_beside_results"  # of Snakemake's persistence
 NEVER_OLDER = float("inf")  # than any input
@@ -30,6 +31,7 @@ class RecordedJobs:
             for name in (
                 "started", "finished", "has_metadata", "has_outdated_metadata", "metadata",
                 "params_changed", "input_changed", "code_changed", "software_stack_changed",
+                "cleanup_metadata",
             )
         }  # fmt: skip
         for name in self._original:
@@ -56,7 +58,7 @@ class RecordedJobs:
 
     def _records(self, job: Any) -> JobRecords | None:
         """Return the records among which a job's would be; None for another project's job."""
-        if not job.output or job.params.get("what") is None:
+        if not job.output or not _is_settings(job.params.get("what")):
             return None
         first = str(job.output[0])
         return next((places for places in self.places if places.file(first) is not None), None)
@@ -65,7 +67,7 @@ class RecordedJobs:
         """Write the record of a job that has just ended."""
         records = self._records(job)
         path = None if records is None else records.file(str(job.output[0]))
-        if records is None or path is None or not path.parent.is_dir():
+        if records is None or path is None or not Path(str(job.output[0])).exists():
             return
         existing = [str(file) for file in job.input if Path(str(file)).exists()]
         JobRecord(
@@ -76,12 +78,17 @@ class RecordedJobs:
         ).write(path)
 
     def is_unrecorded(self, job: Any) -> bool:
-        """Return True for a finished job of which Snakemake alone has a record."""
+        """Return True for a finished job of these settings of which Snakemake alone has a record.
+
+        With --rerun-triggers mtime a job is no less finished for other settings than it had.
+        """
         records = self._records(job)
         return (
             records is not None
             and self._original["has_metadata"](job)
             and records.read(str(job.output[0])) is None
+            and not self._original["params_changed"](job)
+            and not any(self._original["input_changed"](job))
         )
 
     @staticmethod
@@ -105,6 +112,15 @@ class RecordedJobs:
         await self._original["finished"](job)
         self._deciding.pop(job, None)
         self.write(job)
+
+    def cleanup_metadata(self, target: Any) -> bool:
+        """Delete the records of an output, by which its job then counts as up to date."""
+        found = (places.file(str(target)) for places in self.places)
+        path = next((file for file in found if file is not None and file.exists()), None)
+        if path is not None:
+            path.unlink()
+            self._deciding.clear()
+        return self._original["cleanup_metadata"](target) or path is not None
 
     def has_metadata(self, job: Any) -> bool:
         return self.deciding(job) is not None or self._original["has_metadata"](job)
@@ -187,12 +203,27 @@ def _compare_times_of_unrecorded_jobs_alone(job_class: Any) -> None:
 
 
 def write_missing_records(workflow: Any) -> None:
-    """Write the records of jobs that earlier versions of this project ran, by Snakemake's."""
+    """Write the records of jobs that earlier versions of this project ran, by Snakemake's.
+
+    Folders that cannot be written into, of another user say, are left as they are.
+    """
     recorded = getattr(workflow.persistence, ATTRIBUTE)
     waiting = set(workflow.dag.needrun_jobs())
     for job in workflow.dag.jobs:
-        if job not in waiting and recorded.is_unrecorded(job):
+        if (
+            job not in waiting
+            and recorded.is_unrecorded(job)
+            and is_writable(Path(str(job.output[0])))
+        ):
             recorded.write(job)
+
+
+def _is_settings(what: Any) -> bool:
+    """Return True for settings of a stage; rules of an outer workflow may have any `what`."""
+    try:
+        return isinstance(json.loads(what), dict)
+    except (TypeError, ValueError):
+        return False
 
 
 def _plain(value: Any, records: JobRecords) -> Any:
