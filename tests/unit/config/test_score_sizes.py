@@ -90,9 +90,11 @@ def test_images_of_a_dataset_are_bounded_before_it_is_prepared():
 
 
 def test_files_of_a_folder_are_counted_before_anything_runs(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
     for index in range(10):
-        (tmp_path / f"{index}.png").touch()
-    raw = study({"kid_subset_size": 11}, source={"kind": "folder", "path": str(tmp_path)})
+        (images / f"{index}.png").touch()
+    raw = study({"kid_subset_size": 11}, source={"kind": "folder", "path": str(images)})
     raw["resources_dir"] = str(tmp_path / "resources")
     for check in (check_local_folders, local_listings):
         with pytest.raises(UserError, match=r"kid_subset_size = 11 needs 11 .*\(train\) has 8"):
