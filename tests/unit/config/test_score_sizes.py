@@ -11,10 +11,11 @@ import yaml
 from places import REPOSITORY, SCRIPTS
 
 from ddpm_bench.config.loading import check_config
-from ddpm_bench.config.score_sizes import TrainJobRun, most_images
+from ddpm_bench.config.score_sizes import NeededImages, TrainJobRun, most_images
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
 from ddpm_bench.planning.local_inputs import check_local_folders, local_listings
+from ddpm_bench.training.needed_images import refuse_too_few_images
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 
@@ -89,9 +90,11 @@ def test_images_of_a_dataset_are_bounded_before_it_is_prepared():
 
 
 def test_files_of_a_folder_are_counted_before_anything_runs(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
     for index in range(10):
-        (tmp_path / f"{index}.png").touch()
-    raw = study({"kid_subset_size": 11}, source={"kind": "folder", "path": str(tmp_path)})
+        (images / f"{index}.png").touch()
+    raw = study({"kid_subset_size": 11}, source={"kind": "folder", "path": str(images)})
     raw["resources_dir"] = str(tmp_path / "resources")
     for check in (check_local_folders, local_listings):
         with pytest.raises(UserError, match=r"kid_subset_size = 11 needs 11 .*\(train\) has 8"):
@@ -116,6 +119,13 @@ def test_a_training_compares_them_with_the_prepared_images(tmp_path):
         "reference (all) has 8; lower it, or add images\n"
     )
     assert done.returncode == 2 and not (tmp_path / "e").exists()
+
+
+def test_an_empty_file_of_prepared_images_is_named(tmp_path):
+    (tmp_path / "train.npy").touch()
+    needed = NeededImages(key="kid_subset_size", value=9, images=9, split="train")
+    with pytest.raises(UserError, match=r"train\.npy: cannot be read as an array .*; delete it"):
+        refuse_too_few_images((needed,), tmp_path)
 
 
 def test_a_run_without_such_keys_is_as_it_was():

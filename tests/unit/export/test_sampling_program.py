@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddpm_bench.config.sampling import SampleStage
+from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.export import sampling_program
 from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.sampling.sampler import Sampler
@@ -148,6 +148,10 @@ def test_predicted_noise_of_latents_begins_below_the_end_of_the_schedule():
     raw = stage(UNET, 1, {"objective": "pred_noise"}).model_dump(mode="json", exclude_defaults=True)
     in_latents = SampleStage.model_validate({**raw, "image_size": 32, "autoencoder": autoencoder})
     assert sampling_program.steps_of(in_latents).timesteps[0] == 998
+    everywhere = {"karras_sigmas": True, "steps": 1000}
+    many = in_latents.model_copy(update={"drawing": Drawing(**everywhere)})
+    times = sampling_program.steps_of(many).timesteps
+    assert times == list(range(998, -1, -1)), "each once: a step between equal ones is not defined"
     in_pixels = SampleStage.model_validate({**raw, "image_size": 32})
     assert sampling_program.steps_of(in_pixels).timesteps[0] == 999
 

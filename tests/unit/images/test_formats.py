@@ -1,6 +1,7 @@
 """Files that Pillow by itself reads wrongly or not at all: what each kind becomes."""
 
 import io
+import math
 import struct
 import sys
 import zlib
@@ -92,6 +93,7 @@ def test_without_a_range_an_image_of_floats_waits_for_that_of_its_dataset(tmp_pa
         ([(-1, 1), (-5, 0)], (-5, 1)),
         ([(2, 70_000), (5, 5)], (2, 70_000)),
         ([(-3, -3)], (-3, -2)),
+        ([(-1e20, -1e20)], (-1e20, math.nextafter(-1e20, 0))),
     ],
 )
 def test_images_of_a_dataset_have_one_range(extents, expected):

@@ -1,6 +1,7 @@
 """A program never computes on the CPU by accident, nor with more threads than it was given."""
 
 import os
+import subprocess
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from measured_cells import MeasuredCell
 from places import SCRIPTS
 from training_runs import Run, write_dataset
 
-from ddpm_bench.errors import UserError
+from ddpm_bench.errors import EXIT_USER_ERROR, UserError
 from ddpm_bench.machine import compute_device, host
 from ddpm_bench.machine.compute_device import unusable
 from ddpm_bench.machine.torch_build import TorchBuild
@@ -37,6 +38,18 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_with_both_versions(gpu):
 def test_a_process_without_torch_asks_another_one(gpu):
     with pytest.raises(UserError, match=r"^GPU 0: torch cannot use"):
         compute_device.check_gpu_in_another_process()
+
+
+def test_the_error_of_the_other_process_is_whole(monkeypatch):
+    whole = (
+        "GPU 0: torch cannot use what this job was given: CUDA error: unknown error (driver 580)"
+    )
+    stderr = f"UserWarning: CUDA error: unknown error\nerror: {whole}\n"
+    ended = subprocess.CompletedProcess([], EXIT_USER_ERROR, stdout="", stderr=stderr)
+    monkeypatch.setattr(compute_device.subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(UserError) as raised:
+        compute_device.check_gpu_in_another_process()
+    assert str(raised.value) == whole
 
 
 @without_gpus

@@ -2,11 +2,15 @@
 
 import sys
 import time
+from datetime import timedelta
 
 import psutil
 import pytest
 from measured_cells import MeasuredCell
 from training_runs import Run, write_dataset
+
+from ddpm_bench.machine import process_group
+from ddpm_bench.machine.launch import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux who listens")
 
@@ -62,3 +66,17 @@ def test_two_processes_of_a_cell_listen_on_the_loopback_only(tmp_path):
     process.communicate(timeout=60)
     assert cell.record().status == "ok", cell.record().reason
     assert seen == {"127.0.0.1"}
+
+
+def test_processes_wait_for_the_first_one_to_read_all_images(monkeypatch):
+    import torch.distributed as dist
+
+    alone = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": str(free_port())}
+    for name, value in {process_group.ON_ONE_NODE: "1", **alone}.items():
+        monkeypatch.setenv(name, value)
+    assert process_group._loopback_store(rank=0, world=1).timeout >= timedelta(hours=1), "to meet"
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    process_group.join_process_group(on_gpu=False)
+    waiting = dist.distributed_c10d._get_default_store().timeout
+    dist.destroy_process_group()
+    assert waiting >= timedelta(hours=1), "for the checkpoints that are left"

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import read_json, sha256, write_json, write_record
+from ddpm_bench.files import read_if_there, read_json, sha256, write_json, write_record
 from ddpm_bench.records.checksums import check_file, open_array
 from ddpm_bench.records.json_record import read_record
 from ddpm_bench.records.progress_log import check_progress, read_events, with_line_checksum
+from ddpm_bench.report.tables import losses
 from ddpm_bench.report.tables.losses import read_losses
 from ddpm_bench.report.tables.score_tables import VALIDATION_COLUMNS, read_table, write_table
 
@@ -64,6 +65,19 @@ def test_samples_are_checked_against_their_timing(tmp_path):
     check_file(path)
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UserError, match=r"images-000000-000007\.npy: damaged"):
+        check_file(path)
+
+
+def test_json_of_the_user_beside_an_array_is_no_record_of_it(tmp_path):
+    path = tmp_path / "drawn.npy"
+    np.save(path, np.zeros((8, 4, 4, 1), np.uint8))
+    for other in ([1, 2], {"prompts": ["a cat"]}, "a cat"):
+        write_json(tmp_path / "drawn.json", other)
+        check_file(path)
+    (tmp_path / "drawn.json").write_text('{"line": 1}\n{"line": 2}\n')
+    with pytest.raises(
+        UserError, match=r"drawn\.json: .*; delete it .* no record of ddpm-bench, move"
+    ):
         check_file(path)
 
 
@@ -125,7 +139,22 @@ def test_a_damaged_log_is_named(tmp_path, damaged, reason):
         check_progress(write_log(tmp_path, damaged(log_lines())))
 
 
-def test_metrics_are_those_of_a_saved_state(tmp_path):
+def assert_passes_while_another_state_is_saved(published, monkeypatch):
+    """Read a published table that a running training replaces once its states are listed."""
+    before = published.read_text()
+
+    def replaced_meanwhile(path):
+        found = read_if_there(path)
+        published.write_text(before + "50,400,0.5,0.001,1.0,0\n")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "read_if_there", replaced_meanwhile)
+        assert len(read_losses(published)) == 5
+    published.write_text(before)
+
+
+def test_metrics_are_those_of_a_saved_state(tmp_path, monkeypatch):
     experiment = tmp_path / "small"
     rows = "".join(f"{step},{step * 8},0.5,0.001,1.0,0\n" for step in range(10, 50, 10))
     whole = "step,images_seen,loss,learning_rate,grad_norm,skipped_steps\n" + rows
@@ -137,6 +166,7 @@ def test_metrics_are_those_of_a_saved_state(tmp_path):
         path.write_text(whole)
     write_json(state / "state.json", {"sha256": {"metrics.csv": sha256(published)}})
     assert len(read_losses(published)) == 4
+    assert_passes_while_another_state_is_saved(published, monkeypatch)
     published.write_text("".join(whole.splitlines(keepends=True)[:3]))  # half, at the end of a row
     expected = rf"metrics\.csv: damaged .* copy {state / 'metrics.csv'} to its place"
     with pytest.raises(UserError, match=expected):

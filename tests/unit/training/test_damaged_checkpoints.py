@@ -70,7 +70,7 @@ def test_damaged_weights_are_trained_again_to_the_bit(run, follow):
     for path in to_delete:
         path.unlink()
     printed = run.complete_here(0, 20)
-    assert ("is damaged: it is trained again" in printed) == (follow == "manifest alone")
+    assert ("is damaged: a training makes it again" in printed) == (follow == "manifest alone")
     assert (run.checkpoint_bytes(10), run.checkpoint_bytes(20)) == good
     assert load_checkpoint(run.manifest(0, 20), 10)
 
@@ -97,5 +97,5 @@ def test_half_a_checkpoint_of_an_earlier_version_does_not_count(run):
     path.write_bytes(good[: len(good) // 2])
     run.manifest(0, 20).unlink()
     printed = run.complete_here(0, 20)
-    assert "is damaged: it is trained again from the last state before it" in printed
+    assert "is damaged: a training makes it again from the last state before it" in printed
     assert path.read_bytes() == good

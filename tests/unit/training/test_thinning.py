@@ -150,9 +150,9 @@ def test_a_larger_every_thins_more_and_a_smaller_one_says_what_is_gone(study):
 def test_what_is_thinned_counts_as_trained_with_the_same_manifest(study):
     before = study.manifest.read_bytes()
     study.thin(100)
-    assert all(study.folder.checkpoints.has(step) for step in STEPS)
-    assert not study.folder.checkpoints.has(70)
-    assert not study.folder.checkpoints.has(10, [0.05]), "an average that was never saved"
+    assert not study.folder.checkpoints.missing(STEPS)
+    assert study.folder.checkpoints.missing([70]) == [70]
+    assert study.folder.checkpoints.missing([10], [0.05]) == [10], "an average that was never saved"
     study.manifest.unlink()
     study.finish()
     assert study.manifest.read_bytes() == before
@@ -199,7 +199,7 @@ def test_a_killed_thinning_is_finished_by_the_next(study, tmp_path):
     for files in (1, 2):  # none removed; the first file under one of its two names
         done = subprocess.run([sys.executable, "-c", KILLED, str(files), *program], check=False)
         assert done.returncode == -signal.SIGKILL
-        assert all(study.folder.checkpoints.has(step) for step in STEPS)
+        assert not study.folder.checkpoints.missing(STEPS)
         assert len(read_json(study.folder.checkpoints.thinned_record)) == 3, (
             "recorded before it goes"
         )

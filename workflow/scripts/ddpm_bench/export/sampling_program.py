@@ -73,14 +73,15 @@ def steps_of(stage: SampleStage) -> Steps:
 
 
 def program_levels(stage: SampleStage) -> list[Level]:
-    """Return the levels that the program visits: those of the set, or as many timesteps.
+    """Return the levels that the program visits: those of the set, or timesteps.
 
-    The levels of Karras et al. lie between timesteps, which the program cannot visit.
+    The levels of Karras et al. lie between timesteps, which the program cannot visit: it visits as
+    many timesteps, or all usable ones.
     """
     drawing, betas = stage.drawing, noise_schedule(stage.diffusion).numpy()
-    if drawing.karras_spaced():
-        drawing = Drawing(steps=drawing.steps)
     usable = usable_timesteps(stage.diffusion, stage.latents() is not None)
+    if drawing.karras_spaced():
+        drawing = Drawing(steps=min(drawing.steps, usable))
     return visited_levels(drawing, betas, usable)
 
 

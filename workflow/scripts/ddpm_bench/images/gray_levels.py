@@ -90,4 +90,5 @@ def common_range(extents: Iterable[Range]) -> Range:
     for black, white in USUAL_RANGES:
         if black <= low and high <= white:
             return black, white
-    return low, max(high, low + 1)
+    # Equal numbers become black, also such large ones that adding 1 does not change them.
+    return low, max(high, low + 1, math.nextafter(low, math.inf))

@@ -72,7 +72,9 @@ def check_gpu_in_another_process() -> None:
         check=False,
     )
     if asked.returncode == EXIT_USER_ERROR:
-        raise UserError(asked.stderr.strip().rpartition("error: ")[2])
+        lines = asked.stderr.splitlines()  # torch's reason may hold "error: ", too
+        ours = (line[7:] for line in lines if line.startswith("error: "))
+        raise UserError(next(ours, asked.stderr.strip()))
 
 
 def _reason() -> str:

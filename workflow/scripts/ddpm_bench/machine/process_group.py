@@ -8,6 +8,7 @@ them. The processes of one node need the loopback only.
 import os
 import socket
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ON_ONE_NODE = "DDPM_BENCH_ON_ONE_NODE"  # set in processes that meet on this machine
+# Others wait this long for the first process, which reads all images and checkpoints of a training
+# for their checksums. Torch would give up after 5 minutes at the store, 10 with NCCL, 30 with gloo.
+PATIENCE = timedelta(hours=2)
 
 
 def one_node_environment() -> dict[str, str]:
@@ -44,7 +48,8 @@ def join_process_group(on_gpu: bool, device: "torch.device | None" = None) -> No
     if ON_ONE_NODE in os.environ:
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         meeting = {"store": _loopback_store(rank, world), "rank": rank, "world_size": world}
-    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device, **meeting)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE, device_id=device, **meeting)
 
 
 def _loopback_store(rank: int, world: int) -> "dist.TCPStore":
@@ -53,6 +58,11 @@ def _loopback_store(rank: int, world: int) -> "dist.TCPStore":
 
     port = int(os.environ["MASTER_PORT"])
     if rank > 0:
-        return dist.TCPStore(LOOPBACK, port, world, is_master=False)
+        return dist.TCPStore(LOOPBACK, port, world, is_master=False, timeout=PATIENCE)
     listening = socket.create_server((LOOPBACK, port), backlog=max(128, world))
-    return dist.TCPStore(LOOPBACK, port, world, is_master=True, master_listen_fd=listening.detach())
+    return dist.TCPStore(
+        *(LOOPBACK, port, world),
+        is_master=True,
+        timeout=PATIENCE,
+        master_listen_fd=listening.detach(),
+    )

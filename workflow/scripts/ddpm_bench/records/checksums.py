@@ -9,11 +9,11 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddpm_bench.errors import UserError
-from ddpm_bench.files import sha256, write_text
-from ddpm_bench.records.json_record import ANEW, read_record
+from ddpm_bench.files import read_json, sha256, write_text
+from ddpm_bench.records.json_record import ANEW
 
 if TYPE_CHECKING:  # imported where it is used: it takes a while
     import numpy as np
@@ -29,21 +29,31 @@ UNREADABLE_NPZ = (
 def check_file(path: Path) -> None:
     """Raise UserError if a file is missing or has another sha256 than the record beside it names.
 
-    A file without such a record passes.
+    A file without such a record passes, and so does one beside other JSON of the user.
     """
     if not path.is_file():
         raise UserError(f"{path}: is missing; run snakemake again")
     record = next(filter(Path.is_file, _records(path)), None)
     if record is None:
         return
-    if record.suffix == ".sha256":
-        expected = record.read_bytes()[:64].decode(errors="replace")
-    else:
-        expected = read_record(record).get("sha256")
-    if isinstance(expected, dict):
-        expected = expected.get(path.stem)
+    expected = _named_checksum(record, path)
     if expected is not None and sha256(path) != expected:
         raise UserError(f"{path}: damaged (its sha256 is not the one in {record}); {ANEW}")
+
+
+def _named_checksum(record: Path, path: Path) -> Any:
+    """Return the sha256 that a record names for a file; None if it names none."""
+    if record.suffix == ".sha256":
+        return record.read_bytes()[:64].decode(errors="replace")
+    try:
+        found = read_json(record)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{record}: cannot be read as the record of {path.name} ({error}); {ANEW}, or, if it "
+            "is no record of ddpm-bench, move it to another folder"
+        ) from None
+    expected = found.get("sha256") if isinstance(found, dict) else None
+    return expected.get(path.stem) if isinstance(expected, dict) else expected
 
 
 def _records(path: Path) -> tuple[Path, ...]:

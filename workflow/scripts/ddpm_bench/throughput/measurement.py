@@ -52,7 +52,11 @@ def measure(stage: CellStage, images: np.ndarray | None = None) -> Measurement |
 
 
 def _prepared_device(measuring: CellMeasuring) -> torch.device:
-    """Set threads, TF32 and cuDNN as a training does; return this process's GPU, or the CPU."""
+    """Set TF32 and cuDNN as a training does; return this process's GPU, or the CPU.
+
+    The threads are as many as the keys of the cell name, which its record repeats: a training takes
+    fewer where OMP_NUM_THREADS is less, and has them sleep on cores that other programs want.
+    """
     torch.set_num_threads(usable_cores(measuring.cpus))
     if not gpu_is_usable():
         return torch.device("cpu")

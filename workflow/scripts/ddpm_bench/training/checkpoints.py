@@ -57,12 +57,11 @@ class Checkpoints:
         """Return the checkpoints that `keep` has removed: step, sha256, bytes by file name."""
         return read_thinned(self.thinned_record)
 
-    def has(self, step: int, sigma_rels: Sequence[float] = ()) -> bool:
-        """Return True if a step's weights with all averages are saved, or were and are thinned."""
-        return not self.missing([step], sigma_rels)
+    def missing(self, steps: Iterable[int], sigma_rels: Sequence[float] = ()) -> list[int]:
+        """Return the steps of which an average was never saved, or is damaged.
 
-    def missing(self, steps: Iterable[int], sigma_rels: Sequence[float]) -> list[int]:
-        """Return the steps of which an average was never saved, or is damaged, which is said."""
+        Averages that were saved and are thinned are not missing. Damaged ones are named on stderr.
+        """
         thinned, checksums = self.thinned(), self.checksums()
 
         def is_there(path: Path) -> bool:
@@ -161,7 +160,8 @@ def _is_whole(path: Path, expected: str | None) -> bool:
     except (OSError, SafetensorError) as error:
         print(f"warning: {path} cannot be read ({error})", file=sys.stderr)
     print(
-        f"warning: checkpoint {path} is damaged: it is trained again from the last state before it",
+        f"warning: checkpoint {path} is damaged: a training makes it again from the last state "
+        "before it",
         file=sys.stderr,
     )
     return False

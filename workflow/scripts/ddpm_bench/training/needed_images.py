@@ -6,6 +6,7 @@ import numpy as np
 
 from ddpm_bench.config.score_sizes import NeededImages, too_few_of_reference
 from ddpm_bench.errors import UserError
+from ddpm_bench.records.json_record import ANEW
 
 
 def refuse_too_few_images(needed: tuple[NeededImages, ...], dataset: Path) -> None:
@@ -27,5 +28,5 @@ def _count(path: Path) -> int:
         return len(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         return 0
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read as an array ({error}); prepare it again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as an array ({error}); {ANEW}") from None

@@ -44,6 +44,8 @@ def _check(path: Path) -> None:
     current = path.parent / "training" / "current.json"
     if not (path.exists() and current.exists()) or path.read_bytes().count(b"\n") == 1:
         return
+    # Before the states are listed: a running training may save another one meanwhile.
+    published = sha256(path)
     name = read_record(current, "fingerprint")["fingerprint"]
     states = state_folder(path.parent.parent, path.parent.name, name).parent
     saved = {
@@ -51,7 +53,7 @@ def _check(path: Path) -> None:
         for folder in sorted(states.glob("step-*"), reverse=True)
         if (description := read_if_there(folder / "state.json")) is not None
     }
-    if not saved or sha256(path) in saved.values():
+    if not saved or published in saved.values():
         return
     whole = [
         folder
