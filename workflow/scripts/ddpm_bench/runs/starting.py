@@ -25,7 +25,7 @@ from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_succe
 from ddpm_bench.runs.modules import module_name
 from ddpm_bench.runs.slurm_failures import SlurmFailure
 from ddpm_bench.runs.wall_time_warning import pass_warnings_on
-from ddpm_bench.runs.writable import check_outputs, is_writable
+from ddpm_bench.runs.writable import cannot_be_written, check_outputs, is_writable
 
 
 class Run:
@@ -102,7 +102,10 @@ class Run:
         """
         jobs_to_run = list(self.workflow.dag.needrun_jobs())
         check_outputs(str(output) for job in jobs_to_run for output in job.output)
-        main_process.record(self.results, self.names)
+        try:
+            main_process.record(self.results, self.names)
+        except OSError as error:
+            raise cannot_be_written(self.results, error) from error
         self.stop.listen(on_this_machine=self.workflow.local_exec)
         if self.workflow.local_exec:
             keep_users_threads()
