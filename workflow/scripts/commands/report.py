@@ -24,11 +24,10 @@ def main() -> int:
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
     current = CurrentResults(config)
+    wanted = list(targets(config))
     lacking = {
-        "are missing": [path for path in targets(config) if not Path(path).exists()],
-        "are of other settings": [
-            path for path in targets(config) if not current.are_current(path)
-        ],
+        "are missing": [path for path in wanted if not Path(path).exists()],
+        "are of other settings or inputs": [p for p in wanted if not current.are_current(p)],
     }
     for state, files in lacking.items():
         if not files:

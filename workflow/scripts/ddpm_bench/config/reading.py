@@ -77,7 +77,8 @@ def _text(path: Path) -> str:
         encoding, option = ("UTF-16", "utf-16") if utf16 else ("Latin-1", "latin1")
         raise UserError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as "
-            f"UTF-8, from {encoding} for example with: iconv -f {option} -t utf-8 {path} > utf-8.yaml"
+            f"UTF-8, from {encoding} for example with: "
+            f"iconv -f {option} -t utf-8 {path} > utf-8.yaml"
         ) from None
     if control := yaml.reader.Reader.NON_PRINTABLE.search(text):
         line = text.count("\n", 0, control.start()) + 1

@@ -25,7 +25,7 @@ class ScoresSoFar:
     evaluation: pd.DataFrame
     missing: list[Path]
     unreadable: list[str]  # the error of each score that cannot be read
-    stale: int  # of the missing ones: on disk, and of other settings than the config's
+    stale: int  # of the missing ones: on disk, and of other settings or inputs
     not_asked_for: int  # scores on disk of sets, steps or scores that the config no longer has
 
 
@@ -82,7 +82,7 @@ def describe(experiment: str, so_far: ScoresSoFar, command: str) -> Iterator[str
         yield from (f"  missing: {text}" for text in missing_texts(so_far.missing))
     yield from (f"  left out: {text}" for text in so_far.unreadable)
     if so_far.stale:
-        yield f"  left out: {so_far.stale} on disk of other settings than this config's"
+        yield f"  left out: {so_far.stale} on disk of other settings or inputs"
     if so_far.not_asked_for:
         yield f"  left out: {so_far.not_asked_for} on disk that this config does not ask for"
 

@@ -80,7 +80,7 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
         yield "  the config has no scores for it"
     else:
         if not CurrentResults(config).are_current(str(evaluation_file)):
-            yield f"  warning: some of it is of other settings than the config's; to renew: {command}"
+            yield f"  warning: made with other settings or inputs than the present; anew: {command}"
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
         yield from exported(best_folder(config, experiment))
