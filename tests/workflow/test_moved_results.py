@@ -41,6 +41,14 @@ def status(study) -> tuple[int, int, int]:
     return state["steps_done"], state["samples_done"], state["scores_done"]
 
 
+def printed(study, name: str) -> str:
+    """Return the text that a command prints about the study."""
+    command = [sys.executable, str(SCRIPTS / "commands" / f"{name}.py")]
+    command += ["--configfile", "config.yaml"]
+    done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
 def test_nothing_runs_again_and_a_change_runs_what_follows_from_it(moved):
     assert moved.would_run() == {}
     assert status(moved) == (40, 2, 2)
@@ -48,6 +56,10 @@ def test_nothing_runs_again_and_a_change_runs_what_follows_from_it(moved):
     moved.experiment["samples"]["dpm4"]["steps"] = 5
     assert moved.would_run() == FOLLOW_SAMPLES
     assert status(moved) == (40, 0, 0)
+    assert "  warning: made with other settings" in printed(moved, "summary")
+    assert "small: none of 2 scores yet" in printed(moved, "snapshot")
+    assert "left out: 2 on disk of other settings or inputs" in printed(moved, "snapshot")
+    assert "files are of other settings or inputs, such as elsewhere/" in printed(moved, "report")
     moved.experiment["samples"]["dpm4"]["steps"] = 4
 
     moved.config["datasets"]["digits"]["image_size"] = 16

@@ -53,6 +53,7 @@ def test_files_of_the_project_are_read_as_yaml_reads_them(path):
         ("a: " + "9" * 5000, "a (line 1): is a number of 5000 characters; shorten it"),
         ("a: &a [1, *a]", "line 1: an anchor (&) holds an alias (*) of itself; remove it"),
         (b"a: 1\nb: r\xe9s\n", "my.yaml, line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        ("a: é".encode("utf-16"), "from UTF-16 for example with: iconv -f utf-16 -t utf-8"),
         ("a: 1\n\0", "my.yaml, line 2: has the character '\\x00'; remove it"),
         ("{a: " * 3000 + "1" + "}" * 3000, "line 1: is nested more than 40 levels deep"),
         ("[" * 100_000, "is nested more than 40 levels deep"),

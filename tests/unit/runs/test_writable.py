@@ -56,3 +56,10 @@ def test_a_program_that_may_not_write_ends_with_one_sentence(tmp_path, number):
         raise OSError(number, os.strerror(number), str(temporary))
     with pytest.raises(PermissionError), files.replacing(path):
         raise PermissionError(errno.EACCES, "of another file", "/elsewhere/b.csv")
+
+
+def test_a_results_folder_that_cannot_be_made_is_named(tmp_path):
+    error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    text = str(writable.cannot_be_written(tmp_path / "results", error))
+    assert text.startswith(f"results_dir, {tmp_path}/results: cannot be written into (No such file")
+    assert "\n" not in text

@@ -14,6 +14,7 @@ from command import config_parser, run
 from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
+from ddpm_bench.planning.current_results import CurrentResults
 from ddpm_bench.planning.targets import benchmark_is_measured, benchmark_targets, targets
 
 
@@ -22,11 +23,18 @@ def main() -> int:
     args = options.parse_args()
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
-    missing = [path for path in targets(config) if not Path(path).exists()]
-    if missing:
+    current = CurrentResults(config)
+    wanted = list(targets(config))
+    lacking = {
+        "are missing": [path for path in wanted if not Path(path).exists()],
+        "are of other settings or inputs": [p for p in wanted if not current.are_current(p)],
+    }
+    for state, files in lacking.items():
+        if not files:
+            continue
         raise UserError(
-            f"the run of {args.configfile} is not finished: {len(missing)} files are missing, such "
-            f"as {missing[0]}; finish it (make run CONFIG={args.configfile}), or look at what is "
+            f"the run of {args.configfile} is not finished: {len(files)} files {state}, such "
+            f"as {files[0]}; finish it (make run CONFIG={args.configfile}), or look at what is "
             f"there so far (make snapshot CONFIG={args.configfile})"
         )
     with_benchmark = benchmark_is_measured(config)

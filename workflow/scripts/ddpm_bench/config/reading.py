@@ -4,6 +4,7 @@ Snakemake reads the same files with a loader that lets the last of two equal key
 and all commands check them here first.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -72,9 +73,12 @@ def _text(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding, option = ("UTF-16", "utf-16") if utf16 else ("Latin-1", "latin1")
         raise UserError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as "
-            f"UTF-8, from Latin-1 for example with: iconv -f latin1 -t utf-8 {path} > utf-8.yaml"
+            f"UTF-8, from {encoding} for example with: "
+            f"iconv -f {option} -t utf-8 {path} > utf-8.yaml"
         ) from None
     if control := yaml.reader.Reader.NON_PRINTABLE.search(text):
         line = text.count("\n", 0, control.start()) + 1

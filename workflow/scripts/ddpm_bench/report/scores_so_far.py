@@ -11,6 +11,7 @@ import pandas as pd
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.errors import UserError
 from ddpm_bench.planning import jobs
+from ddpm_bench.planning.current_results import CurrentResults
 from ddpm_bench.records.layout import STEP_DIGITS
 from ddpm_bench.report.tables.score_tables import best_scores, score_row, table_of
 from ddpm_bench.report.terminal.score_text import best_table
@@ -24,16 +25,20 @@ class ScoresSoFar:
     evaluation: pd.DataFrame
     missing: list[Path]
     unreadable: list[str]  # the error of each score that cannot be read
+    stale: int  # of the missing ones: on disk, and of other settings or inputs
     not_asked_for: int  # scores on disk of sets, steps or scores that the config no longer has
 
 
 def scores_so_far(config: Config, experiment: str) -> ScoresSoFar:
-    """Read every score of an experiment that is on disk and that the config asks for."""
+    """Read every score of an experiment on disk that a run of the config would not make anew."""
     expected = [Path(path) for path in jobs.score_files(config, experiment)]
     found = scores_on_disk(Path(config.results_dir, experiment))
+    current = CurrentResults(config)
+    stale = {path for path in found.intersection(expected) if not current.are_current(str(path))}
+    done = found.intersection(expected) - stale
     dataset = config.experiments[experiment].dataset
     rows, unreadable = [], []
-    for path in found.intersection(expected):
+    for path in done:
         try:
             rows.append(score_row(path, experiment=experiment, dataset=dataset))
         except UserError as error:
@@ -41,8 +46,9 @@ def scores_so_far(config: Config, experiment: str) -> ScoresSoFar:
     return ScoresSoFar(
         expected=expected,
         evaluation=table_of(rows),
-        missing=[path for path in expected if path not in found],
+        missing=[path for path in expected if path not in done],
         unreadable=sorted(unreadable),
+        stale=len(stale),
         not_asked_for=len(found.difference(expected)),
     )
 
@@ -75,6 +81,8 @@ def describe(experiment: str, so_far: ScoresSoFar, command: str) -> Iterator[str
     if count:
         yield from (f"  missing: {text}" for text in missing_texts(so_far.missing))
     yield from (f"  left out: {text}" for text in so_far.unreadable)
+    if so_far.stale:
+        yield f"  left out: {so_far.stale} on disk of other settings or inputs"
     if so_far.not_asked_for:
         yield f"  left out: {so_far.not_asked_for} on disk that this config does not ask for"
 

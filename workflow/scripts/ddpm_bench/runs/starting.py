@@ -26,7 +26,7 @@ from ddpm_bench.runs.executor_hooks import install_hooks, leave_outputs_to_succe
 from ddpm_bench.runs.modules import module_name
 from ddpm_bench.runs.slurm_failures import SlurmFailure
 from ddpm_bench.runs.wall_time_warning import pass_warnings_on
-from ddpm_bench.runs.writable import check_outputs, is_writable
+from ddpm_bench.runs.writable import cannot_be_written, check_outputs, is_writable
 
 
 class Run:
@@ -105,7 +105,10 @@ class Run:
         outputs = [str(output) for job in jobs_to_run for output in job.output]
         check_outputs(outputs)
         check_kept_samples(self.config, outputs)
-        main_process.record(self.results, self.names)
+        try:
+            main_process.record(self.results, self.names)
+        except OSError as error:
+            raise cannot_be_written(self.results, error) from error
         self.stop.listen(on_this_machine=self.workflow.local_exec)
         if self.workflow.local_exec:
             keep_users_threads()

@@ -37,3 +37,11 @@ def check_outputs(outputs: Iterable[str]) -> None:
                 f"{folder}: files are to be made there, and it cannot be written into; allow that, "
                 "or set results_dir (for downloads resources_dir) to another folder. No job has run"
             )
+
+
+def cannot_be_written(results: Path, error: OSError) -> UserError:
+    """Return the error for a results folder in which no file can be made, whatever its mode."""
+    return UserError(
+        f"results_dir, {results.absolute()}: cannot be written into ({error.strerror}); set it to "
+        "another folder. No job has run"
+    )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.planning import jobs
+from ddpm_bench.planning.current_results import CurrentResults
 from ddpm_bench.planning.targets import best_folder
 from ddpm_bench.records.checksums import check_file
 from ddpm_bench.records.json_record import read_record
@@ -78,6 +79,8 @@ def training_summary(config: Config, experiment: str, command: str) -> Iterator[
     if evaluation.empty:
         yield "  the config has no scores for it"
     else:
+        if not CurrentResults(config).are_current(str(evaluation_file)):
+            yield f"  warning: made with other settings or inputs than the present; anew: {command}"
         yield score_table(evaluation)
         yield from best_checkpoints(evaluation, Path(config.results_dir, experiment))
         yield from exported(best_folder(config, experiment))
