@@ -75,7 +75,7 @@ def test_a_job_that_ran_again_and_its_followers_are_current(moved):
 
 
 def test_the_record_goes_before_its_job_runs_again(moved):
-    record = next((moved.folder / "elsewhere").rglob(".step-00000020.json.made.json"))
+    record = next((moved.folder / "elsewhere").rglob(".step-00000020.json.made"))
     before = json.loads(record.read_text())
     assert before["rule"] == "score"
     moved.run("--forcerun", "score", "--", "scored")
@@ -86,7 +86,7 @@ def test_the_record_goes_before_its_job_runs_again(moved):
 
 
 def test_results_of_before_the_records_get_them_from_snakemake(study):
-    for record in Path(study.folder).rglob(".*.made.json"):
+    for record in Path(study.folder).rglob(".*.made"):
         record.unlink()
     assert study.would_run() == {}
     (study.results / "report" / "loss.png").unlink()

@@ -3,7 +3,7 @@
 In:  the config; records of earlier runs
 Out: results/logs/main/*.json   the main process, for `make status` and `make stop`
      results/logs/config/       the config that a cluster's jobs read
-     .<output>.made.json        beside the outputs of each job: its settings and inputs
+     .<output>.made        beside the outputs of each job: its settings and inputs
 By:  ddpm_bench/runs
 """
 

@@ -25,7 +25,7 @@ def test_files_have_the_same_name_wherever_the_results_lie(root, path):
     assert records.name("downloads/datasets/digits.json") == "resources/datasets/digits.json"
     assert records.name("/elsewhere/weights.pth") == "/elsewhere/weights.pth"
     # One record for both outputs of the job.
-    assert records.file(path) == Path(path).with_name(".images-000000-000031.npy.made.json")
+    assert records.file(path) == Path(path).with_name(".images-000000-000031.npy.made")
     assert records.file(path.replace(".npy", ".json")) == records.file(path)
     assert records.file(path.replace(".npy", ".txt")) is None
 

@@ -62,7 +62,7 @@ def persistence(tmp_path, monkeypatch):
 
 
 def records() -> list[Path]:
-    return list(Path("results").rglob(".*.made.json"))
+    return list(Path("results").rglob(".*.made"))
 
 
 @pytest.mark.parametrize("what", ["plain words", "3", 3, ["a"], None])

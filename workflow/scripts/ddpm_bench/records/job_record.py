@@ -63,7 +63,7 @@ class JobRecords:
         return name
 
     def file(self, output: str) -> Path | None:
-        """Return the record of the job that makes an output: digits/.train.npy.made.json.
+        """Return the record of the job that makes an output: digits/.train.npy.made.
 
         It lies beside the first output of the job. None for a file that no job makes.
         """
@@ -72,7 +72,7 @@ class JobRecords:
         if job is None:
             return None
         first = Path(self.path(f"{folder}/{job.outputs[0]}"))
-        return first.with_name(f".{first.name}.made.json")
+        return first.with_name(f".{first.name}.made")
 
     def read(self, output: str) -> JobRecord | None:
         """Return the record of the job that made an output; None without one that can be read."""
