@@ -100,6 +100,22 @@ def test_images_that_no_score_is_of_are_refused_by_name(tmp_path, image, said):
     assert "\n" not in str(raised.value)
 
 
+def test_all_files_that_cannot_be_scored_are_named_at_once(tmp_path):
+    folder = tmp_path / "images"
+    write_pngs(folder, IMAGES[:2])
+    transparent().save(folder / "x.png")
+    sixteen_bits().save(folder / "y.png")
+    (folder / "000.png").write_bytes(b"hello")
+    for number in range(4):
+        Image.new("L", (16, 20 + number)).save(folder / f"z{number}.png")
+    with pytest.raises(UserError) as raised:
+        read(folder)
+    *named, last = str(raised.value).splitlines()
+    files = ["000.png", "x.png", "y.png", "z0.png", "z1.png"]
+    assert [line.split(": ")[0] for line in named] == [str(folder / file) for file in files]
+    assert last == "and 2 more files"
+
+
 def test_colours_of_sixteen_bits_are_refused(tmp_path):
     """Pillow would drop half of the bits without a warning."""
     rows = b"".join(b"\0" + bytes(16 * 6) for _ in range(16))

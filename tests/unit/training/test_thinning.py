@@ -19,7 +19,7 @@ from ddpm_bench.files import read_json, write_json
 from ddpm_bench.report.tables.score_tables import best_scores, evaluation_table, write_table
 from ddpm_bench.training.description import TrainingJob
 from ddpm_bench.training.folder import TrainingFolder
-from ddpm_bench.training.manifests import is_thinned, load_checkpoint
+from ddpm_bench.training.manifests import current_fingerprint, is_thinned, load_checkpoint
 from ddpm_bench.training.publishing import publish_job, set_others_aside
 from ddpm_bench.training.thinning import thin, trained_checkpoints, why_kept
 
@@ -216,3 +216,15 @@ def test_a_checkpoint_whose_sampling_failed_is_not_scored(study):
     report = study.thin(100)
     assert study.steps_on_disk() == [20, 30, 60]
     assert "not yet scored" in {entry["step"]: entry["why"] for entry in report["kept"]}[30]
+
+
+def test_the_present_training_is_known_without_its_record(tmp_path):
+    """The advice for a damaged current.json is to delete it, and no job writes it again."""
+    study = Study(tmp_path)
+    training = study.manifest.parent
+    (training / "current.json").unlink()
+    assert current_fingerprint(training) == study.folder.name
+    other = {**read_json(study.manifest), "fingerprint": "f" * 16}
+    write_json(training / "job-00000060-00000070.json", other)
+    with pytest.raises(UserError, match=r"of 2 trainings; delete .*job-00000060-00000070\.json"):
+        current_fingerprint(training)

@@ -14,19 +14,22 @@ from ddpm_bench.files import obstacle
 from ddpm_bench.images.gray_levels import gray_values
 from ddpm_bench.images.opening import UnusableError, open_image
 from ddpm_bench.machine.host import usable_cores
+from ddpm_bench.text import counted
+
+MOST_NAMED = 5  # files that cannot be scored
 
 
 def read_images(files: list[Path], cpus: int) -> np.ndarray:
     """Read images of one shape as uint8 [N, H, W, C]; C is 1 when all of them are grayscale.
 
     They are written to a temporary file that is mapped into memory, so that many need no more
-    memory than few. Raises UserError that names the file when one cannot be read, has more than 8
-    bits or transparent pixels, or is of another shape than the first.
+    memory than few. Raises UserError that names the files that cannot be read, have more than 8
+    bits or transparent pixels, or are of another shape than the first.
     """
     rows = tempfile.TemporaryFile(prefix="ddpm-bench-", suffix=".images")  # noqa: SIM115
     gray = True
     with ThreadPoolExecutor(usable_cores(cpus)) as threads:
-        shown = tqdm(threads.map(read_image, files), "reading", len(files), unit="image")
+        shown = tqdm(threads.map(_image_or_problem, files), "reading", len(files), unit="image")
         for pixels, is_gray in _of_one_shape(files, shown):
             gray = gray and is_gray
             rows.write(pixels)
@@ -36,21 +39,36 @@ def read_images(files: list[Path], cpus: int) -> np.ndarray:
     return images[..., :1] if gray else images
 
 
+def _image_or_problem(path: Path) -> tuple[np.ndarray, bool] | UserError:
+    try:
+        return read_image(path)
+    except UserError as problem:
+        return problem
+
+
 def _of_one_shape(
-    files: list[Path], images: Iterable[tuple[np.ndarray, bool]]
+    files: list[Path], images: Iterable[tuple[np.ndarray, bool] | UserError]
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield the images, and raise UserError at the first one of another shape."""
-    first: tuple[int, ...] | None = None
-    for path, (pixels, gray) in zip(files, images, strict=True):
-        first = first or pixels.shape
-        if pixels.shape != first:
-            (height, width, _), (first_height, first_width, _) = pixels.shape, first
-            raise UserError(
-                f"{path}: is {width}x{height} pixels and {files[0]} is {first_width}x"
-                f"{first_height}; images that are scored must be of one size: prepare or resize "
-                "them"
-            )
-        yield pixels, gray
+    """Yield the images of one shape; raise UserError at the end that names all other files."""
+    first: tuple[Path, tuple[int, ...]] | None = None
+    problems = []
+    for path, image in zip(files, images, strict=True):
+        if isinstance(image, UserError):
+            problems.append(str(image))
+            continue
+        first = first or (path, image[0].shape)
+        if image[0].shape == first[1]:
+            yield image
+            continue
+        (height, width, _), (first_height, first_width, _) = image[0].shape, first[1]
+        problems.append(
+            f"{path}: is {width}x{height} pixels and {first[0]} is {first_width}x{first_height}; "
+            "images that are scored must be of one size: prepare or resize them"
+        )
+    if problems:
+        more = len(problems) - MOST_NAMED
+        named = "\n".join(problems[:MOST_NAMED])
+        raise UserError(named + (f"\nand {counted(more, 'more file')}" if more > 0 else ""))
 
 
 def read_image(path: Path) -> tuple[np.ndarray, bool]:

@@ -18,6 +18,26 @@ def read_thinned(record: Path) -> dict[str, dict[str, Any]]:
     return read_record(record, remedy=remedy) if record.exists() else {}
 
 
+def current_fingerprint(training: Path) -> str:
+    """Return the fingerprint of the training that an experiment shows, by current.json.
+
+    Without that file it is the training that all manifests are of. Raises UserError if there are
+    several, or current.json is damaged.
+    """
+    marker = training / "current.json"
+    if marker.exists():
+        return str(read_record(marker, "fingerprint")["fingerprint"])
+    manifests = sorted(training.glob("job-*.json"))
+    found = {read_record(path, "fingerprint")["fingerprint"] for path in manifests}
+    if len(found) != 1:
+        last = manifests[-1] if manifests else training / "job-*.json"
+        raise UserError(
+            f"{marker}: missing, and the jobs here are of {len(found)} trainings; delete {last} "
+            "and run snakemake again, which writes both without training a step again"
+        )
+    return str(found.pop())
+
+
 def checkpoint_entry(
     manifest_path: Path, step: int, sigma_rel: float | None = None
 ) -> dict[str, Any]:

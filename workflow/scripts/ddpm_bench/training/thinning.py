@@ -18,6 +18,7 @@ from ddpm_bench.records.json_record import read_record
 from ddpm_bench.report.tables.score_tables import BEST_COLUMNS, EVALUATION_COLUMNS, read_table
 from ddpm_bench.text import size_text
 from ddpm_bench.training.folder import TrainingFolder
+from ddpm_bench.training.manifests import current_fingerprint
 from ddpm_bench.training.ownership import owning
 
 
@@ -99,7 +100,7 @@ def thin_experiment(
     best_scores = read_table(best, BEST_COLUMNS)
     training = experiment / "training"
     with owning(training) as owner:
-        name = read_record(training / "current.json", "fingerprint")["fingerprint"]
+        name = current_fingerprint(training)
         folder = TrainingFolder(experiment, name, owner.check)
         kept = why_kept(trained_checkpoints(folder), stage, scores, best_scores)
         report = thin(folder, kept)
