@@ -109,7 +109,8 @@ def demo_sampler(config: Config, drawing: dict) -> Sampler:
     manifest = Path(jobs.manifest_of_checkpoint(config, EXPERIMENT, step))
     if not manifest.exists():
         raise UserError(f"--demo {config.results_dir}: no {manifest}; run `make demo` first")
-    stage = SampleStage.model_validate_json(stages.sample_stage(config, EXPERIMENT, SAMPLES))
+    keys = stages.sample_stage(config, EXPERIMENT, SAMPLES, step)
+    stage = SampleStage.model_validate_json(keys)
     stage = stage.model_copy(update={"drawing": Drawing(batch_size=BATCH, **drawing)})
     device = torch.device("cuda" if gpu_is_usable() else "cpu")
     return Sampler(stage, load_checkpoint(manifest, step), device)
