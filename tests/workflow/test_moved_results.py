@@ -59,7 +59,7 @@ def test_nothing_runs_again_and_a_change_runs_what_follows_from_it(moved):
     assert "  warning: made with other settings" in printed(moved, "summary")
     assert "small: none of 2 scores yet" in printed(moved, "snapshot")
     assert "left out: 2 on disk of other settings or inputs" in printed(moved, "snapshot")
-    assert "files are of other settings or inputs, such as elsewhere/" in printed(moved, "report")
+    assert "or of other settings or inputs, such as elsewhere/" in printed(moved, "report")
     moved.experiment["samples"]["dpm4"]["steps"] = 4
 
     moved.config["datasets"]["digits"]["image_size"] = 16

@@ -106,11 +106,17 @@ def test_threads_that_may_not_be_started_are_not_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
 def test_what_the_user_has_chosen_stands(monkeypatch, variable):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv(variable, "1")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    started = []
     monkeypatch.setattr(shared_cores, "libgomp", lambda: Path("libc.so.6"))
-    monkeypatch.setattr(shared_cores.Watch, "start", lambda self: pytest.fail("it watches"))
+    monkeypatch.setattr(shared_cores, "waited_seconds", lambda: 0.0)
+    monkeypatch.setattr(shared_cores.Watch, "start", lambda self: started.append(self))
     shared_cores.spin_on_idle_cores_only(2)
+    assert len(started) == 1
+    monkeypatch.setenv(variable, "1")
+    shared_cores.spin_on_idle_cores_only(2)
+    assert len(started) == 1
 
 
 def test_the_seconds_that_threads_wait_are_counted():

@@ -13,7 +13,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.planning.jobs import all_sample_files
 from ddpm_bench.planning.removed_weights import check_kept_samples
-from ddpm_bench.planning.stages import sample_stage
+from ddpm_bench.planning.stages import sample_stage, trajectory_stage
 from ddpm_bench.records.job_record import JobRecord, JobRecords
 from ddpm_bench.records.layout import current_training, removed_weights
 
@@ -45,6 +45,26 @@ def test_the_version_of_samples_without_weights_is_that_of_the_samples(config):
     assert version(config, 40) == VERSIONS["sample"]
     Path(removed).unlink()
     assert version(config, 20) == VERSIONS["sample"], "there is nothing to keep"
+
+
+def test_sets_that_are_drawn_as_before_keep_their_version():
+    raw = copy.deepcopy(SMALL)
+    sets = {
+        "ddim": {"scheduler": "ddim", "steps": 4},
+        "small": {"scheduler": "ddpm", "steps": 4},
+        "large": {"scheduler": "ddpm", "steps": 4, "variance": "fixed-large"},
+        "heun": {"scheduler": "heun", "steps": 20},
+    }
+    raw["experiments"]["small"]["samples"] = {
+        name: {"images": 8, "batch_size": 8, **keys} for name, keys in sets.items()
+    }
+    config = check_config(raw)
+    versions = {
+        name: json.loads(sample_stage(config, "small", name, 20))["version"] for name in sets
+    }
+    assert versions == {"ddim": 3, "small": 3, "large": 4, "heun": 4}
+    assert json.loads(trajectory_stage(config, "small", "ddim"))["version"] == 1
+    assert json.loads(trajectory_stage(config, "small", "large"))["version"] == 2
 
 
 def test_samples_without_weights_are_not_lost_to_a_changed_key(config):

@@ -5,13 +5,9 @@ Snakemake lists the jobs that would run; their seconds are those of earlier jobs
 running snakemake.
 """
 
-import subprocess
+from command import config_parser, run, snakemake_summary
 
-from command import config_parser, run
-
-from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.loading import read_config
-from ddpm_bench.errors import UserError
 from ddpm_bench.planning.forecast import benchmark_report, forecast, pending, report
 
 
@@ -20,11 +16,7 @@ def main() -> None:
     given = options.parse_args()
     config = read_config(given.configfile)
     targets = ["all", "benchmark"] if config.benchmark else ["all"]
-    command = snakemake_command(given.configfile, "--nolock", "--summary", *targets)
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        raise UserError(f"snakemake cannot plan this run:\n{asked.stderr.strip()}")
-    found = pending(config, asked.stdout.splitlines())
+    found = pending(config, snakemake_summary(given.configfile, *targets))
     for line in (*report(forecast(config, found), found), *benchmark_report(config, found)):
         print(line)
 

@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from command import config_parser, run
+from command import config_parser, run, snakemake_summary
 
 from ddpm_bench.cli import snakemake_command
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.errors import UserError
-from ddpm_bench.planning.current_results import CurrentResults
+from ddpm_bench.planning.forecast import pending_files
 from ddpm_bench.planning.targets import benchmark_is_measured, benchmark_targets, targets
 
 
@@ -23,19 +23,13 @@ def main() -> int:
     args = options.parse_args()
     config = read_config(args.configfile)
     page = Path(config.results_dir, "report.html")
-    current = CurrentResults(config)
-    wanted = list(targets(config))
-    lacking = {
-        "are missing": [path for path in wanted if not Path(path).exists()],
-        "are of other settings or inputs": [p for p in wanted if not current.are_current(p)],
-    }
-    for state, files in lacking.items():
-        if not files:
-            continue
+    waiting = pending_files(snakemake_summary(args.configfile, "all"))
+    if waiting:
         raise UserError(
-            f"the run of {args.configfile} is not finished: {len(files)} files {state}, such "
-            f"as {files[0]}; finish it (make run CONFIG={args.configfile}), or look at what is "
-            f"there so far (make snapshot CONFIG={args.configfile})"
+            f"the run of {args.configfile} is not finished: {len(waiting)} files are missing, or "
+            f"of other settings or inputs, such as {waiting[0][0]}; finish it (make run "
+            f"CONFIG={args.configfile}), or look at what is there so far (make snapshot "
+            f"CONFIG={args.configfile})"
         )
     with_benchmark = benchmark_is_measured(config)
     shown = dict.fromkeys(

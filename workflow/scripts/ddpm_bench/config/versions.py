@@ -14,7 +14,7 @@ VERSIONS = {
     "reconstruct": 1,
     "schedule": 1,
     "validate": 1,  # of denoising networks
-    "sample": 4,
+    "sample": 4,  # 3 where samples are alike: planning/earlier_samples.py
     "grid": 1,
     "features": 2,
     "score": 2,

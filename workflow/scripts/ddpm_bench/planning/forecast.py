@@ -71,25 +71,35 @@ class Pending:
     throughput: int = 0  # files that are made from its cells
 
 
-def pending(config: Config, summary: Iterable[str]) -> Pending:
-    """Read the lines that `snakemake --summary` prints. Raises ValueError for other text."""
+def pending_files(summary: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the files that Snakemake would make, each with its rule.
+
+    summary: the lines that `snakemake --summary` prints. Raises ValueError for other text.
+    """
     lines = iter(summary)
     columns = next(lines, "").rstrip("\n").split("\t")
     output, rule, plan = (columns.index(name) for name in ("output_file", "rule", "plan"))
+    rows = (line.rstrip("\n").split("\t") for line in lines)
+    return [
+        (row[output], row[rule])
+        for row in rows
+        if len(row) == len(columns) and row[plan] == PENDING
+    ]
+
+
+def pending(config: Config, summary: Iterable[str]) -> Pending:
+    """Read the lines that `snakemake --summary` prints. Raises ValueError for other text."""
     found = Pending()
-    for line in lines:
-        values = line.rstrip("\n").split("\t")
-        if len(values) != len(columns) or values[plan] != PENDING:
-            continue
-        name = values[output].removeprefix(f"{config.results_dir}/")
-        match = JOB_FILES[values[rule]].fullmatch(name) if values[rule] in JOB_FILES else None
+    for path, rule in pending_files(summary):
+        name = path.removeprefix(f"{config.results_dir}/")
+        match = JOB_FILES[rule].fullmatch(name) if rule in JOB_FILES else None
         if match is None:
-            found.others[values[rule]] += 1
+            found.others[rule] += 1
             continue
         parts = match.groupdict()
         names = tuple(parts[key] for key in ("score", "samples") if key in parts)
         piece = (int(parts.get("first", 0)), int(parts.get("last", 0)))
-        found.pieces[values[rule], parts["experiment"], *names].append(piece)
+        found.pieces[rule, parts["experiment"], *names].append(piece)
     found.cells = found.others.pop("measure_cell", 0)
     found.throughput = sum(found.others.pop(rule_name, 0) for rule_name in BENCHMARK_RULES)
     # Jobs of these rules make a second file, which is not another job.

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_bench.config.experiment import Config
-from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_if_there
+from ddpm_bench.planning.earlier_samples import drawing_version
 from ddpm_bench.planning.jobs import sample_files
 from ddpm_bench.records import layout
 from ddpm_bench.records.job_record import JobRecords
@@ -51,13 +51,14 @@ def _names(record: Path, changed: int) -> frozenset[str]:
 def samples_version(config: Config, experiment: str, samples: str, step: int) -> int:
     """Return the version of drawing that samples of a step are to have.
 
-    It is the present one, but where the weights are removed that of the samples there are.
+    Where the weights are removed it is that of the samples there are.
     """
+    present = drawing_version("sample", config.experiments[experiment], samples)
     if not are_removed(config, experiment, samples, step):
-        return VERSIONS["sample"]
+        return present
     first, *_ = sample_files(config, experiment, samples, step)
     if not Path(first).exists():
-        return VERSIONS["sample"]
+        return present
     record = JobRecords(config.results_dir, config.resources_dir).read(first)
     return UNRECORDED if record is None else int(record.params["what"]["version"])
 

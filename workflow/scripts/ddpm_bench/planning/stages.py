@@ -30,6 +30,7 @@ from ddpm_bench.planning.benchmark_cells import (
     latents_shaped_as,
 )
 from ddpm_bench.planning.earlier_images import preparing_version
+from ddpm_bench.planning.earlier_samples import drawing_version
 from ddpm_bench.planning.loss_groups import loss_groups
 from ddpm_bench.planning.removed_weights import samples_version
 
@@ -173,7 +174,8 @@ def sample_stage(config: Config, experiment: str, name: str, step: int) -> str:
 
 def trajectory_stage(config: Config, experiment: str, name: str) -> str:
     """Return the text of the animation from noise to images of the set `name`."""
-    return stage("trajectory", **_sampling(config, experiment, name))
+    version = drawing_version("trajectory", config.experiments[experiment], name)
+    return stage("trajectory", version=version, **_sampling(config, experiment, name))
 
 
 def samplers_stage(config: Config, experiment: str) -> str:
