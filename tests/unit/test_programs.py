@@ -47,3 +47,27 @@ def test_commands_find_the_library_and_load_no_torch_for_their_help():
     text, _, loaded = done.stdout.rpartition("loaded:")
     assert text.count("usage:") == len(commands())
     assert "torch" not in loaded.split()
+
+
+def test_a_reader_that_leaves_ends_a_program_without_a_traceback():
+    code = "from ddpm_bench.cli import run; run(lambda: print('line\\n' * 10**6))"
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=SCRIPTS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout.readline() == "line\n"
+    program.stdout.close()
+    assert program.stderr.read() == ""
+    assert program.wait(timeout=60) == 141
+
+
+def test_another_broken_pipe_is_no_silent_end():
+    code = "from ddpm_bench.cli import run\ndef main():\n    raise BrokenPipeError\nrun(main)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "BrokenPipeError" in done.stderr

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ddpm_bench.records import job_record
 from ddpm_bench.records.job_record import JobRecord, JobRecords, new_number
 from ddpm_bench.records.rule_files import OUTPUTS, job_of_file
 
@@ -80,7 +81,20 @@ def test_an_input_differs_when_its_job_ran_again_or_its_size_changed(records):
     Path(path).write_text("other images")
     assert records.differs(path, noted)
 
-    made(records, path, "images")  # by another run of its job
+    made(records, path, "pixels")  # by another run of its job, with the same size
+    assert records.differs(path, noted)
+
+    made(records, path, "images")  # alike
+    assert not records.differs(path, noted)
+
+
+def test_a_large_input_that_was_made_anew_differs_whatever_it_holds(records, monkeypatch):
+    monkeypatch.setattr(job_record, "LARGEST_HASHED_OF_JOBS", 3)
+    path = "results/datasets/digits/train.npy"
+    made(records, path, "images")
+    noted = records.input(path)
+    assert not records.differs(path, noted)
+    made(records, path, "images")
     assert records.differs(path, noted)
 
 

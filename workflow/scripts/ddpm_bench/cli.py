@@ -91,13 +91,30 @@ def keys(model: type[Model]) -> Callable[[str], Model]:
 def run(main: Callable[[], int | None]) -> None:
     """Run a program; a `UserError` ends it with one line on stderr and status 2, no traceback.
 
-    Ctrl-C ends it with no traceback either, and status 130.
+    Ctrl-C ends it with no traceback either, and status 130, and so does a reader of its output that
+    has gone, such as `head`, with status 141.
     """
     try:
         status = main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = EXIT_USER_ERROR
     except KeyboardInterrupt:  # of a whole run, whose main process says what comes of it
         status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        # Python flushes what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
     sys.exit(status or 0)
+
+
+def _is_unread() -> bool:
+    """Return True if nobody reads what this program prints."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False

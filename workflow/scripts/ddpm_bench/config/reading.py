@@ -183,7 +183,8 @@ def _wrong_scalar(node: yaml.ScalarNode, path: tuple[str, ...]) -> Iterator[str]
 
 
 def _kind(node: yaml.Node) -> str:
-    names = {"int": "a number", "float": "a number", "timestamp": "a date", "null": "null"}
+    numbers = dict.fromkeys(("int", "float"), "a number")
+    names = {**numbers, "bool": "true or false", "timestamp": "a date"}
     return names.get(node.tag.removeprefix(TAG), node.tag.removeprefix(TAG))
 
 

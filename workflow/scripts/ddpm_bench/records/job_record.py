@@ -17,6 +17,9 @@ from ddpm_bench.records.rule_files import job_of_file
 # Files that no job made, up to this size, are compared by their content: statistics of a dataset,
 # but not weights of gigabytes, whose sha256 stands in the settings.
 LARGEST_HASHED = 2**26
+# Files that a job made are compared by their content up to Snakemake's limit (its default of
+# --max-checksum-file-size): made anew, but alike, they make nothing stale.
+LARGEST_HASHED_OF_JOBS = 10**6
 
 
 class InputFile(Block):
@@ -24,7 +27,7 @@ class InputFile(Block):
 
     size: int  # bytes
     made: str | None = None  # `made` of the record of the job that made it
-    sha256: str | None = None  # of a file without such a record
+    sha256: str | None = None  # of a small file
 
 
 class JobRecord(JsonRecord):
@@ -85,30 +88,31 @@ class JobRecords:
     def input(self, path: str) -> InputFile:
         """Return an existing input of a job as it is now."""
         record = self.read(path)
-        status = Path(path).stat()
-        size = status.st_size
-        if record is not None:
-            return InputFile(size=size, made=record.made)
-        if size <= LARGEST_HASHED and Path(path).is_file():
-            return InputFile(size=size, sha256=_hash_once(Path(path), status.st_mtime_ns, size))
-        return InputFile(size=size)
+        size = Path(path).stat().st_size
+        limit = LARGEST_HASHED if record is None else LARGEST_HASHED_OF_JOBS
+        hashed = size <= limit and Path(path).is_file()
+        return InputFile(
+            size=size,
+            **({} if record is None else {"made": record.made}),
+            **({"sha256": _hash(path)} if hashed else {}),
+        )
 
     def differs(self, path: str, recorded: InputFile) -> bool:
         """Return True if an input is not the recorded one.
 
-        One that has gone, or whose record has, is taken for the recorded one.
+        One that has gone, or whose record has, is taken for the recorded one, and so is a small one
+        that was made anew with the same content, as Snakemake has it.
         """
         if not Path(path).exists():
             return False
-        now = self.input(path)
-        return any(
-            one is not None and other is not None and one != other
-            for one, other in (
-                (now.size, recorded.size),
-                (now.made, recorded.made),
-                (now.sha256, recorded.sha256),
-            )
-        )
+        if Path(path).stat().st_size != recorded.size:
+            return True
+        record = self.read(path)
+        if record is not None and recorded.made is not None and record.made == recorded.made:
+            return False
+        if recorded.sha256 is not None:
+            return recorded.sha256 != _hash(path)
+        return record is not None and recorded.made is not None
 
 
 def new_number() -> str:
@@ -121,6 +125,11 @@ def _read_once(path: Path, changed: int) -> JobRecord | None:
     return JobRecord.read_if_there(path)
 
 
-@functools.lru_cache(maxsize=2**10)  # statistics of a dataset are an input of each score
+def _hash(path: str) -> str:
+    status = Path(path).stat()
+    return _hash_once(Path(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=2**16)  # statistics of a dataset are an input of each score
 def _hash_once(path: Path, changed: int, size: int) -> str:
     return sha256(path)
