@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -113,8 +114,6 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _is_unread() -> bool:
     """Return True if nobody reads what this program prints."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
+    return any(event & select.POLLERR for _, event in output.poll(0))
