@@ -6,20 +6,12 @@ import pytest
 
 from ddpm_bench.files import write_json
 from ddpm_bench.records.datasets import DatasetSummary, FetchedFiles
-from ddpm_bench.records.failures import RecordedFailure
-from ddpm_bench.records.manifests import CurrentTraining, JobManifest
+from ddpm_bench.records.manifests import CurrentTraining
 from ddpm_bench.records.samples import SampleTiming
 from ddpm_bench.records.scores import METRICS, ScoreRecord
 
 DIGEST = "a" * 64
-ENTRY = {"step": 300, "file": "checkpoints/step-00000300.safetensors", "sha256": DIGEST}
-MANIFEST = {
-    "fingerprint": "f" * 16,
-    "first_step": 0,
-    "last_step": 300,
-    "checkpoints": [ENTRY, {**ENTRY, "ema_sigma_rel": 0.05}],
-    "keys": {"version": 2, "train": {"max_grad_norm": None, "batch_size": 8}},
-}
+KEYS = {"version": 2, "train": {"max_grad_norm": None, "batch_size": 8}}
 FAILED = {"status": "out of memory", "reason": "x", "step": 0, "how": {"gpus": 2}}
 TIMING = {
     "images": 8, "seconds": 4.0, "batch_size": 8, "precision": "fp32", "device": "a CPU",
@@ -37,10 +29,7 @@ FETCHED = {"kind": "folder", "folder": "photos", "files": 3, "sha256": DIGEST}
 @pytest.mark.parametrize(
     ("kind", "content"),
     [
-        (JobManifest, MANIFEST),
-        (JobManifest, {**MANIFEST, "autoencoder": {"size": 4, "weights": None}}),
-        (JobManifest, {**MANIFEST, "failed": FAILED}),
-        (CurrentTraining, {"fingerprint": "f" * 16, "keys": MANIFEST["keys"]}),
+        (CurrentTraining, {"fingerprint": "f" * 16, "keys": KEYS}),
         (SampleTiming, TIMING),
         (SampleTiming, {key: TIMING[key] for key in list(TIMING)[:6]}),
         (DatasetSummary, SUMMARY),
@@ -51,11 +40,6 @@ def test_a_record_is_written_as_it_was_read(tmp_path, kind, content):
     write_json(tmp_path / "theirs.json", content)
     kind.read(tmp_path / "theirs.json").write(tmp_path / "ours.json")
     assert (tmp_path / "ours.json").read_bytes() == (tmp_path / "theirs.json").read_bytes()
-
-
-def test_a_failed_manifest_has_its_failure(tmp_path):
-    write_json(tmp_path / "job.json", {**MANIFEST, "failed": FAILED})
-    assert JobManifest.read(tmp_path / "job.json").failed == RecordedFailure(**FAILED)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"images": 0, "failed": FAILED})])
