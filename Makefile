@@ -21,7 +21,7 @@ run benchmark demo stop: export DDPM_BENCH_COMMAND ?= make $(MAKECMDGOALS)$(if $
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo run benchmark plan snapshot report status stop test test-slurm test-all lint format compare docs \
-        findings lock slurm-profile clean
+        gpu-check findings lock slurm-profile clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ status: env ## the state of a study: steps, speed, jobs, scores, failures (besid
 
 stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
 	@$(RUN)/stop.py --configfile $(CONFIG)
+
+gpu-check: env ## check a machine with a GPU before its first run: what works, how fast, what to do
+	@$(RUN)/gpu_check.py $(OPTIONS)
 
 plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours
 	@$(RUN)/plan.py --configfile $(CONFIG)

@@ -17,7 +17,7 @@ LIBRARY = SCRIPTS / "ddpm_bench"
 ORDER = (
     *("errors", "text", "files", "cli"),
     *("config", "records", "machine", "images", "data", "planning", "models", "report"),
-    *("training", "latents", "sampling", "export", "runs", "scoring", "throughput"),
+    *("training", "latents", "sampling", "export", "runs", "scoring", "throughput", "gpu_check"),
 )
 
 

@@ -25,7 +25,8 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 SUFFIX = ".lock"
 ALLOCATOR = "allocator"  # of a job that is choosing its GPUs
-ELSEWHERE = "set DDPM_BENCH_DEVICE_LOCKS to a folder that all its users may write"
+PLACE = "DDPM_BENCH_DEVICE_LOCKS"  # names the folder that the folder of the locks lies in
+ELSEWHERE = f"set {PLACE} to a folder that all its users may write"
 
 
 def lock_folder() -> Path:
@@ -36,7 +37,7 @@ def lock_folder() -> Path:
     job = job_id()
     ours = f"ddpm-bench-devices-{os.getuid()}-slurm-{job}-{node_name() or ''}"
     name = ours if job else "ddpm-bench-devices"
-    return Path(os.environ.get("DDPM_BENCH_DEVICE_LOCKS", tempfile.gettempdir())) / name
+    return Path(os.environ.get(PLACE, tempfile.gettempdir())) / name
 
 
 class RemovedError(Exception):

@@ -52,11 +52,16 @@ def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
     """
     if run.compile != "auto" or device.type != "cuda":
         return run.compile is True
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
-    if not (compiler and headers):
+    if not compiler_is_there():
         print("no C compiler or no Python.h: training without torch.compile", file=sys.stderr)
-    return bool(compiler) and headers
+        return False
+    return True
+
+
+def compiler_is_there() -> bool:
+    """Return True if Triton finds what it compiles with: a C compiler and Python's headers."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return bool(compiler) and Path(sysconfig.get_paths()["include"], "Python.h").exists()
 
 
 def keep_compiled_code(place: Path) -> None:
