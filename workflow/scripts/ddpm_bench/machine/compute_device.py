@@ -20,16 +20,34 @@ STAND_INS = "DDPM_BENCH_STAND_IN_GPUS"
 FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
 
 
-def compute_device(cpus: int) -> "torch.device":
+def compute_device(cpus: int, tf32: bool = False) -> "torch.device":
     """Let torch use up to `cpus` threads on the CPU; return the GPU, or the CPU without one.
 
-    Imports torch: to be called after GPUs are leased, which decides those that torch sees. Raises
-    UserError where there is a GPU that torch cannot use.
+    tf32: as `round_to_tf32` takes it; the CPU always computes in full float32. Imports torch: to be
+    called after GPUs are leased, which decides those that torch sees. Raises UserError where there
+    is a GPU that torch cannot use.
     """
     import torch
 
     set_threads(cpus)
-    return torch.device("cuda" if gpu_is_usable() else "cpu")
+    if not gpu_is_usable():
+        return torch.device("cpu")
+    round_to_tf32(tf32)
+    return torch.device("cuda")
+
+
+def round_to_tf32(allowed: bool) -> None:
+    """Let GPUs round the inputs of float32 products to 10 bits of mantissa (TF32), or forbid it.
+
+    Holds for matrix products and convolutions. torch rounds in convolutions if nothing is set, and
+    in matrix products, too, where TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set, as in some containers.
+    """
+    import torch
+
+    # Not by `fp32_precision`: torch.compile asks torch.get_float32_matmul_precision, which raises
+    # RuntimeError once the matrix products of GPUs are set by that alone (torch 2.9 to 2.14).
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def set_threads(cpus: int) -> None:
