@@ -45,8 +45,8 @@ def round_to_tf32(allowed: bool) -> None:
     """
     import torch
 
-    # Not by `fp32_precision`: torch.compile asks torch.get_float32_matmul_precision, which raises
-    # RuntimeError once the matrix products of GPUs are set by that alone (torch 2.9 to 2.14).
+    # Not by `fp32_precision`: torch.get_float32_matmul_precision, which the autotuning of
+    # torch.compile calls, raises RuntimeError once `cuda.matmul` is set by that (torch 2.10, 2.14).
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
 
