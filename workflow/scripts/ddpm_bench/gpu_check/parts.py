@@ -19,4 +19,11 @@ PARTS = (
         seconds=60,
         unseen="the GPUs that torch sees",
     ),
+    Part(
+        "sampling",
+        "images of two solvers, drawn by one job and by two, and on the CPU",
+        f"{HERE}.sampling:check_sampling",
+        seconds=120,
+        unseen="the GPU's images, and how far they are from the CPU's",
+    ),
 )
