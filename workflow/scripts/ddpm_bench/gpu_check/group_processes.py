@@ -18,20 +18,31 @@ from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 
 if TYPE_CHECKING:
     from ddpm_bench.gpu_check.groups import GroupPlan
+    from ddpm_bench.training.trainer import Trainer
 
 PATIENCE = timedelta(seconds=60)
 STEPS = 3
 Collective = Callable[[torch.device, int, int], bool]
 
 
-def run_group(plan: "GroupPlan", setting: Setting, images: Path, folder: Path) -> None:
-    """Run the processes of a group to their end; each writes RANK.json and RANK.npy into `folder`.
+def started_group(
+    plan: "GroupPlan", setting: Setting, images: Path, folder: Path
+) -> torch.multiprocessing.ProcessContext:
+    """Start the processes of a group; each writes RANK.json and RANK.npy into `folder`.
 
-    images: train.npy. Raises an exception of torch's with the traceback of a process that failed.
+    images: train.npy.
     """
-    port = free_port()
-    arguments = (plan, setting, images, folder, port)
-    torch.multiprocessing.spawn(group_process, arguments, nprocs=plan.processes)
+    arguments = (plan, setting, images, folder, free_port())
+    return torch.multiprocessing.spawn(group_process, arguments, nprocs=plan.processes, join=False)
+
+
+def wait_for(group: torch.multiprocessing.ProcessContext) -> None:
+    """Wait for the processes of a group.
+
+    Raises an exception of torch's with the traceback of one that failed; the others are ended.
+    """
+    while not group.join():
+        pass
 
 
 def group_process(
@@ -40,19 +51,24 @@ def group_process(
     """Join the group, run its collectives and train; write what was found."""
     torch.set_num_threads(1)
     device = torch.device("cuda", 0) if gpu_is_usable() else torch.device("cpu")
-    collectives = {}
     if plan.backend is not None:
-        _join(plan, rank, port, device)
-        collectives = _outcomes(device, rank, plan)
-    norms, change = _train(setting, images, folder)
-    report = {"device": device.type, "collectives": collectives, "grad_norms": norms}
+        _join(plan, rank, port)
+    trainer = _trainer(setting, images, folder)  # accelerate joins the group here
+    collectives = {} if plan.backend is None else _outcomes(device, rank, plan)
+    norms, change = _train(trainer)
+    report = {
+        "device": trainer.device.type,
+        "processes": trainer.accelerator.num_processes,
+        "collectives": collectives,
+        "grad_norms": norms,
+    }
     np.save(folder / f"{rank}.npy", change)
     write_json(folder / f"{rank}.json", report)
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _join(plan: "GroupPlan", rank: int, port: int, device: torch.device) -> None:
+def _join(plan: "GroupPlan", rank: int, port: int) -> None:
     """Join the group as `join_process_group` does, but with one GPU for all of its processes."""
     os.environ.update(one_node_environment())
     # accelerate takes the GPU of this number, and there is one only.
@@ -65,12 +81,11 @@ def _join(plan: "GroupPlan", rank: int, port: int, device: torch.device) -> None
         rank=rank,
         world_size=plan.processes,
         timeout=PATIENCE,
-        device_id=device if plan.backend == "nccl" else None,
     )
 
 
-def _train(setting: Setting, images: Path, folder: Path) -> tuple[list[float], np.ndarray]:
-    """Train a few steps as train.py does; return the gradients' norms and the weights' change."""
+def _trainer(setting: Setting, images: Path, folder: Path) -> "Trainer":
+    """Return this process's part of a training, at step 0."""
     from ddpm_bench.config.training import TrainRun, TrainStage
     from ddpm_bench.training.accelerator import build_accelerator
     from ddpm_bench.training.trainer import Trainer
@@ -82,6 +97,11 @@ def _train(setting: Setting, images: Path, folder: Path) -> tuple[list[float], n
     data = np.load(images, mmap_mode="r", allow_pickle=False)
     trainer = Trainer(stage, run, data, accelerator, folder / "compiled")
     trainer.begin()
+    return trainer
+
+
+def _train(trainer: "Trainer") -> tuple[list[float], np.ndarray]:
+    """Train a few steps as train.py does; return the gradients' norms and the weights' change."""
     before = _weights(trainer.parameters)
     norms = [float(trainer.train_one_step()[1]) for _ in range(STEPS)]
     return norms, _weights(trainer.parameters) - before

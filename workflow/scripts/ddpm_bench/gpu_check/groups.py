@@ -45,15 +45,18 @@ def plans(gpu: bool) -> list[GroupPlan]:
 
 def check_groups(setting: Setting) -> Iterator[Check]:
     """Yield checks of each group's collectives, and of a training that it shares."""
-    from ddpm_bench.gpu_check.group_processes import run_group
+    from ddpm_bench.gpu_check.group_processes import started_group, wait_for
 
     images = prepared_dataset(setting) / "train.npy"
-    found: dict[GroupPlan, list[Path]] = {}
-    for plan in plans(setting.gpu):
+    groups = {}
+    for plan in plans(setting.gpu):  # at the same time: most of it is waiting for imports
         folder = setting.folder / "groups" / plan.name.replace(" ", "-")
         folder.mkdir(parents=True)
+        groups[plan] = folder, started_group(plan, setting, images, folder)
+    found: dict[GroupPlan, list[Path]] = {}
+    for plan, (folder, group) in groups.items():
         try:
-            run_group(plan, setting, images, folder)
+            wait_for(group)
         except Exception as error:  # of torch's processes, of several kinds
             reason = f"{type(error).__name__}: {last_lines(str(error))}"
             yield Check(plan.name, "fail", reason, remedy_of(plan))
@@ -78,18 +81,20 @@ def _training_checks(found: dict[GroupPlan, list[Path]]) -> Iterator[Check]:
 class Trained:
     """Training steps of a group: norms of the gradients [steps] and the weights' change [D].
 
-    Both by rank. The weights' change is float32.
+    Both by rank. The weights' change is float32. processes: as each of them has counted them.
     """
 
+    processes: list[int]
     norms: list[list[float]]
     changes: list[np.ndarray]
 
 
 def trained(paths: list[Path]) -> Trained:
     """Read what the processes of a group have written, by rank."""
-    norms = [read_json(path)["grad_norms"] for path in paths]
+    reports = [read_json(path) for path in paths]
     changes = [np.load(path.with_suffix(".npy"), allow_pickle=False) for path in paths]
-    return Trained(norms, changes)
+    processes = [report["processes"] for report in reports]
+    return Trained(processes, [report["grad_norms"] for report in reports], changes)
 
 
 def remedy_of(plan: GroupPlan) -> str:
@@ -132,7 +137,9 @@ def training_check(plan: GroupPlan, ours: Trained, alone: Trained) -> Check:
         f"gradients' norms {norm:.1e}, changes of the weights {change:.1e} (relative) from those "
         f"of one process, in {len(alone.norms[0])} steps"
     )
-    if any(not np.array_equal(ours.changes[0], other) for other in ours.changes[1:]):
+    if set(ours.processes) != {plan.processes}:
+        found = f"its processes count {sorted(set(ours.processes))} processes; {found}"
+    elif any(not np.array_equal(ours.changes[0], other) for other in ours.changes[1:]):
         found = f"its processes have different weights; {found}"
     elif norm <= MOST_NORM_DIFFERENCE and change <= MOST_UPDATE_DIFFERENCE:
         return Check(name, "pass", found, numbers=numbers)
