@@ -96,7 +96,7 @@ esac
 """
 
 
-@pytest.mark.parametrize(("visible", "told"), [(None, True), ("", False)])
+@pytest.mark.parametrize(("visible", "told"), [(None, True), ("-1", False)])
 def test_a_config_is_checked_with_a_line_on_the_machine(tmp_path, visible, told):
     if cuda_limits.torch_build().cuda is None:
         pytest.skip("torch is built for no CUDA")
