@@ -54,11 +54,10 @@ def remedy(build: TorchBuild, driver: str | None, unfit: list[tuple[int, int]]) 
 
     The lock for CUDA 12 is named where it serves both.
     """
-    ways = []
+    with_this_torch = [LEAVE_OUT] if unfit else []
     if driver_is_old(build, driver):
-        ways.append(f"update the driver to {FIRST_DRIVER[_major(build)]} or newer")
-    if unfit:
-        ways.append(LEAVE_OUT)
+        with_this_torch.insert(0, f"update the driver to {FIRST_DRIVER[_major(build)]} or newer")
+    ways = [" and ".join(with_this_torch)] if with_this_torch else []
     served = all(FIRST_CAPABILITY["12"] <= one < FIRST_CAPABILITY["13"] for one in unfit)
     fits = driver is None or _number(driver) >= FIRST_DRIVER["12"]
     if _major(build) not in ("11", "12") and served and fits:
