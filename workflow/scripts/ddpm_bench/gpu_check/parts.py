@@ -19,4 +19,32 @@ PARTS = (
         seconds=60,
         unseen="the GPUs that torch sees",
     ),
+    Part(
+        "resume",
+        "a training that is killed and started again",
+        f"{HERE}.resuming:check_resuming",
+        seconds=240,
+        unseen="kernels of a GPU, compiled code, and trainings that are not deterministic",
+    ),
+    Part(
+        "compile",
+        "torch.compile from an empty cache and from a kept one",
+        f"{HERE}.compiling:check_compiling",
+        seconds=240,
+        unseen="Triton's code, its speed, and the seconds that a real network takes",
+    ),
+    Part(
+        "precisions",
+        "training in float32, TF32, bfloat16 and float16",
+        f"{HERE}.precisions:check_precisions",
+        seconds=90,
+        unseen="TF32, the speed of tensor cores, and float16 at the real size",
+    ),
+    Part(
+        "memory",
+        "peak memory of training and sampling, and limits of it",
+        f"{HERE}.memory:check_memory",
+        seconds=120,
+        unseen="the GPU's memory, and the main memory that CUDA takes",
+    ),
 )
