@@ -23,7 +23,8 @@ from ddpm_bench.gpu_check.train_program import (
 from ddpm_bench.planning.memory_estimates import MemoryEstimates
 from ddpm_bench.records.failures import RecordedFailure, read_failed
 
-TOO_SMALL = 3  # times less than a training's peak: none fits into that
+ENOUGH = 2  # times what a training asks for, as its second attempt does
+TOO_LITTLE = 1 / 3  # of a training's peak: none fits into that
 KEY = "run.memory_mb_per_process"
 SAMPLING = {"scheduler": "ddim", "steps": 5, "batch_size": 16}
 READ_LOG = "read trainings/*.log (--parts memory --keep FOLDER)"
@@ -62,9 +63,9 @@ def check_memory(setting: Setting) -> Iterator[Check]:
     """Yield peaks of train.py and sample.py, and the end of a training with too little memory."""
     asked = Asked.of(setting)
     try:
-        peaks = _trained_within(setting, asked.training_mb)
+        peaks = _trained_within(setting, ENOUGH * asked.training_mb)
     except (ProgramError, UserError, OSError) as error:
-        remedy = f"{READ_LOG}; {KEY} {asked.training_mb} should be enough for it"
+        remedy = f"{READ_LOG}; {KEY} {ENOUGH * asked.training_mb} should be enough for it"
         yield Check("training within its limit", "fail", str(error), remedy)
         peaks = None
     else:
@@ -127,7 +128,7 @@ def measured(program: Path) -> tuple[str, ...]:
 
 
 def _trained_within(setting: Setting, limit: int) -> Peaks:
-    """Train within so many megabytes; the peaks are reset by nothing before."""
+    """Train within so many megabytes and return the peaks."""
     run = {"compile": False, "memory_mb_per_process": limit}
     program = measured(SCRIPTS / "train.py")
     return Peaks.of(Training(setting, "within-limit", run=run, program=program).done())
@@ -181,7 +182,7 @@ def judge_peaks(name: str, peaks: Peaks, asked_mb: int, gpu: bool) -> Iterator[C
 def _trained_within_too_little(setting: Setting, peaks: Peaks | None) -> Check:
     """Train with a part of the memory that the training needs, and judge what it has recorded."""
     peak = 1000.0 if peaks is None else peaks.allocated_mb if setting.gpu else peaks.host_mb
-    limit = int(peak / TOO_SMALL)
+    limit = int(TOO_LITTLE * peak)
     run = {"compile": False, "on_failure": "record", "memory_mb_per_process": limit}
     training = Training(setting, "too-little-memory", run=run)
     training.complete()

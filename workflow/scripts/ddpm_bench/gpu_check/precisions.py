@@ -13,6 +13,7 @@ from ddpm_bench.config.training import TrainRun, TrainStage
 from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.gpu_check.part import Check, Setting, last_lines
 from ddpm_bench.gpu_check.photographs import prepared_dataset
+from ddpm_bench.machine.compute_device import round_to_tf32
 from ddpm_bench.training.accelerator import build_accelerator
 from ddpm_bench.training.trainer import Trainer
 
@@ -77,7 +78,8 @@ def train(setting: Setting, images: np.ndarray, precision: str) -> Losses:
     )
     run = TrainRun(compile=False)
     accelerator = build_accelerator(stage.train, run, setting.folder)
-    allow_tf32(precision != "fp32")  # float32 has it on by default
+    if precision == "fp32":  # which has TF32 on by default
+        round_to_tf32(False)
     trainer = Trainer(stage, run, images, accelerator, Path(setting.folder, "unused"))
     trainer.begin()
     steps = []
@@ -89,12 +91,6 @@ def train(setting: Setting, images: np.ndarray, precision: str) -> Losses:
     losses, norms = torch.stack(steps).double().T.tolist()
     speed = TIMED * setting.batch_size / seconds
     return Losses(tuple(losses), tuple(norms), speed, trainer.optimizer.scale.item())
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Let float32 products and convolutions on GPUs use TF32, or keep them from it."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _now(device: torch.device) -> float:

@@ -1,14 +1,15 @@
 """Part "resume": a training that is killed and started again, beside one that ran through."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
 
-from ddpm_bench.errors import UserError
-from ddpm_bench.gpu_check.part import Check, ProgramError, Setting
+from ddpm_bench.gpu_check.part import Check, Setting
+from ddpm_bench.gpu_check.photographs import prepared_dataset
+from ddpm_bench.gpu_check.side_by_side import outcomes
 from ddpm_bench.gpu_check.train_program import CHECKPOINT_EVERY, STEPS, Training, compiled_code
 
 SAVE_SECONDS = 0.1  # so that a state is saved after the first step
@@ -32,14 +33,14 @@ def check_resuming(setting: Setting) -> Iterator[Check]:
     Both kinds run at the same time: most of their time is compiling, on the CPU. On the CPU all
     kernels are deterministic, and one kind is enough.
     """
+    prepared_dataset(setting)  # before both of them want it
     kinds = (True, False) if setting.gpu else (True,)
-    with ThreadPoolExecutor() as pool:
-        made = [pool.submit(_killed_beside_straight, setting, kind) for kind in kinds]
-        for kind, result in zip(kinds, made, strict=True):
-            try:
-                yield from result.result()
-            except (ProgramError, UserError, OSError) as error:
-                yield Check(_name(kind), "fail", str(error), REMEDIES)
+    jobs = {_name(kind): partial(_killed_beside_straight, setting, kind) for kind in kinds}
+    for name, found in outcomes(jobs).items():
+        if isinstance(found, Exception):
+            yield Check(name, "fail", str(found), REMEDIES)
+        else:
+            yield from found
 
 
 def _name(deterministic: bool) -> str:

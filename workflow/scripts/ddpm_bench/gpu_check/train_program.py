@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from safetensors.numpy import load_file
 from ddpm_bench.config.versions import VERSIONS
 from ddpm_bench.gpu_check.part import SCRIPTS, ProgramError, Setting, command_of, last_lines
 from ddpm_bench.gpu_check.photographs import prepared_dataset
-from ddpm_bench.machine.lock_files import PLACE
+from ddpm_bench.gpu_check.side_by_side import lease_of_its_own
 from ddpm_bench.records.layout import weights_name
 from ddpm_bench.records.progress_log import ProgressEvent, read_events
 
@@ -160,8 +161,7 @@ class Training:
         return self.folder.with_name(f"{self.name}.log")
 
     def _environment(self) -> dict[str, str]:
-        # Locks of its own: two trainings may share the GPU, which the whole check holds.
-        return {PLACE: str(self.folder.with_name(f"{self.name}-locks")), **self.environment}
+        return {**lease_of_its_own(self.folder.with_name(f"{self.name}-lease")), **self.environment}
 
 
 def compiled_code(setting: Setting) -> dict[str, str]:
@@ -196,10 +196,7 @@ def _failed(command: list[str], status: int, log: Path) -> ProgramError:
 
 
 class PeakMemory:
-    """The most memory that a process and all that it started had at once, looked at in a thread.
-
-    Memory that several of them share counts once, as in the limit of a SLURM job.
-    """
+    """The most memory that a process and all that it started had at once, looked at in a thread."""
 
     def __init__(self, process: int) -> None:
         self._peak, self._ended = 0, threading.Event()
@@ -218,16 +215,19 @@ class PeakMemory:
 
 
 def memory_of(process: int) -> int:
-    """Return the bytes that a process and all that it started hold; 0 when it is gone."""
+    """Return the bytes that a process and all that it started hold; 0 when it is gone.
+
+    What several of them share counts once, as in the limit of a SLURM job; libraries that others
+    have loaded, too, count for the largest.
+    """
     try:
         first = psutil.Process(process)
         all_of_them = [first, *first.children(recursive=True)]
     except psutil.Error:
         return 0
-    held = 0
+    resident, shares = [0], [0]
     for one in all_of_them:
-        try:
-            held += one.memory_full_info().pss
-        except (psutil.Error, AttributeError):  # gone; no such size on this system
-            continue
-    return held
+        with suppress(psutil.Error, AttributeError):  # gone; no such size on this system
+            resident.append(one.memory_info().rss)
+            shares.append(one.memory_full_info().pss)
+    return max(*resident, sum(shares))
