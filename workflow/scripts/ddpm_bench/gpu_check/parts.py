@@ -19,4 +19,11 @@ PARTS = (
         seconds=60,
         unseen="the GPUs that torch sees",
     ),
+    Part(
+        "speed",
+        "images/s of training and sampling beside denoising-diffusion-pytorch",
+        f"{HERE}.speed:check_speed",
+        seconds=240,
+        unseen="goals, compiled code, and the shares of time on the GPU",
+    ),
 )
