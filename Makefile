@@ -13,8 +13,11 @@ RUN := $(BIN)/python workflow/scripts/commands
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # What pytest is to be told beside that, such as --last-failed or --junitxml reports/tests.xml.
 OPTIONS ?=
-# Kept in the environment: the lock that it was made from.
-STAMP := $(VENV)/requirements.lock
+# The lock in envs/ that the environment is made from: the one that it has been made from, if any.
+LOCK ?= $(firstword $(patsubst $(VENV)/%,envs/%,$(wildcard $(VENV)/requirements*.lock)) \
+          envs/requirements.lock)
+# Kept in the environment: a copy of that lock.
+STAMP := $(VENV)/$(notdir $(LOCK))
 
 # Told to the user as the command that goes on after a stop.
 run benchmark demo stop: export DDPM_BENCH_COMMAND ?= make $(MAKECMDGOALS)$(if $(MAKEOVERRIDES), $(MAKEOVERRIDES))
@@ -26,23 +29,25 @@ run benchmark demo stop: export DDPM_BENCH_COMMAND ?= make $(MAKECMDGOALS)$(if $
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  CONFIG=my.yaml chooses another config file, CORES=4 how many cores (all by default),"
+	@echo "  LOCK=envs/requirements-cuda12.lock makes .venv for drivers older than 580, and for Volta"
 	@echo "  PROFILE=slurm sends jobs to the cluster (profiles/slurm)"
 
 env: $(STAMP) ## make the environment .venv from the lock (nothing to do when it is current)
 
-$(STAMP): envs/requirements.lock
-	@if cmp -s envs/requirements.lock $(STAMP); then touch $(STAMP); else $(MAKE) --no-print-directory new-env; fi
+$(STAMP): $(LOCK)
+	@if cmp -s $(LOCK) $(STAMP); then touch $(STAMP); else $(MAKE) --no-print-directory new-env; fi
 
 .PHONY: new-env
 new-env:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; try: make env PYTHON=python3.12"; exit 2; }
-	@echo "making $(VENV) from envs/requirements.lock: downloads about 3 GB the first time"
+	@echo "making $(VENV) from $(LOCK): downloads about 3 GB the first time"
 	@rm -f $(STAMP)
-	@$(PYTHON) -m venv $(VENV) || \
+	@# Emptied for another lock: CUDA's packages of two versions would lie on each other's files.
+	@$(PYTHON) -m venv $(if $(filter-out $(STAMP),$(wildcard $(VENV)/*.lock)),--clear) $(VENV) || \
 	  { echo "error: Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)"; exit 2; }
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r envs/requirements.lock
-	@cp envs/requirements.lock $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(LOCK)
+	@cp $(LOCK) $(STAMP)
 
 demo: ## run the embedded demo, draw its report, print its scores
 	@$(MAKE) --no-print-directory run report summary CONFIG=config/config.yaml
@@ -75,7 +80,7 @@ stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, th
 gpu-check: env ## check a machine with a GPU before its first run: what works, how fast, what to do
 	@$(RUN)/gpu_check.py $(OPTIONS)
 
-plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours
+plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours (process-hours without GPUs)
 	@$(RUN)/plan.py --configfile $(CONFIG)
 
 test: env ## the tests
@@ -117,9 +122,13 @@ findings: ## run every script of findings/ in turn: what other packages do where
 	@changed=; for script in findings/*.sh; do echo "== $$script"; $$script || changed="$$changed $$script"; done; \
 	  if [ -n "$$changed" ]; then echo; echo "no longer as described:"; printf '  %s\n' $$changed; exit 1; fi
 
-lock: ## resolve pyproject.toml anew into envs/requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o envs/requirements.lock
+RESOLVE := uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+             --generate-hashes --no-emit-index-url --no-header
+
+lock: ## resolve pyproject.toml anew into the locks in envs/, for CUDA 13 and for CUDA 12 (needs uv)
+	$(RESOLVE) -o envs/requirements.lock
+	cp envs/requirements.lock envs/requirements-cuda12.lock  # its versions are kept, where they fit
+	$(RESOLVE) --override envs/cuda12-overrides.txt -o envs/requirements-cuda12.lock
 
 clean: ## delete the environment (results stay)
 	rm -rf $(VENV)

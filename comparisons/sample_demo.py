@@ -14,7 +14,7 @@ from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import read_config
 from ddpm_bench.config.sampling import Drawing, SampleStage
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32
 from ddpm_bench.models.diffusion import to_unit_range
 from ddpm_bench.planning import jobs, stages
 from ddpm_bench.sampling.sampler import Sampler, device_name
@@ -113,6 +113,7 @@ def demo_sampler(config: Config, drawing: dict) -> Sampler:
     stage = SampleStage.model_validate_json(keys)
     stage = stage.model_copy(update={"drawing": Drawing(batch_size=BATCH, **drawing)})
     device = torch.device("cuda" if gpu_is_usable() else "cpu")
+    round_to_tf32(False)
     return Sampler(stage, load_checkpoint(manifest, step), device)
 
 

@@ -60,10 +60,12 @@ def device_of(work: Sampling):
 
 def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
     """Sample batches as a job of the workflow does, from noise to bytes."""
+    from ddpm_bench.machine.compute_device import round_to_tf32
     from ddpm_bench.models.denoiser import build_model
     from ddpm_bench.sampling.sampler import Sampler, device_name
 
     stage, device = our_stage(work, side.precision), device_of(work)
+    round_to_tf32(side.precision == "tf32")
     sampler = Sampler(stage, build_model(stage.model, stage.channels).state_dict(), device)
     gate.about = about(sampler._model, device_name(device))
     gate.parts = parts_of_drawing

@@ -35,7 +35,7 @@ from ddpm_bench.cli import run
 from ddpm_bench.config.benchmark import CellStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.gpu_listing import present_devices
 from ddpm_bench.machine.host import processor
@@ -155,7 +155,7 @@ def prepared_device(threads: int):
     torch.set_num_threads(threads)
     if not gpu_is_usable():
         return torch.device("cpu")
-    torch.set_float32_matmul_precision("high")
+    round_to_tf32(True)
     torch.backends.cudnn.benchmark = True
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)

@@ -199,8 +199,21 @@ def test_the_network_of_the_program_is_ours(tmp_path, monkeypatch):
         assert torch.equal(found, ours.eval()(images, times)), "bit for bit"
 
 
+@pytest.mark.parametrize(
+    ("precision", "set_up"), [("fp32", ("highest", False)), ("tf32", ("high", True))]
+)
+def test_gpus_compute_in_the_float32_of_the_set(tmp_path, monkeypatch, precision, set_up):
+    exported(tmp_path, stage(UNET, precision=precision))
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    drawn_by_the_program(tmp_path, monkeypatch)
+    found = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+    assert (before, found) == (("highest", True), set_up)
+
+
 def test_the_program_is_about_ten_statements_beside_imports(tmp_path):
     exported(tmp_path, stage(UNET))
     head, *body = ast.parse((tmp_path / "sample.py").read_text()).body
     assert "model.safetensors" in head.value.value
-    assert len([line for line in body if not isinstance(line, ast.ImportFrom | ast.Import)]) <= 11
+    assert len([line for line in body if not isinstance(line, ast.ImportFrom | ast.Import)]) <= 12

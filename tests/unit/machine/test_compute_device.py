@@ -63,6 +63,8 @@ def test_gpus_that_are_hidden_are_no_error(gpu, monkeypatch, named):
     ("build", "driver", "remedy"),
     [
         (TorchBuild("2.14.1+cu130", cuda="13.0"), "470.82.01", "update the driver to 580"),
+        (TorchBuild("2.14.1+cu130", cuda="13.0"), "535.104.05", "LOCK=envs/requirements-cuda12"),
+        (TorchBuild("2.10.0+cu128", cuda="12.8"), "470.82.01", "update the driver to 525"),
         (TorchBuild("2.14.1+cu130", cuda="13.0"), "580.65.06", "look whether nvidia-smi shows"),
         (TorchBuild("2.14.1+cu130", cuda="13.0"), None, "look whether nvidia-smi shows"),
         (TorchBuild("2.14.1+cpu"), "580.65.06", "install a torch that is built for it"),
@@ -70,6 +72,27 @@ def test_gpus_that_are_hidden_are_no_error(gpu, monkeypatch, named):
 )
 def test_the_remedy_is_for_what_is_wrong(build, driver, remedy):
     assert remedy in unusable(["0", "1"], build, driver, "no reason")
+
+
+def test_a_gpu_without_compiled_code_is_an_error_before_any_work(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_120"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100-SXM2-32GB")
+    found = [(8, 6), (7, 0)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: found[number])
+    monkeypatch.setattr(compute_device, "driver_version", lambda: "580.65.06")
+    with pytest.raises(UserError) as error:
+        compute_device.gpu_is_usable()
+    assert str(error.value).startswith(
+        f"GPU 3 (Tesla V100-SXM2-32GB, compute capability 7.0): torch {torch.__version__} has no "
+        "code for it, only for sm_75, sm_80, sm_120; "
+    )
+    assert "make env LOCK=envs/requirements-cuda12.lock" in str(error.value)
+    found[1] = (7, 5)
+    assert compute_device.gpu_is_usable()
 
 
 @without_gpus

@@ -98,6 +98,28 @@ def test_what_the_environment_names_stands_before_what_is_found(
     assert gpu_listing.present_devices() == devices
 
 
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [(None, ["0", "1"]), ("1", ["1"]), ("GPU-5c89", ["0"]), ("", []), ("MIG-0a1b", [])],
+)
+def test_gpus_are_described_with_their_compute_capability(machine, monkeypatch, visible, indices):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    rows = "0, GPU-5c89852c, 7.0, Tesla V100, 32 GB\n1, GPU-91f4e2c8, 12.0, RTX\n"
+    nvidia_smi(machine / "bin", f"{rows}2, GPU-0, [N/A], Unknown\n")
+    found = gpu_listing.nvidia_gpus()
+    assert [gpu.index for gpu in found] == indices
+    if visible is None:
+        first, second = found
+        assert first.in_words() == "GPU 0 (Tesla V100, 32 GB, compute capability 7.0)"
+        assert second.capability == (12, 0)
+
+
+def test_a_driver_that_describes_no_capability_is_no_error(machine):
+    nvidia_smi(machine / "bin", 'Field "compute_cap" is not a valid field to query.\n', status=2)
+    assert gpu_listing.nvidia_gpus() == []
+
+
 def test_the_version_of_the_driver_is_read_from_its_file_or_asked_for(machine):
     nvidia_smi(machine / "bin", "570.86.15\n570.86.15\n")
     assert gpu_listing.driver_version() == "570.86.15"

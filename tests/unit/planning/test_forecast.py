@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from measured_results import write_benchmark, write_score, write_timing, write_t
 from places import REPOSITORY
 
 from ddpm_bench.config.loading import check_config
+from ddpm_bench.planning import held_gpus
 from ddpm_bench.planning.benchmark_cells import cells_by_name
 from ddpm_bench.planning.forecast import benchmark_report, forecast, pending, report
 
@@ -64,8 +66,44 @@ def test_hours_are_those_of_measured_seconds(config):
     write_score(config, "digits", "classifier", "dpm20", 300)
     write_benchmark(config, "score", "digits.classifier.dpm20.00000300", 90, 1000)
     train, sample, score = forecast(config, pending(config, summary(config, *RUN)))
-    assert (train.seconds, train.gpu_hours) == (1200, 2 * 1200 / 3600)
+    assert (train.seconds, train.process_hours) == (1200, 2 * 1200 / 3600)
     assert (sample.seconds, score.seconds) == (512, 90)
+
+
+@pytest.mark.parametrize(
+    ("resources", "devices", "sbatch", "unit"),
+    [
+        ({"gpu": 2, "slurm_partition": "gpu"}, [], True, "GPU-hours"),
+        ({"gpu": 2, "slurm_partition": "gpu"}, [], False, "GPU-hours"),  # results were copied
+        ({"gpu": 0, "slurm_partition": "cpu"}, ["0"], True, "process-hours"),
+        ({"gpu": 2}, ["0"], False, "GPU-hours"),
+        ({"gpu": 2}, [], True, "process-hours"),  # on this machine, beside a SLURM
+        ({}, [], True, "GPU-hours"),
+        (None, [], True, "GPU-hours"),
+        (None, ["0"], False, "GPU-hours"),
+        (None, [], False, "process-hours"),
+    ],
+)
+def test_hours_are_of_gpus_only_where_jobs_hold_some(
+    config, monkeypatch, resources, devices, sbatch, unit
+):
+    monkeypatch.setattr(held_gpus, "present_devices", lambda: devices)
+    monkeypatch.setattr(held_gpus.shutil, "which", lambda _: "/usr/bin/sbatch" if sbatch else None)
+    if resources is not None:
+        logs = Path(config.results_dir, "logs", "train")
+        write_benchmark(config, "train", "digits.00000000-00000300", 90, 1000)
+        (file,) = logs.iterdir()
+        header, row = file.read_text().splitlines()
+        file.write_text(f"{header}\tthreads\tresources\n{row}\t2\t{resources}\n")
+    write_training(config, "digits", [32.0] * 9)
+    found = pending(config, summary(config, *RUN))
+    on_gpus = held_gpus.will_hold_gpus(Path(config.results_dir))
+    head, train, *rest = report(forecast(config, found), found, on_gpus)
+    assert head.endswith(unit)
+    assert train.split()[-2:] == ["0.33", "0.67"]  # two processes
+    assert any(
+        f"with {'GPUs' if unit == 'GPU-hours' else 'cores'} for all" in line for line in rest
+    )
 
 
 def test_steps_that_are_saved_are_not_counted_again(config):
@@ -76,18 +114,18 @@ def test_steps_that_are_saved_are_not_counted_again(config):
 
 def test_what_was_not_measured_says_so_and_what_to_do(config):
     found = pending(config, summary(config, *RUN))
-    text = "\n".join(report(forecast(config, found), found))
+    text = "\n".join(report(forecast(config, found), found, True))
     assert "?: no such job has been measured yet (train, sample, score)" in text
     assert "Start the run and ask again" in text
     write_training(config, "digits", [32.0] * 9)
-    text = "\n".join(report(forecast(config, found), found))
+    text = "\n".join(report(forecast(config, found), found, True))
     assert "over 0.67" in text  # GPU-hours of the training, and more
     assert "(sample, score)" in text
 
 
 def test_a_finished_run_has_nothing_to_do(config):
     found = pending(config, summary(config, *((*row[:2], False) for row in RUN)))
-    assert list(report(forecast(config, found), found)) == [
+    assert list(report(forecast(config, found), found, True)) == [
         "Nothing is to be done: every file is there and up to date."
     ]
 
@@ -102,12 +140,12 @@ def test_cells_of_the_benchmark_are_counted_beside_the_run(config):
     files.append(("collect_throughput", "benchmark/throughput.csv", True))
     found = pending(config, summary(config, *files))
     assert forecast(config, found) == [] and not found.others
-    assert "Nothing" not in "".join(report([], found))
+    assert "Nothing" not in "".join(report([], found, True))
     (line,) = benchmark_report(config, found)
     assert line.startswith("benchmark: 6 of 9 cells are to be measured, each in at most 2.5 min")
     assert list(benchmark_report(check_config(DEMO), found)) == []
     found = pending(config, summary(config, *((*row[:2], False) for row in files[:-1]), files[-1]))
-    assert "Nothing" not in "".join(report([], found))
+    assert "Nothing" not in "".join(report([], found, True))
     assert "tables and figures are to be made" in "".join(benchmark_report(config, found))
 
 

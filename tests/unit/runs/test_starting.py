@@ -51,6 +51,15 @@ def workflow(**attributes) -> SimpleNamespace:
     return SimpleNamespace(**{**given, **attributes})
 
 
+@pytest.mark.parametrize("misfit", [None, "torch 2.14 does not fit this machine"])
+def test_a_run_starts_with_a_line_on_gpus_that_torch_cannot_use(monkeypatch, caplog, misfit):
+    monkeypatch.setattr(starting, "misfit_of_this_machine", lambda: misfit)
+    run = starting.Run(workflow(), check_config(RAW), LOGGER)
+    with caplog.at_level(logging.WARNING, LOGGER.name):
+        run.note_what_changed()
+    assert caplog.messages.count(misfit) == (misfit is not None)
+
+
 @pytest.fixture
 def manifest(tmp_path, monkeypatch) -> Path:
     """The manifest of a training that failed with other run keys, in a folder of its own."""

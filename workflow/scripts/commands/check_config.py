@@ -10,6 +10,7 @@ import sys
 from command import config_parser, run
 
 from ddpm_bench.config.loading import read_config
+from ddpm_bench.machine.cuda_limits import misfit_of_this_machine
 from ddpm_bench.planning.local_inputs import check_local_files, check_local_folders
 
 
@@ -18,7 +19,8 @@ def main() -> None:
     config = read_config(options.parse_args().configfile)
     check_local_files(config)
     check_local_folders(config)
-    for note in config.notes():
+    misfit = misfit_of_this_machine()
+    for note in (*config.notes(), *([misfit] if misfit else [])):
         print(f"warning: {note}", file=sys.stderr)
 
 

@@ -13,13 +13,22 @@ that does not show.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from command import local_path, parser, run
+try:
+    from command import local_path, parser, run
 
-from ddpm_bench.gpu_check.parts import PARTS
-from ddpm_bench.gpu_check.request import CheckRequest
-from ddpm_bench.gpu_check.runner import check_gpu, run_part
+    from ddpm_bench.gpu_check.parts import PARTS
+    from ddpm_bench.gpu_check.request import CheckRequest
+    from ddpm_bench.gpu_check.runner import check_gpu, run_part
+except ModuleNotFoundError as missing:  # it may run in any Python environment
+    print(
+        f"error: {sys.executable} has no package {missing.name}: `make gpu-check` takes the "
+        f"environment of the lock; else python -m pip install {missing.name}",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 def arguments() -> argparse.Namespace:

@@ -133,8 +133,10 @@ class Drawing(Block):
         "true for heun, whose error at evenly spaced timesteps is large, unless timesteps are "
         "given. Few steps of heun overshoot and are refused: it takes about 10 or more.",
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Precision of the network; the solver's steps are in float32."
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        description="Precision of the network; the solver's steps are in float32. tf32: GPUs round "
+        "the inputs of the network's products to 10 bits of mantissa; CPUs compute in fp32.",
     )
     ema_sigma_rel: float | None = Field(
         None,

@@ -106,6 +106,7 @@ def program(stage: SampleStage, steps: Steps) -> str:
         "",
         "here = Path(__file__).parent",
         'device = "cuda" if torch.cuda.is_available() else "cpu"',
+        products_on_gpus(stage.drawing),
         call_text(f"model = {network}", arguments),
         'model.load_state_dict(load_file(here / "model.safetensors"))',
         "model.to(device).eval()",
@@ -118,6 +119,13 @@ def program(stage: SampleStage, steps: Steps) -> str:
         f'make_image_grid(pt_to_pil(images), {IMAGES // COLUMNS}, {COLUMNS}).save("samples.png")',
     ]
     return "\n".join(lines) + "\n"
+
+
+def products_on_gpus(drawing: Drawing) -> str:
+    """Return the line that sets how GPUs compute products in float32; CPUs heed none of them."""
+    if drawing.precision == "tf32":  # convolutions round without being asked
+        return 'torch.set_float32_matmul_precision("high")  # TF32 on GPUs'
+    return "torch.backends.cudnn.allow_tf32 = False  # full float32 on GPUs"
 
 
 def imports(stage: SampleStage, network: str, scheduler: str) -> list[str]:

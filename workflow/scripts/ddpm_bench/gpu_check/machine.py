@@ -11,9 +11,11 @@ import torch
 
 from ddpm_bench.cli import PROJECT
 from ddpm_bench.gpu_check.part import Check, Setting
-from ddpm_bench.machine.compute_device import FIRST_DRIVER, gpu_is_usable
+from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.cuda_limits import driver_is_old, remedy, without_code
 from ddpm_bench.machine.gpu_listing import driver_version
 from ddpm_bench.machine.host import processor, usable_cores
+from ddpm_bench.machine.torch_build import torch_build
 from ddpm_bench.text import size_text
 from ddpm_bench.throughput.cell_environment import git_commit
 from ddpm_bench.training.accelerator import compiler_is_there
@@ -34,8 +36,9 @@ def check_machine(setting: Setting) -> Iterator[Check]:
     if not setting.gpu:
         return
     yield _driver()
+    if torch.cuda.is_available():
+        yield _gpu()
     gpu_is_usable()  # raises UserError with the reason
-    yield _gpu()
     yield _memory()
     yield _product()
     yield _nccl()
@@ -75,63 +78,41 @@ def _packages() -> Iterator[Check]:
     numbers = {name.replace("-", "_"): version for name, version in versions.items()}
     yield Check("packages", "measured", found, numbers=numbers)
     if missing:
-        remedy = "make env installs all of the lock; or pip install " + " ".join(missing)
-        yield Check("packages that are missing", "fail", ", ".join(missing), remedy)
+        todo = "make env installs all of the lock; or pip install " + " ".join(missing)
+        yield Check("packages that are missing", "fail", ", ".join(missing), todo)
 
 
 def _compiler() -> Check:
     if compiler_is_there():
         return Check("compiler", "pass", "torch.compile finds a C compiler and Python.h")
-    remedy = (
+    todo = (
         "install gcc and Python's headers (Debian, Ubuntu: gcc python3-dev), or load the site's "
         "module; without them training is not compiled, and slower"
     )
-    return Check("compiler", "fail", "no C compiler, or no Python.h", remedy)
+    return Check("compiler", "fail", "no C compiler, or no Python.h", todo)
 
 
 def _driver() -> Check:
-    driver, cuda = driver_version(), torch.version.cuda
-    found = f"{driver or 'unknown'}, torch {torch.__version__} built for CUDA {cuda}"
-    numbers = {"driver": driver, "cuda": cuda}
-    needed = FIRST_DRIVER.get((cuda or "").partition(".")[0])
-    if driver is None or needed is None:
-        return Check("driver", "measured", found, numbers=numbers)
-    if int(driver.partition(".")[0]) < needed:
-        remedy = f"update the driver to {needed} or newer, or install a torch for an older CUDA"
-        return Check("driver", "fail", found, f"{remedy} (docs/environments.md)", numbers)
-    return Check("driver", "pass", found, numbers=numbers)
+    driver, build = driver_version(), torch_build()
+    found = f"{driver or 'unknown'}, torch {build.version} built for CUDA {build.cuda}"
+    numbers = {"driver": driver, "cuda": build.cuda}
+    if driver_is_old(build, driver):
+        return Check("driver", "fail", found, remedy(build, driver, []), numbers)
+    return Check("driver", "measured" if driver is None else "pass", found, numbers=numbers)
 
 
 def _gpu() -> Check:
     """Check that torch holds code for this GPU."""
     name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    version = ".".join(map(str, capability))
+    found = f"{name}, compute capability {version}"
+    numbers = {"gpu": name, "compute_capability": version}
     built_for = torch.cuda.get_arch_list()
-    found = f"{name}, compute capability {capability[0]}.{capability[1]}"
-    numbers = {"gpu": name, "compute_capability": f"{capability[0]}.{capability[1]}"}
-    if has_code_for(capability, built_for):
+    if torch.version.cuda is None or not without_code(capability, built_for):
         return Check("GPU", "pass", found, numbers=numbers)
-    remedy = "install a torch that is built for it (docs/environments.md: CUDA 12)"
-    return Check("GPU", "fail", f"{found}; torch is built for {built_for}", remedy, numbers)
-
-
-def has_code_for(capability: tuple[int, int], built_for: list[str]) -> bool:
-    """Return True if one of the architectures that torch is built for runs on a GPU.
-
-    Machine code (sm_80) runs on its own major version from its minor version on, intermediate code
-    (compute_90) on all later ones; code for sm_90a and the like on its own alone. CUDA C++
-    Programming Guide, "Compute Capability". ROCm's names are taken to fit.
-    """
-    for name in built_for:
-        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)
-        if match is None:
-            return True
-        kind, code = match[1], (int(match[2]), int(match[3]))
-        same = code[0] == capability[0] and code[1] <= capability[1]
-        if match[4] and code == capability:
-            return True
-        if not match[4] and (same or (kind == "compute" and code <= capability)):
-            return True
-    return False
+    found = f"{found}; torch has code for {', '.join(built_for)} only"
+    todo = remedy(torch_build(), driver_version(), [capability])
+    return Check("GPU", "fail", found, todo, numbers)
 
 
 def _memory() -> Check:
@@ -161,14 +142,14 @@ def _product() -> Check:
     expected = left @ right
     error = ((left.cuda() @ right.cuda()).cpu() - expected).abs().max().item()
     outcome = "pass" if error < 1e-3 else "fail"
-    remedy = "" if outcome == "pass" else "run the vendor's diagnostics (dcgmi diag) on this GPU"
-    return Check("matrix product", outcome, f"differs by {error:.1e} from the CPU's", remedy)
+    todo = "" if outcome == "pass" else "run the vendor's diagnostics (dcgmi diag) on this GPU"
+    return Check("matrix product", outcome, f"differs by {error:.1e} from the CPU's", todo)
 
 
 def _nccl() -> Check:
     if not torch.distributed.is_nccl_available():
-        remedy = "install a torch with NCCL; without it training runs on one GPU only"
-        return Check("NCCL", "fail", "torch is built without it", remedy)
+        todo = "install a torch with NCCL; without it training runs on one GPU only"
+        return Check("NCCL", "fail", "torch is built without it", todo)
     version = ".".join(map(str, torch.cuda.nccl.version()))
     cudnn = torch.backends.cudnn.version()
     found = f"{version}, cuDNN {cudnn}"

@@ -20,6 +20,27 @@ PARTS = (
         unseen="the GPUs that torch sees",
     ),
     Part(
+        "sampling",
+        "images of two solvers, drawn by one job and by two, and on the CPU",
+        f"{HERE}.sampling:check_sampling",
+        seconds=120,
+        unseen="the GPU's images, and how far they are from the CPU's",
+    ),
+    Part(
+        "groups",
+        "two processes on one GPU over gloo, one over NCCL",
+        f"{HERE}.groups:check_groups",
+        seconds=120,
+        unseen="NCCL, and gloo's collectives of tensors on a GPU",
+    ),
+    Part(
+        "strategies",
+        "each strategy of the benchmark that one GPU can run",
+        f"{HERE}.strategies:check_strategies",
+        seconds=150,
+        unseen="NCCL, the GPU's kernels, speeds and memory",
+    ),
+    Part(
         "speed",
         "images/s of training and sampling beside denoising-diffusion-pytorch",
         f"{HERE}.speed:check_speed",

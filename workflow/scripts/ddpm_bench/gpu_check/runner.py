@@ -1,6 +1,7 @@
 """Runs the parts of the GPU check one after the other, so that no failure hides another."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -176,7 +178,9 @@ def run_part(name: str, setting: str, rows: Path) -> int:
     with rows.open("w") as file:
 
         def write(check: Check) -> None:
-            file.write(json.dumps(asdict(check)) + "\n")
+            row = asdict(check)
+            row["numbers"] = {key: _finite(value) for key, value in check.numbers.items()}
+            file.write(json.dumps(row) + "\n")
             file.flush()
 
         try:
@@ -189,3 +193,8 @@ def run_part(name: str, setting: str, rows: Path) -> int:
             found = f"{type(error).__name__}: {last_lines(str(error))}"
             write(Check(name, "fail", found, f"read its log: --parts {name} --keep FOLDER"))
     return 0
+
+
+def _finite(number: Any) -> Any:
+    """Return None for a number that JSON does not have: NaN or an infinity."""
+    return None if isinstance(number, float) and not math.isfinite(number) else number

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from ddpm_bench.errors import EXIT_USER_ERROR, UserError
-from ddpm_bench.machine.gpu_listing import driver_version, present_devices
+from ddpm_bench.machine.cuda_limits import driver_is_old, remedy, without_code
+from ddpm_bench.machine.gpu_listing import NvidiaGpu, driver_version, present_devices
 from ddpm_bench.machine.host import usable_threads
 from ddpm_bench.machine.shared_cores import spin_on_idle_cores_only
 from ddpm_bench.machine.torch_build import TorchBuild, torch_build
@@ -16,20 +18,37 @@ if TYPE_CHECKING:
 
 # Set by tests where devices are stand-ins: programs lease them, and compute on the CPU.
 STAND_INS = "DDPM_BENCH_STAND_IN_GPUS"
-# The first driver for each major version of CUDA: NVIDIA's table of minor version compatibility.
-FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
+ON_THE_CPU = "to compute on the CPU instead, set CUDA_VISIBLE_DEVICES= (empty)"
 
 
-def compute_device(cpus: int) -> "torch.device":
+def compute_device(cpus: int, tf32: bool = False) -> "torch.device":
     """Let torch use up to `cpus` threads on the CPU; return the GPU, or the CPU without one.
 
-    Imports torch: to be called after GPUs are leased, which decides those that torch sees. Raises
-    UserError where there is a GPU that torch cannot use.
+    tf32: as `round_to_tf32` takes it; the CPU always computes in full float32. Imports torch: to be
+    called after GPUs are leased, which decides those that torch sees. Raises UserError where there
+    is a GPU that torch cannot use.
     """
     import torch
 
     set_threads(cpus)
-    return torch.device("cuda" if gpu_is_usable() else "cpu")
+    if not gpu_is_usable():
+        return torch.device("cpu")
+    round_to_tf32(tf32)
+    return torch.device("cuda")
+
+
+def round_to_tf32(allowed: bool) -> None:
+    """Let GPUs round the inputs of float32 products to 10 bits of mantissa (TF32), or forbid it.
+
+    Holds for matrix products and convolutions. torch rounds in convolutions if nothing is set, and
+    in matrix products, too, where TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set, as in some containers.
+    """
+    import torch
+
+    # Not by `fp32_precision`: torch.get_float32_matmul_precision, which the autotuning of
+    # torch.compile calls, raises RuntimeError once `cuda.matmul` is set by that (torch 2.10, 2.14).
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def set_threads(cpus: int) -> None:
@@ -50,11 +69,43 @@ def gpu_is_usable() -> bool:
     import torch
 
     if torch.cuda.is_available():
+        _check_compiled_code()
         return True
     devices = present_devices()
     if devices and STAND_INS not in os.environ:
         raise UserError(unusable(devices, torch_build(), driver_version(), _reason()))
     return False
+
+
+def _check_compiled_code() -> None:
+    """Raise UserError where torch has no code for a GPU of NVIDIA's, which would fail later."""
+    import torch
+
+    if torch.version.cuda is None:
+        return
+    architectures = torch.cuda.get_arch_list()
+    for number in range(torch.cuda.device_count()):
+        with warnings.catch_warnings():  # torch warns of the same in many lines
+            warnings.simplefilter("ignore")
+            capability = torch.cuda.get_device_capability(number)
+        if without_code(capability, architectures):
+            named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            index = named[number] if number < len(named) and named[number] else str(number)
+            name = torch.cuda.get_device_name(number)
+            raise UserError(no_code(NvidiaGpu(index, name, capability), architectures))
+
+
+def no_code(gpu: NvidiaGpu, architectures: list[str]) -> str:
+    """Return the error about a GPU for which the installed torch holds no code.
+
+    architectures: those that it holds code for, of torch.cuda.get_arch_list().
+    """
+    build = torch_build()
+    ways = remedy(build, driver_version(), [gpu.capability])
+    return (
+        f"{gpu.in_words()}: torch {build.version} has no code for it, only for "
+        f"{', '.join(architectures)}; {ways}; {ON_THE_CPU}"
+    )
 
 
 def check_gpu_in_another_process() -> None:
@@ -94,14 +145,13 @@ def unusable(devices: list[str], build: TorchBuild, driver: str | None, reason: 
     made_for = f"CUDA {build.cuda}" if build.cuda else f"ROCm {build.hip}"
     if build.cuda is None and build.hip is None:
         made_for = "CPUs only"
-    needed = FIRST_DRIVER.get((build.cuda or "").partition(".")[0])
-    remedy = f"look whether nvidia-smi shows {gpus}, and at CUDA_VISIBLE_DEVICES"
+    todo = f"look whether nvidia-smi shows {gpus}, and at CUDA_VISIBLE_DEVICES"
     if build.cuda is None and build.hip is None:
-        remedy = "install a torch that is built for it (`make env` does)"
-    elif needed and driver and int(driver.partition(".")[0]) < needed:
-        remedy = f"update the driver to {needed} or newer, or install a torch for an older CUDA"
+        todo = "install a torch that is built for it (`make env` does)"
+    elif driver_is_old(build, driver):
+        todo = remedy(build, driver, [])
     return (
         f"{gpus}: torch cannot use what this job was given: {reason} (driver "
-        f"{driver or 'unknown'}, torch {build.version} built for {made_for}); {remedy}; to compute "
-        "on the CPU instead, set CUDA_VISIBLE_DEVICES= (empty)"
+        f"{driver or 'unknown'}, torch {build.version} built for {made_for}); {todo}; "
+        f"{ON_THE_CPU}"
     )

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from ddpm_bench.machine.torch_build import torch_build
@@ -15,7 +16,22 @@ DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
 KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")  # of AMD's driver
 WHOLE = re.compile(r"^GPU (\d+):")
+DESCRIBED = re.compile(r"^(\d+), (\S+), (\d+)\.(\d+), (.+?)\s*$")
 SLICE = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)")
+
+
+@dataclass(frozen=True)
+class NvidiaGpu:
+    """One of NVIDIA's GPUs: its index, its name and its compute capability, like (7, 5)."""
+
+    index: str
+    name: str
+    capability: tuple[int, int]
+
+    def in_words(self) -> str:
+        """Return the GPU and its capability as a text for errors and notes."""
+        capability = ".".join(map(str, self.capability))
+        return f"GPU {self.index} ({self.name}, compute capability {capability})"
 
 
 def present_devices() -> list[str]:
@@ -49,6 +65,24 @@ def nvidia_devices() -> list[str]:
     of the driver."""
     listing = _nvidia_smi("-L")
     return listed_devices(listing) if listing is not None else _by_files_of_the_driver()
+
+
+def nvidia_gpus() -> list[NvidiaGpu]:
+    """Return the GPUs that nvidia-smi describes, without those that the environment leaves out.
+
+    [] where it is missing, or older than driver 510 and without compute capabilities.
+    """
+    query = "--query-gpu=index,uuid,compute_cap,name"
+    listing = _nvidia_smi(query, "--format=csv,noheader") or ""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    kept = None if named is None else named_devices(named)
+    gpus = []
+    for line in listing.splitlines():
+        if found := DESCRIBED.match(line):
+            index, identity, major, minor, name = found.groups()
+            if kept is None or any(one == index or identity.startswith(one) for one in kept):
+                gpus.append(NvidiaGpu(index, name, (int(major), int(minor))))
+    return gpus
 
 
 def _nvidia_smi(*options: str) -> str | None:

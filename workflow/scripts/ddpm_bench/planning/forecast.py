@@ -22,7 +22,7 @@ from ddpm_bench.text import hours_text
 
 PENDING = "update pending"
 BENCHMARK_RULES = ("collect_throughput", "plot_throughput")
-# The first output of a job of each rule on a GPU.
+# The first output of a job of each rule that computes on a GPU if there is one.
 JOB_FILES = {
     "train": layout.matcher(layout.MANIFEST),
     "validate": layout.matcher(layout.VALIDATION),
@@ -43,7 +43,7 @@ class Work:
     amount: int
     unit: str
     seconds_each: float | None  # of a step, image or job; None if no such job was measured
-    gpus: int = 1
+    processes: int = 1  # on a GPU each, or on the CPU
 
     @property
     def seconds(self) -> float | None:
@@ -51,9 +51,9 @@ class Work:
         return None if self.seconds_each is None else self.amount * self.seconds_each
 
     @property
-    def gpu_hours(self) -> float | None:
-        """Time of all jobs multiplied by the number of GPUs."""
-        return None if self.seconds is None else self.seconds * self.gpus / 3600
+    def process_hours(self) -> float | None:
+        """Time of all jobs multiplied by the number of processes."""
+        return None if self.seconds is None else self.seconds * self.processes / 3600
 
 
 @dataclass
@@ -109,7 +109,7 @@ def pending(config: Config, summary: Iterable[str]) -> Pending:
 
 
 def forecast(config: Config, found: Pending) -> list[Work]:
-    """Return all jobs of a run on GPUs, by experiment in the order of the config."""
+    """Return all jobs of a run that GPUs serve, by experiment in the order of the config."""
     measured = EarlierJobs(config)
     works = [_work(config, measured, *key, pieces=pieces) for key, pieces in found.pieces.items()]
     order = {name: number for number, name in enumerate(config.trainings)}
@@ -152,7 +152,7 @@ def _work(
         amount=amount,
         unit=unit,
         seconds_each=each,
-        gpus=keys.train.run.processes if rule == "train" else 1,
+        processes=keys.train.run.processes if rule == "train" else 1,
     )
 
 
@@ -178,18 +178,21 @@ def _deciding_weights(keys: dict[str, Any]) -> dict[str, Any]:
 # Text
 
 
-def report(works: list[Work], found: Pending) -> Iterator[str]:
-    """Yield a table of the work, totals, and advice about unknown times."""
+def report(works: list[Work], found: Pending, on_gpus: bool) -> Iterator[str]:
+    """Yield a table of the work, totals, and advice about unknown times.
+
+    on_gpus: True if each process holds a GPU, and False if all compute on CPUs.
+    """
     if not works and not found.others and not found.cells and not found.throughput:
         yield "Nothing is to be done: every file is there and up to date."
         return
     if works:
-        yield from _table(works)
+        yield from _table(works, "GPU-hours" if on_gpus else "process-hours")
         yield ""
     if found.others:
         files = ", ".join(f"{rule} {count}" for rule, count in sorted(found.others.items()))
         yield f"files of other rules, seconds to minutes each: {files}"
-    yield from _advice(works)
+    yield from _advice(works, "GPUs" if on_gpus else "cores")
 
 
 def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
@@ -206,16 +209,16 @@ def benchmark_report(config: Config, found: Pending) -> Iterator[str]:
     )
 
 
-def _table(works: list[Work]) -> Iterator[str]:
-    rows = [["experiment", "rule", "what", "jobs", "seconds each", "hours", "GPU-hours"]]
+def _table(works: list[Work], unit: str) -> Iterator[str]:
+    rows = [["experiment", "rule", "what", "jobs", "seconds each", "hours", unit]]
     for work in works:
         hours = None if work.seconds is None else work.seconds / 3600
         each = "?" if work.seconds_each is None else f"{work.seconds_each:.3g} /{work.unit}"
-        times = [each, hours_text(hours), hours_text(work.gpu_hours)]
+        times = [each, hours_text(hours), hours_text(work.process_hours)]
         rows.append([work.experiment, work.rule, work.what, f"{work.jobs:,}", *times])
     jobs = sum(work.jobs for work in works)
     hours = _total(work.seconds and work.seconds / 3600 for work in works)
-    rows.append(["total", "", "", f"{jobs:,}", "", hours, _total(w.gpu_hours for w in works)])
+    rows.append(["total", "", "", f"{jobs:,}", "", hours, _total(w.process_hours for w in works)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         words = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
@@ -232,12 +235,12 @@ def _total(parts: Iterable[float | None]) -> str:
     return f"over {hours_text(sum(known))}" if known else "?"
 
 
-def _advice(works: list[Work]) -> Iterator[str]:
+def _advice(works: list[Work], held: str) -> Iterator[str]:
     trainings = [work for work in works if work.rule == "train" and work.seconds is not None]
     if trainings:
         longest = max(trainings, key=lambda work: work.seconds or 0)
         yield (
-            "jobs of one training follow each other: with GPUs for all, "
+            f"jobs of one training follow each other: with {held} for all, "
             f"{longest.experiment} alone takes {hours_text((longest.seconds or 0) / 3600)} hours"
         )
     unknown = [

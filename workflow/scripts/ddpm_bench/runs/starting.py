@@ -14,6 +14,7 @@ from typing import Any
 
 from ddpm_bench.config.experiment import Config
 from ddpm_bench.config.loading import frozen_config
+from ddpm_bench.machine.cuda_limits import misfit_of_this_machine
 from ddpm_bench.machine.host import keep_users_threads
 from ddpm_bench.machine.slurm_job import left_this_node
 from ddpm_bench.planning import jobs
@@ -49,7 +50,12 @@ class Run:
         return jobs.work_names(self.config)
 
     def note_what_changed(self) -> None:
-        """Log what is made anew, and what is particular about schedules and sweeps."""
+        """Log what is made anew, and what is particular about this machine, schedules and sweeps.
+
+        GPUs that torch cannot use are a warning: jobs may run elsewhere.
+        """
+        if (misfit := misfit_of_this_machine()) is not None:
+            self.logger.warning(misfit)
         anew = (*repreparations(self.config), *retrainings(self.config))
         for note in (*self.config.notes(), *anew):
             self.logger.warning(note)

@@ -134,7 +134,7 @@ def open_sampler(stage: SampleStage, run: SampleRun, manifest: Path, step: int) 
 
     It computes on the GPU if there is one, else on `run.cpus` cores.
     """
-    device = compute_device(run.cpus)
+    device = compute_device(run.cpus, tf32=stage.drawing.precision == "tf32")
     weights = load_checkpoint(manifest, step, stage.drawing.ema_sigma_rel)
     decoder = None
     if stage.autoencoder is not None:

@@ -13,9 +13,10 @@ from ddpm_bench.config.scoring import FeatureStage, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_record
 from ddpm_bench.images.sample_files import open_images, open_samples
+from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.records.failures import failure_of_samples
 from ddpm_bench.records.nearest import Nearest, write_nearest
-from ddpm_bench.scoring.features.extraction import computing_device, extract
+from ddpm_bench.scoring.features.extraction import extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
 from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, kid_subset_size, measure
@@ -126,7 +127,7 @@ def score(
     name: the name of the samples in error messages. Raises UserError as `score_samples` does.
     """
     check_comparable(stage, samples, name, against.reference.image_shape, against.reference.images)
-    device = computing_device(run)
+    device = compute_device(run.cpus)
     space = open_feature_space(stage.features, weights, device)
     _check_space(space, against)
     generated, logits = extract(space, samples, stage.images, run.batch_size, device)

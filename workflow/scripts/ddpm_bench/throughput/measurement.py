@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
-from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.machine.process_group import join_process_group
 from ddpm_bench.machine.stage_memory import bound_gpu_memory
@@ -62,7 +62,7 @@ def _prepared_device(measuring: CellMeasuring) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
-    torch.set_float32_matmul_precision("high")  # TF32
+    round_to_tf32(True)
     torch.backends.cudnn.benchmark = True
     if measuring.memory_mb_per_process is not None:
         bound_gpu_memory(measuring.memory_mb_per_process, device)

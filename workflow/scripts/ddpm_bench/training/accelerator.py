@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.compute_device import gpu_is_usable, set_threads
+from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32, set_threads
 from ddpm_bench.machine.process_group import join_process_group
 
 
@@ -24,11 +24,12 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
     """
     set_threads(run.cpus)
     on_gpu = gpu_is_usable()
+    if on_gpu:
+        round_to_tf32(not keys.deterministic)
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
         torch.use_deterministic_algorithms(True)
     elif on_gpu:
-        torch.set_float32_matmul_precision("high")  # TF32
         torch.backends.cudnn.benchmark = True
     join_process_group(on_gpu)
     # Precision is ours: accelerate refuses fp16 on CPUs, and its scaler waits for the device.

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ddpm_bench.config.scoring import ScoreRun
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.scoring.features.spaces import FeatureSpace
 
 
@@ -25,16 +23,6 @@ def _batches(arrays: Sequence[np.ndarray], count: int, size: int) -> Iterator[np
             if missing == 0:
                 yield np.concatenate(parts)
                 parts, missing = [], min(size, count)
-
-
-def computing_device(run: ScoreRun) -> torch.device:
-    """Return the GPU if there is one, else the CPU with `run.cpus` threads; both in full float32.
-
-    PyTorch's default rounds the inputs of convolutions on GPUs to 10 bits of mantissa (TF32), which
-    would move scores by more than they may differ from the field's.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    return compute_device(run.cpus)
 
 
 @torch.inference_mode()

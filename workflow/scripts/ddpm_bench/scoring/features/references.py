@@ -11,9 +11,10 @@ from ddpm_bench.config.scoring import FeatureStage, ScoreRun
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.images.sample_files import open_images
+from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.json_record import ANEW
-from ddpm_bench.scoring.features.extraction import computing_device, extract
+from ddpm_bench.scoring.features.extraction import extract
 from ddpm_bench.scoring.features.spaces import open_feature_space
 
 Backend = Literal["torch-fidelity", "pytorch-fid"]
@@ -70,7 +71,7 @@ def features_of(
     stage: FeatureStage, arrays: Sequence[np.ndarray], weights: Path, run: ScoreRun
 ) -> Reference:
     """Compute the features and statistics of all images in `arrays`, uint8 [N, H, W, C]."""
-    device = computing_device(run)
+    device = compute_device(run.cpus)
     space = open_feature_space(stage, weights, device)
     count = sum(len(array) for array in arrays)
     features, _ = extract(space, arrays, count, run.batch_size, device)

@@ -1,0 +1,75 @@
+"""A GPU check whose parts fail in every way, for tests of what runs them.
+
+    python broken_parts.py CHECK_ARGUMENTS
+
+takes the arguments that the runner gives to the process of a part.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from places import SCRIPTS
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(SCRIPTS))
+
+from ddpm_bench.errors import UserError
+from ddpm_bench.gpu_check import runner
+from ddpm_bench.gpu_check.part import Check, Part
+
+
+def good(setting):
+    yield Check("works", "pass", "all of it", numbers={"speed": 2.0, "loss": float("nan")})
+
+
+def refused(setting):
+    yield Check("first", "pass", "made before the error")
+    raise UserError("GPU 0: out of memory")
+
+
+def broken(setting):
+    yield Check("first", "pass", "made before the error")
+    raise ZeroDivisionError("division by zero")
+
+
+def killed(setting):
+    yield Check("first", "pass", "made before the end")
+    print("last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def endless(setting):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (setting.folder / "child").write_text(str(child.pid))
+    yield Check("first", "pass", "made before the time was over")
+    time.sleep(600)
+
+
+def part(function, seconds=60, unseen="nothing"):
+    name = function.__name__
+    return Part(name, f"a part that is {name}", f"broken_parts:{name}", seconds, unseen)
+
+
+def only_on_gpus(setting):
+    raise AssertionError
+
+
+PARTS = (
+    *(part(function) for function in (good, refused, broken, killed)),
+    part(endless, seconds=4),
+    part(only_on_gpus, unseen=None),
+)
+
+if __name__ == "__main__":
+    runner.PARTS = PARTS
+    options = argparse.ArgumentParser()
+    options.add_argument("--run-part")
+    options.add_argument("--setting")
+    options.add_argument("--checks", type=Path)
+    given = options.parse_args()
+    sys.exit(runner.run_part(given.run_part, given.setting, given.checks))

@@ -1,0 +1,58 @@
+"""The report of the GPU check: its table, its remedies and its file."""
+
+import json
+from pathlib import Path
+
+from ddpm_bench.gpu_check.part import Check, Part
+from ddpm_bench.gpu_check.report import PartResult, end_of_check, write_report
+from ddpm_bench.gpu_check.request import CheckRequest
+
+MACHINE = Part("machine", "about it", "module:function", 60, "the driver")
+SPEED = Part("speed", "how fast", "module:function", 60, None)
+RESULTS = [
+    PartResult(
+        MACHINE, 2.0, (Check("GPU", "pass", "Some GPU", numbers={"gpu": "Some (GPU) 80GB"}),)
+    ),
+    PartResult(
+        SPEED,
+        61.6,
+        (
+            Check("training", "fail", "1.2 times", "look at the shares of the step"),
+            Check("sampling", "measured", "2.5 times"),
+        ),
+    ),
+]
+
+
+def lines(stand_ins: bool) -> list[str]:
+    return list(end_of_check(RESULTS, stand_ins, Path("check.json")))
+
+
+def test_the_table_counts_outcomes_and_remedies_follow():
+    table = lines(stand_ins=False)
+    assert table[1].split() == ["part", "seconds", "pass", "fail", "measured", "not", "run"]
+    assert table[2].split() == ["machine", "2", "1"]
+    assert table[3].split() == ["speed", "62", "1", "1"]
+    assert "speed: fail      training: 1.2 times" in table
+    assert "    what to do: look at the shares of the step" in table
+    assert table[-1] == "1 check failed, 0 not run, 3 checks in all; check.json"
+
+
+def test_what_stand_ins_do_not_show_is_listed_with_them_only():
+    with_stand_ins = lines(stand_ins=True)
+    assert "  machine: the driver" in with_stand_ins
+    assert "  speed: anything" in with_stand_ins
+    assert not any("Stand-ins" in line for line in lines(stand_ins=False))
+
+
+def test_the_file_is_named_by_gpu_and_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = CheckRequest(Path("check.py"), (), 8.0, False, None, None)
+    path = write_report(RESULTS, request)
+    assert path.parent == Path("reports")
+    assert path.name.startswith("gpu-check-some-gpu-80gb-2")
+    report = json.loads(path.read_text())
+    assert report["machine"] == {"gpu": "Some (GPU) 80GB"}
+    assert report["stand_ins"] is False
+    assert [part["name"] for part in report["parts"]] == ["machine", "speed"]
+    assert report["parts"][1]["checks"][0]["remedy"] == "look at the shares of the step"
