@@ -68,4 +68,11 @@ PARTS = (
         seconds=150,
         unseen="NCCL, the GPU's kernels, speeds and memory",
     ),
+    Part(
+        "speed",
+        "images/s of training and sampling beside denoising-diffusion-pytorch",
+        f"{HERE}.speed:check_speed",
+        seconds=240,
+        unseen="goals, compiled code, and the shares of time on the GPU",
+    ),
 )
