@@ -77,7 +77,7 @@ status: env ## the state of a study: steps, speed, jobs, scores, failures (besid
 stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, the next run goes on
 	@$(RUN)/stop.py --configfile $(CONFIG)
 
-plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours (process-hours without GPUs)
+plan: env ## before a run: what it will train, sample and score, and for how many GPU- or process-hours
 	@$(RUN)/plan.py --configfile $(CONFIG)
 
 test: env ## the tests
