@@ -1,12 +1,15 @@
 """Part "compile": trainings compiled from an empty cache and from a kept one, and an eager one."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check.part import Check, ProgramError, Setting
 from ddpm_bench.gpu_check.resuming import straight_training
-from ddpm_bench.gpu_check.train_program import Ended, Training, compiled_code
+from ddpm_bench.gpu_check.train_program import COMPILED, Ended, Training, compiled_code
+from ddpm_bench.text import counted, size_text
 from ddpm_bench.training.accelerator import compiler_is_there
 
 # The smallest network that there is: each of its kernels takes a CPU's compiler a second.
@@ -50,8 +53,13 @@ def check_compiling(setting: Setting) -> Iterator[Check]:
             eager = losses
         elif eager is not None:
             yield judge_losses(f"losses, {kind}, beside eager ones", eager, losses)
+        if kind == "cold":
+            yield judge_cache(setting.folder / COMPILED)
     if len(timed) == len(trainings):
-        yield judge_times(timed, setting.batch_size)
+        # Part "resume" compiles for two trainings at once.
+        beside = straight_training(setting, deterministic=True).record.exists()
+        check = judge_times(timed, setting.batch_size)
+        yield replace(check, numbers={**check.numbers, "two_compiled_at_once": beside})
 
 
 def cold_training(setting: Setting) -> Training:
@@ -83,9 +91,25 @@ def times_of(training: Training, ended: Ended) -> Timed:
 
 
 def losses_of(metrics: str) -> list[float]:
-    """Return the losses of the rows of metrics.csv, each the mean of ten steps."""
-    header, *rows = (line.split(",") for line in metrics.splitlines())
-    return [float(row[header.index("loss")]) for row in rows]
+    """Return the losses of the rows of metrics.csv, each the mean of ten steps.
+
+    Raises ProgramError for a text that has none.
+    """
+    rows = list(csv.DictReader(metrics.splitlines()))
+    if not rows or "loss" not in rows[0]:
+        raise ProgramError("metrics.csv has no losses")
+    return [float(row["loss"]) for row in rows]
+
+
+def judge_cache(folder: Path) -> Check:
+    """Return the check that torch.compile has kept code in a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    found = f"{counted(len(files), 'file')} of {size_text(size)}"
+    if files:
+        return Check("kept cache", "pass", found, numbers={"cache_mb": size / 1e6})
+    remedy = f"{READ_LOG}: why was nothing compiled?"
+    return Check("kept cache", "fail", "no file: nothing was compiled", remedy)
 
 
 def judge_losses(name: str, eager: list[float], compiled: list[float]) -> Check:
