@@ -115,8 +115,9 @@ slurm-profile: ## make `snakemake --profile slurm` work in this folder
 	@ln -sfn profiles/slurm slurm
 	@echo "snakemake --profile slurm now reads profiles/slurm/config.yaml: put your site's names there"
 
-docs: env ## write config/README.md and the config's JSON schema anew
+docs: env ## write config/README.md, the config's JSON schema and the READMEs' numbers of GPUs anew
 	@$(RUN)/document_config.py
+	@$(RUN)/document_gpus.py
 
 findings: ## run every script of findings/ in turn: what other packages do where one guesses wrong (an hour)
 	@changed=; for script in findings/*.sh; do echo "== $$script"; $$script || changed="$$changed $$script"; done; \

@@ -22,6 +22,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from pathlib import Path
 # No torch here: on Linux a process inherits the peak memory of the one that starts it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from sample_sides import Sampling
-from turns import Running, Side, compared, in_turns, load_before, print_speeds
+from turns import Running, Side, Turn, compared, in_turns, load_before, print_speeds, started
 
 from ddpm_bench.cli import local_path, run
 from ddpm_bench.errors import UserError
@@ -57,6 +58,11 @@ def arguments() -> argparse.Namespace:
     add("--batches", type=int, default=1, help="batches measured in each turn (1)")
     add("--threads", type=int, default=cores, help=f"threads of each side ({cores})")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
+    add(
+        "--profile",
+        action="store_true",
+        help="also measure the shares of this project's time in drawing noise and on the GPU",
+    )
     add(
         "--demo",
         type=local_path,
@@ -85,6 +91,14 @@ def sides_of(precision: str) -> list[Side]:
     if precision != "fp32":
         sides.append(Side("peer_like_for_like", "package", precision))
     return sides
+
+
+def profile(ours: Running, batches: int, seconds_per_batch: float) -> dict[str, float]:
+    """Return the shares of this project's time that it draws noise and that kernels run."""
+    parts = ours.ask(0, batches, parts=True)["parts"]
+    shares = {name: round(value / batches / seconds_per_batch, 4) for name, value in parts.items()}
+    names = {"noise_seconds": "share_noise", "kernel_seconds": "share_in_kernels"}
+    return {names[name]: share for name, share in shares.items()}
 
 
 def settings(sides: list[Running], args: argparse.Namespace) -> dict[str, object]:
@@ -120,12 +134,13 @@ def main() -> None:
                 **{name: getattr(args, name) for name in names},
             )
             command = [sys.executable, str(Path(__file__).with_name("sample_sides.py"))]
-            sides = [
-                running.enter_context(Running(side, work, command))
-                for side in sides_of(args.precision)
-            ]
-            rounds = in_turns(sides, args.pairs, 0, args.batches)
+            sides = [Running(side, work, command) for side in sides_of(args.precision)]
+            sides = started(sides, running)
+            rounds = in_turns(sides, args.pairs, [Turn(0, args.batches)] * len(sides))
             result = {**compared(sides, rounds), **settings(sides, args)}
+            if args.profile:
+                speed = statistics.median(speeds["ours"] for speeds in rounds)
+                result |= profile(sides[0], args.batches, args.batch_size / speed)
         print_speeds(result)
     print(json.dumps({"comparison": "sample", **result, "load_before": round(load, 2)}))
 

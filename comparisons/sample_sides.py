@@ -5,13 +5,16 @@ same weights.
 """
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 # No torch here: each side imports it in its process, and the comparing process does not need it.
-from turns import Gate, Side, serve_side
+from turns import Gate, Side, serve_side, watching_kernels
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,31 @@ def draw_ours(work: Sampling, side: Side, gate: Gate) -> None:
     round_to_tf32(side.precision == "tf32")
     sampler = Sampler(stage, build_model(stage.model, stage.channels).state_dict(), device)
     gate.about = about(sampler._model, device_name(device))
+    gate.parts = parts_of_drawing
     drawn = 0
     while True:
         gate.before_step()
         sampler.draw(drawn, work.batch_size)
         drawn += work.batch_size
+
+
+@contextmanager
+def parts_of_drawing() -> Iterator[dict[str, float]]:
+    """Measure the seconds in which noise is drawn, and those of kernels on a GPU, in the block."""
+    import torch
+
+    seconds = {"noise_seconds": 0.0}
+    draw = torch.randn
+
+    def timed(*arguments, **keywords) -> torch.Tensor:
+        began = time.perf_counter()
+        noise = draw(*arguments, **keywords)
+        seconds["noise_seconds"] += time.perf_counter() - began
+        return noise
+
+    with mock.patch.object(torch, "randn", timed), watching_kernels() as kernels:
+        yield seconds
+    seconds.update(kernels)
 
 
 def draw_with_the_package(work: Sampling, side: Side, gate: Gate) -> None:

@@ -18,7 +18,8 @@ made of the photographs.
     --peer ours        This project in one process: --processes 2 --peer ours shows what a second
                        process brings.
 
-Where the sides' precisions differ, the peer also runs in this project's, as a third side. Ratios
+Where the sides' precisions differ, the peer also runs in this project's, as a third side. With
+--peer-compiled its network is compiled too, in this project's precision, as one more side. Ratios
 are this project's images per second over the peer's: above 1, this project is faster. Peak memory
 is that of a side's process (the largest, where it has several), in MB of 10^6 bytes, without the
 peer's loader processes. The time to the first step is from the start of the process to the end of
@@ -38,7 +39,7 @@ from pathlib import Path
 # No torch here: on Linux a process inherits the peak memory of the one that starts it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 from train_sides import PROGRAMS, SUFFIXES, Training, photographs, serve
-from turns import Running, Side, compared, in_turns, load_before, print_speeds
+from turns import Running, Side, Turn, compared, in_turns, load_before, print_speeds, started
 
 from ddpm_bench.cli import local_path, run
 from ddpm_bench.config.dataset import Folder, PrepareStage
@@ -73,6 +74,12 @@ def arguments() -> argparse.Namespace:
     add("--pairs", type=int, default=5, help=f"turns of each side, at least {FEWEST_PAIRS} (5)")
     add("--steps", type=int, default=steps, help=f"steps measured in each turn ({steps} here)")
     add(
+        "--turn-seconds",
+        type=float,
+        help="duration of each turn, from which the steps before and in it follow, instead of "
+        "--warm-up and --steps",
+    )
+    add(
         "--warm-up",
         type=int,
         default=2 * (os.cpu_count() or 1) + 1,
@@ -87,10 +94,16 @@ def arguments() -> argparse.Namespace:
         default="auto",
         help="use torch.compile in this project; auto, the config's default: on GPUs only (auto)",
     )
+    add("--peer-compiled", action="store_true", help="add the Trainer with a compiled network")
+    add(
+        "--start-together",
+        action="store_true",
+        help="start all sides at once; their times to the first step then hold each other's work",
+    )
     add(
         "--profile",
         action="store_true",
-        help="also measure the parts of this project's step, and its FLOP/s",
+        help="also measure the parts of this project's step, its FLOP/s and the GPU's idle time",
     )
     return options.parse_args()
 
@@ -106,6 +119,10 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(
             f"--warm-up {args.warm_up}: must be at least 1, the first step is never measured"
         )
+    if args.turn_seconds is not None and args.turn_seconds <= 0:
+        raise UserError(f"--turn-seconds {args.turn_seconds:g}: must be above 0")
+    if args.peer_compiled and args.peer != "trainer":
+        raise UserError(f"--peer-compiled: must go with --peer trainer, not {args.peer}")
     found = len(photographs(args.images))
     fewest, fewest_per_step = (FEWEST_IMAGES, FEWEST_PER_STEP) if args.peer == "trainer" else (1, 1)
     if found < fewest:
@@ -116,6 +133,12 @@ def check(args: argparse.Namespace) -> None:
     if args.batch_size < fewest_per_step:
         raise UserError(
             f"--batch-size {args.batch_size}: the Trainer needs at least {fewest_per_step}"
+        )
+    if args.peer_compiled and found % args.batch_size:
+        raise UserError(
+            f"--peer-compiled: {found} photographs in batches of {args.batch_size} leave a smaller "
+            "one, for which torch.compile would compile again in a turn; remove "
+            f"{found % args.batch_size} or choose another --batch-size"
         )
     multiple = 2 ** (len(args.dim_mults) - 1)
     if args.image_size % multiple:
@@ -146,22 +169,34 @@ def sides_of(args: argparse.Namespace) -> list[Side]:
     ]
     if other != args.precision:
         sides.append(Side("peer_like_for_like", args.peer, args.precision))
+    if args.peer_compiled:
+        sides.append(Side("peer_compiled", args.peer, args.precision, compiled=True))
     return sides
 
 
-def profile(ours: Running, args: argparse.Namespace, seconds_per_step: float) -> dict[str, float]:
+def turns_of(sides: list[Running], args: argparse.Namespace) -> list[Turn]:
+    """Return the turn of each side."""
+    if args.turn_seconds is None:
+        return [Turn(args.warm_up, args.steps)] * len(sides)
+    return [running.turn_of(args.turn_seconds) for running in sides]
+
+
+def profile(ours: Running, turn: Turn, seconds_per_step: float) -> dict[str, float]:
     """Return the parts of this project's step, in milliseconds and as shares, and its FLOP/s."""
-    answer = ours.ask(args.warm_up, args.steps, parts=True)
+    answer = ours.ask(turn.warm_up, turn.steps, parts=True)
     parts = answer["parts"]
     flop, rate = parts.pop("step_flop"), parts.pop("matrix_flop_per_second")
+    in_kernels = parts.pop("kernel_seconds", None)  # of a step
     parts["other"] = answer["seconds"] - sum(parts.values())
     # "loss" is noising, the formula of the loss and freeing the graph: part of both passes.
     outside = [name for name in parts if name not in ("forward", "loss", "backward", "optimizer")]
-    result = {f"ms_{name}": round(1e3 * parts[name] / args.steps, 3) for name in parts}
-    result["ms_step_watched"] = round(1e3 * answer["seconds"] / args.steps, 3)
+    result = {f"ms_{name}": round(1e3 * parts[name] / turn.steps, 3) for name in parts}
+    result["ms_step_watched"] = round(1e3 * answer["seconds"] / turn.steps, 3)
     result["ms_step"] = round(1e3 * seconds_per_step, 3)
     share = sum(parts[name] for name in outside) / answer["seconds"]
     result["share_outside"] = round(share, 4)  # outside forward, backward and optimiser
+    if in_kernels is not None:
+        result["share_in_kernels"] = round(in_kernels / seconds_per_step, 4)
     result["gflop_per_step"] = round(flop / 1e9, 4)
     result["tflop_per_second"] = round(flop / seconds_per_step / 1e12, 4)
     result["tflop_per_second_of_matrix_products"] = round(rate / 1e12, 4)
@@ -187,11 +222,14 @@ def settings(sides: list[Running], args: argparse.Namespace, images: int) -> dic
         "parameters": counts["ours"],
         "images": images,
         "pairs": args.pairs,
-        "steps": args.steps,
         "threads": args.threads,
-        "compile_ours": args.compile,
         "device": sides[0].first["device"],
-        "tf32_ours": sides[0].first["tf32"],
+        "started_together": args.start_together,
+        **{
+            f"{name}_{running.side.name}": running.first[name]
+            for name in ("compiled", "tf32", "tf32_convolutions")
+            for running in sides
+        },
         **{name.replace("-", "_"): importlib.metadata.version(name) for name in packages},
         "machine": f"{cores} cores, {processor()}",
     }
@@ -203,6 +241,8 @@ def print_parts(result: dict[str, object]) -> None:
         parts = {name: value for name, value in result.items() if name.startswith("ms_")}
         print(", ".join(f"{name.removeprefix('ms_')} {value} ms" for name, value in parts.items()))
         print(f"outside forward, backward and optimizer: {result['share_outside']:.1%}")
+        if "share_in_kernels" in result:
+            print(f"of a step, kernels run on the GPU for {result['share_in_kernels']:.1%}")
         print(
             f"{result['tflop_per_second']} TFLOP/s; matrix products reach "
             f"{result['tflop_per_second_of_matrix_products']}"
@@ -230,14 +270,18 @@ def main() -> None:
             compile={"auto": "auto", "on": True, "off": False}[args.compile],
         )
         command = [sys.executable, __file__, "--serve"]
-        sides = [running.enter_context(Running(side, work, command)) for side in sides_of(args)]
+        sides = [Running(side, work, command) for side in sides_of(args)]
+        sides = started(sides, running, args.start_together)
         about = settings(sides, args, len(photographs(args.images)))
-        rounds = in_turns(sides, args.pairs, args.warm_up, args.steps)
+        turns = turns_of(sides, args)
+        rounds = in_turns(sides, args.pairs, turns)
         result = {"comparison": "train", **compared(sides, rounds), **about}
+        for side, turn in zip(sides, turns, strict=True):
+            result[f"steps_{side.side.name}"] = turn.steps
         result["load_before"] = round(load, 2)
         if args.profile:
             speed = statistics.median(speeds["ours"] for speeds in rounds)
-            result |= profile(sides[0], args, args.batch_size / speed)
+            result |= profile(sides[0], turns[0], args.batch_size / speed)
     print_speeds(result)
     print_parts(result)
     print(json.dumps(result))

@@ -16,7 +16,7 @@ from unittest import mock
 
 # No torch here: each side imports it in its process, and the comparing process does not need it.
 import numpy as np
-from turns import Gate, Side, serve_side, synchronize
+from turns import Gate, Side, serve_side, synchronize, watching_kernels
 
 from ddpm_bench.config.training import TrainRun, TrainStage
 
@@ -40,6 +40,7 @@ class Training:
 SUFFIXES = ("jpg", "jpeg", "png", "tiff")  # files that the Trainer's Dataset reads
 BEYOND_THE_RUN = 10**7  # steps, or seconds, that no comparison reaches
 MATRIX_SECONDS = 1.0
+PROFILED_STEPS = 5
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -47,15 +48,18 @@ def photographs(folder: Path) -> list[Path]:
     return sorted(path for suffix in SUFFIXES for path in folder.glob(f"**/*.{suffix}"))
 
 
-def describe(network) -> dict[str, object]:
-    """Return the size of the network and the device, for the answers of a gate."""
+def describe(network, compiled: bool = False) -> dict[str, object]:
+    """Return the size of the network, whether it is compiled, and the device, for a gate's
+    answers."""
     import torch
 
     cuda = torch.cuda.is_available()
     return {
         "parameters": sum(value.numel() for value in network.parameters()),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "compiled": compiled,
         "tf32": cuda and torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolutions": cuda and torch.backends.cudnn.allow_tf32,
     }
 
 
@@ -64,6 +68,7 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
     import torch
 
     from ddpm_bench.training import loop
+    from ddpm_bench.training.accelerator import compiling_is_asked_for
     from ddpm_bench.training.description import TrainingJob
     from ddpm_bench.training.folder import TrainingFolder
     from ddpm_bench.training.ownership import owning
@@ -71,7 +76,7 @@ def train_ours(work: Training, side: Side, gate: Gate) -> None:
 
     class GatedTrainer(Trainer):
         def begin(self) -> None:
-            gate.about = describe(self.network)
+            gate.about = describe(self.network, compiling_is_asked_for(how, self.device))
             gate.parts = lambda: parts_of_step(self, side.precision)
             super().begin()
 
@@ -125,9 +130,9 @@ def unet2d_keys(work: Training) -> dict[str, object]:
 def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
     """Measure the seconds that the parts of this project's steps take inside the block.
 
-    When the block ends, the floating point operations of a step and the device's rate in matrix
-    products are added. The device is synchronised at both ends of each part: on a GPU, parts take
-    longer than they do without it.
+    When the block ends, the floating point operations of a step, the device's rate in matrix
+    products and, on a GPU, the seconds of a step's kernels are added. The device is synchronised at
+    both ends of each part: on a GPU, parts take longer than they do without it.
     """
     import torch
 
@@ -160,8 +165,19 @@ def parts_of_step(trainer, precision: str) -> Iterator[dict[str, float]]:
         yield seconds
     seconds["batch"] -= seconds["noise"]
     seconds["loss"] -= seconds["forward"] + seconds["backward"]
+    seconds.update(step_kernels(trainer))
     seconds["step_flop"] = step_flop(trainer)
     seconds["matrix_flop_per_second"] = matrix_rate(precision, trainer.device)
+
+
+def step_kernels(trainer) -> dict[str, float]:
+    """Return the seconds in which kernels run on the GPU in one step; nothing on a CPU."""
+    from ddpm_bench.training.trainer import Trainer
+
+    with watching_kernels() as found:
+        for _ in range(PROFILED_STEPS):
+            Trainer.train_one_step(trainer)  # past the gate
+    return {name: seconds / PROFILED_STEPS for name, seconds in found.items()}
 
 
 def step_flop(trainer) -> float:
@@ -202,6 +218,8 @@ def train_with_trainer(work: Training, side: Side, gate: Gate) -> None:
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
     network = Unet(dim=work.dim, dim_mults=work.dim_mults)
+    if side.compiled:  # in place: names of weights stay, and the copy for averages is not compiled
+        network.compile()
     trainer = Trainer(
         GaussianDiffusion(network, image_size=work.image_size),
         work.images,
@@ -213,7 +231,7 @@ def train_with_trainer(work: Training, side: Side, gate: Gate) -> None:
         amp=side.precision != "fp32",
         mixed_precision_type=side.precision,
     )
-    gate.about = describe(network)
+    gate.about = describe(network, side.compiled)
     trainer.dl = gated(trainer.dl, gate)
     trainer.train()
 

@@ -14,8 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,9 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 
 SECONDS_TO_END = 60
+TRIAL_STEPS = 5  # from which the steps of a turn of so many seconds are found
+WARM_UP_SHARE = 0.25  # of such a turn, that is not measured
+FEWEST_STEPS = 3  # that are measured in it
 MOST_LOAD = 0.5  # cores that other programs use, from which a warning is printed
 
 
@@ -37,12 +41,24 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: its program, precision and number of processes."""
+    """One side of a comparison: its program, precision and number of processes.
+
+    compiled: whether torch.compile compiles a peer's network; this project's has keys for it.
+    """
 
     name: str
     program: str
     precision: str
     processes: int = 1
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Numbers of steps of a side's turn: those before the measurement, and those measured."""
+
+    warm_up: int
+    steps: int
 
 
 class Running:
@@ -118,10 +134,15 @@ class Running:
                 first[name] = max(answer[name] for answer in (first, *others))
         return first
 
-    def images_per_second(self, warm_up: int, steps: int) -> float:
-        """Request steps and return their speed."""
-        self.last = self.ask(warm_up, steps)
-        return steps * self._work.batch_size / self.last["seconds"]
+    def images_per_second(self, turn: Turn) -> float:
+        """Request the steps of a turn and return the speed of those measured."""
+        self.last = self.ask(turn.warm_up, turn.steps)
+        return turn.steps * self._work.batch_size / self.last["seconds"]
+
+    def turn_of(self, seconds: float) -> Turn:
+        """Return a turn that takes about so many seconds, from the speed of a few steps."""
+        trial = self.ask(warm_up=TRIAL_STEPS, steps=TRIAL_STEPS)
+        return turn_within(seconds, trial["seconds"] / TRIAL_STEPS)
 
     def _failure(self) -> UserError:
         """Return an error with the last lines of the log."""
@@ -139,6 +160,27 @@ class Running:
                 process.kill()
                 process.wait()
             process.stdout.close()
+
+
+def turn_within(seconds: float, seconds_per_step: float) -> Turn:
+    """Return a turn that takes about so many seconds, and at least the fewest steps.
+
+    Sides of different speed then get equally long turns, whatever the device.
+    """
+    steps = seconds / seconds_per_step
+    warm_up = max(1, round(WARM_UP_SHARE * steps))
+    return Turn(warm_up, max(FEWEST_STEPS, round(steps) - warm_up))
+
+
+def started(sides: Iterable[Running], held: ExitStack, together: bool = False) -> list[Running]:
+    """Start the sides and return them when all have taken their first step.
+
+    One after the other, or all together, where compiling takes a minute on a side and nothing is
+    measured yet.
+    """
+    waiting = list(sides)
+    with ThreadPoolExecutor(len(waiting) if together else 1) as starting:
+        return list(starting.map(held.enter_context, waiting))
 
 
 class Gate:
@@ -207,6 +249,41 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
+@contextmanager
+def watching_kernels() -> Iterator[dict[str, float]]:
+    """Measure the seconds in which kernels run on the GPU inside the block: `kernel_seconds`.
+
+    Copies count as kernels. Nothing is added on a CPU, or where the profiler sees no kernel, as
+    in containers without access to the GPU's counters.
+    """
+    import torch
+
+    found: dict[str, float] = {}
+    if not torch.cuda.is_available():
+        yield found
+        return
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as watched:
+        yield found
+        synchronize()
+    if seconds := device_seconds(watched.key_averages()):
+        found["kernel_seconds"] = seconds
+
+
+def device_seconds(events: Iterable) -> float:
+    """Return the seconds that the profiler's events took on the device.
+
+    events: of torch.profiler's `key_averages`. Times are those of kernels: the profiler also gives
+    the CPU's operators the time of their kernels, and names ranges of kernels ("Optimizer.step").
+    """
+    from torch.autograd import DeviceType
+
+    return 1e-6 * sum(
+        event.self_device_time_total
+        for event in events
+        if event.device_type != DeviceType.CPU and not getattr(event, "is_user_annotation", False)
+    )
+
+
 def load_before() -> float:
     """Return the number of cores that other programs use, and print a warning if it is high."""
     load = os.getloadavg()[0]
@@ -219,11 +296,17 @@ def load_before() -> float:
     return load
 
 
-def in_turns(sides: list[Running], pairs: int, warm_up: int, steps: int) -> list[dict[str, float]]:
-    """Measure rounds of turns; return the images per second of each side in each round."""
+def in_turns(sides: list[Running], pairs: int, turns: list[Turn]) -> list[dict[str, float]]:
+    """Measure rounds of turns; return the images per second of each side in each round.
+
+    turns: one for each side.
+    """
     rounds = []
     for number in range(1, pairs + 1):
-        speeds = {running.side.name: running.images_per_second(warm_up, steps) for running in sides}
+        speeds = {
+            running.side.name: running.images_per_second(turn)
+            for running, turn in zip(sides, turns, strict=True)
+        }
         rounds.append(speeds)
         text = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
         print(f"pair {number} of {pairs}: {text} images/s", file=sys.stderr, flush=True)
@@ -243,9 +326,9 @@ def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, 
     result = {f"ratio_{kind}": value for kind, value in ratios(rounds, "peer").items()}
     for running in sides:
         name = running.side.name
-        if name == "peer_like_for_like":
+        if name.startswith("peer_"):
             for kind, value in ratios(rounds, name).items():
-                result[f"ratio_like_for_like_{kind}"] = value
+                result[f"ratio_{name.removeprefix('peer_')}_{kind}"] = value
         speed = statistics.median(speeds[name] for speeds in rounds)
         result[f"images_per_second_{name}"] = round(speed, 2)
         for figure in ("peak_memory_mb", "peak_gpu_memory_mb"):
@@ -259,7 +342,7 @@ def compared(sides: list[Running], rounds: list[dict[str, float]]) -> dict[str, 
 
 def print_speeds(result: dict[str, object]) -> None:
     """Print a result as text: a line for each side, and the ratios."""
-    for name in ("ours", "peer", "peer_like_for_like"):
+    for name in ("ours", "peer", "peer_like_for_like", "peer_compiled"):
         if f"images_per_second_{name}" not in result:
             continue
         print(
@@ -268,7 +351,11 @@ def print_speeds(result: dict[str, object]) -> None:
             f"{result[f'peak_memory_mb_{name}']} MB, "
             f"first step after {result[f'seconds_to_first_step_{name}']} s"
         )
-    for key, title in (("ratio", "ratio"), ("ratio_like_for_like", "like for like")):
+    for key, title in (
+        ("ratio", "ratio"),
+        ("ratio_like_for_like", "like for like"),
+        ("ratio_compiled", "against the compiled peer"),
+    ):
         if f"{key}_median" in result:
             median, low, high = (result[f"{key}_{kind}"] for kind in ("median", "min", "max"))
             print(f"{title}: {median} ({low} to {high})")

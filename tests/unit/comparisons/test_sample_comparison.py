@@ -71,7 +71,7 @@ def test_both_sides_draw_the_same_images_from_the_same_noise(monkeypatch, steps)
         build_model(stage.model, 3), image_size=8, sampling_timesteps=steps
     ).eval()
     generators = [image_generator(stage.drawing.seed, image) for image in range(2)]
-    noise = fresh_noise(torch.empty(2, 3, 8, 8), generators)
+    noise = fresh_noise((2, 3, 8, 8), generators, torch.device("cpu"))
     with patch("torch.randn", return_value=noise):
         theirs = peer.sample(batch_size=2)
     ours = sampler.draw(0, 2).permute(0, 3, 1, 2) / 255

@@ -44,12 +44,16 @@ def assert_measured(found: dict, *sides: str) -> None:
         assert found[f"seconds_to_first_step_{side}"] > 0
 
 
-def test_the_trainer_runs_in_its_own_precision_and_in_ours(images):
-    found = result(images, "--precision", "bf16", "--profile")
-    assert_measured(found, "ours", "peer", "peer_like_for_like")
-    sides = ("ours", "peer", "peer_like_for_like")
-    assert [found[f"precision_{side}"] for side in sides] == ["bf16", "fp32", "bf16"]
-    assert found["ratio_like_for_like_median"] > 0
+def test_the_trainer_runs_in_its_own_precision_and_in_ours_and_compiled(images, monkeypatch):
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling takes a minute
+    compiled = ["--peer-compiled", "--batch-size", "20", "--start-together"]
+    found = result(images, "--precision", "bf16", "--profile", *compiled, "--turn-seconds", "0.05")
+    sides = ("ours", "peer", "peer_like_for_like", "peer_compiled")
+    assert_measured(found, *sides)
+    assert [found[f"precision_{side}"] for side in sides] == ["bf16", "fp32", "bf16", "bf16"]
+    assert [found[f"compiled_{side}"] for side in sides] == [False, False, False, True]
+    assert found["ratio_like_for_like_median"] > 0 and found["ratio_compiled_median"] > 0
+    assert found["started_together"]
 
     parts = {key: value for key, value in found.items() if key.startswith("ms_")}
     step, whole = parts.pop("ms_step"), parts.pop("ms_step_watched")
@@ -72,6 +76,9 @@ def test_the_usual_loop_of_diffusers_trains_the_same_network(images):
         (["--pairs", "4"], "--pairs 4"),
         (["--batch-size", "8"], "--batch-size 8"),
         (["--processes", "3"], "--processes 3"),
+        (["--turn-seconds", "0"], "--turn-seconds 0: must be above 0"),
+        (["--peer-compiled"], "100 photographs in batches of 16 leave a smaller one"),
+        (["--peer-compiled", "--peer", "diffusers"], "must go with --peer trainer"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(images, options, complaint):

@@ -38,7 +38,13 @@ def test_what_fits_or_is_unknown_is_not_mentioned(build, driver, gpus):
         (CUDA_13, "535.104.05", [A100], ["535.104.05 is older than 580"], True),
         (CUDA_13, "470.82.01", [], ["470.82.01 is older than 580", "to 580 or newer"], False),
         (CUDA_13, "580.65.06", [V100, A100], ["GPU 0 (Tesla V100, compute cap", "7.5"], True),
-        (CUDA_13, "535.104.05", [V100], ["older than 580 and GPU 0", "is below 7.5"], True),
+        (
+            CUDA_13,
+            "535.104.05",
+            [V100],
+            ["older than 580 and GPU 0", "or newer and name other"],
+            True,
+        ),
         (CUDA_13, "580.65.06", [P100], ["capability 6.0) is below 7.5", "built for them"], False),
         (CUDA_12, "470.82.01", [P100], ["to 525 or newer", "is below 7.0"], False),
     ],
@@ -96,7 +102,7 @@ esac
 """
 
 
-@pytest.mark.parametrize(("visible", "told"), [(None, True), ("", False)])
+@pytest.mark.parametrize(("visible", "told"), [(None, True), ("-1", False)])
 def test_a_config_is_checked_with_a_line_on_the_machine(tmp_path, visible, told):
     if cuda_limits.torch_build().cuda is None:
         pytest.skip("torch is built for no CUDA")

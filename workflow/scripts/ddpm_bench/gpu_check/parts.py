@@ -55,6 +55,13 @@ PARTS = (
         unseen="the GPU's images, and how far they are from the CPU's",
     ),
     Part(
+        "scores",
+        "features and scores, on the GPU and the CPU",
+        f"{HERE}.scores:check_scores",
+        seconds=120,
+        unseen="features that a GPU computes, and TF32",
+    ),
+    Part(
         "groups",
         "two processes on one GPU over gloo, one over NCCL",
         f"{HERE}.groups:check_groups",
@@ -67,5 +74,12 @@ PARTS = (
         f"{HERE}.strategies:check_strategies",
         seconds=150,
         unseen="NCCL, the GPU's kernels, speeds and memory",
+    ),
+    Part(
+        "speed",
+        "images/s of training and sampling beside denoising-diffusion-pytorch",
+        f"{HERE}.speed:check_speed",
+        seconds=240,
+        unseen="goals, compiled code, and the shares of time on the GPU",
     ),
 )

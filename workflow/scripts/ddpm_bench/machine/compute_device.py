@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ddpm_bench.errors import EXIT_USER_ERROR, UserError
-from ddpm_bench.machine.cuda_limits import driver_is_old, remedy, without_code
+from ddpm_bench.machine.cuda_limits import ON_THE_CPU, driver_is_old, remedy, without_code
 from ddpm_bench.machine.gpu_listing import NvidiaGpu, driver_version, present_devices
 from ddpm_bench.machine.host import usable_threads
 from ddpm_bench.machine.shared_cores import spin_on_idle_cores_only
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Set by tests where devices are stand-ins: programs lease them, and compute on the CPU.
 STAND_INS = "DDPM_BENCH_STAND_IN_GPUS"
-ON_THE_CPU = "to compute on the CPU instead, set CUDA_VISIBLE_DEVICES= (empty)"
 
 
 def compute_device(cpus: int, tf32: bool = False) -> "torch.device":

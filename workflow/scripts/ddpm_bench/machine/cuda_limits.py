@@ -2,7 +2,7 @@
 
 import os
 
-from ddpm_bench.machine.gpu_listing import NvidiaGpu, driver_version, nvidia_gpus
+from ddpm_bench.machine.gpu_listing import NvidiaGpu, driver_version, named_devices, nvidia_gpus
 from ddpm_bench.machine.torch_build import TorchBuild, torch_build
 
 # The first driver for each major version of CUDA: NVIDIA's table of minor version compatibility.
@@ -11,6 +11,7 @@ FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
 FIRST_CAPABILITY = {"12": (7, 0), "13": (7, 5)}
 OLDER_LOCK = "envs/requirements-cuda12.lock"
 LEAVE_OUT = "name other GPUs in CUDA_VISIBLE_DEVICES"
+ON_THE_CPU = "to compute on the CPU instead, set CUDA_VISIBLE_DEVICES= (empty)"
 
 
 def misfit_of_this_machine() -> str | None:
@@ -20,7 +21,7 @@ def misfit_of_this_machine() -> str | None:
     imported.
     """
     build = torch_build()
-    if build.cuda is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if build.cuda is None or not named_devices(os.environ.get("CUDA_VISIBLE_DEVICES", "all")):
         return None
     return misfit(build, driver_version(), nvidia_gpus())
 
@@ -37,7 +38,8 @@ def misfit(build: TorchBuild, driver: str | None, gpus: list[NvidiaGpu]) -> str 
         return None
     return (
         f"torch {build.version}, built for CUDA {build.cuda}, does not fit this machine: "
-        f"{' and '.join(faults)}; {remedy(build, driver, [gpu.capability for gpu in old])}"
+        f"{' and '.join(faults)}; {remedy(build, driver, [gpu.capability for gpu in old])}; "
+        f"{ON_THE_CPU}"
     )
 
 
@@ -52,11 +54,10 @@ def remedy(build: TorchBuild, driver: str | None, unfit: list[tuple[int, int]]) 
 
     The lock for CUDA 12 is named where it serves both.
     """
-    ways = []
+    with_this_torch = [LEAVE_OUT] if unfit else []
     if driver_is_old(build, driver):
-        ways.append(f"update the driver to {FIRST_DRIVER[_major(build)]} or newer")
-    if unfit:
-        ways.append(LEAVE_OUT)
+        with_this_torch.insert(0, f"update the driver to {FIRST_DRIVER[_major(build)]} or newer")
+    ways = [" and ".join(with_this_torch)] if with_this_torch else []
     served = all(FIRST_CAPABILITY["12"] <= one < FIRST_CAPABILITY["13"] for one in unfit)
     fits = driver is None or _number(driver) >= FIRST_DRIVER["12"]
     if _major(build) not in ("11", "12") and served and fits:

@@ -25,7 +25,7 @@ from ddpm_bench.models.diffusion import implied_image, noise_schedule, to_uint8
 from ddpm_bench.models.fast_layers import FORWARD_DRAWING, compute_for_cpu, in_channels_last
 from ddpm_bench.models.randomness import image_generator
 from ddpm_bench.sampling.kept_batches import DrawnBatch, KeptBatches
-from ddpm_bench.sampling.solvers import Estimate, Level, solve
+from ddpm_bench.sampling.solvers import Estimate, Level, fresh_noise, solve
 from ddpm_bench.training.manifests import load_checkpoint
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Sampler:
         shape = (stage.channels, stage.image_size, stage.image_size)
         if self._latents is not None:
             shape = (self._latents.channels, self._latents.size, self._latents.size)
-        noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
-        noise = noise.to(self.device, memory_format=torch.channels_last)
+        noise = fresh_noise((count, *shape), generators, self.device)
+        noise = noise.to(memory_format=torch.channels_last)
         yield from solve(
             stage.drawing,
             self._betas,

@@ -8,8 +8,10 @@ whose scheduler there can only step by T // steps.
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import diffusers
 import numpy as np
@@ -159,7 +161,7 @@ def ddim_steps(
         images = following.signal * clean
         images = images + (following.spread**2 - added**2) ** 0.5 * direction
         if added:
-            images = images + added * fresh_noise(images, generators)
+            images = images + added * fresh_noise(images.shape, generators, images.device)
         yield images, clean
 
 
@@ -172,10 +174,18 @@ def ddpm_noise(level: Level, following: Level) -> float:
     return following.spread / level.spread * (1.0 - kept) ** 0.5
 
 
-def fresh_noise(like: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
-    """Draw standard normal noise [N, C, H, W], each image's from its own generator."""
-    drawn = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-    return torch.stack(drawn).to(like)
+def fresh_noise(
+    shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device
+) -> torch.Tensor:
+    """Draw standard normal noise, float32 [N, C, H, W], each image's from its own generator.
+
+    The generators are on the CPU. A GPU copies the noise from pinned memory when it has computed
+    what was asked of it before, and the CPU goes on; from other memory the CPU would wait for it.
+    """
+    noise = torch.empty(tuple(shape), pin_memory=device.type == "cuda")
+    for image, generator in zip(noise, generators, strict=True):
+        torch.randn(image.shape, generator=generator, out=image)
+    return noise.to(device, non_blocking=True)
 
 
 def ddpm_scheduler(levels: list[Level], betas: np.ndarray, variance: str) -> SchedulerMixin:
@@ -240,7 +250,6 @@ def scheduler_steps(
     evaluated = levels if not evaluates_twice else [levels[0], *np.repeat(levels[1:], 2)]
     following = iter([*levels[1:], CLEAN])
     images = noise / scale(scheduler, levels[0])
-    options = {"generator": list(generators)} if adds_noise(scheduler) else {}
     restarts = first_order_steps(levels) if isinstance(scheduler, MULTISTEP) else set()
     for number, (level, time) in enumerate(zip(evaluated, scheduler.timesteps, strict=True), 1):
         noised = scheduler.scale_model_input(images, time)
@@ -250,11 +259,34 @@ def scheduler_steps(
             given = (level.signal * noised - clean) / level.spread
         if number - 1 in restarts:
             scheduler.lower_order_nums = 0  # as in the first step, which has no step before it
-        images = scheduler.step(given, time, images, **options).prev_sample
+        images = stepped(scheduler, given, time, images, generators)
         if isinstance(scheduler, diffusers.DDPMScheduler) and number == len(levels):
             images = clean
         if not evaluates_twice or number % 2 == 0 or number == len(evaluated):
             yield images * scale(scheduler, next(following)), clean
+
+
+def stepped(
+    scheduler: SchedulerMixin,
+    given: torch.Tensor,
+    time: torch.Tensor,
+    images: torch.Tensor,
+    generators: Sequence[torch.Generator],
+) -> torch.Tensor:
+    """Return the images after a step of a scheduler, with noise of `fresh_noise` where it adds any.
+
+    diffusers draws the same numbers of the same generators, but waits at each step for the GPU.
+    """
+    if not adds_noise(scheduler):
+        return scheduler.step(given, time, images).prev_sample
+
+    def noise(*_: object, **__: object) -> torch.Tensor:
+        return fresh_noise(images.shape, generators, images.device)
+
+    # Not there in another version of diffusers, it is not called, and diffusers draws.
+    module = sys.modules[type(scheduler).__module__]
+    with mock.patch.object(module, "randn_tensor", noise, create=True):
+        return scheduler.step(given, time, images, generator=list(generators)).prev_sample
 
 
 MULTISTEP = (diffusers.DPMSolverMultistepScheduler, diffusers.UniPCMultistepScheduler)
