@@ -3,7 +3,7 @@
 import pytest
 
 from ddpm_bench.gpu_check.compiling import (
-    Timed,
+    TrainingTimes,
     judge_cache,
     judge_losses,
     judge_times,
@@ -47,10 +47,14 @@ def test_a_cache_without_code_fails(tmp_path):
 
 
 def test_a_kept_cache_that_saves_nothing_fails():
-    timed = {"eager": Timed(5, 80.0), "cold": Timed(60, 120.0), "kept": Timed(15, 120.0)}
+    timed = {
+        "eager": TrainingTimes(5, 80.0),
+        "cold": TrainingTimes(60, 120.0),
+        "kept": TrainingTimes(15, 120.0),
+    }
     check = judge_times(timed, batch_size=8)
     assert check.outcome == "measured"
     assert check.numbers["kept_steps_per_second"] == 15
     assert check.numbers["compiled_speed_over_eager"] == 1.5
-    check = judge_times({**timed, "kept": Timed(61, 120.0)}, batch_size=8)
+    check = judge_times({**timed, "kept": TrainingTimes(61, 120.0)}, batch_size=8)
     assert check.outcome == "fail" and check.remedy

@@ -9,7 +9,7 @@ import pytest
 
 from ddpm_bench.gpu_check.part import ProgramError, Setting
 from ddpm_bench.gpu_check.train_program import (
-    Ended,
+    EndedProgram,
     Training,
     complete,
     is_in_the_middle,
@@ -53,7 +53,7 @@ def test_the_first_step_takes_what_ten_steps_take_less_nine_at_the_later_speed(t
 
 
 def test_what_an_earlier_part_trained_is_not_trained_again(training, monkeypatch):
-    ended = Ended(1.0, 2.0, 3.0, "")
+    ended = EndedProgram(1.0, 2.0, 3.0, "")
     monkeypatch.setattr("ddpm_bench.gpu_check.train_program.complete", lambda *_: ended)
     monkeypatch.setattr(Training, "command", lambda self: [sys.executable, "-c", ""])
     assert training.done() == ended

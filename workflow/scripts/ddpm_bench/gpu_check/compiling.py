@@ -8,7 +8,7 @@ from pathlib import Path
 from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check.part import Check, ProgramError, Setting
 from ddpm_bench.gpu_check.resuming import straight_training
-from ddpm_bench.gpu_check.train_program import COMPILED, Ended, Training, compiled_code
+from ddpm_bench.gpu_check.train_program import COMPILED, EndedProgram, Training, compiled_code
 from ddpm_bench.text import counted, size_text
 from ddpm_bench.training.accelerator import compiler_is_there
 
@@ -34,7 +34,7 @@ def check_compiling(setting: Setting) -> Iterator[Check]:
         yield Check("compile", "fail", "no C compiler or no Python.h: nothing is compiled", remedy)
         return
     eager = None
-    timed: dict[str, Timed] = {}
+    timed: dict[str, TrainingTimes] = {}
     cold = cold_training(setting)
     trainings = {
         "eager": replace(cold, name="eager", run={"compile": False}),
@@ -78,16 +78,16 @@ def cold_training(setting: Setting) -> Training:
 
 
 @dataclass(frozen=True)
-class Timed:
+class TrainingTimes:
     """Seconds from the start of train.py to the end of its first step, and its later speed."""
 
     to_first_step: float
     images_per_second: float
 
 
-def times_of(training: Training, ended: Ended) -> Timed:
+def times_of(training: Training, ended: EndedProgram) -> TrainingTimes:
     """Return the times of a training that has ended."""
-    return Timed(training.seconds_to_first_step(ended.began), training.speed())
+    return TrainingTimes(training.seconds_to_first_step(ended.began), training.speed())
 
 
 def losses_of(metrics: str) -> list[float]:
@@ -132,7 +132,7 @@ def judge_losses(name: str, eager: list[float], compiled: list[float]) -> Check:
     return Check(name, "fail", found, remedy, numbers)
 
 
-def judge_times(timed: dict[str, Timed], batch_size: int) -> Check:
+def judge_times(timed: dict[str, TrainingTimes], batch_size: int) -> Check:
     """Return the times; fail where the kept cache does not save time over compiling anew."""
     first = {kind: times.to_first_step for kind, times in timed.items()}
     steps = {kind: times.images_per_second / batch_size for kind, times in timed.items()}

@@ -16,7 +16,7 @@ from ddpm_bench.gpu_check.resuming import straight_training
 from ddpm_bench.gpu_check.train_program import (
     CHECKPOINT_EVERY,
     STEPS,
-    Ended,
+    EndedProgram,
     Training,
     complete,
 )
@@ -54,7 +54,7 @@ class Peaks:
     reserved_mb: float
 
     @classmethod
-    def of(cls, ended: Ended) -> "Peaks":
+    def of(cls, ended: EndedProgram) -> "Peaks":
         """Return the peaks of a program that `measured` has run."""
         gpu = json.loads(ended.output.splitlines()[-1])
         return cls(ended.peak_mb, gpu["allocated"] / 1e6, gpu["reserved"] / 1e6)

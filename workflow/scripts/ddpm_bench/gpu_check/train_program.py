@@ -38,7 +38,7 @@ COMPILED = "compiled"  # folder of the code that trainings with default kernels 
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedProgram:
     """A program that ended well.
 
     began: seconds since 1970; peak_mb: of main memory, in megabytes of 10^6 bytes, of the program
@@ -95,7 +95,7 @@ class Training:
         options += ["--experiment", str(self.folder), "--last", str(STEPS)]
         return [*self.program, *options, "--output", str(self.manifest)]
 
-    def complete(self) -> Ended:
+    def complete(self) -> EndedProgram:
         """Run the training to its end. Raises ProgramError when it fails."""
         ended = complete(self.command(), self._log(), self._environment())
         for states in (self.folder / "training").glob("*/state"):  # gigabytes at the real size
@@ -103,10 +103,10 @@ class Training:
         self.record.write_text(json.dumps(asdict(ended)))
         return ended
 
-    def done(self) -> Ended:
+    def done(self) -> EndedProgram:
         """Return how the training ended that an earlier part has run, or run it from step 0."""
         try:
-            return Ended(**json.loads(self.record.read_text()))
+            return EndedProgram(**json.loads(self.record.read_text()))
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
             return self.complete()
@@ -198,7 +198,7 @@ def is_in_the_middle(events: list[ProgressEvent]) -> bool:
     return {"state saved", "trained"} <= {event["event"] for event in events}
 
 
-def complete(command: list[str], log: Path, environment: dict[str, str]) -> Ended:
+def complete(command: list[str], log: Path, environment: dict[str, str]) -> EndedProgram:
     """Run a program to its end, with stderr in a log. Raises ProgramError when it fails."""
     began = time.time()
     with log.open("wb") as printed:
@@ -210,7 +210,7 @@ def complete(command: list[str], log: Path, environment: dict[str, str]) -> Ende
     seconds, peak = time.time() - began, memory.end()
     if process.returncode != 0:
         raise _failed(command, process.returncode, log)
-    return Ended(began, seconds, peak / 1e6, output.decode())
+    return EndedProgram(began, seconds, peak / 1e6, output.decode())
 
 
 def _failed(command: list[str], status: int, log: Path) -> ProgramError:
