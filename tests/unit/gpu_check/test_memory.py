@@ -8,7 +8,7 @@ import pytest
 
 from ddpm_bench.gpu_check.memory import Asked, Peaks, judge_failure, judge_peaks, measured
 from ddpm_bench.gpu_check.part import ON_A_GPU, Setting
-from ddpm_bench.gpu_check.train_program import Ended
+from ddpm_bench.gpu_check.train_program import EndedProgram
 from ddpm_bench.records.failures import RecordedFailure
 
 
@@ -61,6 +61,6 @@ def test_a_measured_program_keeps_its_arguments_and_its_status(tmp_path):
     said, peaks = done.stdout.splitlines()
     assert said == "['--key', 'value']"
     assert json.loads(peaks) == {"allocated": 0, "reserved": 0}
-    ended = Ended(0, 1, 120.0, f"{said}\n" + json.dumps({"allocated": 2e6, "reserved": 3e6}))
+    ended = EndedProgram(0, 1, 120.0, f"{said}\n" + json.dumps({"allocated": 2e6, "reserved": 3e6}))
     assert Peaks.of(ended) == Peaks(120.0, 2.0, 3.0)
     assert sys.executable == command[0]

@@ -80,6 +80,9 @@ def test_weights_are_compared_that_lie_in_checkpoints(tmp_path):
         training.checkpoint(step).parent.mkdir(parents=True, exist_ok=True)
         save_file(content, training.checkpoint(step))
     assert compare_runs(straight, again).first == "b"
+    again.checkpoint(STEPS).write_bytes(b"cut")
+    with pytest.raises(ProgramError, match=again.checkpoint(STEPS).name):
+        compare_runs(straight, again)
 
 
 def test_the_first_row_that_differs_is_shown():
@@ -98,6 +101,7 @@ def test_an_error_of_one_kind_of_training_leaves_the_other(tmp_path, monkeypatch
         apart = compare_weights(weights(), nudged(), EARLIER)
         return [judge_weights("n", 8, apart, deterministic)]
 
+    monkeypatch.setattr("ddpm_bench.gpu_check.resuming.prepared_dataset", lambda setting: None)
     monkeypatch.setattr("ddpm_bench.gpu_check.resuming._killed_beside_straight", trained)
     checks = list(check_resuming(Setting(tmp_path, True, 64, 64, (1, 2), 8)))
     assert [check.outcome for check in checks] == ["fail", "measured"]

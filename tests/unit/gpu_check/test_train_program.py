@@ -9,7 +9,7 @@ import pytest
 
 from ddpm_bench.gpu_check.part import ProgramError, Setting
 from ddpm_bench.gpu_check.train_program import (
-    Ended,
+    EndedProgram,
     Training,
     complete,
     is_in_the_middle,
@@ -47,10 +47,13 @@ def test_the_first_step_takes_what_ten_steps_take_less_nine_at_the_later_speed(t
     (folder / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert training.speed() == 40.0
     assert training.seconds_to_first_step(began=1000) == pytest.approx(30 - 9 * 8 / 40)
+    (folder / "progress.jsonl").write_text(json.dumps(lines[1]) + "\n")
+    with pytest.raises(ProgramError, match="1 rows, too few"):
+        training.speed()
 
 
 def test_what_an_earlier_part_trained_is_not_trained_again(training, monkeypatch):
-    ended = Ended(1.0, 2.0, 3.0, "")
+    ended = EndedProgram(1.0, 2.0, 3.0, "")
     monkeypatch.setattr("ddpm_bench.gpu_check.train_program.complete", lambda *_: ended)
     monkeypatch.setattr(Training, "command", lambda self: [sys.executable, "-c", ""])
     assert training.done() == ended

@@ -1,12 +1,15 @@
 """Part "compile": trainings compiled from an empty cache and from a kept one, and an eager one."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check.part import Check, ProgramError, Setting
 from ddpm_bench.gpu_check.resuming import straight_training
-from ddpm_bench.gpu_check.train_program import Ended, Training, compiled_code
+from ddpm_bench.gpu_check.train_program import COMPILED, EndedProgram, Training, compiled_code
+from ddpm_bench.text import counted, size_text
 from ddpm_bench.training.accelerator import compiler_is_there
 
 # The smallest network that there is: each of its kernels takes a CPU's compiler a second.
@@ -31,7 +34,7 @@ def check_compiling(setting: Setting) -> Iterator[Check]:
         yield Check("compile", "fail", "no C compiler or no Python.h: nothing is compiled", remedy)
         return
     eager = None
-    timed: dict[str, Timed] = {}
+    timed: dict[str, TrainingTimes] = {}
     cold = cold_training(setting)
     trainings = {
         "eager": replace(cold, name="eager", run={"compile": False}),
@@ -50,8 +53,13 @@ def check_compiling(setting: Setting) -> Iterator[Check]:
             eager = losses
         elif eager is not None:
             yield judge_losses(f"losses, {kind}, beside eager ones", eager, losses)
+        if kind == "cold":
+            yield judge_cache(setting.folder / COMPILED)
     if len(timed) == len(trainings):
-        yield judge_times(timed, setting.batch_size)
+        # Part "resume" compiles for two trainings at once.
+        beside = straight_training(setting, deterministic=True).record.exists()
+        check = judge_times(timed, setting.batch_size)
+        yield replace(check, numbers={**check.numbers, "two_compiled_at_once": beside})
 
 
 def cold_training(setting: Setting) -> Training:
@@ -70,22 +78,38 @@ def cold_training(setting: Setting) -> Training:
 
 
 @dataclass(frozen=True)
-class Timed:
+class TrainingTimes:
     """Seconds from the start of train.py to the end of its first step, and its later speed."""
 
     to_first_step: float
     images_per_second: float
 
 
-def times_of(training: Training, ended: Ended) -> Timed:
+def times_of(training: Training, ended: EndedProgram) -> TrainingTimes:
     """Return the times of a training that has ended."""
-    return Timed(training.seconds_to_first_step(ended.began), training.speed())
+    return TrainingTimes(training.seconds_to_first_step(ended.began), training.speed())
 
 
 def losses_of(metrics: str) -> list[float]:
-    """Return the losses of the rows of metrics.csv, each the mean of ten steps."""
-    header, *rows = (line.split(",") for line in metrics.splitlines())
-    return [float(row[header.index("loss")]) for row in rows]
+    """Return the losses of the rows of metrics.csv, each the mean of ten steps.
+
+    Raises ProgramError for a text that has none.
+    """
+    rows = list(csv.DictReader(metrics.splitlines()))
+    if not rows or "loss" not in rows[0]:
+        raise ProgramError("metrics.csv has no losses")
+    return [float(row["loss"]) for row in rows]
+
+
+def judge_cache(folder: Path) -> Check:
+    """Return the check that torch.compile has kept code in a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    found = f"{counted(len(files), 'file')} of {size_text(size)}"
+    if files:
+        return Check("kept cache", "pass", found, numbers={"cache_mb": size / 1e6})
+    remedy = f"{READ_LOG}: why was nothing compiled?"
+    return Check("kept cache", "fail", "no file: nothing was compiled", remedy)
 
 
 def judge_losses(name: str, eager: list[float], compiled: list[float]) -> Check:
@@ -108,7 +132,7 @@ def judge_losses(name: str, eager: list[float], compiled: list[float]) -> Check:
     return Check(name, "fail", found, remedy, numbers)
 
 
-def judge_times(timed: dict[str, Timed], batch_size: int) -> Check:
+def judge_times(timed: dict[str, TrainingTimes], batch_size: int) -> Check:
     """Return the times; fail where the kept cache does not save time over compiling anew."""
     first = {kind: times.to_first_step for kind, times in timed.items()}
     steps = {kind: times.images_per_second / batch_size for kind, times in timed.items()}

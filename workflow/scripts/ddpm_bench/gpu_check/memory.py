@@ -16,7 +16,7 @@ from ddpm_bench.gpu_check.resuming import straight_training
 from ddpm_bench.gpu_check.train_program import (
     CHECKPOINT_EVERY,
     STEPS,
-    Ended,
+    EndedProgram,
     Training,
     complete,
 )
@@ -25,6 +25,7 @@ from ddpm_bench.records.failures import RecordedFailure, read_failed
 
 ENOUGH = 2  # times what a training asks for, as its second attempt does
 TOO_LITTLE = 1 / 3  # of a training's peak: none fits into that
+SMALL_PEAK = 600  # megabytes, where none was measured
 KEY = "run.memory_mb_per_process"
 SAMPLING = {"scheduler": "ddim", "steps": 5, "batch_size": 16}
 READ_LOG = "read trainings/*.log (--parts memory --keep FOLDER)"
@@ -53,7 +54,7 @@ class Peaks:
     reserved_mb: float
 
     @classmethod
-    def of(cls, ended: Ended) -> "Peaks":
+    def of(cls, ended: EndedProgram) -> "Peaks":
         """Return the peaks of a program that `measured` has run."""
         gpu = json.loads(ended.output.splitlines()[-1])
         return cls(ended.peak_mb, gpu["allocated"] / 1e6, gpu["reserved"] / 1e6)
@@ -77,7 +78,7 @@ def check_memory(setting: Setting) -> Iterator[Check]:
         found = f"not recorded: {error}"
         yield Check("training with too little memory", "fail", found, READ_LOG)
     compiled = straight_training(setting, deterministic=False)
-    if setting.gpu and compiled.folder.exists():  # of part "resume"
+    if setting.gpu and compiled.record.exists():  # of part "resume" or "compile"
         host = Peaks(compiled.done().peak_mb, 0, 0)
         yield from judge_peaks("train.py, compiling", host, asked.compiled_mb, gpu=False)
 
@@ -181,8 +182,8 @@ def judge_peaks(name: str, peaks: Peaks, asked_mb: int, gpu: bool) -> Iterator[C
 
 def _trained_within_too_little(setting: Setting, peaks: Peaks | None) -> Check:
     """Train with a part of the memory that the training needs, and judge what it has recorded."""
-    peak = 1000.0 if peaks is None else peaks.allocated_mb if setting.gpu else peaks.host_mb
-    limit = int(TOO_LITTLE * peak)
+    peak = 0.0 if peaks is None else peaks.allocated_mb if setting.gpu else peaks.host_mb
+    limit = int(TOO_LITTLE * (peak or SMALL_PEAK))
     run = {"compile": False, "on_failure": "record", "memory_mb_per_process": limit}
     training = Training(setting, "too-little-memory", run=run)
     training.complete()

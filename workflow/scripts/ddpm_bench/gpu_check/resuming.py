@@ -10,7 +10,13 @@ import numpy as np
 from ddpm_bench.gpu_check.part import Check, Setting
 from ddpm_bench.gpu_check.photographs import prepared_dataset
 from ddpm_bench.gpu_check.side_by_side import outcomes
-from ddpm_bench.gpu_check.train_program import CHECKPOINT_EVERY, STEPS, Training, compiled_code
+from ddpm_bench.gpu_check.train_program import (
+    CHECKPOINT_EVERY,
+    COMPILED,
+    STEPS,
+    Training,
+    compiled_code,
+)
 
 SAVE_SECONDS = 0.1  # so that a state is saved after the first step
 Weights = dict[str, np.ndarray]
@@ -24,7 +30,8 @@ def straight_training(setting: Setting, deterministic: bool) -> Training:
     """Return the training that runs through, with the default of `compile`."""
     kind = "deterministic" if deterministic else "default"
     keys = {"deterministic": True} if deterministic else {}
-    return Training(setting, f"straight-{kind}", keys, environment=compiled_code(setting))
+    code = compiled_code(setting, f"{COMPILED}-deterministic" if deterministic else COMPILED)
+    return Training(setting, f"straight-{kind}", keys, environment=code)
 
 
 def check_resuming(setting: Setting) -> Iterator[Check]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ddpm_bench.config.versions import VERSIONS
@@ -33,11 +34,11 @@ STEPS = 40
 CHECKPOINT_EVERY = 20
 ROW = 10  # steps of a row of metrics.csv, and of an event "trained"
 MEMORY_SECONDS = 0.25  # between two looks at a program's memory
-COMPILED = "compiled"  # folder of the code that trainings of several parts share
+COMPILED = "compiled"  # folder of the code that trainings with default kernels share
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedProgram:
     """A program that ended well.
 
     began: seconds since 1970; peak_mb: of main memory, in megabytes of 10^6 bytes, of the program
@@ -76,6 +77,11 @@ class Training:
         """The job's manifest."""
         return self.folder / "training" / "job.json"
 
+    @property
+    def record(self) -> Path:
+        """The file with the training's end, once it has ended well."""
+        return self.folder.with_name(f"{self.name}.json")
+
     def command(self) -> list[str]:
         """Return the command of the training, the same for its first start and for others."""
         keys = {"batch_size": self.setting.batch_size, "checkpoint_every": CHECKPOINT_EVERY}
@@ -89,17 +95,18 @@ class Training:
         options += ["--experiment", str(self.folder), "--last", str(STEPS)]
         return [*self.program, *options, "--output", str(self.manifest)]
 
-    def complete(self) -> Ended:
+    def complete(self) -> EndedProgram:
         """Run the training to its end. Raises ProgramError when it fails."""
-        log = self._log()
-        ended = complete(self.command(), log, self._environment())
-        log.with_suffix(".json").write_text(json.dumps(asdict(ended)))
+        ended = complete(self.command(), self._log(), self._environment())
+        for states in (self.folder / "training").glob("*/state"):  # gigabytes at the real size
+            shutil.rmtree(states)
+        self.record.write_text(json.dumps(asdict(ended)))
         return ended
 
-    def done(self) -> Ended:
+    def done(self) -> EndedProgram:
         """Return how the training ended that an earlier part has run, or run it from step 0."""
         try:
-            return Ended(**json.loads(self._log().with_suffix(".json").read_text()))
+            return EndedProgram(**json.loads(self.record.read_text()))
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
             return self.complete()
@@ -138,23 +145,37 @@ class Training:
         return self.folder / "checkpoints" / weights_name(step)
 
     def weights(self, step: int) -> dict[str, Any]:
-        """Read the averaged weights of a step: float32 arrays by name."""
-        return load_file(self.checkpoint(step))
+        """Read the averaged weights of a step: float32 arrays by name.
+
+        Raises ProgramError for a file that is missing or damaged.
+        """
+        try:
+            return load_file(self.checkpoint(step))
+        except (OSError, SafetensorError) as error:
+            raise ProgramError(f"{self.checkpoint(step)}: {error}") from None
 
     def metrics(self) -> str:
-        """Read metrics.csv."""
-        return (self.folder / "metrics.csv").read_text()
+        """Read metrics.csv. Raises ProgramError where it is missing."""
+        try:
+            return (self.folder / "metrics.csv").read_text()
+        except OSError as error:
+            raise ProgramError(f"no metrics.csv: {error}") from None
 
     def speed(self) -> float:
-        """Return images per second: the median over rows of STEPS, without the first."""
-        rows = [event for event in self.events() if event["event"] == "trained"]
-        return statistics.median(event["images_per_second"] for event in rows[1:])
+        """Return images per second: the median over rows of steps, without the first."""
+        return statistics.median(event["images_per_second"] for event in self._rows()[1:])
 
     def seconds_to_first_step(self, began: float) -> float:
         """Return seconds from a time, in seconds since 1970, to the end of the first step."""
-        row = next(event for event in self.events() if event["event"] == "trained")
         others = (ROW - 1) * self.setting.batch_size / self.speed()
-        return row["time"].timestamp() - began - others
+        return self._rows()[0]["time"].timestamp() - began - others
+
+    def _rows(self) -> list[ProgressEvent]:
+        """Return the events of rows of steps. Raises ProgramError for fewer than two."""
+        rows = [event for event in self.events() if event["event"] == "trained"]
+        if len(rows) < 2:
+            raise ProgramError(f"{self.name}: progress.jsonl has {len(rows)} rows, too few")
+        return rows
 
     def _log(self) -> Path:
         self.folder.parent.mkdir(exist_ok=True)
@@ -164,9 +185,12 @@ class Training:
         return {**lease_of_its_own(self.folder.with_name(f"{self.name}-lease")), **self.environment}
 
 
-def compiled_code(setting: Setting) -> dict[str, str]:
-    """Return the environment of trainings that share compiled code, which none of them has yet."""
-    return {"TORCHINDUCTOR_CACHE_DIR": str(setting.folder / COMPILED)}
+def compiled_code(setting: Setting, folder: str = COMPILED) -> dict[str, str]:
+    """Return the environment of trainings that share compiled code in a folder.
+
+    Otherwise each has its own, and each compiles.
+    """
+    return {"TORCHINDUCTOR_CACHE_DIR": str(setting.folder / folder)}
 
 
 def is_in_the_middle(events: list[ProgressEvent]) -> bool:
@@ -174,7 +198,7 @@ def is_in_the_middle(events: list[ProgressEvent]) -> bool:
     return {"state saved", "trained"} <= {event["event"] for event in events}
 
 
-def complete(command: list[str], log: Path, environment: dict[str, str]) -> Ended:
+def complete(command: list[str], log: Path, environment: dict[str, str]) -> EndedProgram:
     """Run a program to its end, with stderr in a log. Raises ProgramError when it fails."""
     began = time.time()
     with log.open("wb") as printed:
@@ -186,7 +210,7 @@ def complete(command: list[str], log: Path, environment: dict[str, str]) -> Ende
     seconds, peak = time.time() - began, memory.end()
     if process.returncode != 0:
         raise _failed(command, process.returncode, log)
-    return Ended(began, seconds, peak / 1e6, output.decode())
+    return EndedProgram(began, seconds, peak / 1e6, output.decode())
 
 
 def _failed(command: list[str], status: int, log: Path) -> ProgramError:
