@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from ddpm_bench.machine.launch import free_port
 from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 
 if TYPE_CHECKING:
-    from ddpm_bench.gpu_check.groups import GroupPlan
     from ddpm_bench.training.trainer import Trainer
 
 PATIENCE = timedelta(seconds=60)
@@ -25,8 +25,17 @@ STEPS = 3
 Collective = Callable[[torch.device, int, int], bool]
 
 
+@dataclass(frozen=True)
+class GroupPlan:
+    """A group of processes: its name, backend (None for a process alone) and size."""
+
+    name: str
+    backend: str | None
+    processes: int
+
+
 def started_group(
-    plan: "GroupPlan", setting: Setting, images: Path, folder: Path
+    plan: GroupPlan, setting: Setting, images: Path, folder: Path
 ) -> torch.multiprocessing.ProcessContext:
     """Start the processes of a group; each writes RANK.json and RANK.npy into `folder`.
 
@@ -46,7 +55,7 @@ def wait_for(group: torch.multiprocessing.ProcessContext) -> None:
 
 
 def group_process(
-    rank: int, plan: "GroupPlan", setting: Setting, images: Path, folder: Path, port: int
+    rank: int, plan: GroupPlan, setting: Setting, images: Path, folder: Path, port: int
 ) -> None:
     """Join the group, run its collectives and train; write what was found."""
     torch.set_num_threads(1)
@@ -68,7 +77,7 @@ def group_process(
         dist.destroy_process_group()
 
 
-def _join(plan: "GroupPlan", rank: int, port: int) -> None:
+def _join(plan: GroupPlan, rank: int, port: int) -> None:
     """Join the group as `join_process_group` does, but with one GPU for all of its processes."""
     os.environ.update(one_node_environment())
     # accelerate takes the GPU of this number, and there is one only.
@@ -91,6 +100,7 @@ def _trainer(setting: Setting, images: Path, folder: Path) -> "Trainer":
     from ddpm_bench.training.trainer import Trainer
 
     keys = {"batch_size": setting.batch_size, "checkpoint_every": STEPS, "learning_rate": 1e-4}
+    keys["deterministic"] = True  # float32 without TF32: only the order of sums differs
     what = {"version": 1, "model": setting.model(), "train": keys}
     stage, run = TrainStage.model_validate(what), TrainRun(cpus=1, compile=False)
     accelerator = build_accelerator(stage.train, run, folder)
@@ -112,7 +122,7 @@ def _weights(parameters: dict[str, torch.nn.Parameter]) -> np.ndarray:
     return torch.cat([value.detach().flatten() for value in parameters.values()]).cpu().numpy()
 
 
-def _outcomes(device: torch.device, rank: int, plan: "GroupPlan") -> dict[str, str]:
+def _outcomes(device: torch.device, rank: int, plan: GroupPlan) -> dict[str, str]:
     """Run each collective; return "right", "wrong", or the error, by its name."""
     found = {}
     for name, collective in collectives_of(plan).items():
@@ -123,7 +133,7 @@ def _outcomes(device: torch.device, rank: int, plan: "GroupPlan") -> dict[str, s
     return found
 
 
-def collectives_of(plan: "GroupPlan") -> dict[str, Collective]:
+def collectives_of(plan: GroupPlan) -> dict[str, Collective]:
     """Return the collectives that this project uses with a backend, by name.
 
     Those of sharded weights are used with NCCL on GPUs only, which gloo need not have for them.

@@ -155,7 +155,7 @@ def against_cpu(solver: str, gpu: np.ndarray, cpu: np.ndarray) -> Check:
     if difference.mean() <= MOST_GREY_LEVELS:
         return Check(f"{solver}: GPU and CPU", "measured", found, numbers=numbers)
     remedy = (
-        "these are other images: run the vendor's diagnostics (dcgmi diag), and compare again with "
-        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE unset"
+        "these are other images: unset NVIDIA_TF32_OVERRIDE, and run the vendor's diagnostics "
+        "(dcgmi diag) on this GPU"
     )
     return Check(f"{solver}: GPU and CPU", "fail", found, remedy, numbers)

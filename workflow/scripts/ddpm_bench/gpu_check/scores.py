@@ -26,7 +26,8 @@ from ddpm_bench.gpu_check.compared_scores import (
 )
 from ddpm_bench.gpu_check.feature_inputs import SpaceInputs, space_inputs
 from ddpm_bench.gpu_check.part import Check, Setting, last_lines
-from ddpm_bench.scoring.features.extraction import computing_device, extract
+from ddpm_bench.machine.compute_device import compute_device
+from ddpm_bench.scoring.features.extraction import extract
 from ddpm_bench.scoring.features.references import Reference, feature_statistics
 from ddpm_bench.scoring.features.spaces import open_feature_space
 from ddpm_bench.scoring.metrics.all_metrics import References, measure
@@ -54,7 +55,7 @@ class Extracted:
 
 def check_scores(setting: Setting) -> Iterator[Check]:
     """Yield checks of features and scores in each feature space that needs no download."""
-    device = computing_device(RUN)
+    device = compute_device(RUN.cpus)
     yield from _guarded("float32", lambda: iter([float32_check(float32_errors(device))]))
     for name, inputs in space_inputs(setting).items():
         yield from _guarded(name, lambda make=inputs: _space_checks(make(), device))
@@ -224,7 +225,5 @@ def float32_check(errors: Mapping[str, float]) -> Check:
     name = "features are computed in float32"
     if all(error <= MOST_FLOAT32_ERROR for error in errors.values()):
         return Check(name, "pass", f"relative errors: {found}", numbers=numbers)
-    remedy = (
-        "TF32 is on: is TORCH_ALLOW_TF32_CUBLAS_OVERRIDE or NVIDIA_TF32_OVERRIDE set? Unset them"
-    )
+    remedy = "TF32 is on, which NVIDIA_TF32_OVERRIDE=1 forces: unset it, or score on the CPU"
     return Check(name, "fail", f"relative errors: {found}", remedy, numbers)
