@@ -1,12 +1,15 @@
 """train.py, with each executed step noted in the file $COUNT_STEPS as it ends: a byte per step.
 
 A byte that is written outlives SIGKILL, so that tests can count what was trained. It can be killed
-where files of the training change (kill_points.py).
+where files of the training change (kill_points.py). With $SILENT_AFTER, a number of steps, the
+second process is alive and does nothing more after them, and others wait for it for 2 seconds.
 """
 
 import json
 import os
+import signal
 import sys
+from datetime import timedelta
 
 from kill_points import watch_as_asked
 from places import SCRIPTS
@@ -47,6 +50,26 @@ def count_reductions() -> None:
     Trainer.__init__ = with_hook
 
 
+def fall_silent_as_asked() -> None:
+    """Let the second process stop to take part, until a signal ends it."""
+    from ddpm_bench.machine import process_group
+    from ddpm_bench.training.trainer import Trainer
+
+    if "SILENT_AFTER" not in os.environ:
+        return
+    process_group.PATIENCE_ONCE_MET = timedelta(seconds=2)
+    train_one_step = Trainer.train_one_step
+
+    def silent(self):
+        if self.step == int(os.environ["SILENT_AFTER"]):
+            signal.pause()
+            sys.exit(1)
+        return train_one_step(self)
+
+    if os.environ["RANK"] == "1":
+        Trainer.train_one_step = silent
+
+
 def trains_itself() -> bool:
     """True in the process that trains; False in one that starts others for it."""
     from ddpm_bench.machine.watching import is_watched
@@ -62,6 +85,8 @@ if __name__ == "__main__":
         count_steps()
         count_reductions()
         watch_as_asked()
+    if "RANK" in os.environ:
+        fall_silent_as_asked()
     import train
 
     from ddpm_bench.cli import run

@@ -1,40 +1,20 @@
-"""Random Inception weights that make scores worth comparing, for tests without the published file.
-
-Freshly drawn weights are no test: every image gets nearly the same features, and FID is 0 whatever
-the code does. So each normalisation layer is calibrated on photographs, and the logits are scaled
-until classes are told apart. Such weights are untrained: their scores mean nothing.
-"""
+"""Random Inception weights, calibrated on photographs, for tests without the published file."""
 
 import argparse
 import functools
 import hashlib
-import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
+
+from ddpm_bench.gpu_check.untrained_networks import calibrated_inception
 
 CALIBRATION_IMAGES = 24
-LOGIT_DEVIATION = 2.0
-
-
-class UntrainedInception(FeatureExtractorInceptionV3):
-    """The network as its layers are drawn: the weights that its constructor reads are ignored."""
-
-    def __init__(self) -> None:
-        nothing = io.BytesIO()
-        torch.save({}, nothing)
-        nothing.seek(0)
-        super().__init__(
-            "inception-v3-compat",
-            ["2048", "logits_unbiased"],
-            feature_extractor_weights_path=nothing,
-        )
-
-    def load_state_dict(self, state_dict, *arguments, **options):
-        del state_dict, arguments, options
 
 
 def photographs(folder: Path, count: int, size: int = 64, suffix: str = ".jpg") -> np.ndarray:
@@ -58,20 +38,7 @@ def _square(file: Path, size: int) -> np.ndarray:
 def calibrated_weights(folder: Path, seed: int = 0) -> bytes:
     """A file of weights in torch-fidelity's layout, calibrated on photographs under `folder`."""
     pixels = torch.from_numpy(photographs(folder, CALIBRATION_IMAGES)).permute(0, 3, 1, 2)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(seed)
-        inception = UntrainedInception()
-        for layer in inception.modules():
-            if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = None  # the plain mean over all batches seen
-                layer.reset_running_stats()
-        _, logits = inception.to(memory_format=torch.channels_last).train()(pixels)
-        inception.fc.weight.mul_(LOGIT_DEVIATION / logits.std(dim=0).mean())
-    content = io.BytesIO()
-    torch.save(
-        {name: value.contiguous() for name, value in inception.state_dict().items()}, content
-    )
-    return content.getvalue()
+    return calibrated_inception(pixels, seed)
 
 
 def main() -> None:

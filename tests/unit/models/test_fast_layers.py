@@ -8,7 +8,12 @@ from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
 
 from ddpm_bench.config.networks import Unet
 from ddpm_bench.models.denoiser import build_model
-from ddpm_bench.models.fast_layers import FORWARD, FORWARD_DRAWING, compute_for_cpu
+from ddpm_bench.models.fast_layers import (
+    FORWARD,
+    FORWARD_DRAWING,
+    compute_for_cpu,
+    in_channels_last,
+)
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -80,6 +85,18 @@ def test_a_whole_network_is_as_near_to_float64_as_the_packages(dtype, forward):
     assert 0 < errors[0] < 1.5 * errors[1] + 1e-6
     unpatched = {type(item) for item in ours.modules() if "forward" not in vars(item)}
     assert not unpatched & set(FORWARD)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("forward", [{}, FORWARD], ids=["the package's", "ours"])
+def test_gradients_have_the_strides_of_weights(forward, dtype):
+    """Along sides of length 1 too: DistributedDataParallel warns of others."""
+    keys = Unet(name="unet", dim=8, dim_mults=(1, 2), attn_heads=2, attn_dim_head=8)
+    model = compute_for_cpu(in_channels_last(build_model(keys, 3)), forward)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        model(random(2, 3, 8, 8, dtype=torch.float32), torch.tensor([3, 500])).sum().backward()
+    odd = [name for name, item in model.named_parameters() if item.grad.stride() != item.stride()]
+    assert odd == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -173,7 +173,7 @@ def test_processes_and_micro_batches_may_change_in_the_middle(folder, two_proces
     for keys, first, last in zip(how, (0, 40, 80), (40, 80, 100), strict=True):
         elastic = Run(folder, "elastic", train={"learning_rate": 1e-4}, how=keys)
         elastic.program = COUNTED
-        elastic.complete(first, last)
+        assert "Grad strides" not in elastic.complete(first, last)  # DDP warns of an odd layout
     assert elastic.executed_steps() == 100
     assert elastic.counter.with_name("elastic.steps.reductions").stat().st_size == 40
     assert 0 < relative_difference(elastic.weights(100), one.weights(100)) < 1e-5

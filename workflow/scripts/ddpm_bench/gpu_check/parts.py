@@ -55,6 +55,13 @@ PARTS = (
         unseen="the GPU's images, and how far they are from the CPU's",
     ),
     Part(
+        "scores",
+        "features and scores, on the GPU and the CPU",
+        f"{HERE}.scores:check_scores",
+        seconds=120,
+        unseen="features that a GPU computes, and TF32",
+    ),
+    Part(
         "groups",
         "two processes on one GPU over gloo, one over NCCL",
         f"{HERE}.groups:check_groups",

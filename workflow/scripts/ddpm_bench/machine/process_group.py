@@ -6,6 +6,7 @@ them. The processes of one node need the loopback only.
 """
 
 import os
+import re
 import socket
 import sys
 from datetime import timedelta
@@ -20,6 +21,11 @@ ON_ONE_NODE = "DDPM_BENCH_ON_ONE_NODE"  # set in processes that meet on this mac
 # Others wait this long for the first process, which reads all images and checkpoints of a training
 # for their checksums. Torch would give up after 5 minutes at the store, 10 with NCCL, 30 with gloo.
 PATIENCE = timedelta(hours=2)
+# Processes that have met, and share each step, wait this long for one of them: the first one saves
+# (20 GB for a network of a billion weights: 7 minutes at 50 MB/s), or one compiles while others
+# find their code. A process that is alive and silent for longer hangs.
+PATIENCE_ONCE_MET = timedelta(minutes=30)
+OF_SILENCE = re.compile(r"timed out waiting", re.I)  # gloo; NCCL ends its process with a message
 
 
 def one_node_environment() -> dict[str, str]:
@@ -50,6 +56,28 @@ def join_process_group(on_gpu: bool, device: "torch.device | None" = None) -> No
         meeting = {"store": _loopback_store(rank, world), "rank": rank, "world_size": world}
     backend = "nccl" if on_gpu else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device, **meeting)
+
+
+def shorten_patience() -> None:
+    """Let collectives from now on fail after PATIENCE_ONCE_MET; without a group, do nothing."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        # Public since torch 2.14.
+        set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+        set_timeout(PATIENCE_ONCE_MET)
+
+
+def silence_in_words(error: BaseException) -> str | None:
+    """Return the message for the user of a collective's time-out; None for any other error."""
+    if not OF_SILENCE.search(str(error)):
+        return None
+    return (
+        "another process of this training has not answered for at least "
+        f"{PATIENCE_ONCE_MET.total_seconds() / 60:g} minutes; the same command goes on from the "
+        "last saved state. If that happens again, look for errors of GPUs (dmesg) and of the file "
+        "system on each node, set NCCL_DEBUG=INFO, or train in one process (run.gpus: 1)"
+    )
 
 
 def _loopback_store(rank: int, world: int) -> "dist.TCPStore":

@@ -101,7 +101,7 @@ def _projections(
     """
     images, channels = x.shape[:2]
     beside = BesideMemory.apply(x, memory.shape[-1])
-    for_queries, for_keys, for_values = self.to_qkv.weight.to(x.dtype).flatten(1).chunk(3)
+    for_queries, for_keys, for_values = _matrix(self.to_qkv, x.dtype).chunk(3)
     key_memory, value_memory = memory.to(x.dtype).flatten(1, 2)
     pixels = beside[:, :channels, : x.shape[2] * x.shape[3]]
     return (
@@ -109,6 +109,16 @@ def _projections(
         torch.bmm(_each(torch.cat((for_keys, key_memory), 1), images), beside),
         torch.bmm(_each(torch.cat((for_values, value_memory), 1), images), beside),
     )
+
+
+def _matrix(layer: nn.Conv2d, dtype: torch.dtype) -> torch.Tensor:
+    """Return the weights of a convolution by 1x1 kernels as a matrix: [out, in].
+
+    Read in the order of channels_last, so that gradients get the strides of weights in it, as those
+    of convolutions do. `flatten(1)` alone is the same matrix, but its gradient has other strides
+    along the kernel's sides, of which DistributedDataParallel warns.
+    """
+    return layer.weight.to(dtype).movedim(1, 3).flatten(1)
 
 
 def _each(matrix: torch.Tensor, images: int) -> torch.Tensor:
@@ -124,7 +134,7 @@ def _by_head(projection: torch.Tensor, heads: int) -> torch.Tensor:
 def _output(layer: nn.Conv2d, heads: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return the output projection of [N x heads, d, HW] as images in the shape of `like`."""
     images, _, height, width = like.shape
-    weight = layer.weight.to(heads.dtype).flatten(1)
+    weight = _matrix(layer, heads.dtype)
     projected = torch.bmm(_each(weight, images), heads.reshape(images, weight.shape[1], -1))
     return _as_images(projected, height, width) + layer.bias.to(heads.dtype)[:, None, None]
 
@@ -157,7 +167,7 @@ def linear_attention_drawing(self: package.LinearAttention, x: torch.Tensor) -> 
         count = height * width
         beside = BesideMemory.apply(x, self.mem_kv.shape[-1])
         pixels = beside[:, :channels, :count]
-        for_queries, for_keys, for_values = self.to_qkv.weight.to(x.dtype).flatten(1).chunk(3)
+        for_queries, for_keys, for_values = _matrix(self.to_qkv, x.dtype).chunk(3)
         key_memory, value_memory = self.mem_kv.to(x.dtype).flatten(1, 2)
         queries = torch.bmm(_each(for_queries, images), pixels)
         queries = _by_head(queries, self.heads).softmax(1).view(images, -1, count)
@@ -165,7 +175,7 @@ def linear_attention_drawing(self: package.LinearAttention, x: torch.Tensor) -> 
         seen = torch.bmm(keys, beside.transpose(1, 2))  # [N, heads x d, C + m]
         values = torch.cat((for_values, value_memory), 1).unflatten(0, (self.heads, -1))
         context = values @ seen.unflatten(1, (self.heads, -1)).transpose(2, 3)  # [N, heads, d, d]
-        outputs = self.to_out[0].weight.to(x.dtype).flatten(1).unflatten(1, (self.heads, -1))
+        outputs = _matrix(self.to_out[0], x.dtype).unflatten(1, (self.heads, -1))
         mixed = (outputs.transpose(0, 1) @ context).transpose(1, 2).flatten(2)  # [N, C, heads x d]
         projected = _as_images(torch.bmm(mixed * self.scale, queries), height, width)
         projected = projected + self.to_out[0].bias.to(x.dtype)[:, None, None]

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list
 
+from ddpm_bench.machine import process_group
 from ddpm_bench.machine.signals import on_stop_signals
 from ddpm_bench.training.folder import TrainingFolder
 from ddpm_bench.training.ownership import Owner
@@ -45,7 +46,9 @@ class Agreement:
     """
 
     def __init__(self, processes: int) -> None:
-        self._group = dist.new_group(backend="gloo") if processes > 1 else None
+        patience = process_group.PATIENCE_ONCE_MET
+        several = processes > 1
+        self._group = dist.new_group(timeout=patience, backend="gloo") if several else None
         self._under_way: tuple[dist.Work, torch.Tensor] | None = None
 
     def any(self, *questions: bool) -> list[bool]:

@@ -34,6 +34,7 @@ from ddpm_bench.machine.launch import (
     run_processes,
     run_share,
 )
+from ddpm_bench.machine.process_group import silence_in_words
 from ddpm_bench.machine.slurm_job import requeue, stay_if_left
 from ddpm_bench.machine.watching import (
     failure_folder,
@@ -184,6 +185,9 @@ def train_here(request: JobRequest) -> Ended:
             raise UserError(
                 f"{type(error).__name__}: {error}; mend that, and the same command goes on"
             ) from None
+        silence = silence_in_words(error)
+        if silence is not None:
+            raise UserError(silence) from error
         raise
 
 

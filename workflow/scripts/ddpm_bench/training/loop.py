@@ -3,6 +3,7 @@
 import numpy as np
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED
+from ddpm_bench.machine.process_group import shorten_patience
 from ddpm_bench.training.accelerator import build_accelerator
 from ddpm_bench.training.coordination import StopProtocol, StopSignal, what_is_left
 from ddpm_bench.training.description import TrainingJob
@@ -36,6 +37,7 @@ def train(
     if not missing:
         accelerator.end_training()
         return 0
+    shorten_patience()  # the first process has read what it must before the others can begin
 
     # Build the network, its averages and the optimiser, and the writer of their files.
     trainer = Trainer(job.stage, job.run, images, accelerator, folder.compiled)

@@ -53,6 +53,8 @@ class Trainer:
         self.objective = objective_of(stage, images.shape[3], self.device)
         self.network = _accelerated(self.objective.network, run, self.device, compiled)
         self.parameters = dict(self.objective.network.named_parameters())
+        # DDP calls the compiled network, so torch cuts its graph where a bucket of gradients is
+        # full (DDPOptimizer), and sends each bucket while the backward pass goes on.
         self.model = accelerator.prepare_model(self.network)
         self.dropout_position = dropout_position(self.network)
         self.averages = Averages(
