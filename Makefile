@@ -80,7 +80,7 @@ stop: env ## end this workflow: training saves, its SLURM jobs are cancelled, th
 gpu-check: env ## check a machine with a GPU before its first run: what works, how fast, what to do
 	@$(RUN)/gpu_check.py $(OPTIONS)
 
-plan: env ## before a run: what it will train, sample and score, and for how many GPU-hours (process-hours without GPUs)
+plan: env ## before a run: what it will train, sample and score, and for how many GPU- or process-hours
 	@$(RUN)/plan.py --configfile $(CONFIG)
 
 test: env ## the tests

@@ -85,14 +85,14 @@ def test_a_gpu_without_compiled_code_is_an_error_before_any_work(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: found[number])
     monkeypatch.setattr(compute_device, "driver_version", lambda: "580.65.06")
     with pytest.raises(UserError) as error:
-        compute_device.gpu_is_usable()
+        compute_device.compute_device(1)
     assert str(error.value).startswith(
         f"GPU 3 (Tesla V100-SXM2-32GB, compute capability 7.0): torch {torch.__version__} has no "
         "code for it, only for sm_75, sm_80, sm_120; "
     )
     assert "make env LOCK=envs/requirements-cuda12.lock" in str(error.value)
     found[1] = (7, 5)
-    assert compute_device.gpu_is_usable()
+    compute_device.check_compiled_code()
 
 
 @without_gpus

@@ -15,21 +15,24 @@ from ddpm_bench.training import accelerator
 
 FULL, TF32 = ("highest", False), ("high", True)
 TORCHS_DEFAULT = ("highest", True)
-# Each place that chooses a GPU or its float32, and how: a program that is added finds itself here.
+# Each place that prepares a GPU, and how: a program that is added finds itself here.
 CHOICES = {
     "comparisons/sample_demo.py": ["round_to_tf32(False)"],
     "comparisons/sample_sides.py": ["round_to_tf32(side.precision == 'tf32')"],
     "comparisons/throughput.py": ["round_to_tf32(True)"],
     "encode.py": ["compute_device(args.how.cpus)"],
     "reconstruct.py": ["compute_device(args.how.cpus)"],
-    "ddpm_bench/machine/compute_device.py": ["round_to_tf32(tf32)"],
+    "ddpm_bench/machine/compute_device.py": ["check_compiled_code()", "round_to_tf32(tf32)"],
     "ddpm_bench/sampling/sampler.py": [
         "compute_device(run.cpus, tf32=stage.drawing.precision == 'tf32')"
     ],
     "ddpm_bench/scoring/features/references.py": ["compute_device(run.cpus)"],
     "ddpm_bench/scoring/score_samples.py": ["compute_device(run.cpus)"],
-    "ddpm_bench/throughput/measurement.py": ["round_to_tf32(True)"],
-    "ddpm_bench/training/accelerator.py": ["round_to_tf32(not keys.deterministic)"],
+    "ddpm_bench/throughput/measurement.py": ["check_compiled_code()", "round_to_tf32(True)"],
+    "ddpm_bench/training/accelerator.py": [
+        "check_compiled_code()",
+        "round_to_tf32(not keys.deterministic)",
+    ],
     "ddpm_bench/training/validation_job.py": ["compute_device(run.cpus)"],
 }
 # These ask for a GPU and compute nothing on it.
@@ -38,7 +41,7 @@ ASK_ONLY = {
     "ddpm_bench/machine/stage_memory.py",
     "ddpm_bench/throughput/cell_job.py",
 }
-NAMES = {"compute_device", "round_to_tf32"}
+NAMES = {"compute_device", "check_compiled_code", "round_to_tf32"}
 STAGE = {"version": 1, "image_size": 8, "channels": 1, "model": {"name": "unet", "dim": 8}}
 
 

@@ -32,6 +32,7 @@ def compute_device(cpus: int, tf32: bool = False) -> "torch.device":
     set_threads(cpus)
     if not gpu_is_usable():
         return torch.device("cpu")
+    check_compiled_code()
     round_to_tf32(tf32)
     return torch.device("cuda")
 
@@ -68,7 +69,6 @@ def gpu_is_usable() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        _check_compiled_code()
         return True
     devices = present_devices()
     if devices and STAND_INS not in os.environ:
@@ -76,8 +76,11 @@ def gpu_is_usable() -> bool:
     return False
 
 
-def _check_compiled_code() -> None:
-    """Raise UserError where torch has no code for a GPU of NVIDIA's, which would fail later."""
+def check_compiled_code() -> None:
+    """Raise UserError where torch has no code for a GPU of NVIDIA's, which would fail later.
+
+    Starts CUDA: to be called in the process that computes, or in one that ends before it.
+    """
     import torch
 
     if torch.version.cuda is None:
@@ -108,10 +111,10 @@ def no_code(gpu: NvidiaGpu, architectures: list[str]) -> str:
 
 
 def check_gpu_in_another_process() -> None:
-    """Raise UserError where there is a GPU that torch cannot use; this process imports no torch."""
+    """Raise UserError where there is a GPU that torch cannot use; CUDA is not started here."""
     ask = (
         "from ddpm_bench.cli import run; from ddpm_bench.machine.compute_device import "
-        "gpu_is_usable; run(lambda: gpu_is_usable() and 0)"
+        "check_compiled_code, gpu_is_usable; run(lambda: gpu_is_usable() and check_compiled_code())"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
     asked = subprocess.run(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ddpm_bench.errors import EXIT_SAVED_AND_STOPPED, STOP_SIGNALS, UserError
 from ddpm_bench.files import read_json, write_json
-from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.compute_device import check_gpu_in_another_process, gpu_is_usable
 from ddpm_bench.machine.host import usable_threads
 from ddpm_bench.machine.process_group import LOOPBACK, one_node_environment
 from ddpm_bench.machine.signals import on_stop_signals
@@ -73,7 +73,8 @@ def run_processes(processes: int, cpus: int, command: list[str], share: Share = 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    gpu_is_usable()  # one error, and not one of each process
+    if gpu_is_usable():  # one error, and not one of each process
+        check_gpu_in_another_process()
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
     os.environ["OMP_NUM_THREADS"] = str(usable_threads(cpus, processes))
     signals = ",".join(item.name for item in STOP_SIGNALS)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ddpm_bench.config.benchmark import CellMeasuring, CellStage, OwnModel
-from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32
+from ddpm_bench.machine.compute_device import check_compiled_code, gpu_is_usable, round_to_tf32
 from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.machine.process_group import join_process_group
 from ddpm_bench.machine.stage_memory import bound_gpu_memory
@@ -60,6 +60,7 @@ def _prepared_device(measuring: CellMeasuring) -> torch.device:
     torch.set_num_threads(usable_cores(measuring.cpus))
     if not gpu_is_usable():
         return torch.device("cpu")
+    check_compiled_code()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     round_to_tf32(True)

@@ -12,7 +12,12 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.errors import UserError
-from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32, set_threads
+from ddpm_bench.machine.compute_device import (
+    check_compiled_code,
+    gpu_is_usable,
+    round_to_tf32,
+    set_threads,
+)
 from ddpm_bench.machine.process_group import join_process_group
 
 
@@ -25,6 +30,7 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
     set_threads(run.cpus)
     on_gpu = gpu_is_usable()
     if on_gpu:
+        check_compiled_code()
         round_to_tf32(not keys.deterministic)
     if keys.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's notes ask for
