@@ -30,7 +30,8 @@ def comparison(*options: str) -> subprocess.CompletedProcess:
 @pytest.mark.long
 def test_both_sides_are_measured_in_turns():
     done = comparison(
-        *SMALL, "--precision", "fp32", "--sampling-steps", "2", "--pairs", "3", "--threads", "1"
+        *(*SMALL, "--precision", "fp32", "--sampling-steps", "2", "--pairs", "3"),
+        *("--threads", "1", "--profile"),
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -40,6 +41,8 @@ def test_both_sides_are_measured_in_turns():
         assert found[f"peak_memory_mb_{side}"] > 100, "torch alone takes more"
         assert found[f"precision_{side}"] == "fp32"
     assert "peer_like_for_like" not in str(found), "both are in fp32 already"
+    assert 0 < found["share_noise"] < 1
+    assert "share_in_kernels" not in found, "there is no GPU"
 
 
 @pytest.mark.parametrize(

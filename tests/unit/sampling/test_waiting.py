@@ -1,4 +1,4 @@
-"""Noise of the solvers, and steps in which the CPU does not wait for a GPU.
+"""Work of the CPU in a solver's steps: noise, casts, and no waiting for a GPU.
 
 Tensors on "meta" stand in for those of a GPU: they have no values, so that waiting for one is an
 operation that can be seen.
@@ -10,8 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ddpm_bench.config.diffusion import Diffusion
-from ddpm_bench.config.sampling import Drawing
+from ddpm_bench.config.networks import Unet
+from ddpm_bench.config.sampling import Drawing, SampleStage
+from ddpm_bench.models.denoiser import build_model
 from ddpm_bench.models.diffusion import noise_schedule
+from ddpm_bench.sampling.sampler import Sampler
 from ddpm_bench.sampling.solvers import (
     ddpm_scheduler,
     fresh_noise,
@@ -92,3 +95,20 @@ def test_schedulers_step_as_with_their_own_noise(name):
         scheduler.scale_model_input(images, time)
     expected = theirs.step(given, time, images, generator=generators()).prev_sample
     assert torch.equal(stepped(ours, given, time, images, generators()), expected)
+
+
+def test_weights_are_cast_in_the_first_step_only():
+    network = Unet(name="unet", dim=8, dim_mults=(1,))
+    drawing = Drawing(scheduler="ddim", steps=3, batch_size=2, precision="bf16")
+    stage = SampleStage(version=1, image_size=4, channels=1, model=network, drawing=drawing)
+    model = build_model(network, 1)
+    steps = Sampler(stage, model.state_dict(), CPU).denoise(0, 2)
+    casts = []
+    for _ in range(3):
+        with torch.profiler.profile() as watched:
+            next(steps)
+        casts.append(sum(event.name == "aten::_to_copy" for event in watched.events()))
+    weights = sum(isinstance(part, torch.nn.Conv2d | torch.nn.Linear) for part in model.modules())
+    assert casts[1] == casts[2]
+    assert casts[0] >= casts[1] + weights, "and more: biases"
+    assert not torch.is_autocast_enabled("cpu"), "between two steps"

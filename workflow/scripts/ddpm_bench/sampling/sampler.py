@@ -75,7 +75,7 @@ class Sampler:
         """
         return to_uint8(drawn if self._decoder is None else self._decoder.images(drawn)).cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # in inference mode autocast casts every weight anew in every step
     def denoise(self, first: int, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the noisy images and the estimates of the clean ones after each solver step.
 
@@ -90,15 +90,17 @@ class Sampler:
             shape = (self._latents.channels, self._latents.size, self._latents.size)
         noise = fresh_noise((count, *shape), generators, self.device)
         noise = noise.to(memory_format=torch.channels_last)
-        yield from solve(
-            stage.drawing,
-            self._betas,
-            self._estimate(),
-            noise,
-            generators,
-            bounded=self._latents is None,
-            usable=usable_timesteps(stage.diffusion, self._latents is not None),
-        )
+        # It casts nothing itself: what autocast casts within it is kept until its end.
+        with torch.autocast(self.device.type, enabled=False):
+            yield from solve(
+                stage.drawing,
+                self._betas,
+                self._estimate(),
+                noise,
+                generators,
+                bounded=self._latents is None,
+                usable=usable_timesteps(stage.diffusion, self._latents is not None),
+            )
 
     def _estimate(self) -> Estimate:
         """Return the network as a function of noisy images that remembers its last estimate.
