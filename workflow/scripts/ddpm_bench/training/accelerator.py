@@ -1,5 +1,6 @@
 """The setup of a training's process: its device, threads, fast paths and compiled code."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from ddpm_bench.config.training import Optimisation, TrainRun, misfit
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.compute_device import gpu_is_usable, set_threads
 from ddpm_bench.machine.process_group import join_process_group
+
+OLDEST_OF_TRITON = (7, 0)  # compute capability, of Volta
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
@@ -48,10 +51,19 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
 def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
     """Return True if torch.compile is to be used.
 
-    With `auto` on GPUs, where Triton has a C compiler and Python's headers.
+    With `auto` on GPUs that Triton computes on, where it has a C compiler and Python's headers.
     """
     if run.compile != "auto" or device.type != "cuda":
         return run.compile is True
+    # torch would end the training at its first step.
+    capability = torch.cuda.get_device_capability(device)
+    if torch.version.hip is None and capability < OLDEST_OF_TRITON:
+        old = ".".join(map(str, capability))
+        print(f"a GPU of compute capability {old}: training without torch.compile", file=sys.stderr)
+        return False
+    if importlib.util.find_spec("triton") is None:
+        print("no Triton is installed: training without torch.compile", file=sys.stderr)
+        return False
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
     if not (compiler and headers):
