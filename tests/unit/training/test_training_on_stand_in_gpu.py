@@ -1,4 +1,4 @@
-"""A training "on cuda": nothing meets a tensor of the other device, and the results are the CPU's."""
+"""A training "on cuda": tensors of two devices never meet, and the results are those of the CPU."""
 
 import pytest
 import torch
