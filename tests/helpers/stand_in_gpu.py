@@ -114,7 +114,7 @@ class StandInGpu(TorchFunctionMode):
         sides = {is_marked(x) for x in tensors if x.ndim > 0}
         if len(sides) > 1:
             raise RuntimeError(f"{name}: tensors on cuda:0 and on cpu")
-        if isinstance(generator, torch.Generator) and is_gpu(generator.device) != is_gpu(asked):
+        if isinstance(generator, PLAIN_GENERATOR) and is_gpu(generator.device) != is_gpu(asked):
             raise RuntimeError(f"{name}: the generator is on another device")
 
 

@@ -1,5 +1,6 @@
 """The setup of a training's process: its device, threads, fast paths and compiled code."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -19,6 +20,8 @@ from ddpm_bench.machine.compute_device import (
     set_threads,
 )
 from ddpm_bench.machine.process_group import join_process_group
+
+OLDEST_OF_TRITON = (7, 0)  # compute capability, of Volta
 
 
 def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accelerator:
@@ -55,14 +58,24 @@ def build_accelerator(keys: Optimisation, run: TrainRun, folder: Path) -> Accele
 def compiling_is_asked_for(run: TrainRun, device: torch.device) -> bool:
     """Return True if torch.compile is to be used.
 
-    With `auto` on GPUs, where Triton has a C compiler and Python's headers.
+    With `auto` on GPUs that Triton computes on, where it has a C compiler and Python's headers.
     """
     if run.compile != "auto" or device.type != "cuda":
         return run.compile is True
-    if not compiler_is_there():
-        print("no C compiler or no Python.h: training without torch.compile", file=sys.stderr)
-        return False
-    return True
+    reason = _reason_not_to_compile(device)
+    if reason is not None:
+        print(f"{reason}: training without torch.compile", file=sys.stderr)
+    return reason is None
+
+
+def _reason_not_to_compile(device: torch.device) -> str | None:
+    """Return why torch.compile would end a training on a GPU at its first step; None if not."""
+    capability = torch.cuda.get_device_capability(device)
+    if torch.version.hip is None and capability < OLDEST_OF_TRITON:
+        return f"a GPU of compute capability {'.'.join(map(str, capability))}"
+    if importlib.util.find_spec("triton") is None:
+        return "no Triton is installed"
+    return None if compiler_is_there() else "no C compiler or no Python.h"
 
 
 def compiler_is_there() -> bool:
