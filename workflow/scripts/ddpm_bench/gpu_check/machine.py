@@ -24,7 +24,7 @@ PACKAGES = (
     *("torch", "torchvision", "triton", "accelerate", "denoising-diffusion-pytorch", "diffusers"),
     *("torch-fidelity", "pytorch-fid", "transformers", "numpy", "scipy"),
 )
-NEEDED_MEMORY = 8 * 10**9  # bytes that the parts take together at most, with room
+NEEDED_MEMORY = 12 * 10**9  # bytes that the parts take together at most, with room
 SHARE_OF_OTHERS = 0.05  # of a GPU's memory, from which on other programs count as using it
 
 

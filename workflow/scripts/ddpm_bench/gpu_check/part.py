@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all parts compute with.
+    """Device and sizes that all parts compute with.
 
     folder: for their files; gpu: False with stand-ins, which compute on the CPU; image_size in
     pixels; dim: channels of the first level; batch_size in images.

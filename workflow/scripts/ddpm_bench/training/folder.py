@@ -10,6 +10,7 @@ and nothing trained is ever deleted.
 
 import itertools
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class TrainingFolder:
                     shutil.rmtree(leftover)
                 else:
                     leftover.unlink(missing_ok=True)
+        remove_half_written_libraries(self.compiled)
 
     def check_room(self, checkpoints: int, checkpoint_bytes: int, state_bytes: int) -> str:
         """Return a line on the bytes that a job will write and those that are free.
@@ -73,3 +75,28 @@ class TrainingFolder:
             f"disk: {listing}, {size_text(needed)} in all; {size_text(free)} are free in "
             f"{self.experiment_folder}"
         )
+
+
+def remove_half_written_libraries(folder: Path) -> None:
+    """Remove libraries that a compiler was killed over, at any depth of a folder.
+
+    torch.compile takes whatever lies under a library's name for finished code: each later start
+    would end with "file too short".
+    """
+    for library in list(folder.rglob("*.so")):
+        if not is_whole_library(library):
+            library.unlink(missing_ok=True)
+
+
+def is_whole_library(path: Path) -> bool:
+    """Return True if a file is at least as long as its ELF header says.
+
+    Compilers write the table of sections at its end: elf(5), e_shoff, e_shentsize and e_shnum, of 64 bits.
+    """
+    with path.open("rb") as file:
+        header = file.read(64)
+    if len(header) < 64 or header[:4] != b"\x7fELF":
+        return False
+    offset = int.from_bytes(header[40:48], sys.byteorder)
+    size, count = (int.from_bytes(header[at : at + 2], sys.byteorder) for at in (58, 60))
+    return offset > 0 and offset + size * count <= path.stat().st_size
