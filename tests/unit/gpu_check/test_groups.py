@@ -7,7 +7,7 @@ import pytest
 
 from ddpm_bench.gpu_check.groups import (
     GroupPlan,
-    Trained,
+    TrainedGroup,
     collective_checks,
     norm_difference,
     relative_difference,
@@ -17,11 +17,13 @@ from ddpm_bench.gpu_check.groups import (
 TWO = GroupPlan("two processes over gloo", "gloo", 2)
 NCCL = GroupPlan("one process over NCCL", "nccl", 1)
 CHANGE = np.random.default_rng(0).normal(0, 1e-4, 500).astype(np.float32)
-ALONE = Trained([1], [[1.0, 0.8]], [CHANGE])
+ALONE = TrainedGroup([1], [[1.0, 0.8]], [CHANGE])
 
 
-def of_two(norms=((1.0, 0.8), (1.0, 0.8)), changes=(CHANGE, CHANGE), processes=(2, 2)) -> Trained:
-    return Trained(list(processes), [list(own) for own in norms], list(changes))
+def of_two(
+    norms=((1.0, 0.8), (1.0, 0.8)), changes=(CHANGE, CHANGE), processes=(2, 2)
+) -> TrainedGroup:
+    return TrainedGroup(list(processes), [list(own) for own in norms], list(changes))
 
 
 def test_processes_that_train_as_one_does_pass():
@@ -49,7 +51,7 @@ def test_processes_that_train_otherwise_fail(ours, reason):
 
 
 def test_nothing_trained_alone_is_no_pass():
-    still = Trained([1], [[0.0, 0.0]], [CHANGE * 0])
+    still = TrainedGroup([1], [[0.0, 0.0]], [CHANGE * 0])
     assert training_check(TWO, of_two(changes=[CHANGE * 0] * 2), still).outcome == "fail"
     assert relative_difference(CHANGE, CHANGE * 0) == math.inf
     assert norm_difference([[1.0]], [0.0]) == math.inf

@@ -67,7 +67,7 @@ def _training_checks(found: dict[GroupPlan, list[Path]]) -> Iterator[Check]:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedGroup:
     """Training steps of a group: norms of the gradients [steps] and the weights' change [D].
 
     Both by rank. The weights' change is float32. processes: as each of them has counted them.
@@ -78,12 +78,12 @@ class Trained:
     changes: list[np.ndarray]
 
 
-def trained(paths: list[Path]) -> Trained:
+def trained(paths: list[Path]) -> TrainedGroup:
     """Read what the processes of a group have written, by rank."""
     reports = [read_json(path) for path in paths]
     changes = [np.load(path.with_suffix(".npy"), allow_pickle=False) for path in paths]
     processes = [report["processes"] for report in reports]
-    return Trained(processes, [report["grad_norms"] for report in reports], changes)
+    return TrainedGroup(processes, [report["grad_norms"] for report in reports], changes)
 
 
 def remedy_of(plan: GroupPlan) -> str:
@@ -113,7 +113,7 @@ def collective_checks(plan: GroupPlan, reports: list[dict[str, Any]]) -> Iterato
     yield Check(name, "fail", f"{len(wrong)} of {count}: {some}", remedy_of(plan))
 
 
-def training_check(plan: GroupPlan, ours: Trained, alone: Trained) -> Check:
+def training_check(plan: GroupPlan, ours: TrainedGroup, alone: TrainedGroup) -> Check:
     """Check that a group trains as one process does, up to the order of sums.
 
     All processes must have the same weights, to the last bit.
