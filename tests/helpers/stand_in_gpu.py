@@ -62,6 +62,7 @@ class StandInGpu(TorchFunctionMode):
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
+        kwargs.pop("pin_memory", None)  # needs a driver
         if function is torch.device or name == "_parse_to":
             return function(*args, **kwargs)
         if name == "__get__":
