@@ -41,6 +41,13 @@ PARTS = (
         unseen="TF32, the speed of tensor cores, and float16 at the real size",
     ),
     Part(
+        "speed",
+        "images/s of training and sampling beside denoising-diffusion-pytorch",
+        f"{HERE}.speed:check_speed",
+        seconds=240,
+        unseen="goals, compiled code, and the shares of time on the GPU",
+    ),
+    Part(
         "memory",
         "peak memory of training and sampling, and limits of it",
         f"{HERE}.memory:check_memory",
@@ -74,12 +81,5 @@ PARTS = (
         f"{HERE}.strategies:check_strategies",
         seconds=150,
         unseen="NCCL, the GPU's kernels, speeds and memory",
-    ),
-    Part(
-        "speed",
-        "images/s of training and sampling beside denoising-diffusion-pytorch",
-        f"{HERE}.speed:check_speed",
-        seconds=240,
-        unseen="goals, compiled code, and the shares of time on the GPU",
     ),
 )

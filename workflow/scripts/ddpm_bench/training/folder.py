@@ -91,7 +91,8 @@ def remove_half_written_libraries(folder: Path) -> None:
 def is_whole_library(path: Path) -> bool:
     """Return True if a file is at least as long as its ELF header says.
 
-    Compilers write the table of sections at its end: elf(5), e_shoff, e_shentsize and e_shnum, of 64 bits.
+    Compilers write the table of sections at its end: elf(5), e_shoff, e_shentsize and e_shnum of
+    64 bits.
     """
     with path.open("rb") as file:
         header = file.read(64)
