@@ -22,6 +22,8 @@ CHOICES = {
     "comparisons/throughput.py": ["round_to_tf32(True)"],
     "encode.py": ["compute_device(args.how.cpus)"],
     "reconstruct.py": ["compute_device(args.how.cpus)"],
+    "ddpm_bench/gpu_check/precisions.py": ["round_to_tf32(False)"],
+    "ddpm_bench/gpu_check/scores.py": ["compute_device(RUN.cpus)"],
     "ddpm_bench/machine/compute_device.py": ["check_compiled_code()", "round_to_tf32(tf32)"],
     "ddpm_bench/sampling/sampler.py": [
         "compute_device(run.cpus, tf32=stage.drawing.precision == 'tf32')"
