@@ -37,8 +37,10 @@ CHOICES = {
     ],
     "ddpm_bench/training/validation_job.py": ["compute_device(run.cpus)"],
 }
-# These ask for a GPU and compute nothing on it.
+# These ask for a GPU, and compute nothing of a result on it.
 ASK_ONLY = {
+    "ddpm_bench/gpu_check/group_processes.py",  # trains: the accelerator chooses
+    "ddpm_bench/gpu_check/machine.py",
     "ddpm_bench/machine/launch.py",
     "ddpm_bench/machine/stage_memory.py",
     "ddpm_bench/throughput/cell_job.py",
