@@ -119,10 +119,9 @@ def test_a_cell_of_the_benchmark_ends_before_any_work(gpu, tmp_path, monkeypatch
 
 
 def test_nothing_else_in_the_library_chooses_the_cpu():
-    found = [
-        path.name for path in SCRIPTS.rglob("*.py") if "cuda.is_available()" in path.read_text()
-    ]
-    assert sorted(found) == ["compute_device.py", "sampling_program.py", "stage_memory.py"]
+    asking = [path for path in SCRIPTS.rglob("*.py") if "cuda.is_available()" in path.read_text()]
+    found = sorted(path.name for path in asking if path.parent.name != "gpu_check")
+    assert found == ["compute_device.py", "sampling_program.py", "stage_memory.py"]
 
 
 @pytest.mark.parametrize(
