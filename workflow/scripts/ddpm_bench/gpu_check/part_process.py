@@ -40,7 +40,7 @@ class PartProcess:
         try:
             status = self._wait(rows, began + seconds, stopped)
             checks = read_rows(rows)
-            if stopped or status != 0:
+            if status != 0:
                 checks.append(self._ended(status, seconds, stopped))
         except OSError as error:  # of the folder for files: the other parts still run
             remedy = "is the disk full? Name another: TMPDIR=FOLDER make gpu-check"
