@@ -40,6 +40,9 @@ def broken(setting):
 def killed(setting):
     yield Check("first", "pass", "made before the end")
     print("last words", file=sys.stderr, flush=True)
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    orphan = subprocess.Popen(command, start_new_session=True)
+    (setting.folder / "orphan").write_text(str(orphan.pid))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -55,18 +58,35 @@ def part(function, seconds=60, unseen="nothing"):
     return Part(name, f"a part that is {name}", f"broken_parts:{name}", seconds, unseen)
 
 
+def torn(setting):
+    """End in the middle of a row, as on a full disk."""
+    yield Check("first", "pass", "made before the end")
+    with (setting.folder / "torn.jsonl").open("a") as rows:
+        rows.write('{"name": "sec')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stopping(setting):
+    """Stop the check as Ctrl-C does."""
+    yield Check("first", "pass", "made before the signal")
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(600)
+
+
 def only_on_gpus(setting):
     raise AssertionError
 
 
 PARTS = (
-    *(part(function) for function in (good, refused, broken, killed)),
+    *(part(function) for function in (good, refused, broken, killed, torn)),
     part(endless, seconds=4),
     part(only_on_gpus, unseen=None),
 )
 
+STOPPED = (part(good), part(stopping), part(refused))
+
 if __name__ == "__main__":
-    runner.PARTS = PARTS
+    runner.PARTS = (*PARTS, *STOPPED)
     options = argparse.ArgumentParser()
     options.add_argument("--run-part")
     options.add_argument("--setting")

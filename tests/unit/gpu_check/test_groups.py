@@ -5,14 +5,17 @@ import math
 import numpy as np
 import pytest
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check.groups import (
     GroupPlan,
     TrainedGroup,
+    check_groups,
     collective_checks,
     norm_difference,
     relative_difference,
     training_check,
 )
+from ddpm_bench.gpu_check.part import ON_A_GPU, Setting
 
 TWO = GroupPlan("two processes over gloo", "gloo", 2)
 NCCL = GroupPlan("one process over NCCL", "nccl", 1)
@@ -65,3 +68,12 @@ def test_a_collective_with_a_wrong_result_is_named():
     (check,) = collective_checks(NCCL, [right, wrong])
     assert check.outcome == "fail" and "1 of 2: broadcast: wrong" in check.found
     assert "NCCL_DEBUG" in check.remedy
+
+
+def test_a_gpu_that_torch_cannot_use_is_one_error_for_all_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("DDPM_BENCH_STAND_IN_GPUS", raising=False)
+    monkeypatch.setenv("DDPM_BENCH_DEVICES", "0")
+    with pytest.raises(UserError, match="torch cannot use"):
+        next(check_groups(Setting(folder=tmp_path, gpu=True, **ON_A_GPU)))
+    assert not list(tmp_path.iterdir())

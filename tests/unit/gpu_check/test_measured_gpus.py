@@ -13,7 +13,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check import measured_gpus
 from ddpm_bench.gpu_check.measured_gpus import measured_block, read_reports, with_block
 from ddpm_bench.gpu_check.part import Check, Part
-from ddpm_bench.gpu_check.report import PartResult, write_report
+from ddpm_bench.gpu_check.report import PartResult, Report
 from ddpm_bench.gpu_check.request import CheckRequest
 from ddpm_bench.gpu_check.speed import SAMPLING, TRAINING, judged
 
@@ -51,7 +51,10 @@ def report(folder: Path, stand_ins: bool = False, gpu: str = "Made-up | GPU") ->
     ]
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{len(list(folder.iterdir()))}.json"
-    return write_report(results, CheckRequest(Path(), (), 8.0, stand_ins, output, None))
+    report = Report(CheckRequest(Path(), (), 8.0, stand_ins, output, None))
+    for result in results:
+        report.add(result)
+    return output
 
 
 def test_the_readmes_hold_the_block_of_the_files_in_comparisons_gpu():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import broken_parts
@@ -11,6 +12,7 @@ import pytest
 from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check import runner
 from ddpm_bench.gpu_check.request import CheckRequest
+from ddpm_bench.machine.gpu_listing import present_devices
 
 
 def request(tmp_path, **changed) -> CheckRequest:
@@ -45,6 +47,7 @@ def test_all_parts_run_whatever_happens_to_those_before(checked):
         "refused": ["pass", "fail"],
         "broken": ["pass", "fail"],
         "killed": ["pass", "fail"],
+        "torn": ["pass", "fail"],
         "endless": ["pass", "fail"],
         "only_on_gpus": ["not run"],
     }
@@ -55,9 +58,28 @@ def test_all_parts_run_whatever_happens_to_those_before(checked):
     assert all(row["remedy"] for checks in rows.values() for row in checks[1:])
 
 
-def test_a_part_that_is_ended_leaves_no_process(checked):
-    child = int((checked[0] / "kept" / "child").read_text())
+@pytest.mark.parametrize("name", ["child", "orphan"])
+def test_a_part_that_is_ended_leaves_no_process(checked, name):
+    child = int((checked[0] / "kept" / name).read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+
+
+def test_ctrl_c_ends_the_part_and_the_report_holds_all_rows_so_far(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "PARTS", broken_parts.STOPPED)
+    assert runner.check_gpu(request(tmp_path)) == 130
+    report = json.loads((tmp_path / "check.json").read_text())
+    rows = {part["name"]: [row["outcome"] for row in part["checks"]] for part in report["parts"]}
+    assert rows == {"good": ["pass"], "stopping": ["pass", "not run"]}
+    assert "stopping: the check was stopped" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_parts_see_the_leased_gpu_whatever_the_user_has_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDPM_BENCH_DEVICES", "3,5")
+    monkeypatch.setenv("DDPM_BENCH_DEVICE_LOCKS", str(tmp_path / "locks"))
+    with runner._devices(False, tmp_path / "first"):
+        assert present_devices() == ["3"]
+    assert present_devices() == ["3", "5"]
 
 
 def test_a_number_that_is_not_finite_is_null_in_the_report(checked):
@@ -103,3 +125,12 @@ def test_bad_requests_are_refused_before_any_part(
         runner.check_gpu(request(tmp_path, **changed))
     assert message in str(refused.value)
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_part_that_the_whole_time_cuts_off_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "FEWEST_SECONDS", 0)
+    monkeypatch.setattr(runner, "PARTS", (broken_parts.part(broken_parts.endless),))
+    assert runner.check_gpu(request(tmp_path, minutes=0.02)) == 0
+    report = json.loads((tmp_path / "check.json").read_text())
+    last = report["parts"][0]["checks"][-1]
+    assert (last["outcome"], last["remedy"]) == ("not run", "run it alone: --parts endless")

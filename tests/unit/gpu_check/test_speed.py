@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ddpm_bench.errors import UserError
 from ddpm_bench.gpu_check import speed
 from ddpm_bench.gpu_check.part import ON_A_GPU, WITH_STAND_INS, ProgramError, Setting
 
@@ -117,3 +118,13 @@ def test_the_programs_take_the_options_of_both_settings(monkeypatch, tmp_path, p
     check(args)
     assert args.image_size == setting.image_size
     assert args.dim_mults == list(setting.dim_mults)
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error_before_the_peers_compute_on_the_cpu(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("DDPM_BENCH_STAND_IN_GPUS", raising=False)
+    monkeypatch.setenv("DDPM_BENCH_DEVICES", "0")
+    with pytest.raises(UserError, match="torch cannot use"):
+        next(speed.check_speed(on_a_gpu(tmp_path)))

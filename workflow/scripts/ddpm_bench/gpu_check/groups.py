@@ -16,6 +16,7 @@ from ddpm_bench.files import read_json
 from ddpm_bench.gpu_check.group_processes import GroupPlan, started_group, wait_for
 from ddpm_bench.gpu_check.part import Check, Setting, last_lines
 from ddpm_bench.gpu_check.photographs import prepared_dataset
+from ddpm_bench.machine.compute_device import gpu_is_usable
 
 MOST_NORM_DIFFERENCE = 1e-4  # relative, of the gradients' norm; 0 on a CPU
 MOST_UPDATE_DIFFERENCE = 0.02  # relative, of what all steps change in the weights; 5e-6 on a CPU
@@ -36,6 +37,7 @@ def plans(gpu: bool) -> list[GroupPlan]:
 
 def check_groups(setting: Setting) -> Iterator[Check]:
     """Yield checks of each group's collectives, and of a training that it shares."""
+    gpu_is_usable()  # raises UserError with one line, instead of a traceback for each group
     images = prepared_dataset(setting) / "train.npy"
     groups = {}
     for plan in plans(setting.gpu):  # at the same time: most of it is waiting for imports

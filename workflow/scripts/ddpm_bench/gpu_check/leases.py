@@ -12,10 +12,10 @@ HELD_SECONDS = 1.0
 HOLD = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
+import torch  # which looks for GPUs later only: so the programs wait for their imports at once
 from ddpm_bench.machine.gpu_leases import lease
 with lease(1) as names:
     began = time.time()
-    import torch
     seen = torch.cuda.device_count()
     time.sleep(float(sys.argv[2]))
     print(json.dumps({"names": names, "began": began, "ended": time.time(), "seen": seen}))

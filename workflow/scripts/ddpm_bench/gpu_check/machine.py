@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import torch
 
 from ddpm_bench.cli import PROJECT
 from ddpm_bench.gpu_check.part import Check, Setting
-from ddpm_bench.machine.compute_device import gpu_is_usable
+from ddpm_bench.machine.compute_device import gpu_is_usable, round_to_tf32
 from ddpm_bench.machine.cuda_limits import driver_is_old, remedy, without_code
 from ddpm_bench.machine.gpu_listing import driver_version
 from ddpm_bench.machine.host import processor, usable_cores
@@ -25,6 +26,8 @@ PACKAGES = (
     *("torch-fidelity", "pytorch-fid", "transformers", "numpy", "scipy"),
 )
 NEEDED_MEMORY = 12 * 10**9  # bytes that the parts take together at most, with room
+NEEDED_DISK = 10**10  # bytes: weights, and states of two trainings at once, for a moment twice
+NEEDED_DISK_OF_STAND_INS = 10**9
 SHARE_OF_OTHERS = 0.05  # of a GPU's memory, from which on other programs count as using it
 
 
@@ -33,6 +36,7 @@ def check_machine(setting: Setting) -> Iterator[Check]:
     yield _host()
     yield from _packages()
     yield _compiler()
+    yield disk(shutil.disk_usage(setting.folder).free, setting)
     if not setting.gpu:
         return
     yield _driver()
@@ -92,6 +96,18 @@ def _compiler() -> Check:
     return Check("compiler", "fail", "no C compiler, or no Python.h", todo)
 
 
+def disk(free: int, setting: Setting) -> Check:
+    """Check that there is room for the files of the parts. free: bytes of the check's folder."""
+    needed = NEEDED_DISK if setting.gpu else NEEDED_DISK_OF_STAND_INS
+    found = f"{size_text(free)} free in {setting.folder.parent}"
+    numbers = {"disk_free_mb": free // 10**6}
+    if free >= needed:
+        return Check("disk", "pass", found, numbers=numbers)
+    todo = "remove what is not needed, or name another folder: TMPDIR=FOLDER make gpu-check"
+    found = f"{found}; the parts need up to {size_text(needed)}"
+    return Check("disk", "fail", found, todo, numbers)
+
+
 def _driver() -> Check:
     driver, build = driver_version(), torch_build()
     found = f"{driver or 'unknown'}, torch {build.version} built for CUDA {build.cuda}"
@@ -138,6 +154,7 @@ def _memory() -> Check:
 
 def _product() -> Check:
     """Check that the GPU computes: a matrix product against the CPU's."""
+    round_to_tf32(False)  # which containers allow: TORCH_ALLOW_TF32_CUBLAS_OVERRIDE
     left, right = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
     expected = left @ right
     error = ((left.cuda() @ right.cuda()).cpu() - expected).abs().max().item()

@@ -3,31 +3,34 @@
 import json
 import math
 import os
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from ddpm_bench.errors import UserError
+from ddpm_bench.errors import STOP_SIGNALS, UserError
 from ddpm_bench.gpu_check.part import (
     ON_A_GPU,
     WITH_STAND_INS,
     Check,
-    Part,
     ProgramError,
     Setting,
     last_lines,
 )
+from ddpm_bench.gpu_check.part_process import MARK, PartProcess
 from ddpm_bench.gpu_check.parts import PARTS
-from ddpm_bench.gpu_check.report import PartResult, check_line, end_of_check, write_report
+from ddpm_bench.gpu_check.report import (
+    PartResult,
+    Report,
+    check_line,
+    check_place_of_report,
+    end_of_check,
+)
 from ddpm_bench.gpu_check.request import CheckRequest
 from ddpm_bench.machine.compute_device import STAND_INS
 from ddpm_bench.machine.gpu_leases import lease
@@ -41,24 +44,54 @@ ALWAYS = "machine"  # the part whose numbers describe the machine in the report
 def check_gpu(request: CheckRequest) -> int:
     """Run the parts that are asked for, print a table, write the report; return the exit status.
 
-    Raises UserError, before any part, where there is no GPU and no stand-ins are asked for, or
-    where a file is in the way.
+    The report is written after each part, so that none is lost where this program is ended. On a
+    signal to stop the part that runs is ended, and the rest as after the last part; the status is
+    128 and the signal's number. Raises UserError, before any part, where there is no GPU and no
+    stand-ins are asked for, or where a file is in the way; and at the end where the report could
+    not be written.
     """
     check_request(request)
+    report = Report(request)
     with ExitStack() as held:
         if request.keep is None:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="gpu-check-")))
+            new = tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True)
+            folder = Path(held.enter_context(new))
         else:
             folder = request.keep.absolute()
             folder.mkdir(parents=True)
         held.enter_context(_devices(request.stand_ins, folder))
         sizes = WITH_STAND_INS if request.stand_ins else ON_A_GPU
         setting = Setting(folder=folder, gpu=not request.stand_ins, **sizes)
-        results = list(_results(request, setting))
-    path = write_report(results, request)
-    for line in end_of_check(results, request.stand_ins, path):
-        print(line)
-    return int(any(result.failed() for result in results))
+        with _noted_signals() as stopped:
+            for result in _results(request, setting, stopped):
+                report.add(result)
+                for check in result.checks:
+                    print(f"  {check_line(check)}", flush=True)
+    if report.path is not None:
+        for line in end_of_check(report.results, request.stand_ins, report.path):
+            print(line, flush=True)
+    report.raise_unless_written()
+    if stopped:
+        return 128 + stopped[0]
+    return int(any(result.failed() for result in report.results))
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """Yield the numbers of the signals to stop that have come in the block, in their order.
+
+    Those that are ignored, as by nohup, stay so.
+    """
+    noted: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handled = {number: one for number, one in handlers.items() if one != signal.SIG_IGN}
+    for number in handled:
+        signal.signal(number, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
 
 
 def check_request(request: CheckRequest) -> None:
@@ -80,19 +113,24 @@ def check_request(request: CheckRequest) -> None:
             f"{reason}; on a node without one ask for one (srun --gpus=1 make gpu-check), or check "
             "with --stand-ins what a CPU can stand in for"
         )
+    check_place_of_report(request)
 
 
 @contextmanager
 def _devices(stand_ins: bool, folder: Path) -> Iterator[None]:
     """Hold one GPU, or name stand-ins, for the programs that the parts start.
 
-    They lease among themselves, by locks in a folder of their own.
+    They lease among themselves, by locks in a folder of their own, and keep the code that torch
+    compiles in the check's folder.
     """
     with nullcontext() if stand_ins else lease(1):
-        added = {PLACE: str(folder / "locks")}
+        added = {PLACE: str(folder / "locks"), MARK: str(folder)}
+        added["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled-elsewhere")
         if stand_ins:
             added |= {"CUDA_VISIBLE_DEVICES": "", "DDPM_BENCH_DEVICES": "0,1", STAND_INS: "1"}
         before = dict(os.environ)
+        # Its names would go before CUDA_VISIBLE_DEVICES, which holds the leased GPU.
+        os.environ.pop("DDPM_BENCH_DEVICES", None)
         os.environ.update(added)
         try:
             yield
@@ -101,11 +139,13 @@ def _devices(stand_ins: bool, folder: Path) -> Iterator[None]:
             os.environ.update(before)
 
 
-def _results(request: CheckRequest, setting: Setting) -> Iterator[PartResult]:
-    """Run the parts; yield the result of each, and print it."""
+def _results(request: CheckRequest, setting: Setting, stopped: list[int]) -> Iterator[PartResult]:
+    """Run the parts, until a signal to stop is noted; yield the result of each."""
     chosen = [part for part in PARTS if not request.parts or part.name in (*request.parts, ALWAYS)]
     end = time.monotonic() + request.minutes * 60
     for number, part in enumerate(chosen, 1):
+        if stopped:
+            return
         print(f"[{number}/{len(chosen)}] {part.name}: {part.about}", flush=True)
         if not setting.gpu and part.unseen is None:
             result = PartResult(part, 0.0, (Check(part.name, "not run", "needs a GPU"),))
@@ -115,58 +155,8 @@ def _results(request: CheckRequest, setting: Setting) -> Iterator[PartResult]:
             result = PartResult(part, 0.0, (Check(part.name, "not run", late, remedy),))
         else:
             seconds = min(part.seconds, end - time.monotonic())
-            result = _PartProcess(part, setting, request.program).result(seconds)
-        for check in result.checks:
-            print(f"  {check_line(check)}", flush=True)
+            result = PartProcess(part, setting, request.program).result(seconds, stopped)
         yield result
-
-
-@dataclass(frozen=True)
-class _PartProcess:
-    """The process of a part, with files for its rows and its log."""
-
-    part: Part
-    setting: Setting
-    program: Path
-
-    def result(self, seconds: float) -> PartResult:
-        """Run the part for at most so many seconds and return its rows, those of a failure too."""
-        rows = self.setting.folder / f"{self.part.name}.jsonl"
-        log = self.setting.folder / f"{self.part.name}.log"
-        options = ["--run-part", self.part.name, "--checks", str(rows)]
-        command = [sys.executable, str(self.program), *options, "--setting", self.setting.as_json()]
-        began = time.monotonic()
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
-            try:
-                status = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                status = None
-            finally:
-                end_with_children(process)
-        took = time.monotonic() - began
-        text = rows.read_text() if rows.exists() else ""
-        checks = [Check(**json.loads(line)) for line in text.splitlines()]
-        if status != 0:
-            reason = f"ended with status {status}: {last_lines(log.read_text(errors='replace'))}"
-            remedy = f"run it alone and read its log: --parts {self.part.name} --keep FOLDER"
-            if status is None:
-                reason = f"did not end within {seconds:.0f} s"
-                remedy = f"run it alone: --parts {self.part.name} --minutes 30"
-            checks.append(Check(self.part.name, "fail", reason, remedy))
-        return PartResult(self.part, took, tuple(checks))
-
-
-def end_with_children(process: subprocess.Popen) -> None:
-    """Kill a process, if it runs, and all that it has started."""
-    if process.poll() is not None:
-        return
-    started = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    for child in started:
-        if child.is_running():
-            child.kill()
 
 
 def run_part(name: str, setting: str, rows: Path) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ddpm_bench.gpu_check.part import COMPARISONS, Check, ProgramError, Setting, run_program
 from ddpm_bench.gpu_check.photographs import photographs
+from ddpm_bench.machine.compute_device import gpu_is_usable
 
 TRAINING = "training against the Trainer"
 COMPILED = "training against the Trainer compiled and in our precision"
@@ -41,9 +42,13 @@ def check_speed(setting: Setting) -> Iterator[Check]:
 
 
 def _gpu_has_bf16() -> bool:
-    """Return True if the GPU computes in bfloat16 itself, which those before Ampere do not."""
+    """Return True if the GPU computes in bfloat16 itself, which those before Ampere do not.
+
+    Raises UserError where torch cannot use it: the peers would compute on the CPU, for minutes.
+    """
     import torch
 
+    gpu_is_usable()
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
