@@ -53,9 +53,9 @@ def endless(setting):
     time.sleep(600)
 
 
-def part(function, seconds=60, unseen="nothing"):
+def part(function, seconds=60, unseen="nothing", shares=False):
     name = function.__name__
-    return Part(name, f"a part that is {name}", f"broken_parts:{name}", seconds, unseen)
+    return Part(name, f"a part that is {name}", f"broken_parts:{name}", seconds, unseen, shares)
 
 
 def torn(setting):
@@ -83,10 +83,35 @@ PARTS = (
     part(only_on_gpus, unseen=None),
 )
 
+
+def quick(setting):
+    """End when the slower part beside it has begun, and leave a program of its own."""
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    _wait_for(setting.folder / "slow has begun")
+    yield Check("beside", "pass", "the other part runs")
+
+
+def slow(setting):
+    """Go on after the quicker part has ended."""
+    (setting.folder / "slow has begun").touch()
+    _wait_for(setting.folder / "quick.log")
+    time.sleep(1.0)
+    yield Check("beside", "pass", "the end of the other part is no end of this one")
+
+
+def _wait_for(path):
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.01)
+
+
+SHARING = (part(good), part(quick, shares=True), part(slow, shares=True))
+
 STOPPED = (part(good), part(stopping), part(refused))
 
 if __name__ == "__main__":
-    runner.PARTS = (*PARTS, *STOPPED)
+    runner.PARTS = (*PARTS, *SHARING, *STOPPED)
     options = argparse.ArgumentParser()
     options.add_argument("--run-part")
     options.add_argument("--setting")

@@ -91,6 +91,19 @@ def test_the_environment_is_as_before_afterwards(checked):
     assert "DDPM_BENCH_STAND_IN_GPUS" not in os.environ
 
 
+def test_parts_that_share_run_side_by_side_and_end_no_programs_of_the_other(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(runner, "PARTS", broken_parts.SHARING)
+    monkeypatch.setattr(runner, "usable_cores", lambda wanted: wanted)
+    assert runner.check_gpu(request(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert "2 at a time: quick, slow" in printed
+    assert printed.index("[2/3] quick") < printed.index("[3/3] slow")
+    report = json.loads((tmp_path / "check.json").read_text())
+    assert [part["name"] for part in report["parts"]] == ["good", "quick", "slow"]
+
+
 def test_parts_that_find_no_time_are_named_with_the_way_to_run_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner, "PARTS", broken_parts.PARTS[:1])
     assert runner.check_gpu(request(tmp_path, minutes=0.1)) == 0

@@ -76,7 +76,7 @@ class Part:
 
     function: module and name, "module:function"; it takes a Setting and yields Checks. seconds: the
     longest that it may take. unseen: what is not checked with stand-ins; None: the part is not run
-    with them.
+    with them. shares: it measures no speed, so that another such part may run beside it.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Part:
     function: str
     seconds: int
     unseen: str | None
+    shares: bool = False
 
     def checks(self, setting: Setting) -> Iterator[Check]:
         """Run the part in this process."""

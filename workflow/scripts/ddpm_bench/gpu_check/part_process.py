@@ -14,7 +14,7 @@ import psutil
 from ddpm_bench.gpu_check.part import Check, Part, Setting, last_lines
 from ddpm_bench.gpu_check.report import PartResult
 
-MARK = "DDPM_BENCH_GPU_CHECK"  # holds a check's folder, in all programs that the check starts
+MARK = "DDPM_BENCH_GPU_CHECK"  # names a check's folder and the part, in all programs of the part
 POLL_SECONDS = 0.05
 SECONDS_TO_DIE = 5.0  # in which the kernel ends what was killed, and frees its memory
 
@@ -29,6 +29,11 @@ class PartProcess:
     part: Part
     setting: Setting
     program: Path
+
+    @property
+    def mark(self) -> str:
+        """Value of MARK in the programs of this part of this check."""
+        return str(self.setting.folder / self.part.name)
 
     def result(self, seconds: float, stopped: list[int]) -> PartResult:
         """Run the part for at most so many seconds and return its rows, those of a failure too.
@@ -52,7 +57,8 @@ class PartProcess:
         options = ["--run-part", self.part.name, "--checks", str(rows)]
         command = [sys.executable, str(self.program), *options, "--setting", self.setting.as_json()]
         with self._log().open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
+            environment = {**os.environ, MARK: self.mark}
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
             try:
                 while process.poll() is None and time.monotonic() < until and not stopped:
                     time.sleep(POLL_SECONDS)
@@ -60,7 +66,7 @@ class PartProcess:
             finally:
                 process.kill()
                 process.wait()
-                end_programs(self.setting.folder)
+                end_programs(self.mark)
 
     def _ended(self, status: int | None, seconds: float, stopped: list[int]) -> Check:
         """Return the check of a part that did not come to its end."""
@@ -90,25 +96,25 @@ def read_rows(path: Path) -> list[Check]:
     return checks
 
 
-def end_programs(folder: Path) -> None:
-    """Kill all programs that a check has started for its parts. folder: of the check.
+def end_programs(mark: str) -> None:
+    """Kill all programs that a part of a check has started.
 
-    They are known by MARK: some lead a session of their own, and others have lost the process that
-    started them. Waits until they are gone, so that the GPU's memory is free.
+    They are known by the value of MARK: some lead a session of their own, and others have lost the
+    process that started them. Waits until they are gone, so that the GPU's memory is free.
     """
     until = time.monotonic() + SECONDS_TO_DIE
-    while (programs := marked(folder)) and time.monotonic() < until:
+    while (programs := marked(mark)) and time.monotonic() < until:
         for program in programs:
             with suppress(psutil.Error):
                 program.kill()
         psutil.wait_procs(programs, timeout=POLL_SECONDS)
 
 
-def marked(folder: Path) -> list[psutil.Process]:
-    """Return the processes that run with a folder as their MARK, without this one."""
+def marked(mark: str) -> list[psutil.Process]:
+    """Return the processes that run with this value of MARK, without this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # gone, another user's, or a zombie
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 found.append(process)
     return found

@@ -53,6 +53,7 @@ PARTS = (
         f"{HERE}.memory:check_memory",
         seconds=120,
         unseen="the GPU's memory, and the main memory that CUDA takes",
+        shares=True,
     ),
     Part(
         "sampling",
@@ -60,6 +61,7 @@ PARTS = (
         f"{HERE}.sampling:check_sampling",
         seconds=120,
         unseen="the GPU's images, and how far they are from the CPU's",
+        shares=True,
     ),
     Part(
         "scores",
@@ -67,6 +69,7 @@ PARTS = (
         f"{HERE}.scores:check_scores",
         seconds=120,
         unseen="features that a GPU computes, and TF32",
+        shares=True,
     ),
     Part(
         "groups",
@@ -74,6 +77,7 @@ PARTS = (
         f"{HERE}.groups:check_groups",
         seconds=120,
         unseen="NCCL, and gloo's collectives of tensors on a GPU",
+        shares=True,
     ),
     Part(
         "strategies",
@@ -81,5 +85,6 @@ PARTS = (
         f"{HERE}.strategies:check_strategies",
         seconds=150,
         unseen="NCCL, the GPU's kernels, speeds and memory",
+        shares=True,
     ),
 )

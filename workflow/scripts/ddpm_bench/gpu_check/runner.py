@@ -8,8 +8,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,12 @@ from ddpm_bench.gpu_check.part import (
     ON_A_GPU,
     WITH_STAND_INS,
     Check,
+    Part,
     ProgramError,
     Setting,
     last_lines,
 )
-from ddpm_bench.gpu_check.part_process import MARK, PartProcess
+from ddpm_bench.gpu_check.part_process import PartProcess
 from ddpm_bench.gpu_check.parts import PARTS
 from ddpm_bench.gpu_check.report import (
     PartResult,
@@ -35,8 +39,11 @@ from ddpm_bench.gpu_check.request import CheckRequest
 from ddpm_bench.machine.compute_device import STAND_INS
 from ddpm_bench.machine.gpu_leases import lease
 from ddpm_bench.machine.gpu_listing import driver_version, present_devices
+from ddpm_bench.machine.host import usable_cores
 from ddpm_bench.machine.lock_files import PLACE
 
+AT_ONCE = 2  # parts that share
+CORES_FOR_SHARING = 8
 FEWEST_SECONDS = 15  # of the whole time that must be left for a part to begin
 ALWAYS = "machine"  # the part whose numbers describe the machine in the report
 
@@ -124,7 +131,7 @@ def _devices(stand_ins: bool, folder: Path) -> Iterator[None]:
     compiles in the check's folder.
     """
     with nullcontext() if stand_ins else lease(1):
-        added = {PLACE: str(folder / "locks"), MARK: str(folder)}
+        added = {PLACE: str(folder / "locks")}
         added["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled-elsewhere")
         if stand_ins:
             added |= {"CUDA_VISIBLE_DEVICES": "", "DDPM_BENCH_DEVICES": "0,1", STAND_INS: "1"}
@@ -140,23 +147,49 @@ def _devices(stand_ins: bool, folder: Path) -> Iterator[None]:
 
 
 def _results(request: CheckRequest, setting: Setting, stopped: list[int]) -> Iterator[PartResult]:
-    """Run the parts, until a signal to stop is noted; yield the result of each."""
+    """Run the parts, until a signal to stop is noted; yield the result of each, in their order.
+
+    Parts that share run two at a time where there are cores for both: most of their time is the
+    start of programs.
+    """
     chosen = [part for part in PARTS if not request.parts or part.name in (*request.parts, ALWAYS)]
     end = time.monotonic() + request.minutes * 60
-    for number, part in enumerate(chosen, 1):
-        if stopped:
-            return
-        print(f"[{number}/{len(chosen)}] {part.name}: {part.about}", flush=True)
-        if not setting.gpu and part.unseen is None:
-            result = PartResult(part, 0.0, (Check(part.name, "not run", "needs a GPU"),))
-        elif end - time.monotonic() < FEWEST_SECONDS:
-            late = f"the {request.minutes:g} minutes were over (--minutes)"
-            remedy = f"run it alone: --parts {part.name}"
-            result = PartResult(part, 0.0, (Check(part.name, "not run", late, remedy),))
-        else:
-            seconds = min(part.seconds, end - time.monotonic())
-            result = PartProcess(part, setting, request.program).result(seconds, stopped)
-        yield result
+    at_once = AT_ONCE if usable_cores(CORES_FOR_SHARING) == CORES_FOR_SHARING else 1
+    run = partial(_result, request=request, setting=setting, end=end, stopped=stopped)
+    number = 0
+    with ThreadPoolExecutor(at_once) as pool:
+        for shares, group in groupby(chosen, lambda part: part.shares):
+            parts = list(group)
+            if shares and at_once > 1:
+                print(f"{at_once} at a time: {', '.join(part.name for part in parts)}", flush=True)
+                results = [pool.submit(run, part).result for part in parts]
+            else:
+                results = [partial(run, part) for part in parts]
+            for part, result in zip(parts, results, strict=True):
+                if stopped and not shares:
+                    return
+                number += 1
+                print(f"[{number}/{len(chosen)}] {part.name}: {part.about}", flush=True)
+                yield result()
+
+
+def _result(
+    part: Part, request: CheckRequest, setting: Setting, end: float, stopped: list[int]
+) -> PartResult:
+    """Run a part within the time that is left until `end`, of the monotonic clock."""
+    alone = f"run it alone: --parts {part.name}"
+    left = end - time.monotonic()
+    if stopped:
+        check = Check(part.name, "not run", "the check was stopped", alone)
+    elif not setting.gpu and part.unseen is None:
+        check = Check(part.name, "not run", "needs a GPU")
+    elif left < FEWEST_SECONDS:
+        late = f"the {request.minutes:g} minutes were over (--minutes)"
+        check = Check(part.name, "not run", late, alone)
+    else:
+        process = PartProcess(part, setting, request.program)
+        return process.result(min(part.seconds, left), stopped)
+    return PartResult(part, 0.0, (check,))
 
 
 def run_part(name: str, setting: str, rows: Path) -> int:

@@ -16,7 +16,7 @@ FEWEST_PER_STEP = 16  # the Trainer's default, and the least that it takes
 DDIM_STEPS = 50
 DRAWN_AT_ONCE = 64  # images; samples.<set>.batch_size at its default
 ROUNDS = {"train.py": 5, "sample.py": 3}  # the least that the programs take
-TURN_SECONDS = 1.5  # of training; four sides take turns in each round
+TURN_SECONDS = 1.0  # of training; four sides take turns in each round
 MOST_OUTSIDE = 0.1  # of a step, outside forward pass, backward pass and optimiser
 FEWEST_IN_KERNELS = 0.8  # of the time; below it the GPU waits for the CPU
 
