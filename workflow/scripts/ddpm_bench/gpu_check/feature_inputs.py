@@ -17,7 +17,7 @@ from ddpm_bench.gpu_check.part import SCRIPTS, Setting, run_program
 from ddpm_bench.gpu_check.photographs import CPUS, prepared_dataset
 from ddpm_bench.records.layout import INCEPTION_WEIGHTS
 
-NOISE = 30.0  # grey levels, that tell "generated" images from real ones
+NOISE = 8.0  # grey levels, that tell "generated" images from real ones
 CALIBRATION_IMAGES = 24
 CLASSIFIER = {"steps": 60}
 
