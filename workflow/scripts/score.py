@@ -7,11 +7,13 @@ calls it with --what and with the features that reference_features.py wrote.
 """
 
 import argparse
+from pathlib import Path
 
 from ddpm_bench.cli import keys, local_path, parser, run
-from ddpm_bench.config.scoring import ScoreRun, ScoreStage
+from ddpm_bench.config.scoring import Score, ScoreRun, ScoreStage
 from ddpm_bench.errors import UserError
 from ddpm_bench.machine.gpu_leases import lease
+from ddpm_bench.scoring.given_files import check_given, given_weights
 from ddpm_bench.scoring.options import option_fields, score_keys
 
 
@@ -27,7 +29,11 @@ def arguments() -> argparse.Namespace:
         required=True,
         help="a folder, a dataset or an .npz",
     )
-    add("--weights", type=local_path, help="the network's; without it the published Inception's")
+    add(
+        "--weights",
+        type=local_path,
+        help="the network's; without it the published Inception's, which is downloaded once",
+    )
     add("--output", type=local_path, help="JSON file to write")
 
     add = options.add_argument_group("on its own").add_argument
@@ -85,7 +91,15 @@ def on_its_own(given: argparse.Namespace) -> None:
     chosen = score_keys(vars(given), given.weights, given.weights_sha256, given.weights_name)
     if len(given.reference) > 1:
         raise UserError("--reference is one folder or file: put the images in one folder")
-    from ddpm_bench.scoring.score_folders import DEFAULT_WEIGHTS, Request, report_scores
+    check_given(given.samples, given.reference[0])
+    weights = given_weights(chosen, given.weights)
+    with lease(1):
+        score_given(given, chosen, weights)
+
+
+def score_given(given: argparse.Namespace, chosen: Score, weights: Path) -> None:
+    """Score what is asked for, on the GPU that is leased."""
+    from ddpm_bench.scoring.score_folders import Request, report_scores
 
     request = Request(
         samples=given.samples,
@@ -93,7 +107,7 @@ def on_its_own(given: argparse.Namespace) -> None:
         split=given.split,
         images=given.images,
         keys=chosen,
-        weights=given.weights or DEFAULT_WEIGHTS,
+        weights=weights,
         save_reference=given.save_reference,
     )
     report_scores(request, given.output)
@@ -101,8 +115,11 @@ def on_its_own(given: argparse.Namespace) -> None:
 
 def main() -> None:
     given = arguments()
-    with lease(1):
-        on_its_own(given) if given.what is None else in_the_workflow(given)
+    if given.what is None:
+        on_its_own(given)
+    else:
+        with lease(1):
+            in_the_workflow(given)
 
 
 if __name__ == "__main__":

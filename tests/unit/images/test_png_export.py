@@ -83,3 +83,14 @@ def test_a_folder_without_samples_and_too_large_a_count_are_refused(tmp_path):
     write_set(tmp_path / "set", [2])
     with pytest.raises(UserError, match="--count 3: there are 2 images"):
         png_export.images_to_export([tmp_path / "set"], 3)
+
+
+@pytest.mark.parametrize(("split", "expected"), [("train", 3), ("eval", 2), ("all", 5)])
+def test_a_prepared_dataset_is_exported_by_split(tmp_path, split, expected):
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    np.save(tmp_path / "train.npy", images[:3])
+    np.save(tmp_path / "eval.npy", images[3:])
+    arrays, count = png_export.images_to_export([tmp_path], None, split)
+    assert count == expected
+    first = 3 if split == "eval" else 0
+    assert np.array_equal(np.concatenate(arrays), images[first : first + expected])

@@ -17,9 +17,9 @@ from ddpm_bench.config.scoring import Score
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.folders import read_images
 from ddpm_bench.scoring import score_folders
+from ddpm_bench.scoring.given_files import image_files
 from ddpm_bench.scoring.score_folders import (
     Request,
-    image_files,
     open_pictures,
     score_images,
     summary_lines,

@@ -9,17 +9,25 @@ from PIL import Image
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
-from ddpm_bench.images.sample_files import open_sample_file, samples_of
+from ddpm_bench.images.sample_files import dataset_files, open_sample_file, samples_of
 from ddpm_bench.records.layout import IMAGE_DIGITS
 
 
-def images_to_export(paths: list[Path], count: int | None) -> tuple[list[np.ndarray], int]:
-    """Open files and folders of samples; return their arrays and the number of images to write.
+def images_to_export(
+    paths: list[Path], count: int | None, split: str = "train"
+) -> tuple[list[np.ndarray], int]:
+    """Open files, folders of samples and prepared datasets; return arrays and the number of images.
 
-    Arrays are memory-mapped, uint8 [n, H, W, C] each; `count` None: all images. Raises UserError
-    where a folder holds no complete set, images differ in shape, or there are fewer than `count`.
+    Arrays are memory-mapped, uint8 [n, H, W, C] each; `count` None: all images; split: of a
+    dataset, train, eval or all. Raises UserError where a folder holds no complete set, images
+    differ in shape, or there are fewer than `count`.
     """
-    files = [file for path in paths for file in (samples_of(path) if path.is_dir() else [path])]
+    files = []
+    for path in paths:
+        if path.is_dir():
+            files += dataset_files(path, split) or samples_of(path)
+        else:
+            files.append(path)
     arrays = [open_sample_file(file) for file in files]
     for file, array in zip(files, arrays, strict=True):
         if array.shape[1:] != arrays[0].shape[1:]:

@@ -67,9 +67,20 @@ def samples_of(folder: Path) -> list[Path]:
     if not files:
         raise UserError(
             f"{folder}: holds no images-*.npy; give the folder of one set and checkpoint, "
-            "<experiment>/samples/<set>/step-<step>, or files"
+            "<experiment>/samples/<set>/step-<step>, of a dataset, datasets/<dataset>, or files"
         )
     return in_order(files)
+
+
+def dataset_files(folder: Path, split: str) -> list[Path]:
+    """Return the files of a split of a prepared dataset: train, eval, or all; [] of other folders.
+
+    Of `all`, training images come first.
+    """
+    files = {name: folder / f"{name}.npy" for name in ("train", "eval")}
+    if not all(file.is_file() for file in files.values()):
+        return []
+    return list(files.values()) if split == "all" else [files[split]]
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:

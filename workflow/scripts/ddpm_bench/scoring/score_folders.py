@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ddpm_bench.config.scoring import (
-    PUBLISHED_INCEPTION_FILE,
     PUBLISHED_INCEPTION_SHA256,
     FeatureStage,
     Score,
@@ -18,11 +17,10 @@ from ddpm_bench.config.scoring import (
     ScoreStage,
 )
 from ddpm_bench.config.versions import VERSIONS
-from ddpm_bench.data.file_listing import printable, walk
+from ddpm_bench.data.file_listing import printable
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import read_images
-from ddpm_bench.images.opening import is_image, suffixes
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.scores import METRICS
@@ -34,10 +32,10 @@ from ddpm_bench.scoring.features.references import (
     read_statistics,
     write_reference,
 )
+from ddpm_bench.scoring.given_files import drawn_samples, holds_images, image_files, is_prepared
 from ddpm_bench.scoring.metrics.all_metrics import References
 from ddpm_bench.scoring.score_samples import check_comparable, score
 
-DEFAULT_WEIGHTS = Path("resources", "inception", PUBLISHED_INCEPTION_FILE)
 NAMED_FILES = 5  # on the terminal; the record has all of them
 SPLITS = {"train": ("train",), "eval": ("eval",), "all": ("train", "eval")}
 
@@ -83,10 +81,10 @@ def score_images(request: Request) -> dict[str, Any]:
         write_reference(request.save_reference, against.reference)
     record = score(stage, samples, name, against, request.weights, run).record
     reference = str(request.reference)
-    if _is_prepared(request.reference):
+    if is_prepared(request.reference):
         reference += f" ({request.split})"
     sides = {"samples": name, "reference": reference, "fid_reference": reference}
-    folders = [path for path in (*request.samples, request.reference) if _holds_images(path)]
+    folders = [path for path in (*request.samples, request.reference) if holds_images(path)]
     left_out = [str(path) for folder in folders for path in image_files(folder)[1]]
     return record | sides | {"files_not_read": [printable(path) for path in left_out]}
 
@@ -115,39 +113,6 @@ def _stage(request: Request, count: int) -> ScoreStage:
 # Images
 
 
-def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the images below a folder, sorted, and the files that are not read.
-
-    Sub-folders are searched as `prepare` searches them: links are followed, and what has a name
-    that begins with a dot (such as copies in .ipynb_checkpoints) is not read. Raises UserError for
-    a folder that cannot be read or holds no images.
-    """
-    images, others = [], []
-    try:
-        for parts in sorted(walk(folder, hidden=True)):
-            path = folder.joinpath(*parts)
-            if not any(part.startswith(".") for part in parts):
-                (images if is_image(path) else others).append(path)
-            elif path.suffix.lower() in suffixes():
-                others.append(path)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; it is to be scored") from None
-    if not images:
-        known = ", ".join(sorted(suffixes()))
-        raise UserError(f"{folder}: holds no images ({known}); name another folder")
-    return images, others
-
-
-def _drawn_samples(folder: Path) -> list[Path]:
-    """Return the files of a folder of the workflow's samples; none of any other folder."""
-    return sorted(folder.glob("images-*.npy")) if folder.is_dir() else []
-
-
-def _holds_images(path: Path) -> bool:
-    """Return whether a path is a folder that is searched for image files."""
-    return path.is_dir() and not _is_prepared(path) and not _drawn_samples(path)
-
-
 def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     """Open the images of folders and .npy files, in the order given: uint8 [N, H, W, C] each.
 
@@ -158,7 +123,7 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: is neither a folder nor a file; give an existing one")
-        if drawn := _drawn_samples(path):
+        if drawn := drawn_samples(path):
             arrays += open_samples(drawn, 1)
         elif path.is_dir():
             arrays.append(read_images(image_files(path)[0], run.cpus))
@@ -177,18 +142,13 @@ def open_pictures(paths: Sequence[Path], run: ScoreRun) -> list[np.ndarray]:
 # References
 
 
-def _is_prepared(path: Path) -> bool:
-    """Return whether a folder is a prepared dataset."""
-    return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
-
-
 def _references_of(
     request: Request, stage: ScoreStage, samples: list[np.ndarray], name: str, run: ScoreRun
 ) -> References:
     """Return the references of a request; a prepared dataset has training and held-out images."""
     if request.reference.suffix == ".npz":
         return _stored(request, stage)
-    if _is_prepared(request.reference):
+    if is_prepared(request.reference):
         splits = {
             split: open_images([request.reference / f"{split}.npy"]) for split in ("train", "eval")
         }
