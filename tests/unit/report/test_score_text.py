@@ -80,6 +80,14 @@ def test_a_known_share_of_memorised_samples_is_printed(tmp_path):
     assert "memorised" not in text_of(tmp_path / "none", memorised_share=None)
 
 
+def test_scores_of_before_the_interval_of_chance_are_read(tmp_path):
+    record = score(0.5)
+    for name in ("memorised_chance_low", "memorised_chance_high", "images_heldout"):
+        del record[name]
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, record)
+    assert "memorised" not in score_text.score_table(evaluation_of(tmp_path))
+
+
 def test_a_table_of_large_values_fits_a_terminal(tmp_path):
     large = {"fid": 175.25, "fid_std": 12.34, "is_mean": 11.24, "kid_mean": -0.00012}
     text = text_of(tmp_path, every=75_000, **INCEPTION, **large)

@@ -37,7 +37,7 @@ from ddpm_bench.report.tables.score_tables import (
 from ddpm_bench.report.text import counts, number
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
-ROOM_OF_LABEL = 0.13  # share of the height
+ROOM_OF_LABEL = 0.12  # share of the height
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -198,12 +198,15 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
         make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if lowest >= 0 else -np.inf))
+    from_zero = axes.get_yscale() == "linear" and metric.never_negative
+    if from_zero:
+        axes.set_ylim(bottom=0)
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(np.array(axes.get_ylim()))
     room = 0.2 * (high - low)
     low, high = (low - room, high) if metric.lower_is_better else (low, high + room)
     axes.set_ylim(*transform.inverted().transform(np.array([low, high])))
-    if axes.get_yscale() == "linear" and metric.never_negative:
+    if from_zero:
         axes.set_ylim(bottom=0)
     elif axes.get_yscale() == "linear" and low < 0 < high:
         axes.axhline(0, color="0.4", linewidth=1.2, zorder=1)
@@ -274,13 +277,13 @@ def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: Horizont
     """Write value and step of the best checkpoint on the side where no curve is."""
     across = best[against.column] / axes.get_xlim()[1]
     std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
-    away = -1 if metric.lower_is_better else 1
+    away, points = -1 if metric.lower_is_better else 1, 15
     if away < 0 and not leaves_room_below(axes, best[metric.column] - std):
-        away = 1
+        away, points = 1, 42  # farther from the curve, which falls to its best
     axes.annotate(
         value_at(best, metric, against),
         (best[against.column], best[metric.column] + away * std),
-        xytext=(0, 15 * away),
+        xytext=(0, points * away),
         textcoords="offset points",
         ha="left" if across < 0.15 else "right" if across > 0.85 else "center",
         va="top" if away < 0 else "bottom",
