@@ -41,6 +41,7 @@ PROGRAMS = {
     "thin": ["thin.py"],
     "plot": [
         "plot_scores.py",
+        "plot_first_scores.py",
         "plot_loss.py",
         "plot_samples.py",
         "plot_closest_pairs.py",

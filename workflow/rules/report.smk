@@ -84,26 +84,12 @@ rule plot_scores:
             subcategory="{experiment}",
             labels={"shows": "FID"},
         ),
-        fid_first=report(
-            f"{RESULTS}/{{experiment}}/report/FID_vs_TrainingSteps_First25.png",
-            caption="../report/fid.rst",
-            category="Scores",
-            subcategory="{experiment}",
-            labels={"shows": "FID, first 25 checkpoints"},
-        ),
         isc=report(
             f"{RESULTS}/{{experiment}}/report/IS_vs_TrainingSteps.png",
             caption="../report/is.rst",
             category="Scores",
             subcategory="{experiment}",
             labels={"shows": "IS"},
-        ),
-        isc_first=report(
-            f"{RESULTS}/{{experiment}}/report/IS_vs_TrainingSteps_First25.png",
-            caption="../report/is.rst",
-            category="Scores",
-            subcategory="{experiment}",
-            labels={"shows": "IS, first 25 checkpoints"},
         ),
         kid=report(
             f"{RESULTS}/{{experiment}}/report/KID_vs_TrainingSteps.png",
@@ -145,6 +131,40 @@ rule plot_scores:
         folder=subpath(output.fid, parent=True),
     shell:
         "exec with_log {log:q} plot_scores.py --what {params.what:q} --evaluation {input:q}"
+        " --output-dir {params.folder:q}"
+
+
+rule plot_first_scores:
+    """Draw FID and IS of the first 25 checkpoints, where there are more."""
+    input:
+        rules.collect.output.evaluation,
+    output:
+        fid=report(
+            f"{RESULTS}/{{experiment}}/report/FID_vs_TrainingSteps_First25.png",
+            caption="../report/fid.rst",
+            category="Scores",
+            subcategory="{experiment}",
+            labels={"shows": "FID, first 25 checkpoints"},
+        ),
+        isc=report(
+            f"{RESULTS}/{{experiment}}/report/IS_vs_TrainingSteps_First25.png",
+            caption="../report/is.rst",
+            category="Scores",
+            subcategory="{experiment}",
+            labels={"shows": "IS, first 25 checkpoints"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_first_scores/{{experiment}}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=small_job_mb,
+        runtime=small_job_minutes,
+    params:
+        what=lambda wildcards: stages.score_figures_stage(CONFIG, "plot", [wildcards.experiment]),
+        folder=subpath(output.fid, parent=True),
+    shell:
+        "exec with_log {log:q} plot_first_scores.py --what {params.what:q} --evaluation {input:q}"
         " --output-dir {params.folder:q}"
 
 

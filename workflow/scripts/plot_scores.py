@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ddpm_bench.cli import keys, parser, run
 from ddpm_bench.config.published import ScoreFiguresStage
-from ddpm_bench.report.figures.score_figures import score_figures
+from ddpm_bench.records.layout import FIRST_FIGURES
+from ddpm_bench.report.figures.score_figures import has_more_than_the_first, score_figures
 from ddpm_bench.report.figures.style import save_figure
 from ddpm_bench.report.tables.score_tables import EVALUATION_COLUMNS, read_table
 
@@ -25,6 +26,10 @@ def main() -> None:
     evaluation = read_table(given.evaluation, EVALUATION_COLUMNS)
     for name, figure in score_figures(evaluation, given.what.published):
         save_figure(figure, given.output_dir / name)
+    if not has_more_than_the_first(evaluation):
+        # Of earlier results: no target any more, and nothing would draw them anew.
+        for name in FIRST_FIGURES:
+            (given.output_dir / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

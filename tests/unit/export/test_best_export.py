@@ -218,6 +218,15 @@ def test_where_keep_removed_the_best_the_next_is_exported_and_the_card_says_so(t
     assert read_json(study.best / "scores.json")["better_but_removed_by_keep"] == [10]
 
 
+def test_of_equal_checkpoints_the_earliest_is_exported_and_the_card_says_so(tmp_path):
+    study = Study(tmp_path)
+    assert study.export({10: 5.0, 20: 5.0}).step == 10
+    card = " ".join((study.best / "README.md").read_text().split())
+    assert "As good by it: 1 other checkpoint; of equal ones the earliest is exported." in card
+    study.export({10: 5.0, 20: 9.0})
+    assert "As good by it" not in (study.best / "README.md").read_text()
+
+
 def test_damaged_weights_are_not_exported(tmp_path):
     study = Study(tmp_path)
     study.weights(10).write_bytes(b"something else")

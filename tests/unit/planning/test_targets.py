@@ -10,6 +10,7 @@ from places import REPOSITORY
 
 from ddpm_bench.config.loading import check_config
 from ddpm_bench.planning import targets
+from ddpm_bench.records import layout
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 
@@ -83,3 +84,17 @@ def test_names_with_dots_are_told_apart_in_one_file_name():
     found = re.fullmatch(rf"({pattern})\.({pattern})\.png", "a.b.c.png")
     assert found.groups() == ("a.b", "c")
     assert re.fullmatch(targets.alternatives([]), "a") is None
+
+
+def test_the_first_checkpoints_have_figures_only_where_there_are_more():
+    raw = copy.deepcopy(DEMO)
+    digits = raw["experiments"]["digits"]
+    digits["train"] |= {"steps": 2500, "checkpoint_every": 100}
+    digits["samples"] = {"a": {"images": 64, "checkpoints": "all"}}
+    assert targets.score_figures(check_config(raw), "digits") == layout.SCORE_FIGURES
+    digits["train"]["steps"] = 2600
+    made = targets.targets(check_config(raw))
+    for name in layout.FIRST_FIGURES:
+        assert f"results/digits/report/{name}" in made
+    digits["scores"] = {}
+    assert targets.score_figures(check_config(raw), "digits") == layout.SCORE_FIGURES

@@ -38,8 +38,16 @@ def test_the_figure_has_the_shares_below_the_closest_held_out_images():
     found = distances([1, 2, 3, 50, 60, 70, 80, 90], [0] * 8, heldout)
     figure = closest_pairs.closest_figure(found, [], "inception", "T")
     written = texts(figure.axes[0]).replace("\n", " ")
-    assert "5% of the held-out images and 37.5% of the generated ones" in written
+    assert "37.5% of the generated images are left of the line" in written
+    assert "5% are expected, and 0.0% to 25.0% in 95 of 100 cases" in written
     assert "distance to the nearest training image (Inception features)" in written
+
+
+def test_few_held_out_images_give_no_line_and_the_number_that_does():
+    figure = closest_pairs.closest_figure(distances([1, 2], [0] * 2, range(1, 19)), [], "x", "T")
+    (axes,) = figure.axes
+    assert "Only 18 images are held out of training: from 19 on" in texts(axes).replace("\n", " ")
+    assert not axes.lines
 
 
 def test_without_held_out_images_only_the_generated_are_drawn():

@@ -17,7 +17,7 @@ from fake_results import (
 from PIL import Image
 from places import SCRIPTS
 
-from ddpm_bench.records.layout import SCORE_FIGURES
+from ddpm_bench.records.layout import FIRST_FIGURES, SCORE_FIGURES
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.figures import score_figures
 from ddpm_bench.report.figures.style import DPI, save_figure
@@ -178,10 +178,11 @@ def test_first25_has_the_first_25_checkpoints(tmp_path):
     write_scores(tmp_path, checkpoints=75, every=1000, samples=("a", "b"))
     early = score_figures.first_checkpoints(evaluation_of(tmp_path))
     assert sorted(early["training_step"].unique()) == list(range(1000, 26_000, 1000))
-    drawn = dict(score_figures.score_figures(evaluation_of(tmp_path)))
-    assert tuple(drawn) == SCORE_FIGURES
+    drawn = dict(score_figures.first_figures(evaluation_of(tmp_path)))
+    assert tuple(drawn) == FIRST_FIGURES
     (axes,) = drawn["FID_vs_TrainingSteps_First25.png"].axes
     assert curve_points(axes) == 2 * 25
+    drawn = dict(score_figures.score_figures(evaluation_of(tmp_path)))
     (axes,) = drawn["FID_vs_TrainingSteps.png"].axes
     assert curve_points(axes) == 2 * 75
 
@@ -217,9 +218,41 @@ def test_negative_kid_is_drawn_on_a_linear_axis_that_shows_zero(tmp_path):
 def test_a_warning_is_printed_under_its_panel_only(tmp_path):
     write_scores(tmp_path, name="classifier")
     write_scores(tmp_path, name="inception", **INCEPTION, warning=SMALL_REFERENCE)
-    first, *_, second = fid_figure(evaluation_of(tmp_path)).axes
+    first, kid, fid = fid_figure(evaluation_of(tmp_path)).axes
     assert "Warning" not in texts(first)
-    assert SMALL_REFERENCE in texts(second).replace("\n", " ")
+    assert SMALL_REFERENCE in texts(fid).replace("\n", " ")
+    assert "Warning" not in texts(kid)  # which the warning advises to read
+
+
+def test_equal_values_are_starred_alike_and_not_at_all_where_nothing_is_worse(tmp_path):
+    for step, (fid, precision) in enumerate([(9.0, 1.0), (7.5, 1.0), (7.5, 1.0)], start=1):
+        record = score(0.5, fid=fid, precision=precision)
+        write_score(tmp_path, "digits", "dpm20", "classifier", 300 * step, record)
+    evaluation = evaluation_of(tmp_path)
+    (axes,) = fid_figure(evaluation).axes
+    (stars,) = (line for line in axes.lines if line.get_marker() == "*")
+    assert list(stars.get_xdata()) == [600, 900]
+    (axes,) = score_figures.score_figure(evaluation, [METRICS["precision"]], "P").axes
+    assert not any(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "*")
+    assert "all equal: 1 at step 300" in texts(axes) and "★" not in texts(axes)
+
+
+@pytest.mark.parametrize("column", [name for name in METRICS if name != "kid_mean"])
+def test_axes_of_what_cannot_be_negative_begin_at_zero(tmp_path, column):
+    for step, value in ((300, 0.9), (600, 0.5), (900, 0.2)):
+        record = score(0.5, **{column: value}, fid_std=0.3)
+        write_score(tmp_path, "digits", "dpm20", "classifier", step, record)
+    (axes,) = score_figures.score_figure(evaluation_of(tmp_path), [METRICS[column]], "T").axes
+    assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 0.9
+
+
+def test_the_share_of_memorised_images_has_the_interval_of_chance(tmp_path):
+    write_scores(tmp_path)
+    figure = score_figures.score_figure(evaluation_of(tmp_path), score_figures.MEMORISING, "M")
+    assert [axes.get_ylim()[0] for axes in figure.axes] == [0, 0]
+    assert "0.05 expected, 0.023 to 0.082 by chance (95%)" in texts(figure.axes[1])
+    (band,) = figure.axes[1].patches
+    assert (band.get_y(), band.get_height()) == pytest.approx((0.023, 0.059))
 
 
 @pytest.mark.parametrize("checkpoints, every", [(1, 300), (4, 300), (10, 7500), (75, 1000)])
@@ -238,6 +271,10 @@ def test_all_figures_are_there_and_the_same_bytes_from_another_process(tmp_path)
     write_scores(tmp_path, checkpoints=5, samples=("a", "b"))
     evaluation = evaluation_of(tmp_path)
     score_tables.write_table(tmp_path / "t.csv", evaluation)
+    program("plot_scores", "--evaluation", tmp_path / "t.csv", "--output-dir", tmp_path / "drawn")
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(SCORE_FIGURES)
+    # Of twenty-five checkpoints or fewer there is no figure of the first: an earlier one goes.
+    (tmp_path / "drawn" / FIRST_FIGURES[0]).write_bytes(b"of more checkpoints")
     program("plot_scores", "--evaluation", tmp_path / "t.csv", "--output-dir", tmp_path / "drawn")
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == set(SCORE_FIGURES)
     name, figure = next(score_figures.score_figures(evaluation))

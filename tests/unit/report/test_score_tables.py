@@ -19,6 +19,14 @@ def evaluation_of(results: Path, experiment: str = "digits"):
     return score_tables.evaluation_table(files, experiment=experiment, dataset="digits-16")
 
 
+def test_the_best_by_a_metric_has_the_warnings_about_it_alone(tmp_path):
+    warning = "FID: few images: read KID; precision, recall: against 50 images noise, too"
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, score(0.5, warning=warning))
+    best = score_tables.best_scores(evaluation_of(tmp_path)).set_index("metric")["warning"]
+    assert best["fid"] == "FID: few images: read KID" and best["kid_mean"] == ""
+    assert best["recall"] == "precision, recall: against 50 images noise, too"
+
+
 def best_step(best, metric: str) -> int:
     (step,) = best.loc[best["metric"] == metric, "training_step"]
     return step

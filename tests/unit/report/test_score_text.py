@@ -32,6 +32,15 @@ def test_the_best_of_each_column_is_starred(tmp_path):
     assert early.index("0.50*") == late.index("0.25")
 
 
+def test_equal_values_share_the_star_and_where_all_are_equal_nothing_has_one(tmp_path):
+    for step, (fid, recall) in enumerate([(9.0, 1.0), (7.5, 1.0), (7.5, 1.0)], start=1):
+        record = score(0.5, fid=fid, fid_std=0.5, recall=recall)
+        write_score(tmp_path, "digits", "dpm20", "classifier", 300 * step, record)
+    text = score_text.score_table(evaluation_of(tmp_path))
+    assert text.count("7.50 ± 0.50*") == 2 and "9.00 ± 0.50*" not in text
+    assert "1.000*" not in text
+
+
 def test_feature_space_counts_and_warnings_are_named(tmp_path):
     changed = {**INCEPTION, "feature_space": "inception-mine"}
     text = text_of(tmp_path, **changed, warning=SMALL_REFERENCE)
@@ -66,8 +75,17 @@ def test_repeated_channels_have_a_note(tmp_path):
 def test_a_known_share_of_memorised_samples_is_printed(tmp_path):
     write_scores(tmp_path, checkpoints=2)
     text = score_text.score_table(evaluation_of(tmp_path))
-    assert "memorised: 5.3% to 5.9% of samples are closer to a training image than" in text
+    assert "memorised: 5.3% to 5.9% are nearer to training images than" in text
+    assert "95% of held-out ones; chance: 2.3% to 8.2%\n" in f"{text}\n"
     assert "memorised" not in text_of(tmp_path / "none", memorised_share=None)
+
+
+def test_scores_of_before_the_interval_of_chance_are_read(tmp_path):
+    record = score(0.5)
+    for name in ("memorised_chance_low", "memorised_chance_high", "images_heldout"):
+        del record[name]
+    write_score(tmp_path, "digits", "dpm20", "classifier", 300, record)
+    assert "memorised" not in score_text.score_table(evaluation_of(tmp_path))
 
 
 def test_a_table_of_large_values_fits_a_terminal(tmp_path):

@@ -13,7 +13,10 @@ KERNEL = {"kid_mean", "kid_std", "kid_subset_size"}
 INCEPTION = {"is_mean", "is_std"}
 MANIFOLDS = {"precision", "recall"}
 DENSITY = {"density", "coverage"}
-MEMORISING = {"nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share"}
+MEMORISING = {
+    *("nearest_generated", "nearest_heldout", "closer_than_heldout", "images_heldout"),
+    *("memorised_share", "memorised_chance_low", "memorised_chance_high"),
+}
 
 
 def points(seed: int, count: int, spread: float) -> np.ndarray:
@@ -49,7 +52,7 @@ def test_every_score_is_measured_where_there_is_all_that_it_needs():
 
 def missing_scores(logits=True, reference=reference_of, fid=reference_of, train=True, heldout=True):
     """Return the names of scores that are None, and the warnings, if some sides are missing."""
-    real = points(1, 60, 1.0)
+    real = points(1, 200, 1.0)
     measured = measure(
         points(0, 50, 1.0),
         points(5, 50, 2.0) if logits else None,
@@ -81,7 +84,8 @@ def test_published_statistics_of_fid_leave_the_other_scores_as_they_are():
 
 def test_without_held_out_images_only_the_distance_to_training_images_stands():
     missing, measured = missing_scores(heldout=False)
-    assert missing == MEMORISING - {"nearest_generated"}
+    assert missing == MEMORISING - {"nearest_generated", "images_heldout"}
+    assert measured.scores["images_heldout"] == 0
     assert len(measured.nearest.heldout_distance) == 0
 
 
@@ -105,7 +109,7 @@ def test_fid_is_of_the_second_pass_and_the_rest_of_the_first():
 
 
 def test_no_resamples_are_no_deviation():
-    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 30, 1.0), fid_bootstrap=0)
+    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 200, 1.0), fid_bootstrap=0)
     assert scores["fid_std"] is None and scores["fid"] is not None and warnings == []
 
 
@@ -146,9 +150,9 @@ def test_few_samples_give_nulls_with_a_reason_and_never_a_crash(generated, missi
 
 def _words_of(missing):
     words = {
-        "fid": "FID needs 2",
-        "kid_mean": "KID needs 2",
-        "is_mean": "IS in 10 parts",
+        "fid": "FID: needs 2",
+        "kid_mean": "KID: needs 2",
+        "is_mean": "IS: its 10 parts",
         "recall": "prc_neighborhood",
     }
     return [word for name, word in words.items() if name in missing]
@@ -158,7 +162,10 @@ def test_a_reference_smaller_than_a_neighbourhood_has_no_density():
     scores, warnings = scores_of(points(0, 40, 1.0), points(1, 5, 1.0))
     assert (scores["density"], scores["coverage"]) == (None, None)
     assert scores["precision"] is not None
-    assert any("more than density_neighborhood = 5" in warning for warning in warnings)
+    assert any(
+        "density, coverage: need more than density_neighborhood = 5" in warning
+        for warning in warnings
+    )
 
 
 BROKEN = points(0, 40, 1.0)
@@ -195,7 +202,7 @@ def test_features_that_are_not_finite_are_refused_with_their_side(given, named):
 def test_a_score_that_overflows_is_null_and_the_others_stand():
     scores, warnings = scores_of(points(0, 40, 1e17), points(1, 30, 1e17))
     assert scores["kid_mean"] is None and scores["fid"] > 0
-    assert any("kid_mean is left out" in warning for warning in warnings)
+    assert any("KID: kid_mean is left out" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(
@@ -208,5 +215,44 @@ def test_a_score_that_overflows_is_null_and_the_others_stand():
 )
 def test_a_side_of_fewer_images_than_dimensions_warns_of_a_biased_fid(generated, real, said):
     _, warnings = scores_of(points(0, generated, 1.0), points(1, real, 1.0), isc_splits=2)
-    assert "; ".join(warnings).startswith(said)
-    assert bool(said) == ("FID is biased upwards" in "; ".join(warnings))
+    of_fid = [warning for warning in warnings if warning.startswith("FID: ")]
+    assert of_fid == ([f"FID: {said}: it is biased upwards, read KID"] if said else [])
+
+
+def test_few_reference_images_have_a_warning_where_noise_scores_well():
+    few = "images noise, too, may score well; take 200 or more"
+    _, warnings = scores_of(points(0, 250, 1.0), points(1, 199, 1.0))
+    assert warnings == [
+        f"precision, recall: against 199 {few}",
+        f"density, coverage: against 199 {few}",
+    ]
+    _, warnings = scores_of(points(0, 40, 1.0), points(1, 200, 1.0), density_neighborhood=6)
+    assert warnings == [
+        "density, coverage: against 200 images noise, too, may score well; take 240 or more"
+    ]
+
+
+def test_images_that_occur_more_than_k_times_have_a_warning():
+    generated, real = points(0, 240, 1.0), np.repeat(points(1, 40, 1.0), 6, axis=0)
+    scores, warnings = scores_of(generated, real)
+    assert max(scores["precision"], scores["density"], scores["coverage"]) < 0.2
+    said = (
+        "100% of the reference images occur more than {} times, which leaves them no "
+        "neighbourhood: too low"
+    )
+    assert warnings == [
+        f"precision, recall: {said.format(3)}",
+        f"density, coverage: {said.format(5)}",
+    ]
+    _, warnings = scores_of(np.repeat(generated[:60], 4, axis=0), points(1, 240, 1.0))
+    assert [warning.partition(" occur")[0] for warning in warnings] == [
+        "precision, recall: 100% of the generated images"
+    ]
+
+
+def test_few_held_out_images_are_the_reason_of_a_missing_share():
+    against = reference_of(points(1, 200, 1.0))
+    sides = References(against, against, points(1, 200, 1.0), points(6, 5, 1.0))
+    measured = measure(points(0, 200, 1.0), None, sides, ScoreSettings())
+    assert measured.scores["memorised_share"] is None
+    assert measured.warnings == ["memorised share: needs 19 held-out images; there are 5"]

@@ -10,7 +10,8 @@ from torch_fidelity.metric_prc import (
 )
 
 from ddpm_bench.scoring.metrics import manifolds, neighbours
-from ddpm_bench.scoring.metrics.manifolds import precision_and_recall
+from ddpm_bench.scoring.metrics.all_metrics import FEWEST_FOR_MANIFOLDS
+from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
 
 
 def points(seed: int, count: int, spread: float) -> np.ndarray:
@@ -23,6 +24,30 @@ def way(request, monkeypatch):
     if request.param == "blocks":
         monkeypatch.setattr(manifolds, "LARGEST_MATRIX", 10)
         monkeypatch.setattr(neighbours, "BLOCK_BYTES", 5000)
+
+
+def clusters(seed: int, count: int, dimensions: int, inner: int) -> np.ndarray:
+    """Return images of ten classes, each around an own plane of `inner` dimensions: float32."""
+    classes, random = np.random.default_rng(7), np.random.default_rng(seed)
+    centres = classes.normal(size=(10, dimensions))
+    planes = classes.normal(size=(10, inner, dimensions)) / inner**0.5
+    label = random.integers(0, 10, count)
+    within = np.einsum("ni,nid->nd", random.normal(size=(count, inner)), planes[label])
+    return (centres[label] + within + 0.1 * random.normal(size=within.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("dimensions", "inner"), [(64, 5), (64, 20), (2048, 20)])
+def test_noise_is_precise_against_few_images_and_no_more_from_two_hundred_on(dimensions, inner):
+    """FEWEST_FOR_MANIFOLDS of all_metrics; recall of noise falls at no count."""
+    many = clusters(0, FEWEST_FOR_MANIFOLDS, dimensions, inner)
+    noise = np.random.default_rng(2).normal(many.mean(0), many.std(0), (100, dimensions))
+    noise = noise.astype(np.float32)
+    assert precision_and_recall(noise, many[:12], 3)[0] > 0.2
+    precision, recall = precision_and_recall(noise, many, 3)
+    assert precision < 0.05 and recall > 0.4
+    assert max(density_and_coverage(noise, many, 5)) < 0.05
+    fresh = clusters(1, 100, dimensions, inner)
+    assert precision_and_recall(fresh, many, 3)[0] > 0.7
 
 
 @pytest.mark.parametrize("neighborhood", [1, 3])

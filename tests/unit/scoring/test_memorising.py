@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from ddpm_bench.records.memorised_share import chance_interval, memorised_share
+from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.metrics import neighbours
 from ddpm_bench.scoring.metrics.memorising import (
     closer_than_heldout,
@@ -19,9 +21,8 @@ def images(seed: int, count: int) -> np.ndarray:
 
 
 def scores_of(generated: np.ndarray) -> dict:
-    return memorising_scores(
-        nearest_training_images(generated, images(0, TRAIN), images(1, HELD_OUT))
-    )
+    found = nearest_training_images(generated, images(0, TRAIN), images(1, HELD_OUT))
+    return memorising_scores(found)[0]
 
 
 def test_new_images_are_as_near_to_training_images_as_held_out_ones():
@@ -29,6 +30,35 @@ def test_new_images_are_as_near_to_training_images_as_held_out_ones():
     assert scores["closer_than_heldout"] == pytest.approx(0.5, abs=0.04)
     assert scores["memorised_share"] == pytest.approx(0.05, abs=0.025)
     assert scores["nearest_generated"] == pytest.approx(scores["nearest_heldout"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("generated", "heldout"), [(64, 19), (500, 20), (500, 37), (300, 359), (30, 100), (2000, 250)]
+)
+def test_the_share_is_five_percent_by_chance_in_the_interval_beside_it(generated, heldout):
+    random, draws = np.random.default_rng(0), 1000
+    shares = np.array(
+        [memorised_share(random.random(generated), random.random(heldout)) for _ in range(draws)]
+    )
+    assert shares.mean() == pytest.approx(0.05, abs=4 * shares.std() / draws**0.5)
+    low, high = chance_interval(generated, heldout)
+    assert 0.94 < ((low <= shares) & (shares <= high)).mean() < 0.99
+    assert (shares > high).mean() < 0.04
+
+
+@pytest.mark.parametrize("heldout", [1, 5, 18])
+def test_too_few_held_out_images_give_no_share_with_the_reason(heldout):
+    far = np.ones(30, np.float32)
+    scores, reasons = memorising_scores(Nearest(far, np.zeros(30, int), far[:heldout]))
+    assert scores["memorised_share"] is None and scores["memorised_chance_high"] is None
+    assert scores["closer_than_heldout"] == 0.5 and scores["images_heldout"] == heldout
+    assert reasons == [f"needs 19 held-out images; there are {heldout}"]
+
+
+def test_the_interval_for_fifty_thousand_images_is_that_of_their_share():
+    low, high = chance_interval(50_000, 10_000)
+    spread = (0.05 * 0.95 * (1 / 50_000 + 1 / 10_000)) ** 0.5
+    assert (low, high) == pytest.approx((0.05 - 1.96 * spread, 0.05 + 1.96 * spread), abs=2e-4)
 
 
 def test_copies_of_training_images_are_found_all():

@@ -24,6 +24,7 @@ class Winner:
     weights: Path  # whose sha256 the manifest names
     sha256: str
     candidates: int  # number of checkpoints that it is the best of
+    equal: int  # number of other checkpoints with the same value
     # Rows of better ones, best first, whose weights `keep` had removed before this score.
     passed_over: list[pd.Series]
 
@@ -64,7 +65,10 @@ def winner(keys: Experiment, evaluation: pd.DataFrame, manifests: list[Path]) ->
             continue
         weights = checkpoint_file(manifest, step, sigma_rel)
         sha256 = checkpoint_entry(manifest, step, sigma_rel)["sha256"]
-        return Winner(row, metric, sigma_rel, manifest, weights, sha256, len(ranked), passed_over)
+        equal = int((ranked[metric.column] == row[metric.column]).sum()) - 1
+        return Winner(
+            row, metric, sigma_rel, manifest, weights, sha256, len(ranked), equal, passed_over
+        )
     return None
 
 

@@ -15,6 +15,7 @@ from ddpm_bench.config.dataset import Dataset
 from ddpm_bench.config.experiment import Config, Experiment
 from ddpm_bench.config.training import Train
 from ddpm_bench.export.best_checkpoint import Winner, passed_over_texts
+from ddpm_bench.records.score_warnings import warnings_about
 from ddpm_bench.records.scores import METRICS, feature_space_label
 from ddpm_bench.report.tables.score_tables import metric_label
 from ddpm_bench.report.text import counts, value_text
@@ -168,6 +169,11 @@ def reservations(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
         f"The checkpoint is the best of {best.candidates} by this very score, which flatters it a "
         "little."
     )
+    if best.equal:
+        yield (
+            f"As good by it: {best.equal} other checkpoint{'s' if best.equal > 1 else ''}; of "
+            "equal ones the earliest is exported."
+        )
     fids = {metric_label(row, METRICS["fid"]) for _, row in scores.iterrows()}
     yield f"{' and '.join(sorted(fids))}: compare with no FID of another kind."
     if (scores["feature_space"] == "classifier").any():
@@ -176,7 +182,7 @@ def reservations(best: Winner, scores: pd.DataFrame) -> Iterator[str]:
             "published number compares with them."
         )
     yield from (f"Better, but gone: {text}." for text in passed_over_texts(best))
-    yield from (f"Warning: {text}" for text in scores["warning"].unique() if text)
+    yield from (f"Warning: {text}." for text in warnings_about(scores["warning"]))
 
 
 def limits_paragraph(dataset: str, images: dict[str, Any]) -> str:

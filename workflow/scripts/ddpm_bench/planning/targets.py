@@ -12,6 +12,8 @@ from ddpm_bench.planning.loss_groups import loss_groups
 from ddpm_bench.records import layout
 from ddpm_bench.records.layout import (
     EVALUATION,
+    FIRST_CHECKPOINTS,
+    FIRST_FIGURES,
     LOSS_FIGURE,
     RECONSTRUCTION_FIGURES,
     SAMPLER_FILES,
@@ -41,7 +43,7 @@ def targets(config: Config) -> list[str]:
         if jobs.sweep_of(config, experiment) is not None:
             files += member_files(config, experiment)
             continue
-        figures = (LOSS_FIGURE, SCHEDULE_FIGURE, *SCORE_FIGURES)
+        figures = (LOSS_FIGURE, SCHEDULE_FIGURE, *score_figures(config, experiment))
         files += [layout.report_file(results, experiment, name) for name in figures]
         if keys.keep is not None:
             files.append(Path(jobs.thinned(config, experiment)))
@@ -52,6 +54,17 @@ def targets(config: Config) -> list[str]:
         if keys.samples and keys.scores:
             files += [layout.report_file(results, experiment, name) for name in SAMPLER_FILES]
     return [str(file) for file in files]
+
+
+def score_figures(config: Config, experiment: str) -> tuple[str, ...]:
+    """Return the names of the figures of an experiment's scores.
+
+    Those of the first checkpoints are among them where more are scored.
+    """
+    steps = {step for steps in jobs.asked_steps(config, experiment).values() for step in steps}
+    if len(steps) > FIRST_CHECKPOINTS and config.trainings[experiment].scores:
+        return (*SCORE_FIGURES, *FIRST_FIGURES)
+    return SCORE_FIGURES
 
 
 def sweep_files(config: Config, sweep: str) -> list[Path]:
@@ -86,7 +99,7 @@ def pictures_of_autoencoder(config: Config, autoencoder: str) -> list[Path]:
     """Return the figures of an autoencoder, including those of its scores."""
     names = [LOSS_FIGURE, *RECONSTRUCTION_FIGURES]
     if config.autoencoders[autoencoder].scores:
-        names += SCORE_FIGURES
+        names += score_figures(config, autoencoder)
     return [layout.report_file(config.results_dir, autoencoder, name) for name in names]
 
 

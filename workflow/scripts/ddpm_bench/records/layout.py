@@ -53,14 +53,15 @@ EVALUATION, BEST_SCORES = "evaluation_results.csv", "best_scores.csv"
 LOSS_FIGURE, SCHEDULE_FIGURE = "loss.png", "schedule.png"
 SCORE_FIGURES = (
     "FID_vs_TrainingSteps.png",
-    "FID_vs_TrainingSteps_First25.png",
     "IS_vs_TrainingSteps.png",
-    "IS_vs_TrainingSteps_First25.png",
     "KID_vs_TrainingSteps.png",
     "PrecisionRecall_vs_TrainingSteps.png",
     "DensityCoverage_vs_TrainingSteps.png",
     "Memorising_vs_TrainingSteps.png",
 )
+# Of the first checkpoints, where there are more.
+FIRST_CHECKPOINTS = 25
+FIRST_FIGURES = ("FID_vs_TrainingSteps_First25.png", "IS_vs_TrainingSteps_First25.png")
 RECONSTRUCTION_FIGURES = ("reconstructions.png", "Codebooks_vs_TrainingSteps.png")
 SAMPLER_FILES = (
     "Quality_vs_SecondsPerImage.png",

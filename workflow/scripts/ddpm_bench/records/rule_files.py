@@ -21,6 +21,7 @@ from ddpm_bench.records.layout import (
     EVALUATION,
     FEATURES,
     FETCHED,
+    FIRST_FIGURES,
     GRID,
     IMAGE_DIGITS,
     INCEPTION_WEIGHTS,
@@ -87,6 +88,7 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "score": (SCORE, NEAREST),
         "collect": with_names(REPORT, (EVALUATION, BEST_SCORES)),
         "plot_scores": with_names(REPORT, SCORE_FIGURES),
+        "plot_first_scores": with_names(REPORT, FIRST_FIGURES),
         "plot_loss": with_names(REPORT, (LOSS_FIGURE,)),
         "plot_schedule": with_names(REPORT, (SCHEDULE_FIGURE,)),
         "plot_samples": with_names(
@@ -157,6 +159,7 @@ OTHER_JOBS: Mapping[str, str] = MappingProxyType(
         "collect": "{experiment}",
         "thin": "{experiment}",
         "plot_scores": "{experiment}",
+        "plot_first_scores": "{experiment}",
         "plot_loss": "{experiment}",
         "plot_schedule": "{experiment}",
         "plot_reconstructions": "{autoencoder}",

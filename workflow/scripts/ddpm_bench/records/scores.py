@@ -29,11 +29,14 @@ class ScoreRecord(JsonRecord):
     coverage: float | None
     # Distances to the nearest training image in feature space: medians; the probability that a
     # generated image is closer than a held-out one; the share of generated images that are closer
-    # than 95% of the held-out ones.
+    # than 95% of the held-out ones, with the interval that 95% of such shares are in by chance.
     nearest_generated: float | None
     nearest_heldout: float | None
     closer_than_heldout: float | None
     memorised_share: float | None
+    memorised_chance_low: float | None = None  # here and below: records of before have none
+    memorised_chance_high: float | None = None
+    images_heldout: int | None = None
     feature_dimensions: int
     weights_sha256: str | None
     classifier_accuracy: float | None
@@ -52,6 +55,11 @@ class Metric:
     # subsets of them, IS's over parts.
     std: str | None
     decimals: int  # in the terminal's table
+
+    @property
+    def never_negative(self) -> bool:
+        """True if no value can be below 0; unbiased estimates of a distance of 0, as KID, can."""
+        return self.column != "kid_mean"
 
 
 METRICS = {

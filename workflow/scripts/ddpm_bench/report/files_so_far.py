@@ -22,7 +22,12 @@ from ddpm_bench.report.figures.loss_figure import loss_figure
 from ddpm_bench.report.figures.published_lines import with_published
 from ddpm_bench.report.figures.sample_pictures import samples_over_training
 from ddpm_bench.report.figures.sampler_figure import write_sampler_comparison
-from ddpm_bench.report.figures.score_figures import comparison_figures, score_figures
+from ddpm_bench.report.figures.score_figures import (
+    comparison_figures,
+    first_figures,
+    has_more_than_the_first,
+    score_figures,
+)
 from ddpm_bench.report.figures.style import save_figure
 from ddpm_bench.report.sweeps.sweep_report import write_sweep
 from ddpm_bench.report.tables.losses import read_losses
@@ -65,7 +70,10 @@ def write_scores(
     write_table(folder / "evaluation_results.csv", evaluation)
     write_table(folder / "best_scores.csv", best_scores(evaluation))
     written = [folder / "evaluation_results.csv", folder / "best_scores.csv"]
-    for name, figure in score_figures(evaluation, published):
+    figures = [score_figures(evaluation, published)]
+    if has_more_than_the_first(evaluation):
+        figures.append(first_figures(evaluation, published))
+    for name, figure in itertools.chain(*figures):
         save_figure(figure, folder / name)
         written.append(folder / name)
     return written

@@ -47,6 +47,7 @@ WILDCARDS = {
     "sample_grid": ("experiment", "samples", "step"),
     "score": ("experiment", "score", "samples", "step"),
     "plot_scores": ("experiment",),
+    "plot_first_scores": ("experiment",),
     "plot_loss": ("experiment",),
     "plot_schedule": ("experiment",),
     "plot_reconstructions": ("autoencoder",),

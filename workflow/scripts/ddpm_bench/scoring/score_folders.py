@@ -23,6 +23,7 @@ from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
+from ddpm_bench.records.score_warnings import parts
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.scoring.features.references import (
     Reference,
@@ -219,7 +220,7 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         std = record.get(metric.std) if metric.std else None
         spread = "" if std is None else f" ± {std:.{metric.decimals}f}"
         lines.append((metric.name, f"{value:.{metric.decimals}f}{spread}"))
-    lines += [("warning", warning) for warning in record["warning"].split("; ") if warning]
+    lines += [("warning", part) for part in parts(record["warning"])]
     if not_read := record["files_not_read"]:
         more = f" and {len(not_read) - NAMED_FILES} more" if len(not_read) > NAMED_FILES else ""
         lines.append(("not read", ", ".join(not_read[:NAMED_FILES]) + more))

@@ -16,6 +16,7 @@ from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.machine.compute_device import compute_device
 from ddpm_bench.records.failures import failure_of_samples
 from ddpm_bench.records.nearest import Nearest, write_nearest
+from ddpm_bench.records.score_warnings import SEPARATOR
 from ddpm_bench.scoring.features.extraction import extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
@@ -147,7 +148,7 @@ def score(
         fid_generated = _second_pass(stage, samples, weights, run, device)
     measured = measure(generated, logits, against, stage.measuring, fid_generated)
     warnings = _warnings_of_space(stage.features) + measured.warnings
-    record |= {**measured.scores, "warning": "; ".join(warnings)}
+    record |= {**measured.scores, "warning": SEPARATOR.join(warnings)}
     return Scored(record, measured.nearest)
 
 

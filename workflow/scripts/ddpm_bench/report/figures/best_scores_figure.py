@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ddpm_bench.config.published import PublishedOf
+from ddpm_bench.records.score_warnings import warnings_about
 from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.report.figures.published_lines import published_in
 from ddpm_bench.report.figures.score_figures import FID_PANEL, with_curves
@@ -88,7 +89,7 @@ def block_of(rows: pd.DataFrame, published: Sequence[PublishedOf]) -> ScoreBlock
     ]
     leading = METRICS[rows["metric"].iloc[0]]  # KID if FID is biased: ordered_metrics
     lines.sort(key=lambda line: rank(line, leading))
-    notes = [f"Warning: {text}" for text in rows["warning"].unique() if text]
+    notes = [f"Warning: {text}" for text in warnings_about(rows["warning"])]
     if rows["images_generated"].nunique() > 1:
         notes.append("Numbers of images differ: a lower FID may come from more of them alone.")
     if len(lines) > MOST_ROWS:
@@ -149,7 +150,7 @@ def draw_block(axes: Axes, block: ScoreBlock, top: float) -> None:
         axes.text(*place, f"{metric.name} {arrow}", fontsize=13, va="center", ha="center")
     top += COLUMN_NAMES
     axes.plot([MARGIN, right], [top, top], color="0.25", linewidth=1.4)
-    marked = {metric.column: best_line(block.lines, metric) for metric in METRICS.values()}
+    marked = {metric.column: best_lines(block.lines, metric) for metric in METRICS.values()}
     for index, line in enumerate(block.lines):
         draw_line(axes, line, top, marked, index % 2 == 1)
         top += ROW
@@ -172,14 +173,19 @@ def column_places() -> dict[str, tuple[float, float]]:
     return places
 
 
-def best_line(lines: Sequence[Line], metric: Metric) -> Line | None:
-    """Return the measured line with the best value; published values are not marked."""
+def best_lines(lines: Sequence[Line], metric: Metric) -> list[Line]:
+    """Return the measured lines with the best value: all equal ones, but none if nothing is worse.
+
+    Published values are not marked.
+    """
     measured = [line for line in lines if not line.published and value_of(line, metric) is not None]
-    return min(measured, key=lambda line: rank(line, metric), default=None)
+    best = min((rank(line, metric) for line in measured), default=0.0)
+    found = [line for line in measured if rank(line, metric) == best]
+    return [] if 1 < len(found) == len(measured) else found
 
 
 def draw_line(
-    axes: Axes, line: Line, top: float, marked: dict[str, Line | None], striped: bool
+    axes: Axes, line: Line, top: float, marked: dict[str, list[Line]], striped: bool
 ) -> None:
     """Draw one row: values with their steps below, the best of their column on green."""
     places, middle = column_places(), top + ROW / 2
@@ -191,7 +197,7 @@ def draw_line(
     axes.text(MARGIN + 0.1, middle, name, fontsize=12 if "\n" in name else 13, **style)
     axes.text(places["images"][0], middle, line.images, fontsize=12, ha="center", **style)
     for column, cell in line.cells.items():
-        (x, width), best = places[column], marked[column] is line
+        (x, width), best = places[column], any(one is line for one in marked[column])
         if best:
             box = (x - width / 2 + 0.03, top + 0.03), width - 0.06, ROW - 0.06
             axes.add_patch(Rectangle(*box, color=BEST_COLOUR, linewidth=0, zorder=1))

@@ -14,6 +14,13 @@ from matplotlib.figure import Figure, SubFigure
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.sample_files import open_sample_file
+from ddpm_bench.records.memorised_share import (
+    CHANCE,
+    FEWEST_HELD_OUT,
+    chance_interval,
+    close_distances,
+    memorised_share,
+)
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.records.scores import feature_space_label
 from ddpm_bench.report.figures.style import (
@@ -28,7 +35,6 @@ from ddpm_bench.report.text import number
 PAIRS = 12
 PAIR_COLUMNS = 3
 BINS = 30
-CLOSE_SHARE = 0.05  # of held-out images below the line; like the table's memorised_share
 
 
 def closest_title(path: Path) -> str:
@@ -108,7 +114,7 @@ def closest_figure(
 
 
 def draw_distributions(axes: Axes, distances: Nearest) -> None:
-    """Draw histograms of equal area, and a line at the 5% quantile of the held-out distances."""
+    """Draw histograms of equal area, and a line that the closest 5% of held-out distances give."""
     kinds = {
         "generated": distances.generated_distance,
         "held out of training": distances.heldout_distance,
@@ -124,22 +130,34 @@ def draw_distributions(axes: Axes, distances: Nearest) -> None:
     )  # fmt: skip
     axes.set_xlim(left=0)
     sns.move_legend(axes, "lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, title=None)
-    if not len(distances.heldout_distance):
-        note = "Nothing is held out of training, so there are no distances to compare with."
-    else:
-        close = np.quantile(distances.heldout_distance, CLOSE_SHARE)
-        share = (distances.generated_distance < close).mean()
+    if len(distances.heldout_distance) >= FEWEST_HELD_OUT:
+        first, second, weight = close_distances(distances.heldout_distance)
+        close = (1 - weight) * first + weight * second
         axes.axvline(close, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)))
-        note = (
-            f"Left of the line at {number(close)} are {CLOSE_SHARE:.0%} of the held-out images and "
-            f"{share:.1%} of the generated ones. Many more than {CLOSE_SHARE:.0%} would be a sign "
-            "of memorising."
-        )
+    note = "\n".join(textwrap.wrap(note_on_share(distances), 62))
     axes.annotate(
-        "\n".join(textwrap.wrap(note, 62)), (0, 0), xytext=(0, -86), xycoords="axes fraction",
+        note, (0, 0), xytext=(0, -86), xycoords="axes fraction",
         textcoords="offset points", va="top", fontsize=13.5, color=NOTE_COLOUR,
         annotation_clip=False,
     )  # fmt: skip
+
+
+def note_on_share(distances: Nearest) -> str:
+    """Return a sentence on the share of generated images that are as close as few held-out ones."""
+    generated, heldout = distances.generated_distance, distances.heldout_distance
+    if not len(heldout):
+        return "Nothing is held out of training, so there are no distances to compare with."
+    if len(heldout) < FEWEST_HELD_OUT:
+        return (
+            f"Only {len(heldout)} images are held out of training: from {FEWEST_HELD_OUT} on, a "
+            "line shows the distance below which few images lie by chance."
+        )
+    low, high = chance_interval(len(generated), len(heldout))
+    return (
+        f"{memorised_share(generated, heldout):.1%} of the generated images are left of the line, "
+        f"closer than 95% of held-out ones. Without memorising {CHANCE:.0%} are expected, and "
+        f"{low:.1%} to {high:.1%} in 95 of 100 cases; more is a sign of it."
+    )
 
 
 def draw_pairs(figure: SubFigure, pairs: list[tuple[np.ndarray, np.ndarray, float]]) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ddpm_bench.config.published import PublishedOf
+from ddpm_bench.records.layout import FIRST_CHECKPOINTS
+from ddpm_bench.records.memorised_share import CHANCE
 from ddpm_bench.records.scores import METRICS, Metric
 from ddpm_bench.report.figures.published_lines import published_elsewhere, published_in
 from ddpm_bench.report.figures.score_panels import Expectation, Panel, draw_panel
@@ -27,14 +29,15 @@ from ddpm_bench.report.figures.style import (
 )
 from ddpm_bench.report.tables.score_tables import reference_is_small
 
-FIRST = 25  # checkpoints in the figures named First25
+# Figures that there are of the first checkpoints, too: file name, column and title.
+FIRST_DRAWN = [("FID", "fid", "FID"), ("IS", "is_mean", "Inception Score")]
 
 # Columns with equal values within a panel: for any metric, and for FID, which depends on more.
 PANEL = ["dataset", "feature_space", "reference"]
 FID_PANEL = [*PANEL, "fid_backend", "fid_reference"]
 
 # Meehan et al. 2020: images of a model that has not memorised are as often closer to a training
-# image as held-out images are; by definition 5% of these are below the 5% quantile.
+# image as held-out images are; records/memorised_share has the definition of the share.
 MEMORISING = [
     Expectation(
         "closer_than_heldout", "closer than held-out", lower_is_better=True, std=None, decimals=3,
@@ -42,12 +45,13 @@ MEMORISING = [
     ),
     Expectation(
         "memorised_share", "memorised share", lower_is_better=True, std=None, decimals=3,
-        expected=0.05, meaning="share closer than 95% of held-out images",
+        expected=CHANCE, meaning="share closer than 95% of held-out images",
+        by_chance=("memorised_chance_low", "memorised_chance_high"),
     ),
 ]  # fmt: skip
 
 
-def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST) -> pd.DataFrame:
+def first_checkpoints(evaluation: pd.DataFrame, count: int = FIRST_CHECKPOINTS) -> pd.DataFrame:
     """Return the rows of the `count` earliest scored checkpoints."""
     steps = sorted(evaluation["training_step"].unique())[:count]
     return evaluation[evaluation["training_step"].isin(steps)]
@@ -151,20 +155,10 @@ def curve_styles(rows: pd.DataFrame) -> dict[str, CurveStyle]:
 def score_figures(
     evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """Yield the figures of one experiment, each with its file name."""
-    experiment = "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
-    early, only = first_checkpoints(evaluation), f"first {FIRST} checkpoints"
-    for name, column, title in (
-        ("FID", "fid", f"{experiment}FID"),
-        ("IS", "is_mean", f"{experiment}Inception Score"),
-    ):
-        metrics = [METRICS[column]]
-        yield f"{name}_vs_TrainingSteps.png", score_figure(evaluation, metrics, title, published)
-        yield (
-            f"{name}_vs_TrainingSteps_First25.png",
-            score_figure(early, metrics, f"{title}, {only}", published),
-        )
+    """Yield the figures of all checkpoints of one experiment, each with its file name."""
+    experiment = experiment_of(evaluation)
     for name, metrics, title in (
+        *((name, [METRICS[column]], title) for name, column, title in FIRST_DRAWN),
         ("KID", [METRICS["kid_mean"]], "KID"),
         ("PrecisionRecall", [METRICS["precision"], METRICS["recall"]], "precision and recall"),
         ("DensityCoverage", [METRICS["density"], METRICS["coverage"]], "density and coverage"),
@@ -172,6 +166,27 @@ def score_figures(
     ):
         figure = score_figure(evaluation, metrics, f"{experiment}{title}", published)
         yield f"{name}_vs_TrainingSteps.png", figure
+
+
+def first_figures(
+    evaluation: pd.DataFrame, published: Sequence[PublishedOf] = ()
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of an experiment's first checkpoints, each with its file name."""
+    early, only = first_checkpoints(evaluation), f"first {FIRST_CHECKPOINTS} checkpoints"
+    for name, column, title in FIRST_DRAWN:
+        title = f"{experiment_of(evaluation)}{title}, {only}"
+        figure = score_figure(early, [METRICS[column]], title, published)
+        yield f"{name}_vs_TrainingSteps_First{FIRST_CHECKPOINTS}.png", figure
+
+
+def experiment_of(evaluation: pd.DataFrame) -> str:
+    """Return the beginning of a title: the experiment's name, if there are scores."""
+    return "" if evaluation.empty else f"{evaluation['experiment'].iloc[0]}: "
+
+
+def has_more_than_the_first(evaluation: pd.DataFrame) -> bool:
+    """Return True if there are more scored checkpoints than the figures of the first ones show."""
+    return evaluation["training_step"].nunique() > FIRST_CHECKPOINTS
 
 
 def comparison_figures(

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ddpm_bench.config.published import PublishedOf
+from ddpm_bench.records.score_warnings import warnings_about
 from ddpm_bench.records.scores import Metric, feature_space_label
 from ddpm_bench.report.figures.axes import (
     STEPS,
@@ -27,10 +28,16 @@ from ddpm_bench.report.figures.style import (
     write_notes,
     write_title,
 )
-from ddpm_bench.report.tables.score_tables import best_row, metric_label, reference_is_small
+from ddpm_bench.report.tables.score_tables import (
+    best_row,
+    best_rows,
+    metric_label,
+    reference_is_small,
+)
 from ddpm_bench.report.text import counts, number
 
 SHARES = ("precision", "recall", "coverage", "closer_than_heldout")  # from 0 to 1
+ROOM_OF_LABEL = 0.12  # share of the height
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -40,6 +47,7 @@ class Expectation(Metric):
 
     expected: float
     meaning: str  # of the expected value, in words
+    by_chance: tuple[str, str] | None = None  # columns of the interval of values without memorising
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def draw_panel(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
         best_at = None if best is None else best[panel.against.column]
         draw_published(axes, panel.published, metric, best_at)
         if isinstance(metric, Expectation):
-            draw_expectation(axes, metric)
+            draw_expectation(axes, metric, measured)
         else:
             mark_best(axes, panel, styles)
         name_curves(axes, panel, styles)
@@ -150,6 +158,7 @@ def draw_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None
     sns.lineplot(
         rows, x="across", y=metric.column, hue="curve", style="curve", units="segment",
         estimator=None, legend=False, ax=axes, linewidth=2, markersize=5 if crowded else 8,
+        clip_on=False,  # markers at 0
         palette={curve: style.colour for curve, style in styles.items()},
         markers={curve: style.marker for curve, style in styles.items()},
         dashes={curve: style.dashes for curve, style in styles.items()},
@@ -168,16 +177,20 @@ def draw_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None
 
 
 def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
-    """Scale the value axis: logarithmic for a wide range, 0 to 1 for shares, with room at the best
-    end."""
+    """Scale the value axis: logarithmic for a wide range, from 0 where no value can be negative.
+
+    Shares have an axis from 0 to 1; there is room at the best end.
+    """
     values = measured[metric.column]
     if metric.column in SHARES:
-        axes.set_ylim(-0.03, 1.2)
+        axes.set_ylim(0, 1.2)
         axes.set_yticks(np.linspace(0, 1, 6))
         return
     if isinstance(metric, Expectation):
-        top = 1.15 * max(values.max(), 2 * metric.expected)
-        axes.set_ylim(-0.03 * top, top)
+        highest = [values.max(), 2 * metric.expected]
+        if metric.by_chance is not None:
+            highest.append(measured[metric.by_chance[1]].max())
+        axes.set_ylim(0, 1.15 * np.nanmax(highest))
         axes.yaxis.set_major_formatter(PlainNumbers(0))
         return
     lowest = (values - measured[metric.std].fillna(0)).min() if metric.std else values.min()
@@ -185,38 +198,53 @@ def scale_values(axes: Axes, measured: pd.DataFrame, metric: Metric) -> None:
         make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if lowest >= 0 else -np.inf))
+    from_zero = axes.get_yscale() == "linear" and metric.never_negative
+    if from_zero:
+        axes.set_ylim(bottom=0)
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(np.array(axes.get_ylim()))
     room = 0.2 * (high - low)
     low, high = (low - room, high) if metric.lower_is_better else (low, high + room)
     axes.set_ylim(*transform.inverted().transform(np.array([low, high])))
-    if axes.get_yscale() == "linear" and low < 0 < high:
+    if from_zero:
+        axes.set_ylim(bottom=0)
+    elif axes.get_yscale() == "linear" and low < 0 < high:
         axes.axhline(0, color="0.4", linewidth=1.2, zorder=1)
 
 
-def draw_expectation(axes: Axes, metric: Expectation) -> None:
-    """Draw a line at the expected value."""
+def draw_expectation(axes: Axes, metric: Expectation, measured: pd.DataFrame) -> None:
+    """Draw a line at the expected value, and the interval of values that chance gives."""
     axes.axhline(metric.expected, color="0.25", linewidth=1.8, linestyle=(0, (5, 3)), zorder=1)
+    text = f"{metric.expected:g} expected"
+    if metric.by_chance is not None:
+        low, high = (measured[column] for column in metric.by_chance)
+        if low.notna().any():
+            axes.axhspan(low.min(), high.max(), color="0.25", alpha=0.12, linewidth=0, zorder=0)
+            text += f", {number(low.min(), 2)} to {number(high.max(), 2)} by chance (95%)"
     axes.annotate(
-        f"{metric.expected:g} expected", (0, metric.expected), xytext=(4, 4), va="bottom",
+        text, (0, metric.expected), xytext=(4, 4), va="bottom",
         xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=13,
         color="0.25", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
 
 
 def mark_best(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
-    """Draw a star at the best checkpoint of each curve, and label the best of the panel."""
+    """Draw stars at the best checkpoints of each curve, and label the best of the panel.
+
+    Equal ones have a star each; where all of several are equal, none has (`best_rows`).
+    """
     measured, metric, column = panel.measured(), panel.metric, panel.against.column
     crowded = measured["curve"].nunique() > 2
     best_of_all = best_row(measured, metric)
     for curve, rows in measured.groupby("curve", sort=True):
-        best = best_row(rows, metric)
+        best = best_rows(rows, metric)
         axes.plot(
             best[column], best[metric.column], marker="*", linestyle="none",
             color=styles[curve].colour, markersize=15 if crowded else 21, markeredgecolor="black",
-            clip_on=False, markeredgewidth=1.2, zorder=6 if best.name == best_of_all.name else 5,
+            clip_on=False, markeredgewidth=1.2, zorder=6 if best_of_all.name in best.index else 5,
         )  # fmt: skip
-    annotate_best(axes, best_of_all, metric, panel.against)
+    if len(best_rows(measured, metric)):
+        annotate_best(axes, best_of_all, metric, panel.against)
 
 
 def name_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None:
@@ -229,7 +257,8 @@ def name_curves(axes: Axes, panel: Panel, styles: dict[str, CurveStyle]) -> None
         if isinstance(metric, Expectation):
             row, sign = rows.iloc[-1], "latest:"
         else:
-            row, sign = best_row(rows, metric), "★"
+            row = best_row(rows, metric)
+            sign = "★" if len(best_rows(rows, metric)) else "all equal:"
         size = f" ({row['images_generated']:,} images)" if several_counts else ""
         label = f"{curve}{size}\n{sign} {value_at(row, metric, panel.against)}"
         line = Line2D([], [], color=colour, marker=marker, linewidth=2, markersize=8, label=label)
@@ -247,24 +276,33 @@ def value_at(row: pd.Series, metric: Metric, against: HorizontalAxis) -> str:
 def annotate_best(axes: Axes, best: pd.Series, metric: Metric, against: HorizontalAxis) -> None:
     """Write value and step of the best checkpoint on the side where no curve is."""
     across = best[against.column] / axes.get_xlim()[1]
-    away = -1 if metric.lower_is_better else 1
     std = 0.0 if metric.std is None or pd.isna(best[metric.std]) else best[metric.std]
+    away, points = -1 if metric.lower_is_better else 1, 15
+    if away < 0 and not leaves_room_below(axes, best[metric.column] - std):
+        away, points = 1, 42  # farther from the curve, which falls to its best
     axes.annotate(
         value_at(best, metric, against),
         (best[against.column], best[metric.column] + away * std),
-        xytext=(0, 15 * away),
+        xytext=(0, points * away),
         textcoords="offset points",
         ha="left" if across < 0.15 else "right" if across > 0.85 else "center",
-        va="top" if metric.lower_is_better else "bottom",
+        va="top" if away < 0 else "bottom",
         fontsize=14,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
         zorder=7,
     )
 
 
+def leaves_room_below(axes: Axes, value: float) -> bool:
+    """Return True if a label fits between a value and the lower end of the axis."""
+    transform = axes.yaxis.get_transform()
+    low, high, place = transform.transform(np.array([*axes.get_ylim(), max(value, 1e-300)]))
+    return (place - low) / (high - low) > ROOM_OF_LABEL
+
+
 def notes(rows: pd.DataFrame, metric: Metric) -> list[str]:
-    """Return the caveats of a panel: warnings and missing values."""
-    found = [f"Warning: {text}" for text in rows["warning"].unique() if text]
+    """Return the caveats of a panel: warnings about its metric, and missing values."""
+    found = [f"Warning: {text}" for text in warnings_about(rows["warning"], [metric.column])]
     missing = int(rows[metric.column].isna().sum())
     if 0 < missing < len(rows):
         found.append(

@@ -57,6 +57,8 @@ def draw_effects(grid: list[Axes], panel: ScoredAlike, keys: list[str]) -> None:
         if index % COLUMNS == 0:
             axes.set_ylabel(panel.label())
     label_plainly(grid[0].yaxis)
+    if panel.metric.never_negative:
+        grid[0].set_ylim(bottom=0)  # of all panels
     many = any(key_scale(panel.rows[key]).continuous for key in keys)
     meaning = "mean ± 1 standard deviation" + (
         ", over fifths of axes with many values" if many else ""

@@ -28,17 +28,24 @@ from ddpm_bench.report.sweeps.sweep_panels import (
     short_reason,
     write_title,
 )
-from ddpm_bench.report.sweeps.sweep_ranking import BEST, UNKNOWN, WITHIN, WORSE, ranked
+from ddpm_bench.report.sweeps.sweep_ranking import BEST, TIED, UNKNOWN, WITHIN, WORSE, ranked
 from ddpm_bench.report.sweeps.sweep_table import setting_keys
 from ddpm_bench.report.text import number
 
 MOST_SETTINGS = 40  # of a panel
 ROW_HEIGHT, AROUND = 0.5, 2.6  # inches
 LONGEST_NAME = 46  # characters of a line
-COLOUR_OF = {BEST: COLOURS[2], WITHIN: COLOURS[0], WORSE: "0.45", UNKNOWN: COLOURS[4]}
+COLOUR_OF = {
+    BEST: COLOURS[2],
+    TIED: COLOURS[2],
+    WITHIN: COLOURS[0],
+    WORSE: "0.45",
+    UNKNOWN: COLOURS[4],
+}
 MEANINGS = {
     BEST: "the best mean",
-    WITHIN: "within noise of the best (p ≥ 0.05)",
+    TIED: "tied for the best mean",
+    WITHIN: "within noise: may be the best (p ≥ 0.05)",
     WORSE: "worse than the best (p < 0.05)",
     UNKNOWN: "not known: one seed",
 }
@@ -103,6 +110,11 @@ def draw_ranking(
         notes.append(
             "Diamonds are means over seeds, bars one standard deviation, dots single seeds."
         )
+    if any(row["seeds"] > 1 for row in rows) and len(order) > 1:
+        notes.append(
+            "The first mean is selected as the best of several: new seeds would likely be a little "
+            "worse. Each setting that is as good as the best is called worse in 5% of sweeps (Hsu)."
+        )
     if len(order) > len(rows):
         notes.append(f"The first {len(rows)} of {len(order)} settings; ranking.csv has all.")
     write_notes(axes, notes)
@@ -120,11 +132,13 @@ def draw_failed(axes: Axes, place: int, reason: str) -> None:
 
 
 def widen(axes: Axes, panel: ScoredAlike) -> None:
-    """Leave room at both ends of the metric's axis, and write plain numbers."""
+    """Begin the metric's axis at 0 if it cannot be negative, and leave room at its ends."""
     if panel.measured.empty:
         axes.set_xticks([])
         return
     axes.margins(x=0.06)
+    if panel.metric.never_negative:
+        axes.set_xlim(left=0)
     label_plainly(axes.xaxis)
 
 
@@ -141,6 +155,8 @@ def mean_text(row: dict[str, object]) -> str:
         text += f" ± {number(row['std'], 2)}"
     if row["seeds"] != 1:
         text += f", {row['seeds']} seeds"
+    if int(row.get("selected_of") or 1) > 1:  # type: ignore[call-overload]
+        text += f", best of {row['selected_of']}"
     return text + (f", {row['failed']} failed" if row["failed"] else "")
 
 

@@ -218,9 +218,11 @@ def comparable(stage: SweepStage) -> list[str]:
 
 
 def scale_scores(axes: Axes, curves: pd.DataFrame, panel: ScoredAlike) -> None:
-    """Make the axis logarithmic if values span a wide range."""
+    """Make the axis logarithmic for a wide range, else begin it at 0 if none can be negative."""
     low, high = curves["value"].min(), curves["value"].max()
     if panel.metric.lower_is_better and is_wide(low, high):
         make_logarithmic(axes.yaxis)
     else:
         axes.yaxis.set_major_formatter(PlainNumbers(0 if low >= 0 else -np.inf))
+        if panel.metric.never_negative:
+            axes.set_ylim(bottom=0)

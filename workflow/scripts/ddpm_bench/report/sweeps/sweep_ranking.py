@@ -9,19 +9,21 @@ from scipy import stats
 
 from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.records.scores import METRICS, Metric
+from ddpm_bench.report.sweeps.comparisons_with_best import chances_of_the_best
 from ddpm_bench.report.sweeps.sweep_table import setting_keys
 from ddpm_bench.report.tables.score_tables import SCORED, ordered_metrics
 
 CONFIDENCE, SIGNIFICANCE = 0.95, 0.05
 METHOD = (
-    "best checkpoint of each seed; interval: Student's t, 95%, over seeds; compared with the best: "
-    "Welch's t-test, two-sided, 5%, not corrected for many settings"
+    "best checkpoint of each seed; interval: Student's t, 95%, over seeds, of each setting by "
+    "itself: that of the best is of a selected one, with too good a mean; compared with the best: "
+    "Hsu's multiple comparisons with the best, 5%, one variance for all settings"
 )
-BEST, WITHIN, WORSE = "best", "within noise", "worse"
+BEST, TIED, WITHIN, WORSE = "best", "tied for the best", "within noise", "worse"
 UNKNOWN = "not known: fewer than two seeds"
 RANKED = [
     *("rank", "seeds", "failed", "mean", "std", "standard_error", "ci95_low", "ci95_high"),
-    *("difference_to_best", "p_value", "compared_with_best", "reason", "method"),
+    *("selected_of", "difference_to_best", "p_value", "compared_with_best", "reason", "method"),
 ]
 
 
@@ -44,13 +46,13 @@ def ranking(stage: SweepStage, table: pd.DataFrame) -> pd.DataFrame:
             for row in ranked(of_metric, metric, setting_keys(stage)):
                 rows.append({**about, "metric": metric.column, **row, "method": METHOD})
     found = pd.DataFrame(rows, columns=ranking_columns(stage))
-    return found.astype({"rank": "Int64", "seeds": "Int64", "failed": "Int64"})
+    return found.astype(dict.fromkeys(["rank", "seeds", "failed", "selected_of"], "Int64"))
 
 
 def ranked(rows: pd.DataFrame, metric: Metric, keys: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the settings by the mean of their seeds; settings without any value come last.
 
-    rows: of one metric, a row per member.
+    Settings of equal means have the same rank. rows: of one metric, a row per member.
     """
     settings = []
     groups = rows.groupby(keys, sort=False) if keys else [((), rows)]
@@ -61,12 +63,14 @@ def ranked(rows: pd.DataFrame, metric: Metric, keys: list[str]) -> Iterator[dict
     measured = sorted(
         (one for one in settings if len(one[1])), key=lambda one: sign * one[1].mean()
     )
-    for rank, (values, found, group) in enumerate(measured, start=1):
+    means = [found.mean() for _, found, _ in measured]
+    chances = chances_of_the_best([found for _, found, _ in measured], metric.lower_is_better)
+    for (values, found, group), chance in zip(measured, chances, strict=True):
         yield {
             **values,
-            "rank": rank,
+            "rank": means.index(found.mean()) + 1,
             **spread(found),
-            **against_best(found, measured[0][1], rank == 1),
+            **against_best(found.mean(), means, chance),
             **_failures(group),
         }
     for values, found, group in settings:
@@ -92,17 +96,18 @@ def spread(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def against_best(values: np.ndarray, best: np.ndarray, is_best: bool) -> dict[str, Any]:
-    """Return the difference from the best setting, and the verdict of Welch's t-test on it."""
-    found: dict[str, Any] = {"difference_to_best": float(values.mean() - best.mean())}
-    if is_best:
-        return {**found, "compared_with_best": BEST}
-    if min(len(values), len(best)) < 2:
+def against_best(mean: float, means: list[float], chance: float | None) -> dict[str, Any]:
+    """Return the difference of a setting from the best one, and the verdict on it.
+
+    means: of all settings, the best first; chance: of `chances_of_the_best`. `selected_of` of the
+    best is the number of settings that it is selected from.
+    """
+    found: dict[str, Any] = {"difference_to_best": float(mean - means[0])}
+    if mean == means[0]:
+        verdict = BEST if means.count(mean) == 1 else TIED
+        return {**found, "compared_with_best": verdict, "selected_of": len(means)}
+    if chance is None:
         return {**found, "compared_with_best": UNKNOWN}
-    if values.std() == best.std() == 0:  # without noise, by which the test divides
-        chance = float(values[0] == best[0])
-    else:
-        chance = float(stats.ttest_ind(values, best, equal_var=False).pvalue)
     differs = chance < SIGNIFICANCE
     return {**found, "p_value": chance, "compared_with_best": WORSE if differs else WITHIN}
 

@@ -16,6 +16,7 @@ from ddpm_bench.config.reporting import SweepStage
 from ddpm_bench.config.sweep_members import Values, members, short_names
 from ddpm_bench.records.failures import RecordedFailure, read_failed
 from ddpm_bench.records.progress_log import check_progress, read_attempts
+from ddpm_bench.records.score_warnings import SEPARATOR, warnings_about
 from ddpm_bench.records.scores import METRICS
 from ddpm_bench.report.tables.losses import read_losses
 from ddpm_bench.report.tables.score_tables import (
@@ -129,7 +130,8 @@ def outcomes(own: pd.DataFrame, failed: RecordedFailure | None) -> Iterator[dict
             if best is not None:
                 found |= _at("best", best, metric.column) | _at("final", last, metric.column)
             elif failed is None:
-                status = {"status": UNSCORED, "reason": str(last["warning"])}
+                reasons = warnings_about([str(last["warning"])], [metric.column])
+                status = {"status": UNSCORED, "reason": SEPARATOR.join(reasons)}
             yield {**status, **about, **found}
 
 

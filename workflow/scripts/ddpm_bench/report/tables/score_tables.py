@@ -10,6 +10,7 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.records.checksums import check_file, write_checksum
 from ddpm_bench.records.json_record import problems
+from ddpm_bench.records.score_warnings import SEPARATOR, warnings_about
 from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
 
 # Values are compared within a group of equal values of these columns only.
@@ -38,13 +39,13 @@ VALIDATION_COLUMNS = ["step", "images", "eval_loss", "train_loss", "gap_standard
 FLOAT_COLUMNS = {
     *("fid", "fid_std", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"),
     *("density", "coverage", "nearest_generated", "nearest_heldout"),
-    *("closer_than_heldout", "memorised_share"),
+    *("closer_than_heldout", "memorised_share", "memorised_chance_low", "memorised_chance_high"),
     *("classifier_accuracy", "value", "std"),
     *("eval_loss", "train_loss", "gap_standard_error"),
 }
 INTEGER_COLUMNS = {
     *("training_step", "images_generated", "images_reference"),
-    *("kid_subset_size", "feature_dimensions"),
+    *("kid_subset_size", "feature_dimensions", "images_heldout"),
     *("step", "images"),
 }
 
@@ -115,6 +116,7 @@ def best_scores(evaluation: pd.DataFrame) -> pd.DataFrame:
             if best is not None:
                 kept = {name: best[name] for name in BEST_COLUMNS if name in best}
                 measured = {"metric": metric.column, "value": best[metric.column]}
+                kept["warning"] = SEPARATOR.join(warnings_about([best["warning"]], [metric.column]))
                 rows.append(kept | measured | {"std": best[metric.std] if metric.std else None})
     return typed(pd.DataFrame(rows, columns=BEST_COLUMNS))
 
@@ -126,6 +128,20 @@ def best_row(rows: pd.DataFrame, metric: Metric) -> pd.Series | None:
         [metric.column, "training_step"], ascending=[metric.lower_is_better, True], kind="stable"
     )
     return None if measured.empty else measured.iloc[0]
+
+
+def best_rows(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Return the rows to mark as the best by a metric: all of equal ones.
+
+    None is marked where all of several values are equal: nothing is better than anything else.
+    """
+    values = rows[metric.column].dropna()
+    best = values.min() if metric.lower_is_better else values.max()
+    return (
+        rows[0:0]
+        if len(values) > 1 and (values == best).all()
+        else rows.loc[values.index[values == best]]
+    )
 
 
 def reference_is_small(rows: pd.DataFrame) -> bool:

@@ -125,8 +125,10 @@ def best_checkpoints(evaluation: pd.DataFrame, folder: Path) -> Iterator[str]:
         if best is None:
             continue
         name = f"{checkpoint_name(best['training_step'])}.safetensors"
+        equal = int((group[metric.column] == best[metric.column]).sum()) - 1
+        others = f" (the earliest of {equal + 1} equal ones)" if equal else ""
         yield (
             f"best checkpoint by {metric_label(best, metric)}, samples {best['samples']}: "
-            f"step {best['training_step']:,}, {metric.name} {value_text(best, metric)}, "
+            f"step {best['training_step']:,}, {metric.name} {value_text(best, metric)}{others}, "
             f"{folder / 'checkpoints' / name}"
         )

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
+from ddpm_bench.records.score_warnings import warnings_about
+from ddpm_bench.records.scores import METRICS, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
     GROUP,
-    best_row,
+    best_rows,
     metric_label,
     ordered_metrics,
 )
@@ -40,7 +41,11 @@ def table_lines(group: pd.DataFrame) -> list[str]:
     """Return one group's values by training step in aligned lines; KID comes first if FID is
     biased."""
     metrics = ordered_metrics(group)
-    stars = {(metric.column, best_step(group, metric)) for metric in metrics}
+    stars = {
+        (metric.column, step)
+        for metric in metrics
+        for step in best_rows(group, metric)["training_step"]
+    }
     lines = [["step", *(metric.name + " " for metric in metrics)]]
     for _, row in group.sort_values("training_step").iterrows():
         cells = [f"{row['training_step']:,}"]
@@ -49,12 +54,6 @@ def table_lines(group: pd.DataFrame) -> list[str]:
             cells.append(value_text(row, metric) + star)
         lines.append(cells)
     return aligned(lines, gap=2)  # beside the column of stars
-
-
-def best_step(group: pd.DataFrame, metric: Metric) -> int | None:
-    """Return the training step of the best value; None if there is no value."""
-    best = best_row(group, metric)
-    return None if best is None else best["training_step"]
 
 
 def notes(group: pd.DataFrame) -> Iterator[str]:
@@ -67,13 +66,17 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
         yield "  FID ± its standard deviation over bootstrap resamples of the images"
     if group["channels_repeated"].any():
         yield "  grayscale images are repeated to three channels"
-    memorised = group["memorised_share"].dropna()
+    memorised = group.dropna(subset=["memorised_share", "memorised_chance_low"])
     if len(memorised):
-        yield (
-            f"  memorised: {shares(memorised)} of samples are closer to a training image than 95% "
-            "of held-out ones; chance: 5%"
+        low, high = (
+            memorised["memorised_chance_low"].min(),
+            memorised["memorised_chance_high"].max(),
         )
-    yield from (f"warning: {text}" for text in group["warning"].unique() if text)
+        yield (
+            f"  memorised: {shares(memorised['memorised_share'])} are nearer to training "
+            f"images than 95% of held-out ones; chance: {low:.1%} to {high:.1%}"
+        )
+    yield from (f"warning: {text}" for text in warnings_about(group["warning"]))
 
 
 def best_table(best: pd.DataFrame) -> str:

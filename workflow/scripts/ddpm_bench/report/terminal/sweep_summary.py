@@ -48,7 +48,8 @@ def best_settings(rows: pd.DataFrame, config: Config, sweep: str) -> Iterator[st
         spread = f" ± {float(row['std']):.{metric.decimals}f}" if row["std"] else ""
         value = f"{float(row['mean']):.{metric.decimals}f}{spread}"
         seeds = f", {row['seeds']} seeds" if row["seeds"] != "1" else ""
-        comparison = "" if row["seeds"] == "1" else f" ({row['compared_with_best']})"
+        selected = f", selected of {row['selected_of']}" if row.get("selected_of") else ""
+        comparison = "" if row["seeds"] == "1" else f" ({row['compared_with_best']}{selected})"
         yield f"    {row['rank']}. {setting}: {metric.name} {value}{seeds}{comparison}"
     if len(measured) > MOST_SETTINGS:
         yield f"    and {len(measured) - MOST_SETTINGS} more"

@@ -14,14 +14,26 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from ddpm_bench.config.scoring import ScoreSettings
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.nearest import Nearest
+from ddpm_bench.records.score_warnings import about
 from ddpm_bench.scoring.features.references import Reference
 from ddpm_bench.scoring.metrics.fid import fid
 from ddpm_bench.scoring.metrics.fid_uncertainty import fid_deviation
 from ddpm_bench.scoring.metrics.kid import kernel_distance
 from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
-from ddpm_bench.scoring.metrics.memorising import memorising_scores, nearest_training_images
+from ddpm_bench.scoring.metrics.memorising import (
+    MEMORISING_SCORES,
+    memorising_scores,
+    nearest_training_images,
+)
+from ddpm_bench.scoring.metrics.repeated_images import repeated_share
 
 LARGEST_KID_SUBSET = 1000  # as in the literature
+# Reference images, and the multiple of k, from which on fewer than 5% of noise is counted as
+# precise: noise with the mean and the variances of the reference, in 64 dimensions (digits'
+# pixels, clusters of 5 and 20 dimensions) and in 2,048 (clusters of 5 to 50). Below, the balls of
+# the few images are wide enough to hold noise: all of it, or nearly, against 12.
+FEWEST_FOR_MANIFOLDS, FEWEST_OVER_K = 200, 40
+REPEATED_SHARE = 0.01  # of a side's images, from which on repeated ones are worth a warning
 
 Scores = dict[str, float | None]
 SCORE_NAMES = (
@@ -30,7 +42,7 @@ SCORE_NAMES = (
     *("kid_mean", "kid_std", "kid_subset_size"),
     *("precision", "recall"),
     *("density", "coverage"),
-    *("nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share"),
+    *MEMORISING_SCORES,
 )
 
 
@@ -70,22 +82,24 @@ def measure(
     _refuse_broken_features(generated, logits, fid_generated, against)
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     warnings: list[str] = []
-    for found, warning in (
-        _frechet(fid_generated, against.fid, measuring),
-        _inception_score(logits, measuring),
-        _kernel(generated, against.reference, measuring),
-        _manifolds(generated, against.reference, measuring),
-    ):
-        scores |= found
-        warnings += warning
-    nearest = None
+    reference, nearest = against.reference, None
+    measured = {
+        ("fid",): _frechet(fid_generated, against.fid, measuring),
+        ("is_mean",): _inception_score(logits, measuring),
+        ("kid_mean",): _kernel(generated, reference, measuring),
+        ("precision", "recall"): _overlap(generated, reference, measuring.prc_neighborhood),
+        ("density", "coverage"): _density(generated, reference, measuring.density_neighborhood),
+    }
     if against.train is not None:
         nearest = nearest_training_images(generated, against.train, against.heldout)
-        scores |= memorising_scores(nearest)
-    for name, value in scores.items():
-        if value is not None and not math.isfinite(value):
-            scores[name] = None
-            warnings.append(f"{name} is left out: it came out as {value}")
+        measured[("memorised_share",)] = memorising_scores(nearest)
+    for columns, (found, reasons) in measured.items():
+        scores |= found
+        for name in found:
+            if found[name] is not None and not math.isfinite(found[name]):
+                scores[name] = None
+                reasons = [*reasons, f"{name} is left out: it came out as {found[name]}"]
+        warnings += [about(columns, reason) for reason in reasons]
     return MetricValues(scores, warnings, nearest)
 
 
@@ -119,7 +133,7 @@ def _frechet(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -
     """Compute FID, Heusel et al. 2017, and its standard deviation over resamples of the images."""
     smaller = _smaller(generated, real)
     if smaller < 2:
-        return {}, [f"FID needs 2 images on both sides; there are {smaller}"]
+        return {}, [f"needs 2 images on both sides; there are {smaller}"]
     scores = {
         "fid": fid(generated, real.mu, real.sigma, measuring.fid_backend),
         "fid_std": fid_deviation(
@@ -149,7 +163,7 @@ def _few_images(generated: np.ndarray, real: Reference) -> list[str]:
     if not few:
         return []
     return [
-        f"{' and '.join(few)} images for {dimensions} dimensions: FID is biased upwards, read KID"
+        f"{' and '.join(few)} images for {dimensions} dimensions: it is biased upwards, read KID"
     ]
 
 
@@ -163,7 +177,7 @@ def _inception_score(logits: np.ndarray | None, measuring: ScoreSettings) -> Fou
         return {}, []
     count, parts = len(logits), measuring.isc_splits
     if count < parts:
-        return {}, [f"IS in {parts} parts needs as many images; lower isc_splits"]
+        return {}, [f"its {parts} parts need as many images; lower isc_splits"]
     order = np.random.RandomState(measuring.seed).permutation(count)
     scores = [
         isc_features_to_metric(
@@ -198,7 +212,7 @@ def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) ->
         return {}, []
     smaller = _smaller(generated, real)
     if smaller < 2:
-        return {}, [f"KID needs 2 images on both sides; there are {smaller}"]
+        return {}, [f"needs 2 images on both sides; there are {smaller}"]
     size = kid_subset_size(measuring, len(generated), len(real.features))
     mean, std = kernel_distance(
         generated, real.features, subsets=measuring.kid_subsets, size=size, seed=measuring.seed
@@ -206,30 +220,55 @@ def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) ->
     return {"kid_mean": mean, "kid_std": std, "kid_subset_size": size}, []
 
 
-def _manifolds(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """Compute the scores of k nearest neighbours: precision, recall, density and coverage."""
+def _overlap(generated: np.ndarray, real: Reference, k: int) -> Found:
+    """Compute precision and recall of manifolds of k nearest neighbours."""
     if real.features is None:
         return {}, []
-    scores: Scores = {}
-    warnings = []
     smaller = _smaller(generated, real)
-    if smaller > measuring.prc_neighborhood:
-        precision, recall = precision_and_recall(
-            generated, real.features, measuring.prc_neighborhood
-        )
-        scores |= {"precision": precision, "recall": recall}
-    else:
-        warnings.append(
-            f"precision and recall need more than prc_neighborhood = {measuring.prc_neighborhood} "
-            f"images on both sides; there are {smaller}"
-        )
-    k = measuring.density_neighborhood
-    if len(real.features) > k:
-        density, coverage = density_and_coverage(generated, real.features, k)
-        scores |= {"density": density, "coverage": coverage}
-    else:
-        warnings.append(
-            f"density and coverage need more than density_neighborhood = {k} reference images; "
-            f"there are {len(real.features)}"
-        )
-    return scores, warnings
+    if smaller <= k:
+        text = f"need more than prc_neighborhood = {k} images on both sides; there are {smaller}"
+        return {}, [text]
+    precision, recall = precision_and_recall(generated, real.features, k)
+    sides = {"reference": real.features, "generated": generated}
+    return {"precision": precision, "recall": recall}, [
+        *_few_for_manifolds(real.features, k),
+        *_repeated(sides, k),
+    ]
+
+
+def _density(generated: np.ndarray, real: Reference, k: int) -> Found:
+    """Compute density and coverage of balls of k nearest neighbours."""
+    if real.features is None:
+        return {}, []
+    there = len(real.features)
+    if there <= k:
+        text = f"need more than density_neighborhood = {k} reference images; there are {there}"
+        return {}, [text]
+    density, coverage = density_and_coverage(generated, real.features, k)
+    return {"density": density, "coverage": coverage}, [
+        *_few_for_manifolds(real.features, k),
+        *_repeated({"reference": real.features}, k),
+    ]
+
+
+def _few_for_manifolds(real: np.ndarray, k: int) -> list[str]:
+    """Return the warning that noise, too, lies in the manifold of so few images."""
+    fewest = max(FEWEST_FOR_MANIFOLDS, FEWEST_OVER_K * k)
+    if len(real) >= fewest:
+        return []
+    return [f"against {len(real)} images noise, too, may score well; take {fewest} or more"]
+
+
+def _repeated(sides: dict[str, np.ndarray], k: int) -> list[str]:
+    """Return the warnings about sides with images that occur more than k times.
+
+    Their distance to the k-th neighbour is 0 by the papers' definition, which counts copies as
+    neighbours; counting distinct images instead would no longer be the field's score.
+    """
+    shares = {side: repeated_share(features, k) for side, features in sides.items()}
+    return [
+        f"{share:.0%} of the {side} images occur more than {k} times, which leaves them no "
+        "neighbourhood: too low"
+        for side, share in shares.items()
+        if share >= REPEATED_SHARE
+    ]

@@ -6,10 +6,18 @@ that distribution do; held-out images are such others.
 
 import numpy as np
 
+from ddpm_bench.records.memorised_share import (
+    FEWEST_HELD_OUT,
+    chance_interval,
+    memorised_share,
+)
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.scoring.metrics.neighbours import nearest_row
 
-CLOSE_QUANTILE = 0.05  # of held-out distances: a distance below it is closer than 95% of them
+MEMORISING_SCORES = (
+    *("nearest_generated", "nearest_heldout", "closer_than_heldout", "images_heldout"),
+    *("memorised_share", "memorised_chance_low", "memorised_chance_high"),
+)
 
 
 def nearest_training_images(
@@ -25,22 +33,26 @@ def nearest_training_images(
     return Nearest(distance, index, nearest_row(heldout, train)[1])
 
 
-def memorising_scores(nearest: Nearest) -> dict[str, float | None]:
+def memorising_scores(nearest: Nearest) -> tuple[dict[str, float | None], list[str]]:
     """Return the median distances, and how often a generated image is closer than a held-out one.
 
-    Scores that need held-out images are None without them.
+    Scores that need held-out images are None without them; the second value has the reason why the
+    memorised share is None although some images are held out.
     """
     generated, heldout = nearest.generated_distance, nearest.heldout_distance
-    scores: dict[str, float | None] = dict.fromkeys(
-        ("nearest_generated", "nearest_heldout", "closer_than_heldout", "memorised_share")
-    )
+    scores: dict[str, float | None] = dict.fromkeys(MEMORISING_SCORES)
     scores["nearest_generated"] = float(np.median(generated))
+    scores["images_heldout"] = len(heldout)
     if len(heldout):
         scores["nearest_heldout"] = float(np.median(heldout))
         scores["closer_than_heldout"] = closer_than_heldout(generated, heldout)
-        close = np.quantile(heldout, CLOSE_QUANTILE)
-        scores["memorised_share"] = float((generated < close).mean())
-    return scores
+    if 0 < len(heldout) < FEWEST_HELD_OUT:
+        return scores, [f"needs {FEWEST_HELD_OUT} held-out images; there are {len(heldout)}"]
+    if len(heldout):
+        scores["memorised_share"] = memorised_share(generated, heldout)
+        low, high = chance_interval(len(generated), len(heldout))
+        scores["memorised_chance_low"], scores["memorised_chance_high"] = low, high
+    return scores, []
 
 
 def closer_than_heldout(generated: np.ndarray, heldout: np.ndarray) -> float:
