@@ -25,7 +25,7 @@ from ddpm_bench.scoring.score_folders import (
     summary_lines,
 )
 
-CLASSIFIER = Score(features="classifier", fid_bootstrap=2, run={"cpus": 2})
+CLASSIFIER = Score(features="classifier", run={"cpus": 2})
 IMAGES, _ = digits()
 
 
@@ -283,7 +283,7 @@ def test_the_program_prints_a_table_and_writes_the_scores(weights, tmp_path):
             *(sys.executable, SCRIPTS / "score.py", "--features", "classifier"),
             *("--samples", tmp_path / "drawn", "--reference", tmp_path / "real"),
             *("--weights", weights, "--output", tmp_path / "scores.json", "--cpus", "1"),
-            *("--isc-splits", "3", "--fid-bootstrap", "2"),
+            *("--isc-splits", "3"),
         ],
         capture_output=True,
         text=True,

@@ -17,12 +17,12 @@ class ScoreRecord(JsonRecord):
     images_generated: int
     images_reference: int
     fid: float | None
-    fid_std: float | None  # over bootstrap resamples
+    fid_std: float | None  # over the choice of images: docs/scores.md
     is_mean: float | None
     is_std: float | None
     kid_mean: float | None
     kid_std: float | None
-    kid_subset_size: int | None
+    kid_subset_size: int | None  # null: all pairs of images
     precision: float | None
     recall: float | None
     density: float | None
@@ -48,8 +48,8 @@ class Metric:
     column: str
     name: str
     lower_is_better: bool
-    # Column of its standard deviation: FID's over bootstrap resamples of the images, KID's over
-    # subsets of them, IS's over parts.
+    # Column of its standard deviation: FID's and KID's over the choice of images (KID's over
+    # subsets, where the keys ask for these), IS's over parts.
     std: str | None
     decimals: int  # in the terminal's table
 

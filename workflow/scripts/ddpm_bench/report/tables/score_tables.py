@@ -48,6 +48,7 @@ INTEGER_COLUMNS = {
     *("step", "images"),
 }
 
+FEW_FOR_FID_STD = 4  # images of a side for each dimension
 _SCORE_PATH = re.compile(
     r"(?P<experiment>[^/]+)/scores/(?P<score>[^/]+)/(?P<samples>[^/]+)/step-(?P<step>\d{8})\.json$"
 )
@@ -135,6 +136,20 @@ def reference_is_small(rows: pd.DataFrame) -> bool:
     """
     own = rows["fid_reference"] == rows["reference"]
     return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
+
+
+def deviation_is_rough(rows: pd.DataFrame, metric: Metric) -> bool:
+    """Return True if the standard deviation of FID is of few images for its dimensions.
+
+    Simulations in docs/scores.md: it is within 20% of the true one where both sides have four
+    images for each dimension, and within 40% where one has fewer.
+    """
+    if metric.column != "fid" or rows["fid_std"].isna().all():
+        return False
+    enough = FEW_FOR_FID_STD * rows["feature_dimensions"]
+    own = rows["fid_reference"] == rows["reference"]
+    few = (rows["images_generated"] < enough) | (own & (rows["images_reference"] < enough))
+    return bool(few.any())
 
 
 def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:

@@ -6,8 +6,10 @@ import pandas as pd
 
 from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
+    FEW_FOR_FID_STD,
     GROUP,
     best_row,
+    deviation_is_rough,
     metric_label,
     ordered_metrics,
 )
@@ -64,7 +66,9 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     if label != f"FID ({feature_space_label(first['feature_space'])})":
         yield f"  {label}"
     if group["fid_std"].notna().any():
-        yield "  FID ± its standard deviation over bootstrap resamples of the images"
+        rough = deviation_is_rough(group, METRICS["fid"])
+        few = f" (rough: fewer than {FEW_FOR_FID_STD} images per dimension)" if rough else ""
+        yield f"  FID ± its standard deviation over the choice of images{few}"
     if group["channels_repeated"].any():
         yield "  grayscale images are repeated to three channels"
     memorised = group["memorised_share"].dropna()
