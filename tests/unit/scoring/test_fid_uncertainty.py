@@ -85,8 +85,17 @@ def test_half_the_hessian_is_half_the_second_derivative_by_two_images(of):
         assert found == pytest.approx(expected, abs=2e-3 + 0.01 * abs(expected))
 
 
-@pytest.mark.parametrize("counts", [(150, 200), (200, 150), (12, 200), (200, 12), (14, 15)])
-def test_changes_are_those_of_fid_without_each_image(counts):
+@pytest.mark.parametrize(
+    ("counts", "alike"),
+    [
+        ((150, 200), 0.98),
+        ((200, 150), 0.98),
+        ((12, 200), 0.98),
+        ((200, 12), 0.98),
+        ((14, 15), 0.9),  # one image of fifteen is much of all: the third order is seen
+    ],
+)
+def test_changes_are_those_of_fid_without_each_image(counts, alike):
     """Also where images are fewer than dimensions, and the covariances singular."""
     rows = features(0, counts[0], 16, scale=1.4), features(1, counts[1], 16)
     first, second = sorted(rows, key=len)
@@ -98,7 +107,7 @@ def test_changes_are_those_of_fid_without_each_image(counts):
     ]
     exact = -len(second) * np.array(without)
     found = changes[: len(exact)]
-    assert np.corrcoef(found, exact)[0, 1] > 0.94
+    assert np.corrcoef(found, exact)[0, 1] > alike
 
 
 # The deviation over fresh images

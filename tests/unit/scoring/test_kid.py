@@ -60,6 +60,21 @@ def test_blocks_of_the_kernel_add_up_to_the_whole(monkeypatch, generated, real):
     assert kid.all_pairs_distance(*sides) == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.parametrize(("generated", "real", "parts"), [(101, 60, 4), (60, 101, 4), (101, 24, 2)])
+def test_many_images_are_taken_in_disjoint_parts(monkeypatch, generated, real, parts):
+    """All are used: of what deviates from image to image, the parts' mean is as exact."""
+    sides = features(0, generated, 0.3), features(1, real, 0.0)
+    mean, deviation = kid.all_pairs_distance(*sides)
+    monkeypatch.setattr(kid, "LARGEST_PART", 26)
+    monkeypatch.setattr(kid, "SMALLEST_PART", 12)
+    found = kid.all_pairs_distance(*sides)
+    alone = [kid.all_pairs_distance(*(rows[k::parts] for rows in sides)) for k in range(parts)]
+    expected = np.mean([one for one, _ in alone]), np.linalg.norm([std for _, std in alone]) / parts
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert found[0] == pytest.approx(mean, abs=deviation)
+    assert found[1] == pytest.approx(deviation, rel=0.5)
+
+
 def ratio(generated: int, real: int, dimensions: int, shift: float, sets: int) -> float:
     """Return the mean of the deviations, over that of KID, over sets drawn anew."""
     found = [

@@ -293,7 +293,10 @@ def test_the_program_prints_a_table_and_writes_the_scores(weights, tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert ended.stdout.splitlines() == summary_lines(scores)
     assert "classifier (8 dimensions)" in ended.stdout and "30 images" in ended.stdout
-    assert f"{scores['fid']:.2f}" in ended.stdout
+    # 30 images are fewer than four for each dimension.
+    fid = f"{scores['fid']:.2f} ± {scores['fid_std']:.2f}"
+    assert f"{fid} (rough: fewer than 4 images per dimension)\n" in ended.stdout
+    assert scores["kid_subset_size"] is None and scores["kid_std"] > 1e-4
 
 
 def test_options_that_do_not_fit_are_refused_in_one_line(tmp_path):

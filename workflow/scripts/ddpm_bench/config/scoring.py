@@ -92,7 +92,7 @@ class ScoreSettings(Block):
         None,
         ge=2,
         description="Images of each of KID's subsets, as in torch-fidelity; null: all pairs of "
-        "images, with the standard deviation over the choice of images.",
+        "images (above 5,000 in disjoint parts), with the standard deviation over their choice.",
     )
     kid_subsets: Repeats = Field(
         KID_SUBSETS,

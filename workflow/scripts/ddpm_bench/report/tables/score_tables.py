@@ -10,7 +10,13 @@ from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing
 from ddpm_bench.records.checksums import check_file, write_checksum
 from ddpm_bench.records.json_record import problems
-from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
+from ddpm_bench.records.scores import (
+    METRICS,
+    Metric,
+    ScoreRecord,
+    feature_space_label,
+    fid_std_is_rough,
+)
 
 # Values are compared within a group of equal values of these columns only.
 SCORED = [
@@ -48,7 +54,6 @@ INTEGER_COLUMNS = {
     *("step", "images"),
 }
 
-FEW_FOR_FID_STD = 4  # images of a side for each dimension
 _SCORE_PATH = re.compile(
     r"(?P<experiment>[^/]+)/scores/(?P<score>[^/]+)/(?P<samples>[^/]+)/step-(?P<step>\d{8})\.json$"
 )
@@ -139,17 +144,18 @@ def reference_is_small(rows: pd.DataFrame) -> bool:
 
 
 def deviation_is_rough(rows: pd.DataFrame, metric: Metric) -> bool:
-    """Return True if the standard deviation of FID is of few images for its dimensions.
-
-    Simulations in docs/scores.md: it is within 20% of the true one where both sides have four
-    images for each dimension, and within 40% where one has fewer.
-    """
-    if metric.column != "fid" or rows["fid_std"].isna().all():
+    """Return True if the metric is FID, and its standard deviation in one of the rows is rough."""
+    if metric.column != "fid":
         return False
-    enough = FEW_FOR_FID_STD * rows["feature_dimensions"]
-    own = rows["fid_reference"] == rows["reference"]
-    few = (rows["images_generated"] < enough) | (own & (rows["images_reference"] < enough))
-    return bool(few.any())
+    measured = rows.dropna(subset=["fid_std"])
+    return any(
+        fid_std_is_rough(
+            row["images_generated"],
+            row["images_reference"] if row["fid_reference"] == row["reference"] else None,
+            row["feature_dimensions"],
+        )
+        for _, row in measured.iterrows()
+    )
 
 
 def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ddpm_bench.records.scores import METRICS, Metric, feature_space_label
+from ddpm_bench.records.scores import METRICS, ROUGH, Metric, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
-    FEW_FOR_FID_STD,
     GROUP,
     best_row,
     deviation_is_rough,
@@ -66,8 +65,7 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     if label != f"FID ({feature_space_label(first['feature_space'])})":
         yield f"  {label}"
     if group["fid_std"].notna().any():
-        rough = deviation_is_rough(group, METRICS["fid"])
-        few = f" (rough: fewer than {FEW_FOR_FID_STD} images per dimension)" if rough else ""
+        few = f" ({ROUGH})" if deviation_is_rough(group, METRICS["fid"]) else ""
         yield f"  FID ± its standard deviation over the choice of images{few}"
     if group["channels_repeated"].any():
         yield "  grayscale images are repeated to three channels"
