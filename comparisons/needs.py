@@ -239,10 +239,7 @@ def scoring_runs(folder: Path, given: argparse.Namespace) -> Iterator[Run]:
             threads=given.threads,
         )
         yield Run("reference_features", about, peak, terms)
-        measuring = {"fid_bootstrap": 2, "kid_subsets": 2}
-        what = text(
-            version=1, images=images, reference="train", features=space, measuring=measuring
-        )
+        what = text(version=1, images=images, reference="train", features=space)
         peak = peak_memory(
             *(SCRIPTS / "score.py", "--what", what, *common),
             *("--samples", here / f"images-000000-{images - 1:06}.npy"),

@@ -68,7 +68,7 @@ def test_nothing_runs_again_and_a_change_runs_what_follows_from_it(moved):
 
 
 def test_a_job_that_ran_again_and_its_followers_are_current(moved):
-    moved.experiment["scores"]["classifier"]["kid_subsets"] = 7
+    moved.experiment["scores"]["classifier"]["seed"] = 7
     moved.run("scored")
     assert status(moved) == (40, 2, 2)
     # Distances to training images were made anew, and are the same.

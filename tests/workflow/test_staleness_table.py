@@ -164,7 +164,6 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
     ("experiments.<name>.scores.<name>.prc_neighborhood", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.density_neighborhood", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.fid_backend", "unet2d", "pytorch-fid", SCORES),
-    ("experiments.<name>.scores.<name>.fid_bootstrap", "unet", 7, SCORES),
     ("experiments.<name>.scores.<name>.fid_statistics.path", "unet2d", "other.npz", SCORES),
     ("experiments.<name>.scores.<name>.fid_statistics.name", "unet2d", "others", SCORES),
     ("experiments.<name>.scores.<name>.seed", "unet", 7, SCORES),
@@ -196,7 +195,7 @@ TABLE: list[tuple[str, str, object, set[str]]] = [
 TRAIN = {"steps": 40, "batch_size": 16, "checkpoint_every": 20, "run": {"steps_per_job": 20}}
 UNET = {"name": "unet", "dim": 8, "dim_mults": [1, 2]}
 BARE = {"model": UNET, "train": TRAIN}
-SCORED = {"scores": {"score": {"features": "classifier"}}}
+SCORED = {"scores": {"score": {"features": "classifier", "kid_subset_size": 16}}}
 IMAGE = {"image_size": 16, "channels": 1, "eval_fraction": 0.2}
 URL = {"url": "file:///archive.zip", "sha256": SHA}
 COMMIT = {"url": "file:///repository", "commit": "0" * 40}

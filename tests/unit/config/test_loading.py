@@ -256,7 +256,15 @@ OWN = {"path": "x", "sha256": "0" * 64}
             {"features": "inception", "fid_statistics": {"path": "x", "name": "train"}},
             "in tables it would look like a split",
         ),
-        ({"features": "inception", "fid_bootstrap": 1}, "one resample has no deviation"),
+        (
+            {"features": "inception", "fid_bootstrap": 20},
+            "scores.mine: `fid_bootstrap` is no key any more: FID's standard deviation has a "
+            "formula and needs no resamples (docs/scores.md); remove it",
+        ),
+        (
+            {"features": "inception", "kid_subsets": 50},
+            "kid_subsets = 50 needs a `kid_subset_size`: without one KID is over all pairs",
+        ),
     ],
 )  # fmt: skip
 def test_a_score_that_cannot_be_had_is_refused(raw, score, expected):

@@ -87,13 +87,33 @@ def test_fid_against_published_statistics_is_not_taken_for_biased(tmp_path):
     assert "read KID first" not in axes.get_ylabel()
 
 
-def test_the_band_of_fid_is_named_as_of_the_bootstrap_where_there_is_one(tmp_path):
+def test_the_band_of_fid_is_named_where_there_is_one(tmp_path):
     write_scores(tmp_path)
     (axes,) = fid_figure(evaluation_of(tmp_path)).axes
-    assert "± 1 bootstrap std" in axes.get_ylabel() and len(axes.collections) == 1
+    assert "± 1 std" in axes.get_ylabel() and len(axes.collections) == 1
     write_scores(tmp_path, fid_std=None)
     (axes,) = fid_figure(evaluation_of(tmp_path)).axes
     assert "std" not in axes.get_ylabel() and len(axes.collections) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "rough"),
+    [
+        ({}, False),
+        ({"images_generated": 255}, True),
+        ({"images_reference": 255}, True),
+        ({"images_reference": 255, "fid_reference": "cifar10-train"}, False),
+    ],
+)
+def test_a_band_of_fid_of_few_images_is_named_rough(tmp_path, changed, rough):
+    """Of fewer than four for each of 64 dimensions, on a side whose images are known."""
+    write_scores(tmp_path, feature_dimensions=64, **changed)
+    fid, kid = (
+        score_figures.score_figure(evaluation_of(tmp_path), [METRICS[name]], name).axes[0]
+        for name in ("fid", "kid_mean")
+    )
+    assert ("± 1 rough std" in fid.get_ylabel()) == rough
+    assert "± 1 std" in kid.get_ylabel()
 
 
 def test_memorising_is_drawn_beside_what_is_to_be_expected_and_without_a_best(tmp_path):

@@ -62,8 +62,11 @@ def test_a_fid_of_another_kind_is_named_under_its_table(tmp_path):
 
 
 def test_a_deviation_of_fid_is_explained(tmp_path):
-    assert "over bootstrap resamples" in text_of(tmp_path / "with")
-    assert "over bootstrap resamples" not in text_of(tmp_path / "without", fid_std=None)
+    sentence = "  FID ± its standard deviation over the choice of images"
+    assert f"{sentence}\n" in text_of(tmp_path / "with", feature_dimensions=64)
+    few = text_of(tmp_path / "few", feature_dimensions=64, images_generated=255)
+    assert f"{sentence} (rough: fewer than 4 images per dimension)\n" in few
+    assert sentence not in text_of(tmp_path / "without", fid_std=None)
 
 
 def test_repeated_channels_have_a_note(tmp_path):

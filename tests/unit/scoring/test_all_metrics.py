@@ -43,7 +43,7 @@ def scores_of(generated, real, **keys):
 def test_every_score_is_measured_where_there_is_all_that_it_needs():
     scores, warnings = scores_of(points(0, 200, 1.0), points(1, 300, 1.0))
     assert set(scores) == {*SCORE_NAMES}
-    assert {name for name, value in scores.items() if value is None} == set()
+    assert {name for name, value in scores.items() if value is None} == {"kid_subset_size"}
     assert warnings == []
 
 
@@ -62,7 +62,7 @@ def missing_scores(logits=True, reference=reference_of, fid=reference_of, train=
             points(2, 60, 1.0) if train else None,
             points(3, 20, 1.0) if heldout else None,
         ),
-        ScoreSettings(),
+        ScoreSettings(kid_subset_size=20),
     )
     return {name for name, value in measured.scores.items() if value is None}, measured
 
@@ -108,22 +108,26 @@ def test_fid_is_of_the_second_pass_and_the_rest_of_the_first():
     assert both["fid"] != plain["fid"]
 
 
-def test_no_resamples_are_no_deviation():
-    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 200, 1.0), fid_bootstrap=0)
-    assert scores["fid_std"] is None and scores["fid"] is not None and warnings == []
-
-
 # Few images, and scores that cannot be had
 
 
-def test_kid_subsets_are_1000_images_where_there_are_so_many():
-    scores, _ = scores_of(points(0, 1100, 1.0), points(1, 1200, 1.0), kid_subsets=2)
-    assert scores["kid_subset_size"] == 1000
+@pytest.mark.parametrize("generated", [30, 1100])
+def test_kid_is_over_all_pairs_of_images_unless_a_subset_size_is_given(generated):
+    sides = points(0, generated, 1.0), points(1, generated, 1.0)
+    scores, _ = scores_of(*sides)
+    assert scores["kid_subset_size"] is None
+    # Subsets of all images are one and the same: their deviation says nothing.
+    subsets, _ = scores_of(*sides, kid_subset_size=generated, kid_subsets=3)
+    assert subsets["kid_mean"] == pytest.approx(scores["kid_mean"], abs=1e-4)
+    assert subsets["kid_std"] < 0.02 * scores["kid_std"]
 
 
-def test_kid_subsets_are_the_smaller_side_where_there_are_fewer():
-    scores, _ = scores_of(points(0, 40, 1.0), points(1, 30, 1.0), kid_subsets=2)
-    assert scores["kid_subset_size"] == 30
+@pytest.mark.parametrize(("size", "warns"), [(15, False), (16, True), (30, True)])
+def test_kid_subsets_of_more_than_half_of_a_side_have_a_warning(size, warns):
+    scores, warnings = scores_of(points(0, 40, 1.0), points(1, 30, 1.0), kid_subset_size=size)
+    said = f"kid_subset_size = {size} is more than half of the 30 images of the smaller side"
+    assert (said in "; ".join(warnings)) == warns
+    assert scores["kid_subset_size"] == size
 
 
 def test_a_kid_subset_larger_than_either_side_names_the_largest_that_fits():
@@ -135,8 +139,8 @@ def test_a_kid_subset_larger_than_either_side_names_the_largest_that_fits():
     ("generated", "missing"),
     [
         (1, {*FRECHET, *KERNEL, *INCEPTION, *MANIFOLDS}),
-        (2, {*INCEPTION, *MANIFOLDS}),
-        (3, {*INCEPTION, *MANIFOLDS}),
+        (2, {"kid_std", *INCEPTION, *MANIFOLDS}),
+        (3, {"kid_std", *INCEPTION, *MANIFOLDS}),
         (4, INCEPTION),
         (9, INCEPTION),
         (10, set()),
@@ -144,7 +148,8 @@ def test_a_kid_subset_larger_than_either_side_names_the_largest_that_fits():
 )
 def test_few_samples_give_nulls_with_a_reason_and_never_a_crash(generated, missing):
     scores, warnings = scores_of(points(0, generated, 1.0), points(1, 30, 1.0))
-    assert {name for name, value in scores.items() if value is None} == missing
+    nulls = {name for name, value in scores.items() if value is None}
+    assert nulls - {"kid_subset_size"} == missing - {"kid_subset_size"}
     assert all(word in "; ".join(warnings) for word in _words_of(missing))
 
 
@@ -152,6 +157,7 @@ def _words_of(missing):
     words = {
         "fid": "FID: needs 2",
         "kid_mean": "KID: needs 2",
+        "kid_std": "needs",
         "is_mean": "IS: its 10 parts",
         "recall": "prc_neighborhood",
     }
@@ -200,7 +206,7 @@ def test_features_that_are_not_finite_are_refused_with_their_side(given, named):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_score_that_overflows_is_null_and_the_others_stand():
-    scores, warnings = scores_of(points(0, 40, 1e17), points(1, 30, 1e17))
+    scores, warnings = scores_of(points(0, 40, 1e20), points(1, 30, 1e20))
     assert scores["kid_mean"] is None and scores["fid"] > 0
     assert any("KID: kid_mean is left out" in warning for warning in warnings)
 

@@ -25,7 +25,7 @@ from ddpm_bench.scoring.score_folders import (
     summary_lines,
 )
 
-CLASSIFIER = Score(features="classifier", fid_bootstrap=2, run={"cpus": 2})
+CLASSIFIER = Score(features="classifier", run={"cpus": 2})
 IMAGES, _ = digits()
 
 
@@ -283,7 +283,7 @@ def test_the_program_prints_a_table_and_writes_the_scores(weights, tmp_path):
             *(sys.executable, SCRIPTS / "score.py", "--features", "classifier"),
             *("--samples", tmp_path / "drawn", "--reference", tmp_path / "real"),
             *("--weights", weights, "--output", tmp_path / "scores.json", "--cpus", "1"),
-            *("--isc-splits", "3", "--fid-bootstrap", "2"),
+            *("--isc-splits", "3"),
         ],
         capture_output=True,
         text=True,
@@ -293,7 +293,10 @@ def test_the_program_prints_a_table_and_writes_the_scores(weights, tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert ended.stdout.splitlines() == summary_lines(scores)
     assert "classifier (8 dimensions)" in ended.stdout and "30 images" in ended.stdout
-    assert f"{scores['fid']:.2f}" in ended.stdout
+    # 30 images are fewer than four for each dimension.
+    fid = f"{scores['fid']:.2f} ± {scores['fid_std']:.2f}"
+    assert f"{fid} (rough: fewer than 4 images per dimension)\n" in ended.stdout
+    assert scores["kid_subset_size"] is None and scores["kid_std"] > 1e-4
 
 
 def test_options_that_do_not_fit_are_refused_in_one_line(tmp_path):

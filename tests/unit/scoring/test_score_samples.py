@@ -81,7 +81,7 @@ def inception_scores(sysu_shape, tmp_path_factory):
     np.save(samples[0], generated[:20])
     np.save(samples[1], generated[20:])
     np.save(folder / "train.npy", real)
-    stage = inception_score(content, GENERATED, ScoreSettings(fid_bootstrap=2))
+    stage = inception_score(content, GENERATED, ScoreSettings(kid_subset_size=REAL))
     run = ScoreRun(cpus=1, batch_size=16)
     reference = reference_features(stage.features, [folder / "train.npy"], weights, run)
     write_reference(folder / "train.npz", reference)
@@ -135,7 +135,7 @@ def pytorch_fids(sysu_shape, tmp_path_factory):
         write_pngs(folder / name, images)
     np.save(folder / "images-000000-000015.npy", generated)
     np.save(folder / "train.npy", real)
-    stage = inception_score(content, 16, ScoreSettings(fid_backend="pytorch-fid", fid_bootstrap=0))
+    stage = inception_score(content, 16, ScoreSettings(fid_backend="pytorch-fid"))
     run = ScoreRun(cpus=1, batch_size=16)
     references = []
     for features in ("inception", "pytorch-fid"):

@@ -1,12 +1,11 @@
 """`scores:`, named ways to compare a set of samples with the dataset."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ddpm_bench.config.block import (
-    MOST_REPEATS,
     BatchSize,
     Block,
     Checkpoints,
@@ -33,6 +32,8 @@ PUBLISHED_INCEPTION_URLS = (
 
 # torch-fidelity's names of the DINOv2 networks, and the dimensions of their features.
 DINOV2_DIMENSIONS = {"vit-s-14": 384, "vit-b-14": 768, "vit-l-14": 1024, "vit-g-14": 1536}
+
+KID_SUBSETS = 100  # torch-fidelity's
 
 
 class Weights(Block):
@@ -90,9 +91,13 @@ class ScoreSettings(Block):
     kid_subset_size: Images | None = Field(
         None,
         ge=2,
-        description="Images of each of KID's subsets; null: min(1000, generated, reference).",
+        description="Images of each of KID's subsets, as in torch-fidelity; null: all pairs of "
+        "images (above 5,000 in disjoint parts), with the standard deviation over their choice.",
     )
-    kid_subsets: Repeats = Field(100, description="Random subsets that KID is averaged over.")
+    kid_subsets: Repeats = Field(
+        KID_SUBSETS,
+        description="Random subsets of `kid_subset_size` images that KID is averaged over.",
+    )
     isc_splits: Images = Field(10, description="Parts of the set that IS is averaged over.")
     prc_neighborhood: Images = Field(
         3, description="k of precision's and recall's manifolds (Kynkaanniemi et al. 2019)."
@@ -104,14 +109,22 @@ class ScoreSettings(Block):
         "torch-fidelity",
         description="Package whose resizing of images FID uses; pytorch-fid takes a second pass.",
     )
-    fid_bootstrap: Annotated[int, MOST_REPEATS] = Field(
-        20,
-        ge=0,
-        description="Bootstrap resamples of both sides for FID's standard deviation; 0: none.",
-    )
     seed: Seed = Field(
-        2020, lt=2**32, description="Seed of KID's subsets, of IS's splits and of FID's bootstrap."
+        2020,
+        lt=2**32,
+        description="Seed of KID's subsets, of IS's splits and of the pairs of images in FID's "
+        "standard deviation.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "fid_bootstrap" in data:
+            raise ValueError(
+                "`fid_bootstrap` is no key any more: FID's standard deviation has a formula and "
+                "needs no resamples (docs/scores.md); remove it"
+            )
+        return data
 
 
 class Score(ScoreSettings):
@@ -146,8 +159,11 @@ class Score(ScoreSettings):
                 "`features: dinov2` needs local `weights: {path, sha256, name}`, with a name of "
                 f"{', '.join(DINOV2_DIMENSIONS)}"
             )
-        if self.fid_bootstrap == 1:
-            yield "fid_bootstrap = 1: one resample has no deviation; take 2 or more, or 0 for none"
+        if self.kid_subset_size is None and self.kid_subsets != KID_SUBSETS:
+            yield (
+                f"kid_subsets = {self.kid_subsets} needs a `kid_subset_size`: without one KID is "
+                "over all pairs of images; add it, or remove kid_subsets"
+            )
         if self.features != "inception":
             if self.fid_backend == "pytorch-fid":
                 yield "`fid_backend: pytorch-fid` is Inception's; set `features: inception`"

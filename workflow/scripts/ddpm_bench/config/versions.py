@@ -17,7 +17,7 @@ VERSIONS = {
     "sample": 4,  # 3 where samples are alike: planning/earlier_samples.py
     "grid": 1,
     "features": 2,
-    "score": 2,
+    "score": 3,
     "collect": 3,
     "thin": 1,
     "plot": 3,

@@ -32,7 +32,7 @@ from ddpm_bench.scoring.features.references import Reference, feature_statistics
 from ddpm_bench.scoring.features.spaces import open_feature_space
 from ddpm_bench.scoring.metrics.all_metrics import References, measure
 
-MEASURING = ScoreSettings(kid_subset_size=48, kid_subsets=20, fid_bootstrap=5)
+MEASURING = ScoreSettings(kid_subset_size=48, kid_subsets=20)
 RUN = ScoreRun(cpus=16)
 OTHER_BATCH = 5  # images, of the stand-in for a GPU, which adds in another order than the CPU
 # Root mean square of the error over that of the values: TF32 has about 3e-4, float32 below 1e-6.

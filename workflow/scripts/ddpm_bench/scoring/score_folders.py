@@ -24,7 +24,7 @@ from ddpm_bench.images.folders import read_images
 from ddpm_bench.images.sample_files import open_images, open_samples
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.score_warnings import parts
-from ddpm_bench.records.scores import METRICS
+from ddpm_bench.records.scores import METRICS, ROUGH, fid_std_is_rough
 from ddpm_bench.scoring.features.references import (
     Reference,
     features_of,
@@ -213,12 +213,15 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     ]
     if record["fid_backend"] != "torch-fidelity":
         lines.append(("FID's backend", record["fid_backend"]))
+    counts = record["images_generated"], images, record["feature_dimensions"]
     for metric in METRICS.values():
         value = record.get(metric.column)
         if value is None:
             continue
         std = record.get(metric.std) if metric.std else None
         spread = "" if std is None else f" ± {std:.{metric.decimals}f}"
+        if spread and metric.column == "fid" and fid_std_is_rough(*counts):
+            spread += f" ({ROUGH})"
         lines.append((metric.name, f"{value:.{metric.decimals}f}{spread}"))
     lines += [("warning", part) for part in parts(record["warning"])]
     if not_read := record["files_not_read"]:

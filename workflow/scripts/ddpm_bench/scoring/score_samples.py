@@ -20,7 +20,12 @@ from ddpm_bench.records.score_warnings import SEPARATOR
 from ddpm_bench.scoring.features.extraction import extract
 from ddpm_bench.scoring.features.references import read_reference, read_statistics
 from ddpm_bench.scoring.features.spaces import FeatureSpace, open_feature_space, repeats_channels
-from ddpm_bench.scoring.metrics.all_metrics import SCORE_NAMES, References, kid_subset_size, measure
+from ddpm_bench.scoring.metrics.all_metrics import (
+    SCORE_NAMES,
+    References,
+    check_kid_subsets,
+    measure,
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def check_comparable(
             f"the reference ({stage.reference}) has {images} images and needs two or more: add "
             "images, or take another split"
         )
-    kid_subset_size(stage.measuring, stage.images, images)
+    check_kid_subsets(stage.measuring, stage.images, images)
 
 
 def _check_space(space: FeatureSpace, against: References) -> None:

@@ -31,6 +31,7 @@ from ddpm_bench.report.figures.style import (
 from ddpm_bench.report.tables.score_tables import (
     best_row,
     best_rows,
+    deviation_is_rough,
     metric_label,
     reference_is_small,
 )
@@ -111,7 +112,7 @@ def how_to_read(axes: Axes, rows: pd.DataFrame, metric: Metric) -> list[str]:
     """Return the further lines of an axis label: band, better direction, and scale."""
     parts = []
     if has_std(rows, metric):
-        parts.append("± 1 bootstrap std" if metric.column == "fid" else "± 1 std")
+        parts.append("± 1 rough std" if deviation_is_rough(rows, metric) else "± 1 std")
     if isinstance(metric, Expectation):
         parts.append(metric.meaning)
     else:

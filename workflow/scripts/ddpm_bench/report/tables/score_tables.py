@@ -11,7 +11,13 @@ from ddpm_bench.files import replacing
 from ddpm_bench.records.checksums import check_file, write_checksum
 from ddpm_bench.records.json_record import problems
 from ddpm_bench.records.score_warnings import SEPARATOR, warnings_about
-from ddpm_bench.records.scores import METRICS, Metric, ScoreRecord, feature_space_label
+from ddpm_bench.records.scores import (
+    METRICS,
+    Metric,
+    ScoreRecord,
+    feature_space_label,
+    fid_std_is_rough,
+)
 
 # Values are compared within a group of equal values of these columns only.
 SCORED = [
@@ -151,6 +157,21 @@ def reference_is_small(rows: pd.DataFrame) -> bool:
     """
     own = rows["fid_reference"] == rows["reference"]
     return bool((own & (rows["images_reference"] < rows["feature_dimensions"])).any())
+
+
+def deviation_is_rough(rows: pd.DataFrame, metric: Metric) -> bool:
+    """Return True if the metric is FID, and its standard deviation in one of the rows is rough."""
+    if metric.column != "fid":
+        return False
+    measured = rows.dropna(subset=["fid_std"])
+    return any(
+        fid_std_is_rough(
+            row["images_generated"],
+            row["images_reference"] if row["fid_reference"] == row["reference"] else None,
+            row["feature_dimensions"],
+        )
+        for _, row in measured.iterrows()
+    )
 
 
 def ordered_metrics(rows: pd.DataFrame) -> list[Metric]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ddpm_bench.records.score_warnings import warnings_about
-from ddpm_bench.records.scores import METRICS, feature_space_label
+from ddpm_bench.records.scores import METRICS, ROUGH, feature_space_label
 from ddpm_bench.report.tables.score_tables import (
     GROUP,
     best_rows,
+    deviation_is_rough,
     metric_label,
     ordered_metrics,
 )
@@ -63,7 +64,8 @@ def notes(group: pd.DataFrame) -> Iterator[str]:
     if label != f"FID ({feature_space_label(first['feature_space'])})":
         yield f"  {label}"
     if group["fid_std"].notna().any():
-        yield "  FID ± its standard deviation over bootstrap resamples of the images"
+        few = f" ({ROUGH})" if deviation_is_rough(group, METRICS["fid"]) else ""
+        yield f"  FID ± its standard deviation over the choice of images{few}"
     if group["channels_repeated"].any():
         yield "  grayscale images are repeated to three channels"
     memorised = group.dropna(subset=["memorised_share", "memorised_chance_low"])

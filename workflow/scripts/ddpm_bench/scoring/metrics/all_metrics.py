@@ -15,10 +15,10 @@ from ddpm_bench.config.scoring import ScoreSettings
 from ddpm_bench.errors import UserError
 from ddpm_bench.records.nearest import Nearest
 from ddpm_bench.records.score_warnings import about
-from ddpm_bench.scoring.features.references import Reference
+from ddpm_bench.scoring.features.references import Reference, feature_statistics
 from ddpm_bench.scoring.metrics.fid import fid
 from ddpm_bench.scoring.metrics.fid_uncertainty import fid_deviation
-from ddpm_bench.scoring.metrics.kid import kernel_distance
+from ddpm_bench.scoring.metrics.kid import all_pairs_distance, subsets_distance
 from ddpm_bench.scoring.metrics.manifolds import density_and_coverage, precision_and_recall
 from ddpm_bench.scoring.metrics.memorising import (
     MEMORISING_SCORES,
@@ -27,7 +27,6 @@ from ddpm_bench.scoring.metrics.memorising import (
 )
 from ddpm_bench.scoring.metrics.repeated_images import repeated_share
 
-LARGEST_KID_SUBSET = 1000  # as in the literature
 # Reference images, and the multiple of k, from which on fewer than 5% of noise is counted as
 # precise: noise with the mean and the variances of the reference, in 64 dimensions (digits'
 # pixels, clusters of 5 and 20 dimensions) and in 2,048 (clusters of 5 to 50). Below, the balls of
@@ -130,15 +129,15 @@ Found = tuple[Scores, list[str]]
 
 
 def _frechet(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """Compute FID, Heusel et al. 2017, and its standard deviation over resamples of the images."""
+    """Compute FID, Heusel et al. 2017, and its standard deviation over the choice of images."""
     smaller = _smaller(generated, real)
     if smaller < 2:
         return {}, [f"needs 2 images on both sides; there are {smaller}"]
-    scores = {
-        "fid": fid(generated, real.mu, real.sigma, measuring.fid_backend),
-        "fid_std": fid_deviation(
-            generated, real, resamples=measuring.fid_bootstrap, seed=measuring.seed
-        ),
+    backend = measuring.fid_backend
+    ours = Reference(generated, *feature_statistics(generated, backend), weights_sha256=None)
+    scores: Scores = {
+        "fid": fid(ours, real, backend),
+        "fid_std": fid_deviation(ours, real, seed=measuring.seed),
     }
     return scores, _few_images(generated, real)
 
@@ -190,34 +189,39 @@ def _inception_score(logits: np.ndarray | None, measuring: ScoreSettings) -> Fou
     return {"is_mean": float(np.mean(scores)), "is_std": float(np.std(scores))}, []
 
 
-def kid_subset_size(measuring: ScoreSettings, generated: int, reference: int) -> int:
-    """Return the number of images in each of KID's subsets.
-
-    Raises UserError when the keys ask for more than there are.
-    """
+def check_kid_subsets(measuring: ScoreSettings, generated: int, reference: int) -> None:
+    """Raise UserError when the keys ask for more images in a subset of KID than there are."""
     size = measuring.kid_subset_size
-    if size is None:
-        return min(LARGEST_KID_SUBSET, generated, reference)
-    if size > min(generated, reference):
+    if size is not None and size > min(generated, reference):
         raise UserError(
             f"kid_subset_size = {size} exceeds the {generated} samples or the {reference} "
             f"reference images; set it to {min(generated, reference)} or less, or to null"
         )
-    return size
 
 
 def _kernel(generated: np.ndarray, real: Reference, measuring: ScoreSettings) -> Found:
-    """Compute KID over subsets."""
+    """Compute KID, over all pairs of images or over subsets of the size that the keys ask for."""
     if real.features is None:
         return {}, []
     smaller = _smaller(generated, real)
     if smaller < 2:
         return {}, [f"needs 2 images on both sides; there are {smaller}"]
-    size = kid_subset_size(measuring, len(generated), len(real.features))
-    mean, std = kernel_distance(
+    size = measuring.kid_subset_size
+    if size is None:
+        mean, std = all_pairs_distance(generated, real.features)
+        why = [] if std is not None else [f"kid_std needs 4 images on both sides; here {smaller}"]
+        return {"kid_mean": mean, "kid_std": std}, why
+    check_kid_subsets(measuring, len(generated), len(real.features))
+    mean, std = subsets_distance(
         generated, real.features, subsets=measuring.kid_subsets, size=size, seed=measuring.seed
     )
-    return {"kid_mean": mean, "kid_std": std, "kid_subset_size": size}, []
+    warnings = []
+    if 2 * size > smaller:
+        warnings.append(
+            f"kid_subset_size = {size} is more than half of the {smaller} images of the smaller "
+            "side: its subsets are much alike, and kid_std is too small; leave it out"
+        )
+    return {"kid_mean": mean, "kid_std": std, "kid_subset_size": size}, warnings
 
 
 def _overlap(generated: np.ndarray, real: Reference, k: int) -> Found:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from ddpm_bench.scoring.features.references import Backend, feature_statistics
+from ddpm_bench.scoring.features.references import Backend, Reference
 
 # mu_1 [D], sigma_1 [D, D], mu_2, sigma_2, all float64.
 FrechetDistance = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], float]
@@ -53,6 +53,6 @@ DISTANCES: dict[str, FrechetDistance] = {
 }
 
 
-def fid(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, backend: Backend) -> float:
-    """Compute FID of generated features, float32 [N, D], N > 1, against statistics of real ones."""
-    return DISTANCES[backend](*feature_statistics(features, backend), mu, sigma)
+def fid(generated: Reference, real: Reference, backend: Backend) -> float:
+    """Compute FID of two sides of two images or more, from their statistics."""
+    return DISTANCES[backend](generated.mu, generated.sigma, real.mu, real.sigma)
