@@ -4,6 +4,7 @@ Tests of real photographs are deselected, with a line, where there are none.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import forked_programs
 import pytest
 from places import REPOSITORY
 
+# A shell that starts the tests in the background has them and their programs ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before torch is imported: with several threads sums are taken in another order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait for a core do not spin: tests run beside each other, on two cores.

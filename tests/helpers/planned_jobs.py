@@ -42,14 +42,15 @@ RECORD = REPOSITORY / "tests" / "helpers" / "planned_jobs.json"
 
 
 def pair() -> dict[str, Any]:
-    """Two experiments with all that is asked for by few: Inception, shared jobs, an export."""
+    """Two experiments with all that is asked for by few: Inception, shared jobs, an export, and
+    more than 25 checkpoints."""
     config = experiment()
     own = config["experiments"]["small"]
     own["best"] = {"metric": "fid", "score": "classifier", "samples": "dpm4"}
     own["samples"]["dpm4"]["run"]["checkpoints_per_job"] = 2
     own["scores"]["inception"] = {"features": "inception", "run": {"checkpoints_per_job": 2}}
     other = copy.deepcopy(own)
-    other["train"]["learning_rate"] = 1e-4
+    other["train"] |= {"learning_rate": 1e-4, "checkpoint_every": 1}
     config["experiments"]["other"] = other
     return config
 

@@ -22,6 +22,7 @@ CHOICES = {
     "comparisons/throughput.py": ["round_to_tf32(True)"],
     "encode.py": ["compute_device(args.how.cpus)"],
     "reconstruct.py": ["compute_device(args.how.cpus)"],
+    "ddpm_bench/gpu_check/machine.py": ["round_to_tf32(False)"],
     "ddpm_bench/gpu_check/precisions.py": ["round_to_tf32(False)"],
     "ddpm_bench/gpu_check/scores.py": ["compute_device(RUN.cpus)"],
     "ddpm_bench/machine/compute_device.py": ["check_compiled_code()", "round_to_tf32(tf32)"],
@@ -40,7 +41,8 @@ CHOICES = {
 # These ask for a GPU, and compute nothing of a result on it.
 ASK_ONLY = {
     "ddpm_bench/gpu_check/group_processes.py",  # trains: the accelerator chooses
-    "ddpm_bench/gpu_check/machine.py",
+    "ddpm_bench/gpu_check/groups.py",
+    "ddpm_bench/gpu_check/speed.py",
     "ddpm_bench/machine/launch.py",
     "ddpm_bench/machine/stage_memory.py",
     "ddpm_bench/throughput/cell_job.py",
