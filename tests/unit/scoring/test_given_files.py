@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from places import SCRIPTS
 
 from ddpm_bench.config.scoring import Score
@@ -28,9 +29,11 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["images.npy", "statistics.npz"])
+@pytest.mark.parametrize("name", ["images.npy", "statistics.npz", "pictures"])
 def test_references_that_can_be_scored_against_are_accepted(files, name):
-    given_files.check_given([files / "images.npy"], files / name)
+    Image.fromarray(IMAGES[0]).save(files / "empty" / "a.png")
+    (files / "empty").rename(files / "pictures")
+    assert given_files.check_given([files / "images.npy"], files / name) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 Metrics are computed on the CPU, from features that have come from the GPU.
 """
 
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ def feature_check(space: str, difference: float) -> Check:
     """Check the largest relative difference of a feature between GPU and CPU."""
     name = f"{space}: features"
     found = f"{difference:.1e} from the CPU's: the feature that differs most, over its own size"
-    numbers = {"feature_difference_relative": _number(difference)}
+    numbers = {"feature_difference_relative": difference}
     if difference <= FEATURES_LIMIT:
         return Check(name, "pass", found, numbers=numbers)
     remedy = f"score on the CPU (CUDA_VISIBLE_DEVICES= score.py ...), {REPORT}"
@@ -162,7 +161,7 @@ def same_scores_check(
         f"FID {ours.get('fid') or 0:.4g}, KID {ours.get('kid_mean') or 0:.4g}; all that "
         f"torch-fidelity has differ from its by {max(differences.values()):.1e} at most"
     )
-    numbers = {f"{key}_difference": _number(value) for key, value in differences.items()}
+    numbers = {f"{key}_difference": value for key, value in differences.items()}
     name = f"{space}: scores of the same features"
     if (theirs.get("fid") or 0) < LEAST_FID:
         remedy = f"features do not depend on the image: score on the CPU, {REPORT}"
@@ -180,17 +179,12 @@ def scores_check(space: str, differences: Mapping[str, float]) -> Check:
         f"{largest(differences, shares=False):.1e} (relative) from those of the CPU's features, "
         f"{largest(differences, shares=True):.4f} (absolute) where they count images"
     )
-    numbers = {f"{key}_difference": _number(value) for key, value in differences.items()}
+    numbers = {f"{key}_difference": value for key, value in differences.items()}
     name = f"{space}: scores, GPU and CPU"
     if not wrong:
         return Check(name, "pass", found, numbers=numbers)
     remedy = f"score on the CPU (CUDA_VISIBLE_DEVICES= score.py ...), {REPORT}"
     return Check(name, "fail", f"{', '.join(wrong)} differ; {found}", remedy, numbers)
-
-
-def _number(value: float) -> float | None:
-    """Return a number for JSON; None if it is not finite."""
-    return value if math.isfinite(value) else None
 
 
 @torch.inference_mode()
@@ -219,9 +213,7 @@ def float32_errors(device: torch.device) -> dict[str, float]:
 def float32_check(errors: Mapping[str, float]) -> Check:
     """Check that features are computed in float32, and not in TF32."""
     found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
-    numbers = {
-        f"{name.replace(' ', '_')}_error_relative": _number(error) for name, error in errors.items()
-    }
+    numbers = {f"{name.replace(' ', '_')}_error_relative": error for name, error in errors.items()}
     name = "features are computed in float32"
     if all(error <= MOST_FLOAT32_ERROR for error in errors.values()):
         return Check(name, "pass", f"relative errors: {found}", numbers=numbers)

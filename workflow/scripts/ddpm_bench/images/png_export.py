@@ -9,7 +9,12 @@ from PIL import Image
 
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import replacing_folder
-from ddpm_bench.images.sample_files import dataset_files, open_sample_file, samples_of
+from ddpm_bench.images.sample_files import (
+    dataset_files,
+    is_prepared_dataset,
+    open_sample_file,
+    samples_of,
+)
 from ddpm_bench.records.layout import IMAGE_DIGITS
 
 
@@ -24,8 +29,10 @@ def images_to_export(
     """
     files = []
     for path in paths:
-        if path.is_dir():
-            files += dataset_files(path, split) or samples_of(path)
+        if is_prepared_dataset(path):
+            files += dataset_files(path, split)
+        elif path.is_dir():
+            files += samples_of(path)
         else:
             files.append(path)
     arrays = [open_sample_file(file) for file in files]

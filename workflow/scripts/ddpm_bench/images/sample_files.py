@@ -72,15 +72,15 @@ def samples_of(folder: Path) -> list[Path]:
     return in_order(files)
 
 
-def dataset_files(folder: Path, split: str) -> list[Path]:
-    """Return the files of a split of a prepared dataset: train, eval, or all; [] of other folders.
+def is_prepared_dataset(folder: Path) -> bool:
+    """Return True for the folder of a prepared dataset."""
+    return all(file.is_file() for file in dataset_files(folder, "all"))
 
-    Of `all`, training images come first.
-    """
-    files = {name: folder / f"{name}.npy" for name in ("train", "eval")}
-    if not all(file.is_file() for file in files.values()):
-        return []
-    return list(files.values()) if split == "all" else [files[split]]
+
+def dataset_files(folder: Path, split: str) -> list[Path]:
+    """Return the files of a split of a prepared dataset: train, eval, or all, training first."""
+    splits = ("train", "eval") if split == "all" else (split,)
+    return [folder / f"{name}.npy" for name in splits]
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:

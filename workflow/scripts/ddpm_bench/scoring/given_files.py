@@ -3,7 +3,7 @@
 Loads no torch: a wrong path is named in a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from ddpm_bench.data.download import fetch_checked
 from ddpm_bench.data.file_listing import walk
 from ddpm_bench.errors import UserError
 from ddpm_bench.images.opening import is_image, suffixes
-from ddpm_bench.images.sample_files import open_images
+from ddpm_bench.images.sample_files import is_prepared_dataset, open_images
 from ddpm_bench.records import layout
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 
@@ -49,7 +49,9 @@ def check_given(samples: Sequence[Path], reference: Path) -> None:
 def _check_images(path: Path) -> None:
     """Raise UserError for a path that holds no images."""
     if holds_images(path):
-        image_files(path)
+        found = (is_image(path.joinpath(*parts)) for parts in _files_below(path, hidden=False))
+        if not any(found):  # stops at the first: the files are listed when they are read
+            raise _no_images(path)
     elif path.is_file():
         if path.suffix != ".npy":
             raise UserError(f"{path}: is no array of images; {REFERENCES}")
@@ -96,19 +98,29 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     a folder that cannot be read or holds no images.
     """
     images, others = [], []
+    for parts in sorted(_files_below(folder, hidden=True)):
+        path = folder.joinpath(*parts)
+        if not any(part.startswith(".") for part in parts):
+            (images if is_image(path) else others).append(path)
+        elif path.suffix.lower() in suffixes():
+            others.append(path)
+    if not images:
+        raise _no_images(folder)
+    return images, others
+
+
+def _files_below(folder: Path, hidden: bool) -> Iterator[tuple[str, ...]]:
+    """Yield every file below a folder, in path components. Raises UserError as `image_files`."""
     try:
-        for parts in sorted(walk(folder, hidden=True)):
-            path = folder.joinpath(*parts)
-            if not any(part.startswith(".") for part in parts):
-                (images if is_image(path) else others).append(path)
-            elif path.suffix.lower() in suffixes():
-                others.append(path)
+        yield from walk(folder, hidden=hidden)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; it is to be scored") from None
-    if not images:
-        known = ", ".join(sorted(suffixes()))
-        raise UserError(f"{folder}: holds no images ({known}); name another folder")
-    return images, others
+
+
+def _no_images(folder: Path) -> UserError:
+    """Return the error for a folder without images."""
+    known = ", ".join(sorted(suffixes()))
+    return UserError(f"{folder}: holds no images ({known}); name another folder")
 
 
 def drawn_samples(folder: Path) -> list[Path]:
@@ -118,9 +130,4 @@ def drawn_samples(folder: Path) -> list[Path]:
 
 def holds_images(path: Path) -> bool:
     """Return whether a path is a folder that is searched for image files."""
-    return path.is_dir() and not is_prepared(path) and not drawn_samples(path)
-
-
-def is_prepared(path: Path) -> bool:
-    """Return whether a folder is a prepared dataset."""
-    return (path / "train.npy").is_file() and (path / "eval.npy").is_file()
+    return path.is_dir() and not is_prepared_dataset(path) and not drawn_samples(path)

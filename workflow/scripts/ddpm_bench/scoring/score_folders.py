@@ -21,7 +21,7 @@ from ddpm_bench.data.file_listing import printable
 from ddpm_bench.errors import UserError
 from ddpm_bench.files import write_json
 from ddpm_bench.images.folders import read_images
-from ddpm_bench.images.sample_files import open_images, open_samples
+from ddpm_bench.images.sample_files import is_prepared_dataset, open_images, open_samples
 from ddpm_bench.records.checksums import UNREADABLE_NPZ
 from ddpm_bench.records.score_warnings import parts
 from ddpm_bench.records.scores import METRICS, ROUGH, fid_std_is_rough
@@ -33,7 +33,7 @@ from ddpm_bench.scoring.features.references import (
     read_statistics,
     write_reference,
 )
-from ddpm_bench.scoring.given_files import drawn_samples, holds_images, image_files, is_prepared
+from ddpm_bench.scoring.given_files import drawn_samples, holds_images, image_files
 from ddpm_bench.scoring.metrics.all_metrics import References
 from ddpm_bench.scoring.score_samples import check_comparable, score
 
@@ -82,7 +82,7 @@ def score_images(request: Request) -> dict[str, Any]:
         write_reference(request.save_reference, against.reference)
     record = score(stage, samples, name, against, request.weights, run).record
     reference = str(request.reference)
-    if is_prepared(request.reference):
+    if is_prepared_dataset(request.reference):
         reference += f" ({request.split})"
     sides = {"samples": name, "reference": reference, "fid_reference": reference}
     folders = [path for path in (*request.samples, request.reference) if holds_images(path)]
@@ -149,7 +149,7 @@ def _references_of(
     """Return the references of a request; a prepared dataset has training and held-out images."""
     if request.reference.suffix == ".npz":
         return _stored(request, stage)
-    if is_prepared(request.reference):
+    if is_prepared_dataset(request.reference):
         splits = {
             split: open_images([request.reference / f"{split}.npy"]) for split in ("train", "eval")
         }
