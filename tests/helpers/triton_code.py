@@ -93,8 +93,8 @@ def code_for_cuda(graph: fx.GraphModule, inputs: list, backward: bool) -> str:
         }.items():
             stack.enter_context(patch(name, lambda *_, value=value: value))
         stack.enter_context(patch.object(DeviceProperties, "create", lambda _: SEEN))
-        triton.runtime.driver.set_active(DRIVER)
-        stack.callback(triton.runtime.driver.reset_active)
+        # Not by its `reset_active`, which looks for a GPU's driver.
+        stack.enter_context(patch.object(triton.runtime.driver, "_active", DRIVER))
         stack.enter_context(V.set_fake_mode(mode))
         stack.enter_context(V.set_debug_handler(DebugContext()))
         lowered = GraphLowering(graph, is_backward=backward)
